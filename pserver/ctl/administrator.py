@@ -1,10 +1,12 @@
-"""A session that starts no engine: it passes an administrator's requests to the daemon, and the answers back.
+"""A session that starts no engine: it passes a user's requests to the daemon, and the answers back.
 
 The daemon knows from the session's login who asks, and decides whether that user may; see
-`pserver.daemon.control.control`. What the client sends is passed on as it is; nothing here means anything.
+`pserver.daemon.control.control`. What the client sends is passed on as it is. One word of it means something here: with
+``"stay": true`` the session takes a further request after this one, if the daemon lets it.
 """
 
 import json
+import select
 import signal
 import socket
 from typing import Any
@@ -20,8 +22,8 @@ from srp_tools.steps import deadline_after, run
 
 # Until the first request, for which clients do not wait: meanwhile the login has a place that others wait for.
 _FIRST_SECONDS = 5.0
-_SILENCE_SECONDS = 60.0  # an administrator who says nothing for so long is gone
-_ANSWER_SECONDS = 60.0
+_SILENCE_SECONDS = 60.0  # a user who says nothing for so long is gone
+_ANSWER_SECONDS = 60.0  # for the daemon, and for the client to take the answer
 PART_BYTES = 2**15  # of an answer, which may be long
 
 
@@ -32,21 +34,31 @@ def serve_administrator(channel: Channel, user: str, control: socket.socket) -> 
     try:
         with control:
             run(channel.send_all(HELLO), deadline_after(_ANSWER_SECONDS))
-            patience = _FIRST_SECONDS
-            while True:
+            stays, patience = True, _FIRST_SECONDS
+            while stays:
                 request = _read(run(receive_packed(channel), deadline_after(patience)))
-                patience = _SILENCE_SECONDS
                 control.send(json.dumps({"administrator": user, "request": request}).encode())
                 answer = receive_long(control)
                 if not answer:
                     return
                 _send(channel, answer)
-                if json.loads(answer).get("is_last"):  # the user is no administrator
-                    return
+                may_stay = request.get("stay") is True and not json.loads(answer).get("is_last")
+                stays, patience = may_stay and _is_asked_again(channel, control), _ANSWER_SECONDS
     except (ParallelError, OSError):  # one of both is gone, or the client says what makes no sense
         return
     finally:
         channel.close()
+
+
+def _is_asked_again(channel: Channel, control: socket.socket) -> bool:
+    """Wait for another request, or the end of either side; return whether the client has something to say."""
+    poll = select.poll()
+    poll.register(channel.fileno(), select.POLLIN)
+    poll.register(control, select.POLLIN)
+    ready = dict(poll.poll(_SILENCE_SECONDS * 1000))
+    return (
+        channel.fileno() in ready and control.fileno() not in ready
+    )  # the daemon says nothing of its own accord
 
 
 def _read(data: bytes) -> dict[str, Any]:
@@ -61,6 +73,7 @@ def _read(data: bytes) -> dict[str, Any]:
 
 def _send(channel: Channel, answer: bytes) -> None:
     parts = [answer[begin : begin + PART_BYTES] for begin in range(0, len(answer), PART_BYTES)]
+    deadline = deadline_after(_ANSWER_SECONDS)
     for number, part in enumerate(parts):
         steps = send_packed(channel, {"part": part, "is_last": number == len(parts) - 1})
-        run(steps, deadline_after(_ANSWER_SECONDS))
+        run(steps, deadline)

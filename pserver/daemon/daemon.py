@@ -172,7 +172,9 @@ class _Daemon:
         endings = Endings()
         self._departures = Departures(endings, self._users)
         reloading = Reloading(config, read, self._apply)
-        statistics = ServerStatistics(self.sessions, self._slots, self.status, lambda: self._config)
+        statistics = ServerStatistics(
+            self.sessions, self._slots, self._about, self.admission.facts, lambda: self._config
+        )
         control = self._make_control(endings, reloading, statistics, pool)
         stack.callback(control.close)
         others = (self._acceptor.look_after_path, returning.look_after_path, control.look_after_path)
@@ -192,7 +194,7 @@ class _Daemon:
             LoopPart("hours", duty.step, self.admission.time_left),
             *self._loop_parts(returning),
             *control.loop_parts(),
-            LoopPart("statistics", statistics.step, statistics.time_left),
+            *statistics.loop_parts(),
             *pool.loop_parts(),
             StatusPage(config, self._selector, stack).loop_part(),
         ]
@@ -223,24 +225,25 @@ class _Daemon:
 
         server = Server(
             self.sessions, self._slots, self.admission, endings, self.status, reloading.reload, self._stop, is_busy,
-            pool, statistics.document,
+            pool, statistics.document, statistics.questions.ask,
         )  # fmt: skip
         return Control(control_path(self._config.name), self._selector, server, lambda: self._config.admins)
+
+    def _about(self) -> dict[str, object]:
+        """Return which server it is."""
+        ports = {"cmd_port": self._acceptor.cmd_port, "data_port": self._acceptor.data_port}
+        return {"pid": os.getpid(), "name": self._config.name, **ports, **self._facts}
 
     def _record(self) -> dict[str, object]:
         """Return what must be known if this process is killed: see `StatusPublisher`."""
         config = self._config
         return {
-            "pid": os.getpid(),
-            "name": config.name,
-            "cmd_port": self._acceptor.cmd_port,
-            "data_port": self._acceptor.data_port,
+            **self._about(),
             "socket": str(self._acceptor.socket) if self._acceptor.socket else None,
             "bind": list(config.addresses()),
             "use_tls": config.use_tls,
             "log_file": str(config.log_file) if config.log_file else None,
             "sessions": self.sessions.facts(),
-            **self._facts,
         }
 
     def status(self) -> dict[str, object]:

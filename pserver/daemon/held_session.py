@@ -3,13 +3,17 @@
 import contextlib
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from pconnect.protocol.preamble_check import PreambleCheck
+from pserver.ctl.long_messages import send_long
 from pserver.starter.session_starts import Started
 from pserver.system.processes import kill_with_descendants
+
+#: Takes an answer, in JSON.
+Reply = Callable[[str], object]
 
 
 class Refusal(Protocol):
@@ -37,6 +41,11 @@ class Node:
         """Take in that its client has left, has vanished, or is there again."""
         self.is_detached |= "detached" in words
         self.orphaned_since = words.get("orphaned")
+
+    def tell(self, words: str) -> None:
+        """Send its session a message of any length, unless that has gone, or reads nothing."""
+        with contextlib.suppress(OSError):
+            send_long(self.control, words.encode())
 
 
 @dataclass(eq=False)

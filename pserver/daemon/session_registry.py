@@ -18,8 +18,7 @@ from typing import Any
 
 from pconnect.protocol.frames import Preamble, Purpose
 from pconnect.protocol.preamble_check import PreambleCheck
-from pserver.ctl.long_messages import send_long
-from pserver.daemon.held_session import LoginFailure, Node, Refusal, Session, Use, count_of
+from pserver.daemon.held_session import LoginFailure, Node, Refusal, Reply, Session, Use, count_of
 from pserver.daemon.returned_clients import give_back
 from pserver.daemon.returning_sessions import Returned
 from pserver.daemon.session_audit import log_end, log_failure, log_request_login
@@ -64,8 +63,8 @@ class SessionRegistry:
         self._request = request
         self._has_accounts = has_accounts
         self._sessions: list[Session] = []
-        #: Answers a request of an administrator who has logged in.
-        self.on_request: Callable[[Session, Mapping[str, object]], Mapping[str, object]] = lambda *_: {}
+        #: Called with a request of a user who has logged in for that, and with what takes the answer, in JSON.
+        self.on_request: Callable[[Session, Mapping[str, object], Reply], object] = lambda *_: None
         #: Returns the servers that this one knows, and what clients may hear of each.
         self.members: Callable[[], list[dict[str, object]]] = list
         #: Sends the members of the server to this socket, and closes it.
@@ -308,9 +307,10 @@ class SessionRegistry:
         elif session.user is None:
             session.user = user
             log_request_login(session)
-        said = {"error": why, "is_last": True} if why else self.on_request(session, request)
-        with contextlib.suppress(OSError):  # it has gone, or reads nothing
-            send_long(node.control, json.dumps(said).encode())
+        if why:
+            node.tell(json.dumps({"error": why, "is_last": True}))
+        else:
+            self.on_request(session, request, node.tell)
 
     def _remove_node(self, node: Node) -> None:
         self._selector.unregister(node.control)

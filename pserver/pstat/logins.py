@@ -71,7 +71,7 @@ class Hosts:
         return (yield from self._say(name, request))
 
     def _say(self, name: str, request: Mapping[str, object]) -> Steps[Document]:
-        return (yield from request_over(self._channels[name], request, name))
+        return (yield from request_over(self._channels[name], {**request, "stay": True}, name))
 
     def _leave(self, name: str) -> None:
         channel = self._channels.pop(name, None)

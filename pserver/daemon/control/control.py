@@ -1,14 +1,17 @@
 """All that administers a daemon that runs, put together: the control socket, its words, the ends of single sessions."""
 
+import json
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from pserver.daemon.callback_selector import CallbackSelector, LoopPart
+from pserver.daemon.control.control_logins import ControlLogins
 from pserver.daemon.control.control_socket import Asker, ControlSocket, answered
 from pserver.daemon.control.words import ControlWords, Server
-from pserver.daemon.held_session import Session
+from pserver.daemon.held_session import Reply, Session
 from pserver.system import audit
 from srp_tools.credentials import is_member
+from srp_tools.errors import ConfigurationError
 
 Facts = Mapping[str, object]
 
@@ -28,7 +31,8 @@ class Control:
         admins: Callable[[], Collection[str]],
     ) -> None:
         self._endings = server.endings
-        self._statistics = server.statistics
+        self._logins = ControlLogins(server.endings)
+        self._questions = server.questions
         self._admins = admins
         self._sessions = server.sessions
         self._pool = server.pool
@@ -38,24 +42,30 @@ class Control:
         self.look_after_path = self._socket.look_after_path
         self.close = self._socket.close
 
-    def answer_session(self, session: Session, request: Mapping[str, object]) -> Facts:
+    def answer_session(self, session: Session, request: Mapping[str, object], reply: Reply) -> None:
         """Answer a request of the user of a session, who has logged in for that.
 
-        Users who are no administrators may ask for the statistics, see `ServerStatistics.document`, and end their own
-        sessions.
+        Users who are no administrators may ask for the statistics, which may take a moment, see `Questions`, and end
+        their own sessions. A member has one answer for each login.
         """
+        self._logins.hear(session)
         user = session.user or ""
         if is_member(user):
-            return self._pool.answer_member(request, session.peer)
-        if user not in self._admins():
-            if request.get("do") == "statistics":
-                return {"ok": dict(self._statistics(request, user))}
-            if self._ends_own(request, user):
-                return answered(request, Asker(session.peer, user), self._answer_remotely)
+            reply(json.dumps({**self._pool.answer_member(request, session.peer), "is_last": True}))
+        elif request.get("do") == "statistics":
+            self._ask(user, request, reply)
+        elif user in self._admins() or self._ends_own(request, user):
+            reply(json.dumps(answered(request, Asker(session.peer, user), self._answer_remotely)))
+        else:
             audit.control(session.peer, user, request, "refused: the user is no administrator")
             why = f"the user {user!r} is not among the administrators of the server (--admins)"
-            return {"error": why, "is_last": True}
-        return answered(request, Asker(session.peer, user), self._answer_remotely)
+            reply(json.dumps({"error": why, "is_last": True}))
+
+    def _ask(self, user: str, request: Mapping[str, object], reply: Reply) -> None:
+        try:
+            self._questions(user, request, lambda body: reply(f'{{"ok": {body}}}'))
+        except ConfigurationError as error:
+            reply(json.dumps({"error": str(error)}))
 
     def _ends_own(self, request: Mapping[str, object], user: str) -> bool:
         """Whether a request is to end one session, by its number, that is of the user who asks."""

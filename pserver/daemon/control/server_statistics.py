@@ -6,7 +6,6 @@ and of those of others how many there are, and which slots they have.
 
 import contextlib
 import json
-import math
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +13,8 @@ from typing import Any
 
 from pconnect.link.host_names import parse_hosts
 from pserver.config.server_config import ServerConfig
-from pserver.ctl.long_messages import send_long
+from pserver.daemon.callback_selector import LoopPart
+from pserver.daemon.control.questions import Question, Questions
 from pserver.daemon.held_session import Node, Session
 from pserver.daemon.session_registry import SessionRegistry
 from pserver.daemon.slot_allocator import Lease
@@ -25,33 +25,40 @@ from pserver.statistics.samples import Samples
 from pserver.statistics.work import read_told
 from srp_tools.errors import ConfigurationError
 
-_REST = 10  # times as long as an answer took, there is no other one for the same session
-_ABOUT = ("name", "version", "pid", "started", "user", "cmd_port", "data_port", "admission")
+_ALL = Question()
 
 
 class ServerStatistics:
     """What the sessions of a server have done, and how the machine is.
 
-    `status`: returns that of the server. `config`: returns the settings that hold now.
+    `about`: returns which server it is. `admission`: returns whether it takes sessions. `config`: returns the settings
+    that hold now.
     """
 
     def __init__(
         self,
         sessions: SessionRegistry,
         slots: SlotService,
-        status: Callable[[], Mapping[str, Any]],
+        about: Callable[[], Mapping[str, object]],
+        admission: Callable[[], Mapping[str, object]],
         config: Callable[[], ServerConfig],
     ) -> None:
         self._sessions = sessions
         self._slots = slots
-        self._status = status
+        self._about = about
+        self._admission = admission
         self._config = config
         self._ledger = Ledger()
-        # The last answers to sessions, and until when they get no other one.
-        self._answers: dict[Node, tuple[float, str]] = {}
+        self.questions = Questions(self._made)  #: of users, who have a share of the daemon's time
         self._samples = Samples(self._look)
-        self.step, self.time_left = self._samples.step, self._samples.time_left
         sessions.on_work, sessions.on_leave, sessions.on_end = self._take, self._leave, self._end
+
+    def loop_parts(self) -> list[LoopPart]:
+        """Return what the daemon's loop is to look after."""
+        return [
+            LoopPart("samples", self._samples.step, self._samples.time_left),
+            LoopPart("questions", self.questions.step, self.questions.time_left),
+        ]
 
     # --- what sessions tell ---
 
@@ -59,7 +66,7 @@ class ServerStatistics:
         session = node.session
         match words:
             case {"statistics": dict(request), "number": int(number)}:
-                self._answer(node, request, number)
+                self._ask(node, request, number)
                 return
         party = session.user, session.network
         self._ledger.take(
@@ -70,20 +77,21 @@ class ServerStatistics:
             time.time(),
         )
 
-    def _answer(self, node: Node, request: Mapping[str, Any], number: int) -> None:
-        """Answer a session that asks for its client; one that asks all the time gets the same again for a moment."""
-        begin = time.monotonic()
-        rests_until, body = self._answers.get(node, (0.0, ""))
-        if begin >= rests_until:
-            user = node.session.user or ""
-            body = json.dumps(self.document(request, None if user in self._config().admins else user))
-            end = time.monotonic()
-            self._answers[node] = end + _REST * (end - begin), body
-        with contextlib.suppress(OSError):  # it has ended, or reads nothing
-            send_long(node.control, f'{{"number": {number}, "statistics": {body}}}'.encode())
+    def _ask(self, node: Node, request: Mapping[str, Any], number: int) -> None:
+        """Have a session answered that asks for its client."""
+
+        def reply(body: str) -> None:
+            node.tell(f'{{"number": {number}, "statistics": {body}}}')
+
+        try:
+            self.questions.ask(node.session.user or "", request, reply)
+        except ConfigurationError as error:
+            reply(json.dumps({"error": str(error)}))
+
+    def _made(self, user: str, question: Question) -> str:
+        return json.dumps(self.document(question, None if user in self._config().admins else user))
 
     def _leave(self, node: Node) -> None:
-        self._answers.pop(node, None)
         self._ledger.leave(node, time.time())
 
     def _end(self, session: Session) -> None:
@@ -93,25 +101,19 @@ class ServerStatistics:
 
     # --- the document ---
 
-    def document(self, request: Mapping[str, Any], user: str | None = None) -> dict[str, Any]:
-        """Return the statistics, for a user or, ``None``, for an administrator.
-
-        `request`: with ``"since"``, only samples and entries of the timeline after that instant; with ``"brief"``,
-        none.
-        """
-        since, is_brief = request.get("since"), request.get("brief") is True
-        after = float(since) if isinstance(since, int | float) and math.isfinite(since) else -math.inf
-        status, sessions = self._status(), self._shown_sessions()
+    def document(self, question: Question = _ALL, user: str | None = None) -> dict[str, Any]:
+        """Return the statistics, for a user or, ``None``, for an administrator."""
+        is_brief, after = question
+        sessions = self._shown_sessions()
         visible = [session for session in sessions if user in {None, session.user}]
         others = [session for session in sessions if user not in {None, session.user}]
-        about = {("account" if name == "user" else name): status.get(name) for name in _ABOUT}
         more = (
             {}
             if is_brief
             else {"samples": self._samples.facts(after), "timeline": self._ledger.timeline(after, user)}
         )
         return {
-            "server": about | {"host": socket.gethostname()},
+            "server": self._server(),
             "time": time.time(),
             "machine": self._machine(),
             "totals": self._totals(),
@@ -122,6 +124,10 @@ class ServerStatistics:
             "members": [_member_row(each) for each in self._sessions.members()],
             **more,
         }
+
+    def _server(self) -> dict[str, object]:
+        about = {("account" if name == "user" else name): value for name, value in self._about().items()}
+        return about | {"admission": self._admission(), "host": socket.gethostname()}
 
     def _machine(self) -> dict[str, Any]:
         return machine_facts(self._config().kept_folder())

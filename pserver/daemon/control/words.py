@@ -2,7 +2,8 @@
 
 ``status``, ``sessions``, ``members``, ``statistics``, ``kill``, ``slots``, ``drain``, ``resume``, ``release``,
 ``reload``, ``log-level``, ``join``, ``leave`` and ``stop``. Each that changes something is a line in the log, with who
-has asked for it and what came of it; all but ``statistics`` are, if they come from elsewhere.
+has asked for it and what came of it; all are, if they come from elsewhere. Statistics for others than this account are
+not asked for here, see `pserver.daemon.control.questions`.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,8 +13,9 @@ from pserver.config.log_options import LEVELS
 from pserver.config.server_config import MOST_SLOTS
 from pserver.daemon.control.control_socket import Asker
 from pserver.daemon.control.endings import Endings
+from pserver.daemon.control.questions import Question
 from pserver.daemon.control.session_table import session_rows
-from pserver.daemon.held_session import Session
+from pserver.daemon.held_session import Reply, Session
 from pserver.daemon.session_registry import SessionRegistry
 from pserver.daemon.slot_service import SlotService
 from pserver.system import audit
@@ -21,7 +23,6 @@ from pserver.system.log import set_level
 from srp_tools.errors import ConfigurationError, ParallelError
 
 _ASKING = {"status", "sessions", "members", "statistics"}  # change nothing
-_POLLED = "statistics"  # asked for every few seconds: a line for each would fill the log
 
 Facts = Mapping[str, object]
 
@@ -59,8 +60,10 @@ class Server(NamedTuple):
     stop: Callable[[str], object]  #: takes the reason
     is_busy: Callable[[], bool]  #: whether a login, or the start of a session, is under way
     pool: Neighbours
-    #: Returns the statistics that a request is for, for a user; ``None``: for an administrator.
-    statistics: Callable[[Mapping[str, Any], str | None], Facts] = lambda *_: {}
+    #: Returns the statistics that a request is for, as an administrator sees them.
+    statistics: Callable[[Question], Facts] = lambda _: {}
+    #: Has a user's question for the statistics answered, perhaps after a moment; see `Questions.ask`.
+    questions: Callable[[str, Mapping[str, object], Reply], object] = lambda *_: None
 
 
 class ControlWords:
@@ -72,7 +75,7 @@ class ControlWords:
         self._words: dict[str, Callable[[Mapping[str, Any], Asker], Facts]] = {
             "status": lambda *_: server.status(),
             "sessions": lambda *_: {"sessions": session_rows(server.sessions, server.slots)},
-            "statistics": lambda request, _: server.statistics(request, None),
+            "statistics": lambda request, _: server.statistics(Question.read(request)),
             "kill": self._kill,
             "slots": self._slots,
             "drain": self._drain,
@@ -99,7 +102,7 @@ class ControlWords:
         except (ParallelError, OSError) as error:
             audit.control(asker.peer, asker.user, request, f"refused: {error}")
             raise
-        if word not in _ASKING or (is_remote and word != _POLLED):
+        if word not in _ASKING or is_remote:
             audit.control(asker.peer, asker.user, request, "done")
         return facts
 

@@ -15,6 +15,8 @@ from pconnect.link.host_names import parse_hosts
 from pconnect.protocol.frames import Limits
 from pconnect.session.login import find_credentials, make_terms, open_control
 from pserver.admin.remote_control import ask_at
+from pserver.ctl.elsewhere import request_over
+from pserver.daemon.control.control_logins import MOST_OF_USER
 from srp_tools.channel import Channel
 from srp_tools.credentials import Credentials
 from srp_tools.errors import ConfigurationError
@@ -22,11 +24,12 @@ from srp_tools.steps import deadline_after, run, run_all
 from srp_tools.verifier import make_verifier
 from srp_tools.verifier_file import VerifierFile
 from tests.support.servers import Server, make_users, run_server
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, wait_until
 
 pytestmark = pytest.mark.slow
 
 BOB = Credentials("bob", "battery staple")
+STAY = {"do": "statistics", "stay": True}
 
 
 @pytest.fixture
@@ -78,6 +81,44 @@ def test_logins_for_administration_that_say_nothing_keep_no_others_out(server: S
             assert isinstance(each, Channel), each
             stack.callback(each.close)
         server.connect().close()
+
+
+def test_a_user_has_few_logins_that_stay_and_keeps_no_others_out(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PCONNECT_PASSWORD", BOB.password)
+    terms = make_terms(find_credentials("bob", None, None), Limits(), DEADLINE, local_links=False)
+    [host] = parse_hosts(server.host)
+
+    def logins() -> list[object]:
+        sessions = server.status_now()["sessions"]
+        return [each["pid"] for each in sessions if each["user"] == "bob" and each["network"] is None]
+
+    with contextlib.ExitStack() as stack:
+        asked: list[Channel] = []
+        for _ in range(20):
+            asked.append(run(open_control(host, terms), deadline_after(DEADLINE)))
+            stack.callback(asked[-1].close)
+            told = run(request_over(asked[-1], STAY, server.host), deadline_after(DEADLINE))
+            assert told["server"]["name"] == server.status["name"]
+        wait_until(lambda: len(logins()) == MOST_OF_USER, "the end of the first logins")
+        for channel in asked[-MOST_OF_USER:]:  # these were asked last, and stay
+            run(request_over(channel, STAY, server.host), deadline_after(DEADLINE))
+        with pytest.raises(ConnectionError):
+            run(request_over(asked[0], STAY, server.host), deadline_after(DEADLINE))
+        server.connect().close()
+
+
+def test_a_login_that_asks_once_is_over(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PCONNECT_PASSWORD", BOB.password)
+    terms = make_terms(find_credentials("bob", None, None), Limits(), DEADLINE, local_links=False)
+    channel = run(open_control(parse_hosts(server.host)[0], terms), deadline_after(DEADLINE))
+    try:
+        run(request_over(channel, {"do": "statistics"}, server.host), deadline_after(DEADLINE))
+        with pytest.raises(ConnectionError):  # and no time-out, though the client stays
+            run(receive_packed(channel), deadline_after(DEADLINE))
+    finally:
+        channel.close()
 
 
 def test_who_is_no_administrator_is_ended_with_the_refusal(

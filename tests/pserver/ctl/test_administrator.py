@@ -36,6 +36,7 @@ class Place:
         self.serve: Callable[[], None] = lambda: serve_administrator(Channel(theirs), "alice", control)
 
     def ask(self, request: object) -> bytes:
+        """Return the answer to a request."""
         deadline = deadline_after(DEADLINE)
         run(send_packed(self.client, request), deadline)
         answer = b""
@@ -61,9 +62,8 @@ def test_requests_and_answers_are_passed_on_whatever_they_are(place: Place) -> N
 
     def be_client() -> None:
         run(expect_hello(place.client), deadline_after(DEADLINE))
-        requests = ({"do": "kill", "what": "bob"}, 7, {"do": b"\xff"}, {"do": "x" * 5000})
-        answers.extend(map(place.ask, requests))
-        place.client.close()
+        answers.append(place.ask({"do": "kill", "what": "bob", "stay": True}))
+        answers.append(place.ask({"do": "status"}))  # and no more: it ends
 
     def be_daemon() -> None:
         while data := place.daemon.recv(10_000):
@@ -76,11 +76,24 @@ def test_requests_and_answers_are_passed_on_whatever_they_are(place: Place) -> N
     place.serve()
     for thread in threads:
         thread.join(DEADLINE)
-    assert heard == [
-        {"administrator": "alice", "request": request}
-        for request in ({"do": "kill", "what": "bob"}, {}, {}, {})
-    ]
-    assert answers == [long, b"{}", b"{}", b"{}"]
+    requests = ({"do": "kill", "what": "bob", "stay": True}, {"do": "status"})
+    assert heard == [{"administrator": "alice", "request": request} for request in requests]
+    assert answers == [long, b"{}"]
+
+
+@pytest.mark.parametrize("request_", [7, {"do": b"\xff"}, {"do": "x" * 5000}, {"do": 10**5000}])
+def test_what_makes_no_sense_is_an_empty_request(place: Place, request_: object) -> None:
+    place.daemon.send(b"{}")
+    run(send_packed(place.client, request_), deadline_after(DEADLINE))
+    place.serve()
+    assert json.loads(place.daemon.recv(10_000)) == {"administrator": "alice", "request": {}}
+
+
+def test_one_that_stays_ends_at_once_when_the_daemon_wants_that(place: Place) -> None:
+    place.daemon.send(b"{}")
+    run(send_packed(place.client, {"do": "status", "stay": True}), deadline_after(DEADLINE))
+    place.daemon.shutdown(socket.SHUT_WR)  # after the answer, while the client is silent
+    place.serve()
 
 
 def test_it_ends_with_the_daemon(place: Place) -> None:

@@ -1,5 +1,7 @@
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -7,7 +9,9 @@ from pconnect.link.local_link import connect
 from pserver.daemon.control.control import Control
 from pserver.daemon.control.endings import Endings
 from pserver.daemon.control.words import Server
+from pserver.daemon.held_session import Reply
 from pserver.duty.admission import Admission
+from srp_tools.errors import ConfigurationError
 from tests.pserver.daemon.control.conftest import NoPool, Place
 from tests.support.places import config
 
@@ -48,6 +52,11 @@ def test_a_request_at_the_socket_reaches_its_word(place: Place, tmp_path: Path) 
 def test_only_an_administrator_has_an_answer_for_a_session(
     place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    def ask(user: str, request: Mapping[str, object], reply: Reply) -> None:
+        if "since" in request:
+            raise ConfigurationError("ask again later")
+        reply(json.dumps({"for": user, "brief": request["brief"]}))
+
     tmp_path.chmod(0o700)
     server = Server(
         place.sessions,
@@ -59,18 +68,26 @@ def test_only_an_administrator_has_an_answer_for_a_session(
         print,
         lambda: False,
         NoPool(),
+        questions=ask,
     )
     control = Control(tmp_path / "one.control", place.selector, server, lambda: ["alice"])
-    alice, bob = (place.log_in(user)[0] for user in ("alice", "bob"))
-    assert control.answer_session(alice, {"do": "slots", "total": 2})["ok"] == {
-        "before": 4,
-        "total": 2,
-        "used": 0,
-    }
-    assert "no word" in str(control.answer_session(alice, {"do": "halt"})["error"])
-    assert "'bob' is not among the administrators" in str(
-        control.answer_session(bob, {"do": "status"})["error"]
-    )
+
+    def answer(user: str, **request: object) -> dict[str, Any]:
+        session, _ = place.attend()
+        session.user = user
+        said: list[str] = []
+        control.answer_session(session, request, said.append)
+        [told] = map(json.loads, said)
+        return dict(told)
+
+    assert answer("alice", do="slots", total=2) == {"ok": {"before": 4, "total": 2, "used": 0}}
+    assert "no word" in answer("alice", do="halt")["error"]
+    refused = answer("bob", do="status")
+    assert "'bob' is not among the administrators" in refused["error"] and refused["is_last"]
+    assert answer("bob", do="statistics", brief=True) == {"ok": {"for": "bob", "brief": True}}
+    assert answer("bob", do="statistics", since=-1) == {"error": "ask again later"}
+    # A member has an answer, and no further one in this login.
+    assert answer("member+pool", do="announce")["is_last"]
     assert 'user="bob"' in caplog.text and "no administrator" in caplog.text
     control.close()
 
@@ -80,9 +97,9 @@ def test_who_was_removed_since_the_login_administers_nothing(
 ) -> None:
     asked: list[object] = []
 
-    def answer(_: object, request: object) -> dict[str, object]:
+    def answer(_: object, request: object, reply: Reply) -> None:
         asked.append(request)
-        return {"ok": {}}
+        reply('{"ok": {}}')
 
     place.sessions.on_request = answer
     removed: list[str] = []

@@ -1,5 +1,6 @@
 """The document, from what sessions have told that are processes without anything to do."""
 
+import contextlib
 import json
 import socket
 from typing import Any
@@ -8,16 +9,18 @@ import pytest
 
 from pserver.config.server_config import ServerConfig
 from pserver.ctl.long_messages import receive_long
+from pserver.daemon.control.questions import Question
 from pserver.daemon.control.server_statistics import ServerStatistics
 from tests.pserver.daemon.control.conftest import Place
 from tests.support.waiting import wait_until
 
-STATUS = {"name": "one", "user": "anna", "pid": 5, "slots": "is not shown"}
+ABOUT = {"name": "one", "user": "anna", "pid": 5}
+ADMISSION = {"drained": False}
 
 
 @pytest.fixture
 def statistics(place: Place) -> ServerStatistics:
-    return ServerStatistics(place.sessions, place.slots, lambda: STATUS, ServerConfig)
+    return ServerStatistics(place.sessions, place.slots, lambda: ABOUT, lambda: ADMISSION, ServerConfig)
 
 
 def say(place: Place, control: socket.socket, **words: Any) -> None:
@@ -35,6 +38,21 @@ def get_slot(place: Place, control: socket.socket) -> int:
     raise AssertionError
 
 
+def heard(statistics: ServerStatistics, control: socket.socket) -> Any:
+    """Return what the daemon says to a session, perhaps after a moment."""
+    control.setblocking(False)
+    data: list[bytes] = []
+
+    def hear() -> bool:
+        statistics.questions.step()
+        with contextlib.suppress(BlockingIOError):
+            data.append(receive_long(control))
+        return bool(data)
+
+    wait_until(hear, "an answer")
+    return json.loads(data[0])
+
+
 def test_the_document_is_what_the_sessions_have_told(place: Place, statistics: ServerStatistics) -> None:
     session, control = place.log_in("alice")
     lease = get_slot(place, control)
@@ -46,10 +64,9 @@ def test_the_document_is_what_the_sessions_have_told(place: Place, statistics: S
         work=[[lease, 2, 1, 0, 0, 0, 0, 0.5, 0.0, 0.0], [lease + 1, 9, 0, 0, 0, 0, 0, 0, 0, 0]],
     )
     say(place, control, spans=[[lease, 990.0, 999.0, False, "done", "f"]])
-    document = statistics.document({})
+    document = statistics.document()
     assert document["server"] == {
-        "name": "one", "account": "anna", "pid": 5, "version": None, "started": None, "cmd_port": None,
-        "data_port": None, "admission": None, "host": socket.gethostname(),
+        "name": "one", "account": "anna", "pid": 5, "admission": ADMISSION, "host": socket.gethostname(),
     }  # fmt: skip
     totals = document["totals"]
     assert (totals["jobs_done"], totals["jobs_failed"], totals["bytes_in"], totals["sessions"]) == (
@@ -82,23 +99,26 @@ def test_the_document_is_what_the_sessions_have_told(place: Place, statistics: S
 
 
 def test_a_session_asks_for_its_client(place: Place, statistics: ServerStatistics) -> None:
-    assert statistics.document({})["sessions"] == []
+    assert statistics.document()["sessions"] == []
     session, control = place.log_in("alice")
     place.log_in("bob")
     for number in range(7, 10):  # whoever asks all the time gets an answer, too
         say(place, control, statistics={"brief": True}, number=number)
-        told = json.loads(receive_long(control))
+        told = heard(statistics, control)
         assert told["number"] == number
+    say(place, control, statistics={"since": 10**400}, number=10)
+    told_all = heard(statistics, control)
+    assert told_all["number"] == 10 and "timeline" in told_all["statistics"]
     document = told["statistics"]
     assert [row["session"] for row in document["sessions"]] == [session.pid]
     assert document["others"]["sessions"] == 1 and "timeline" not in document
     control.shutdown(socket.SHUT_RD)  # it reads nothing any more
-    say(place, control, statistics={}, number=10)
+    say(place, control, statistics={}, number=11)
 
 
 def test_an_administrator_sees_all(place: Place) -> None:
     config = ServerConfig(admins=("alice",))
-    ServerStatistics(place.sessions, place.slots, lambda: STATUS, lambda: config)
+    ServerStatistics(place.sessions, place.slots, lambda: ABOUT, lambda: ADMISSION, lambda: config)
     _, control = place.log_in("alice")
     place.log_in("bob")
     say(place, control, statistics={}, number=1)
@@ -109,9 +129,9 @@ def test_others_see_only_counts(place: Place, statistics: ServerStatistics) -> N
     session, control = place.log_in("alice")
     lease = get_slot(place, control)
     say(place, control, running=[[lease, 1000.0, False, "secret"]], is_more=False)
-    own = statistics.document({}, "alice")
+    own = statistics.document(user="alice")
     assert own["sessions"][0]["is_own"] and own["others"] == {"sessions": 0, "slots": 0}
-    document = statistics.document({}, "bob")
+    document = statistics.document(user="bob")
     assert document["sessions"] == [] and document["others"] == {"sessions": 1, "slots": 1}
     assert document["slots"][0]["state"] == "busy" and document["slots"][0]["user"] is None
     text = json.dumps(document)
@@ -124,7 +144,7 @@ def test_leases_of_other_users_are_not_theirs_to_tell_of(place: Place, statistic
     lease = get_slot(place, alice)
     say(place, mallory, work=[[lease, 999, 0, 0, 0, 0, 0, 0.5, 0.0, 0.0]])
     say(place, mallory, spans=[[lease, 990.0, 999.0, False, "done", "f"]])
-    document = statistics.document({})
+    document = statistics.document()
     assert document["totals"]["jobs_done"] == 0 and document["timeline"] == []
 
 
@@ -135,7 +155,7 @@ def test_a_session_that_has_ended_still_counts(place: Place, statistics: ServerS
     say(place, control, used=[0, 0, 1000, 50], running=0, ended="")
     session.kill_all()
     wait_until(lambda: (place.turn(), session not in place.sessions)[1], "the end of the session")  # type: ignore[func-returns-value]
-    document = statistics.document({})
+    document = statistics.document()
     assert document["sessions"] == [] and document["totals"]["bytes_out"] == 50
     assert document["totals"]["jobs_lost"] == 1 and document["timeline"][0]["outcome"] == "lost"
 
@@ -146,23 +166,23 @@ def test_failed_logins_are_counted(place: Place, statistics: ServerStatistics) -
     say(place, control, failed=failed)
     session.kill_all()
     wait_until(lambda: (place.turn(), session not in place.sessions)[1], "the end of the session")  # type: ignore[func-returns-value]
-    assert statistics.document({})["totals"]["logins_failed"] == 1
+    assert statistics.document()["totals"]["logins_failed"] == 1
 
 
 def test_what_is_old_need_not_be_sent_again(statistics: ServerStatistics) -> None:
-    statistics.step()
-    whole = statistics.document({})
+    for part in statistics.loop_parts():
+        part.step()
+    whole = statistics.document()
     assert len(whole["samples"]["rows"]) == 1
     assert whole["samples"]["columns"][4] == "waiting"
-    assert statistics.document({"since": whole["time"] + 1})["samples"]["rows"] == []
-    assert len(statistics.document({"since": "nonsense"})["samples"]["rows"]) == 1
-    assert "samples" not in statistics.document({"brief": True})
+    assert statistics.document(Question(since=whole["time"] + 1))["samples"]["rows"] == []
+    assert "samples" not in statistics.document(Question(is_brief=True))
 
 
 def test_neighbours_are_members(place: Place, statistics: ServerStatistics) -> None:
     known = {"id": "ab", "name": "beta", "addresses": ["beta:4000", "[::1]"], "slots": 4, "how": "joined"}
     place.sessions.members = lambda: [{**known, "heard": 1.5, "gone": False, "why": ""}, {"addresses": ()}]
-    first, second = statistics.document({})["members"]
+    first, second = statistics.document()["members"]
     assert first == {
         "id": "ab", "name": "beta", "addresses": ["beta:4000", "[::1]"], "cmd_port": 4000, "slots": 4, "age": 1.5,
         "is_direct": True, "gone": False,
