@@ -27,6 +27,7 @@ class _State:
     asked_at: float = float("-inf")
     is_accepted: bool = False
     why: str = "its server has not said yet how it is, which accept= wants to know"
+    fault: tuple[str, Exception] | None = None  #: of the user's function: for which server, and what
 
 
 class Placement:
@@ -48,13 +49,13 @@ class Placement:
         self.is_ordered = order == ORDERED
         self._states: dict[int, _State] = {}
         self._number = 0
-        self._fault: tuple[str, Exception] | None = None  # of the user's function: for which server, and what
 
     def error(self) -> ConfigurationError | None:
-        """Return what is wrong with the user's function, as long as it is: all jobs that wait fail with that."""
-        if self._fault is None:
+        """Return what is wrong with the user's function, as long as it is for one server: all jobs that wait fail."""
+        faults = [state.fault for _, state in sorted(self._states.items()) if state.fault is not None]
+        if not faults:
             return None
-        host, cause = self._fault
+        host, cause = faults[0]
         error = ConfigurationError(f"the function given as accept= failed for {host}: {cause!r}")
         error.__cause__ = cause
         return error
@@ -93,22 +94,30 @@ class Placement:
                 self._number += 1
                 node.channel.post(Kind.STATISTICS, self._number, {"brief": True})
 
+    def forget(self, node: int) -> None:
+        """Forget what is known of a node: its session has ended, or it has another one."""
+        self._states.pop(node, None)
+
     def take(self, node: NodeWorkers, answer: Mapping[str, Any]) -> None:
         """Take the answer of a server, and let the user's function decide."""
         if self._accept is None:
             return
         state, host = self._states.setdefault(node.number, _State()), node.server.host
-        state.is_accepted = False
+        state.is_accepted, state.fault = False, None
         if isinstance(error := answer.get("error"), str):
             state.why = f"accept= cannot decide: {printable_text(error)}"
             return
         try:
-            verdict = self._accept(ServerFacts.of(host, answer))
+            facts = ServerFacts.of(host, answer)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            state.why = f"accept= cannot decide: what its server says of itself makes no sense ({error})"
+            return
+        try:
+            verdict = self._accept(facts)
             if verdict is None:
                 raise TypeError("it returned None, not True or False")
             state.is_accepted = bool(verdict)
             state.why = "accept= says no"
-            self._fault = None
         except Exception as error:  # noqa: BLE001 - the user's function may raise anything
             state.why = f"accept= failed for it: {type(error).__name__}: {error}"
-            self._fault = host, error
+            state.fault = host, error

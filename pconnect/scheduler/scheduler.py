@@ -93,6 +93,7 @@ class Scheduler:
         self.changes = NodeChanges(self._thread, self._manager, self._healer)  #: of nodes, by other threads
         self._manager.on_lost = self._healer.note_loss
         self._manager.on_statistics = self._demand.placement.take
+        self._manager.on_change = self._demand.placement.forget
         self._looked_at = 0.0
         self._extensions: list[Extension] = []
         self._thread.start()

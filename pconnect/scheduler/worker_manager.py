@@ -52,6 +52,8 @@ class WorkerManager:
         self.heard = threading.Event()  #: of all servers how many slots they have, or that they are gone
         #: Called when a node is lost, with the instant and its jobs; returns whether it keeps these.
         self.on_lost: Callable[[NodeWorkers, float, Sequence[Job]], bool] = lambda *_: False
+        #: Called with the number of a node whose session has begun, has ended, or is forgotten.
+        self.on_change: Callable[[int], object] = lambda _: None
         #: Called with what a server says of itself that was asked for it.
         self.on_statistics: Callable[[NodeWorkers, dict[str, Any]], object] = lambda *_: None
         if mesh_setup.authority is not None and mesh_setup.tls is not None:
@@ -98,6 +100,7 @@ class WorkerManager:
                     self._owner.lose(job, f"{node} {why}")
             if node.channel is not None:
                 self._event_loop.discard(node.channel)
+            self.on_change(node.number)
 
     def workers(self) -> list[RemoteWorker]:
         """Return all workers of all nodes."""
@@ -153,6 +156,7 @@ class WorkerManager:
         self._dial(node, JOB_CHANNEL, end, patience=0.0)
 
     def _open_node(self, node: NodeWorkers, channel: Channel) -> None:
+        self.on_change(node.number)
         self._event_loop.add(
             node.open(channel, lambda message: self._hear(node, message), lambda _: self._lose(node))
         )
@@ -211,6 +215,7 @@ class WorkerManager:
     def _lose(self, node: NodeWorkers) -> None:
         """Give up a server that is gone, or its machine."""
         assert node.channel is not None  # noqa: S101 - it is what was lost
+        self.on_change(node.number)
         error = node.channel.error
         ending = f"its session was ended: {node.ending}"
         node.lose((ending if node.ending else f"it is lost: {error}") + node.remedy)

@@ -11,6 +11,7 @@ import pytest
 from pconnect.errors import ConfigurationError
 from pconnect.protocol.kinds import Kind
 from pconnect.scheduler.placement import Placement
+from pconnect.session.remote_calls import client_mesh
 from srp_tools.credentials import Credentials
 from tests.support.servers import Server, connect, run_server
 from tests.support.waiting import DEADLINE, wait_until
@@ -74,6 +75,41 @@ def test_errors_of_the_function_are_told(function: object, what: str) -> None:
     assert error.__cause__ is not None and not placement.accepts(1)
 
 
+def small(server: Any) -> bool:
+    return bool(server.load < 1 or server.nope)
+
+
+def test_an_error_counts_until_the_function_decides_for_the_same_server() -> None:
+    placement, one, two = Placement(small), node(1), node(2)
+    fine, busy = {"machine": {"load": [0.5, 0, 0]}}, {"machine": {"load": [1.5, 0, 0]}}
+    placement.take(one, busy)
+    placement.take(two, fine)
+    assert placement.error() is not None and placement.accepts(2) and not placement.accepts(1)
+    placement.take(one, fine)
+    assert placement.error() is None and placement.accepts(1)
+    placement.take(one, busy)
+    placement.forget(1)  # its session has ended
+    assert placement.error() is None and not placement.accepts(1)
+    placement.look([one], 100.0)
+    assert one.channel.asked == [Kind.STATISTICS]  # a new session is asked at once
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"machine": {"memory_free": 10**400}},
+        {"machine": {"load": [10**400]}},
+        {"queue": {"waiting": -(10**400)}},
+        {"sessions": [], "others": {"sessions": 10**400}},
+    ],
+)
+def test_what_a_server_says_that_makes_no_sense_is_no_fault_of_the_function(document: dict[str, Any]) -> None:
+    placement, one = Placement(lambda server: server.load < 1e300), node()
+    placement.take(one, document)
+    assert placement.error() is None and not placement.accepts(1)
+    assert placement.why(one).startswith("accept=")
+
+
 @pytest.mark.parametrize("options", [{"accept": 8e9}, {"order": "first"}])
 def test_what_is_no_rule_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="it must be"):
@@ -117,6 +153,9 @@ def test_a_server_that_is_not_accepted_gets_no_jobs(pair: list[Server]) -> None:
         wait_until(lambda: "accept= says no" in job.why, "the reason")
         job.cancel()
         assert net.eval("1").result(DEADLINE) == [1, 1]
+        placement = client_mesh(net.mesh).jobs.placement
+        net.remove(1)
+        assert set(placement._states) == {2}
 
 
 def test_a_function_that_fails_fails_the_jobs(pair: list[Server]) -> None:
