@@ -11,6 +11,7 @@ from pconnect.protocol.preamble_check import PreambleCheck
 from pserver.ctl.long_messages import send_long
 from pserver.starter.session_starts import Started
 from pserver.system.processes import kill_with_descendants
+from srp_tools.rules.numbers import is_finite
 
 #: Takes an answer, in JSON.
 Reply = Callable[[str], object]
@@ -40,7 +41,8 @@ class Node:
     def note_absence(self, words: Mapping[str, Any]) -> None:
         """Take in that its client has left, has vanished, or is there again."""
         self.is_detached |= "detached" in words
-        self.orphaned_since = words.get("orphaned")
+        since = words.get("orphaned")
+        self.orphaned_since = since if is_finite(since) else None
 
     def tell(self, words: str) -> None:
         """Send its session a message of any length, unless that has gone, or reads nothing."""
@@ -143,5 +145,8 @@ class LoginFailure(NamedTuple):
 
 
 def count_of(told: object) -> int:
-    """Return a number that a session has told; 0 if it makes no sense."""
-    return told if isinstance(told, int) and told >= 0 else 0
+    """Return a number that a session has told; 0 if it makes no sense.
+
+    The sum of numbers that are too large could not be written any more, and would stay when the session has ended.
+    """
+    return told if is_finite(told) and isinstance(told, int) and told >= 0 else 0

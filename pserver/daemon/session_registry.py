@@ -216,7 +216,7 @@ class SessionRegistry:
                     node.session.folders[folder] = mark
             case {"user": str(user), "network": str(network), "key": str(key), "node": int(number)} if (
                 not node.number
-                and number > 0
+                and 0 < number < 2**32
                 and _HEX.fullmatch(key)
                 and _HEX.fullmatch(network)
                 and len(ends) == _MAX_ENDS
@@ -233,7 +233,7 @@ class SessionRegistry:
                 node.number and not ends
             ):
                 running, memory = (count_of(more.get(each)) for each in ("running", "memory"))
-                node.session.usage[node.number] = Use(counts, running, time.time(), memory)
+                node.session.usage[node.number] = Use([*map(count_of, counts)], running, time.time(), memory)
                 node.session.how = how or node.session.how
             case ({"spawner": int()} | {"members": True}) as words if len(ends) == 1 and takes_messages(
                 ends[0]

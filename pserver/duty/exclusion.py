@@ -34,7 +34,7 @@ def why_excluded(user: str, network: str, sessions: Iterable[Session]) -> str:
 
     `network`: for which the session would be; the one that has the server may have further ones. Empty: not known yet.
     """
-    for other in _others(network, sessions):
+    for other in _others(user, network, sessions):
         if other.is_exclusive and not other.is_detached and (network or other.user != user):
             return f"{_named(other)} has it for itself"
     return ""
@@ -49,7 +49,7 @@ def why_not_alone(user: str, network: str, sessions: Iterable[Session], *, is_al
         return (
             f"{user} may not have it alone (exclusive=True): its administrator has not set --allow-exclusive"
         )
-    others = _others(network, sessions)
+    others = _others(user, network, sessions)
     if not others:
         return ""
     more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
@@ -58,12 +58,14 @@ def why_not_alone(user: str, network: str, sessions: Iterable[Session], *, is_al
     )
 
 
-def _others(network: str, sessions: Iterable[Session]) -> Sequence[Session]:
-    """Return the sessions that have logged in for other networks."""
+def _others(user: str, network: str, sessions: Iterable[Session]) -> Sequence[Session]:
+    """Return the sessions that have logged in for other networks; each user has networks of their own."""
     return [
         each
         for each in sessions
-        if each.user is not None and not each.is_control and (not network or each.network != network)
+        if each.user is not None
+        and not each.is_control
+        and (not network or (each.user, each.network) != (user, network))
     ]
 
 

@@ -220,7 +220,7 @@ def _read_answer(data: bytes, key: NodeKey | None) -> _Answer:
     try:
         network_id, node, token = answer["network"], answer["node"], answer.get("token")
         network_key = answer["network_key"]
-        if not (isinstance(network_id, bytes) and isinstance(node, int) and node > 0):
+        if not (isinstance(network_id, bytes) and isinstance(node, int) and 0 < node < 2**32):
             raise ValueError("it names no node")
         if token is not None and not (isinstance(token, bytes) and len(token) == TOKEN_BYTES):
             raise ValueError("its token is malformed")

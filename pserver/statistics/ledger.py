@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pserver.statistics.work import Running, Span, Told, Work
 
-_MOST_SPANS = 2000
+_MOST_SPANS = 2000  # of all users
 _MOST_SLOTS = 4096  # with counts of their own
 
 
@@ -36,7 +36,7 @@ class Ledger:
         self._past_bytes = (0, 0)  # received and sent by sessions that have ended
         self._slots: dict[int, Work] = {}
         self._running: dict[Hashable, tuple[Owner, dict[int, Running]]] = {}  # by node, then by slot
-        self._timeline: deque[_Entry] = deque(maxlen=_MOST_SPANS)
+        self._timeline: dict[str, deque[_Entry]] = {}  # by user
 
     def take(
         self, node: Hashable, owner: Owner, told: Told, slot_of: Callable[[int], int | None], now: float
@@ -51,7 +51,13 @@ class Ledger:
             self._running[node] = owner, {**before, **running}
         for lease, span in told.spans:
             if (slot := slot_of(lease)) is not None:
-                self._timeline.append(_Entry(slot, owner, span, now))
+                self._keep(_Entry(slot, owner, span, now))
+
+    def _keep(self, entry: _Entry) -> None:
+        """Put an entry into the timeline; where there is no room, the oldest of the user with most goes."""
+        self._timeline.setdefault(entry.owner.user, deque()).append(entry)
+        if sum(map(len, self._timeline.values())) > _MOST_SPANS:
+            max(self._timeline.values(), key=len).popleft()
 
     def _add(self, slot: int, work: Work) -> None:
         self.total = self.total.plus(work)
@@ -64,7 +70,7 @@ class Ledger:
         for slot, what in running.items():
             self._add(slot, Work(programs_lost=1) if what.is_program else Work(jobs_lost=1))
             span = Span(what.begin, max(now, what.begin), what.is_program, "lost", what.label)
-            self._timeline.append(_Entry(slot, owner, span, now))
+            self._keep(_Entry(slot, owner, span, now))
 
     def count_bytes(self, received: int, sent: int) -> None:
         """Add what a session that has ended has received and sent."""
@@ -94,7 +100,7 @@ class Ledger:
             _shown(slot, owner, (what.begin, None, what.is_program, "running", what.label), user)
             for slot, (owner, what) in self.running().items()
         ]
-        entries = [entry for entry in self._timeline if entry.told_at > since]
+        entries = [entry for kept in self._timeline.values() for entry in kept if entry.told_at > since]
         entries.sort(key=lambda entry: entry.span.end, reverse=True)  # workers tell one after the other
         ended = [_shown(entry.slot, entry.owner, entry.span, user) for entry in entries]
         return running + ended

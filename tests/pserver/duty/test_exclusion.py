@@ -39,6 +39,7 @@ def test_nobody_else_gets_in_where_one_is_alone() -> None:
     assert why_excluded("bob", "bb", [ALONE]) and why_excluded("alice", "bb", [ALONE])
     assert why_excluded("alice", "", [ALONE]) == ""  # it may be for the same network, which is seen later
     assert why_excluded("alice", "aa", [ALONE]) == ""
+    assert why_excluded("bob", "aa", [ALONE])  # anyone may say the number of a network
     for other in (
         Session(),
         Session(is_exclusive=True, is_detached=True),
@@ -51,6 +52,7 @@ def test_one_gets_it_alone_where_nobody_else_is() -> None:
     nobody = [Session(), Session(user=None), Session(is_control=True)]
     assert why_not_alone("alice", "aa", nobody, is_allowed=True) == ""
     assert "--allow-exclusive" in why_not_alone("alice", "aa", [], is_allowed=False)
+    assert why_not_alone("alice", "aa", [Session(user="bob")], is_allowed=True)
     others = [Session(pid=number, user="bob", network=f"{number}") for number in range(1, 9)]
     why = why_not_alone("alice", "aa", others, is_allowed=True)
     assert "bob (session 1 since" in why and why.endswith("and 3 more")

@@ -72,3 +72,15 @@ def test_memory_is_bounded() -> None:
         ledger.take("node", ALICE, Told([(lease, Work(1))], None, False, [span]), lambda lease: lease, 0.0)
     assert ledger.total.jobs_done == 9999
     assert len(ledger.timeline(-1.0, None)) == 2000 and ledger.of_slot(9000) == Work()
+
+
+def test_much_work_of_one_user_leaves_that_of_others_in_the_timeline() -> None:
+    ledger = Ledger()
+    for number in range(3):
+        ledger.take("b", BOB, Told(spans=[(200, Span(number, number, False, "done", "bobs"))]), SLOTS.get, 0)
+    spans = [(100, Span(5.0, number, False, "done", "alices")) for number in range(10, 3010)]
+    ledger.take("a", ALICE, Told(spans=spans), SLOTS.get, 1.0)
+    labels = [each["label"] for each in ledger.timeline(-1.0, None)]
+    assert (labels.count("bobs"), labels.count("alices")) == (3, 1997)
+    assert ledger.timeline(-1.0, None)[0]["end"] == 3009  # of the other user's the oldest have gone
+    assert ledger.timeline(-1.0, None)[1996]["end"] == 1013

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import socket
 from typing import Any
 
@@ -146,6 +147,19 @@ def test_leases_of_other_users_are_not_theirs_to_tell_of(place: Place, statistic
     say(place, mallory, spans=[[lease, 990.0, 999.0, False, "done", "f"]])
     document = statistics.document()
     assert document["totals"]["jobs_done"] == 0 and document["timeline"] == []
+
+
+def test_counts_that_no_session_can_have_are_none(place: Place, statistics: ServerStatistics) -> None:
+    session, control = place.log_in("mallory")
+    huge = 10**4200  # beyond what can be added up and still be written
+    for _ in range(3):
+        say(place, control, used=[huge, huge, huge, -5], running=huge, memory=huge, ended="")
+        say(place, control, orphaned=math.inf)
+    [row] = statistics.document()["sessions"]
+    assert (row["bytes_in"], row["bytes_out"], row["memory"], row["orphaned"]) == (0, 0, 0, None)
+    session.kill_all()
+    wait_until(lambda: (place.turn(), session not in place.sessions)[1], "the end of the session")  # type: ignore[func-returns-value]
+    assert statistics.document()["totals"]["bytes_in"] == 0
 
 
 def test_a_session_that_has_ended_still_counts(place: Place, statistics: ServerStatistics) -> None:
