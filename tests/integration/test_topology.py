@@ -1,57 +1,30 @@
-"""Pools of any topology: from each member, all are found.
+"""Pools of any topology: from each member, all are found, and jobs go on while the one in the middle is gone.
 
-Those of machines with addresses of their own are in network namespaces; what servers and clients do there, is done at
-the machines.
+The machines have addresses of their own, in network namespaces; what servers and clients do there, is done at the
+machines. The homes are those of one account, and can be seen from each machine.
 """
 
-import contextlib
 import json
+import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from pconnect import pconnect
-from srp_tools.generate import generate_srp_data
 from tests.support.machines import Machine, python_of_the_tests, run_machines
-from tests.support.servers import Server, make_users, run_server
 from tests.support.tutorial import ROOT
 from tests.support.waiting import wait_until
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-def test_seed_example_ABCD(tmp_path: Path) -> None:  # noqa: N802 - these are their names there
-    """D is there; B joins D, C joins B, A joins B. Each host offers and uses: it finds all four, itself first."""
-    users = make_users(tmp_path / "users")
-    generate_srp_data(member=True, folder=tmp_path / "users", bits=2048)
-    servers: dict[str, Server] = {}
-    with contextlib.ExitStack() as stack:
-        for name, remote_server in (("D", None), ("B", "D"), ("C", "B"), ("A", "B")):
-            options = [] if remote_server is None else [f"--join={servers[remote_server].host}"]
-            servers[name] = stack.enter_context(
-                run_server(tmp_path / name, f"--spool-dir={tmp_path / 'state'}", *options, users=users)
-            )
-        for name, neighbours in {"A": 1, "B": 3, "C": 1, "D": 1}.items():
-            wait_until(lambda: _heard(servers[name]) == neighbours, f"the neighbours of {name}")  # noqa: B023
-        names = {server.host: name for name, server in servers.items()}
-        found = {}
-        for name, server in servers.items():
-            credentials = server.credentials
-            with pconnect(
-                server.host, join=True, user=credentials.user, password=credentials.password, profile=""
-            ) as net:
-                found[name] = "".join(names[node.host] for node in net[1:])
-                assert net.map(abs, range(-8, 0)) is not None
-        assert {name: "".join(sorted(order)) for name, order in found.items()} == dict.fromkeys(
-            "ABCD", "ABCD"
-        )
-        assert all(order.startswith(name) for name, order in found.items())
-        assert found["A"].startswith("AB") and found["D"].startswith("DB"), "then as they are found"
-
-
-def _heard(server: Server) -> int:
-    return sum(each["heard"] is not None for each in server.ask("members")["members"])
-
-
+_KILL = """
+import contextlib, json, sys, psutil
+server = psutil.Process(json.load(sys.stdin)[0]["pid"])
+for process in [server, *server.children(recursive=True)]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.kill()
+"""
 # Gets, by the control sockets of servers, what each is asked for and which neighbours it is to have then; a member that
 # is gone has a "-" behind its name.
 _STEP = """
@@ -83,6 +56,58 @@ with pconnect("localhost", join=True) as net:
     names = net.eval("import socket; socket.gethostname()").result()
     print(json.dumps([names, {host: str(why) for host, why in net.missing.items()}]))
 """
+# Runs a map of 2,000 jobs, of which the last 1,000 wait for the file `gate`. Meanwhile somebody kills a server and
+# starts it again; then it has to run one of those that wait. Only jobs are used before: what commands might have left
+# in a workspace keeps a node from coming back by itself.
+_MAP = """
+import json, socket, sys, time
+from pathlib import Path
+from pconnect import pconnect
+from tests.support.waiting import wait_until
+folder, lost_name = Path(sys.argv[1]), sys.argv[2]
+def work(table, k):
+    while k >= 1000 and not (folder / "gate").exists():
+        time.sleep(0.01)
+    time.sleep(0.002)
+    return table[k % 3] + k, socket.gethostname(), time.monotonic()
+def read(name):
+    wait_until((folder / name).exists, name)
+    return float((folder / name).read_text())
+def processed(table):
+    return {row[0]: row[4] for row in table.workers() if row[2] == "all"}
+with pconnect("localhost", join=True, elastic=0.5) as net:
+    statistics = net.statistics()
+    before = {host: document["totals"]["jobs_done"] for host, document in statistics.documents.items()}
+    names = [node.submit(socket.gethostname).result(40) for node in net[1:]]
+    [lost] = [node for node, name in enumerate(names, 1) if name == lost_name]
+    results = net.map(work, [net.broadcast([10, 20, 30])] * 2000, range(2000), retries=3)
+    got = [next(results) for _ in range(100)]
+    (folder / "ready").touch()
+    got += [next(results) for _ in range(900)]
+    killed, back = read("killed"), read("back")
+    def runs_there():
+        return any(row[0] == lost and row[2] == "all" and row[8] for row in statistics.workers())
+    wait_until(runs_there, f"jobs at {lost_name}")
+    seconds = time.monotonic() - back
+    (folder / "gate").touch()
+    got += results
+    assert [value for value, *_ in got] == [[10, 20, 30][k % 3] + k for k in range(2000)]
+    # Each counts what it has run since it began; what ran at the lost one before has gone with it.
+    known = names + [where for _, where, when in got if where != lost_name or when > killed]
+    known.remove(lost_name)  # the job that said so has gone with it
+    ran = {node: known.count(name) for node, name in enumerate(names, 1)}
+    wait_until(lambda: processed(statistics) == ran, f"{ran}, and not {processed(statistics)}")
+    assert min(ran.values()) > 0, ran
+    def done():
+        documents = statistics.update().documents
+        before[net[lost].host] = 0
+        return [documents[node.host]["totals"]["jobs_done"] - before[node.host] for node in net[1:]]
+    wait_until(lambda: done() == list(ran.values()), f"{ran}, and not {done()}")
+    assert net.reconnect() == [lost]
+    again = net.eval("__import__('socket').gethostname()").result()
+    assert again == names and list(net.map(abs, range(-50, 0))) == list(range(50, 0, -1))
+    print(json.dumps([names, {host: str(why) for host, why in net.missing.items()}, seconds]))
+"""
 # Who joins whom.
 _NAMES = A, B, C, D, E = "alpha", "beta", "gamma", "delta", "epsilon"
 _CHAIN = {A: B, B: C, C: D, D: E}
@@ -90,8 +115,9 @@ _TOPOLOGIES: Mapping[str, Mapping[str, str]] = {
     "chain": _CHAIN,
     "ring": _CHAIN | {E: A},
     "star": dict.fromkeys((A, B, D, E), C),
-    "mixed": {B: D, C: B, A: B, E: D},
+    "mixed": {B: D, C: B, A: B, E: D},  # the four of the seed's example, and one more
 }
+_MIDDLE = {"chain": C, "ring": C, "star": C, "mixed": B}
 
 
 class Pool:
@@ -99,7 +125,8 @@ class Pool:
 
     def __init__(self, machines: Mapping[str, Machine]) -> None:
         self.machines = machines
-        self._joins: Mapping[str, str] = {}
+        self.topology = ""
+        self.joins: Mapping[str, str] = {}
         for name in machines:
             self.start(name)
 
@@ -107,8 +134,8 @@ class Pool:
         self.machines[name].run(f"python3 -m pserver start --name {name} --announce-interval 1 --slots 1")
 
     def kill(self, name: str) -> None:
-        machine = self.machines[name]
-        machine.run(f"kill -9 $(python3 -m pserver status --json | {_PID})")
+        """Kill a server with all its sessions, as a power cut does."""
+        self.machines[name].run(f"python3 -m pserver status --json | python3 -c '{_KILL}'")
 
     def arrange(self, joins: Mapping[str, str]) -> None:
         """Have each server leave the one that it has joined, and join another; wait until all know of it."""
@@ -116,7 +143,7 @@ class Pool:
         for name, other in joins.items():
             neighbours[name].add(other)
             neighbours[other].add(name)
-        before, self._joins = self._joins, joins
+        before, self.joins = self.joins, joins
         words = {
             name: [(word, each[name]) for word, each in (("leave", before), ("join", joins)) if name in each]
             for name in _NAMES
@@ -127,21 +154,21 @@ class Pool:
         self._step({name: ([], sorted(neighbours))})
 
     def _step(self, plan: Mapping[str, tuple[list[tuple[str, str]], list[str]]]) -> None:
-        # The homes are those of one account, and can be seen from each machine.
         paths = {
             str(self.machines[name].home / "run" / f"{name}.control"): each for name, each in plan.items()
         }
         self.machines[A].run(f"python3 -c '{_STEP}' '{json.dumps(paths)}'")
 
-    def found_from(self, name: str) -> tuple[set[str], dict[str, str]]:
-        """Return which servers a client on that machine connects, and what it misses."""
+    def found_from(self, *names: str) -> list[tuple[set[str], dict[str, str]]]:
+        """Return which servers a client on each of these machines connects, and what it misses."""
+        with ThreadPoolExecutor(len(names)) as threads:
+            return list(threads.map(self._found_from, names))
+
+    def _found_from(self, name: str) -> tuple[set[str], dict[str, str]]:
         shown = self.machines[name].run(f"python3 -c '{_FIND}'")
         names, missing = json.loads(shown[shown.index("[") :])
-        assert names[0] == name, "one's own comes first"
+        assert names[0] == name and len(names) == len(set(names)), "one's own comes first, and none twice"
         return set(names), missing
-
-
-_PID = "python3 -c 'import json, sys; print(json.load(sys.stdin)[0][\"pid\"])'"
 
 
 @pytest.fixture(scope="module")
@@ -158,30 +185,54 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
         yield Pool(machines)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("topology", _TOPOLOGIES)
-def test_from_each_member_all_are_found(pool: Pool, topology: str) -> None:
-    pool.arrange(_TOPOLOGIES[topology])
-    assert [pool.found_from(name) for name in _NAMES] == [(set(_NAMES), {})] * 5
+@pytest.fixture(scope="module", params=_TOPOLOGIES)
+def arranged(pool: Pool, request: pytest.FixtureRequest) -> Pool:
+    pool.arrange(_TOPOLOGIES[request.param])
+    pool.topology = request.param
+    return pool
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
+def test_from_each_member_all_are_found(arranged: Pool) -> None:
+    assert arranged.found_from(*_NAMES) == [(set(_NAMES), {})] * 5
+
+
+def test_2000_jobs_while_the_member_in_the_middle_is_killed_and_comes_back(
+    arranged: Pool, tmp_path: Path
+) -> None:
+    client, lost = arranged.machines[A], _MIDDLE[arranged.topology]
+    script = tmp_path / "map.py"
+    script.write_text(_MAP)
+    client.run(
+        f"(timeout 100 python3 {script} {tmp_path} {lost} > {tmp_path / 'told'} 2>&1; touch {tmp_path / 'over'}) &"
+    )
+
+    def wait_for(name: str) -> None:
+        wait_until(lambda: (tmp_path / name).exists() or (tmp_path / "over").exists(), name, timeout=100)
+
+    wait_for("ready")
+    arranged.kill(lost)
+    (tmp_path / "killed").write_text(str(time.monotonic()))
+    arranged.start(lost)
+    (tmp_path / "back").write_text(str(time.monotonic()))
+    wait_for("over")
+    told = (tmp_path / "told").read_text()
+    names, missing, seconds = json.loads(told.splitlines()[-1])
+    assert names[0] == A and sorted(names) == sorted(_NAMES) and not missing, told
+    assert seconds < 10.0
+
+
 def test_partitions_that_merge_and_a_member_in_the_middle_that_is_gone_and_back(pool: Pool) -> None:
     pool.arrange({A: B, C: D, E: D})
-    assert pool.found_from(A) == pool.found_from(B) == ({A, B}, {})
-    assert pool.found_from(C) == pool.found_from(E) == ({C, D, E}, {})
+    assert pool.found_from(A, B, C, E) == [({A, B}, {})] * 2 + [({C, D, E}, {})] * 2
     pool.arrange({A: B, C: D, E: D, B: D})
-    assert pool.found_from(A)[0] == pool.found_from(E)[0] == set(_NAMES)
+    assert pool.found_from(A, E) == [(set(_NAMES), {})] * 2
     pool.kill(D)
-    found, missing = pool.found_from(A)
+    [(found, missing)] = pool.found_from(A)
     assert found == {A, B} and len(missing) == 1 and "refused" in str(missing)
     pool.wait_until_known(B, {A, f"{D}-"})
-    found, missing = pool.found_from(B)
+    [(found, missing)] = pool.found_from(B)
     assert found == {A, B} and "delta is gone" in str(missing)
     # It knows its members yet, and they find it again.
     pool.start(D)
-    assert pool.found_from(D) == (set(_NAMES), {})
     pool.wait_until_known(B, {A, D})
-    assert pool.found_from(A) == (set(_NAMES), {})
+    assert pool.found_from(D, A) == [(set(_NAMES), {})] * 2
