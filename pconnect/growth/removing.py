@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import time
+import warnings
 from collections.abc import Callable, Collection, Sequence
 
 from pconnect.errors import ConfigurationError
@@ -12,6 +13,7 @@ from pconnect.link.connection import Connection
 from pconnect.loop.network import Network
 from pconnect.messaging.send_receive import resolve
 from pconnect.protocol.kinds import Kind
+from pconnect.routes.keeper import RouteWarning
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.node_state import NodeState
 from pconnect.session.server import Server
@@ -31,7 +33,8 @@ def remove_nodes(mesh: ClientMesh, nodes: Nodes, grace: float) -> None:
     """Remove nodes from a network; see `pconnect.views.growth_views.GrowthView.remove`."""
     mesh.event_loop.catch_up()
     numbers = numbers_of(mesh, nodes)
-    with changing(mesh, "nodes are being removed"):
+    with changing(mesh, "nodes are being removed") as mesh_setup:
+        cut = mesh_setup.routes.cut_by(numbers) if mesh_setup.routes is not None else ""
         servers = [mesh.servers[number] for number in numbers]
         names = ", ".join(f"node {server.node} ({server.host})" for server in servers)
         change = f"{names} {'was' if len(servers) == 1 else 'were'} removed from the network"
@@ -50,6 +53,8 @@ def remove_nodes(mesh: ClientMesh, nodes: Nodes, grace: float) -> None:
         for server in servers:
             server.report_unseen()
         tell_change(mesh)
+    if cut:
+        warnings.warn(cut, RouteWarning, stacklevel=3)
 
 
 def numbers_of(mesh: ClientMesh, nodes: Nodes) -> list[int]:

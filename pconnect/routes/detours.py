@@ -81,6 +81,18 @@ class Detours:
             if node in pair:
                 detour.tried.clear()
 
+    def remove(self, node: int) -> list[Pair]:
+        """Forget a node that is gone for good; return the others of which it was the relay.
+
+        They have no way now. One of them that begins anew gets another relay.
+        """
+        for pair in [pair for pair in self._detours if node in pair]:
+            del self._detours[pair]
+        cut = [pair for pair, relay in self.relays.items() if relay == node]
+        for pair, detour in self._detours.items():
+            detour.tried = [] if pair in cut else [relay for relay in detour.tried if relay != node]
+        return cut
+
     def beyond(self, node: int) -> list[int]:
         """Return the nodes that a node cannot dial, as far as is known."""
         known = {

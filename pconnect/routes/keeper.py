@@ -5,7 +5,7 @@ See `pconnect.routes.detours` for the decisions, and doc/protocol.md, "Other way
 
 import functools
 import itertools
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from pconnect.link.connection import Connection
@@ -55,6 +55,30 @@ class RouteKeeper:
             self._detours.forget(server.node)
             server.command.on_message = functools.partial(self._hear, server, server.command.on_message)
 
+    def cut_by(self, nodes: Collection[int]) -> str:
+        """Return what to warn of when some nodes are removed: which others have no way then; empty if all have."""
+        return "; ".join(
+            f"{self._name(relay)} passed on what {self._name(low)} and {self._name(high)} send to each other, and was "
+            f"removed: they have no connection any more. net[{low}].restart() makes another one, and gives node {low} "
+            "an empty workspace"
+            for (low, high), relay in sorted(self._relays().items())
+            if relay in nodes and low not in nodes and high not in nodes
+        )
+
+    def forget(self, nodes: Collection[int]) -> None:
+        """Forget nodes that were removed; those that wait for one as their relay go another way."""
+        for node in nodes:
+            self._servers.pop(node, None)
+        waiting = {number: asked for number, asked in self._asked.items() if asked.relay in nodes}
+        for number, asked in waiting.items():
+            del self._asked[number]
+            if not set(asked.pair) & set(nodes):
+                self._do(
+                    self._detours.relay_failed(asked.relay, asked.pair, f"node {asked.relay} was removed")
+                )
+        for node in nodes:
+            self._detours.remove(node)
+
     def beyond(self, node: int) -> list[int]:
         """Return the nodes that a node cannot dial, as far as is known."""
         return self._detours.beyond(node)
@@ -63,7 +87,7 @@ class RouteKeeper:
         """Return which other nodes a node reaches by a relay, and by which."""
         return {
             other: "relayed by the client" if relay == CLIENT else f"relayed by node {relay}"
-            for pair, relay in self._detours.relays.items()
+            for pair, relay in self._relays().items()
             for own, other in (pair, pair[::-1])
             if own == node
         }
@@ -72,13 +96,13 @@ class RouteKeeper:
         """Return what to warn of: which nodes have a relay; empty if none has."""
         lines = [
             f"{self._name(low)} and {self._name(high)}: by {self._name(relay)}"
-            for (low, high), relay in sorted(self._detours.relays.items())
+            for (low, high), relay in sorted(self._relays().items())
         ]
         if not lines:
             return ""
         slow = (
             "; the client passes bytes on only while it is inside this package"
-            if CLIENT in self._detours.relays.values()
+            if CLIENT in self._relays().values()
             else ""
         )
         few = lines[:_MOST_SHOWN] + [f"and {len(lines) - _MOST_SHOWN} more"] * (len(lines) > _MOST_SHOWN)
@@ -87,6 +111,11 @@ class RouteKeeper:
             f"doc/howto/nat.md says what to do{slow}:",
             *few,
         ])  # fmt: skip
+
+    def _relays(self) -> dict[Pair, int]:
+        """Return the relay of each two nodes that have one, without those that are lost."""
+        there = {CLIENT, *self._living()}
+        return {pair: relay for pair, relay in self._detours.relays.items() if relay in there}
 
     def _name(self, node: int) -> str:
         return "the client" if node == CLIENT else f"node {node} ({self._servers[node].host})"

@@ -144,6 +144,8 @@ class ClientMesh(Mesh):
     def drop_servers(self, nodes: Sequence[int], change: str) -> None:
         """Leave out nodes of which the sessions have ended, or end now; see `change_members`."""
         gone = [self.servers.pop(node) for node in nodes if node in self.servers]
+        if self.mesh_setup is not None and self.mesh_setup.routes is not None:
+            self.mesh_setup.routes.forget(nodes)
         self.change_members([], [server.node for server in gone], change)
         for server in gone:
             self.event_loop.discard(server.command)

@@ -72,7 +72,8 @@ class GrowthView(PoolView):
         iteration, slices, ``nodes`` and calls for the whole network leave them out, here and in engines. Jobs that run
         there have some time to end. Those that have not ended by then are lost with their session, and run again
         elsewhere if they have ``retries``. Jobs that have not begun run elsewhere, which does not count as a loss.
-        Commands that run there are interrupted, as by `sclose`. A collective call of all nodes that is under
+        Commands that run there are interrupted, as by `sclose`. A `RouteWarning` names the nodes for which one of these
+        was the relay: they have no connection with each other then. A collective call of all nodes that is under
         way fails; your next command begins anew.
 
         Parameters

@@ -24,7 +24,7 @@ CHAIN = "type filter hook input priority filter"
 CLIENT = """
 import json, sys, time, warnings
 from pconnect import network_get_info, pconnect, restart
-user, password, hosts, timeout, restarted, computing = json.loads(sys.argv[1])
+user, password, hosts, timeout, restarted, computing, removed = json.loads(sys.argv[1])
 begin = time.monotonic()
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
@@ -52,6 +52,15 @@ info = network_get_info(net[1:])
 for node in computing:
     command = net[node].eval("while True: pass")
     right += [exchange([other for other in nodes if other != node]), not command.done()]
+if removed:
+    with warnings.catch_warnings(record=True) as caught_then:
+        warnings.simplefilter("always")
+        net.remove(removed, grace=0.1)
+    caught += caught_then
+    info += network_get_info(net[1:])
+    restart(net[1])
+    right.append(exchange([node for node in nodes if node not in removed]))
+    info += network_get_info(net[1:])
 net.close()
 print(json.dumps({
     "right": right, "where": where, "seconds": seconds, "warnings": [str(each.message) for each in caught],
@@ -119,10 +128,11 @@ class Places:
         at: str = "far",
         restarted: Sequence[int] = (),
         computing: Sequence[int] = (),
+        removed: Sequence[int] = (),
     ) -> dict[str, Any]:
         """Connect at a machine, send values between all nodes, and return what came of it."""
         user, password = self._credentials.user, self._credentials.password
-        given = [user, password, hosts, timeout, restarted, computing]
+        given = [user, password, hosts, timeout, restarted, computing, removed]
         told: dict[str, Any] = self._lans.python(at, CLIENT, json.dumps(given))
         assert all(told["right"])
         return told
@@ -205,9 +215,13 @@ def test_a_server_that_can_only_dial_out(places: Places) -> None:
 def test_a_server_relays_those_that_cannot_reach_each_other(places: Places) -> None:
     places.close("c", NEW.format(D))
     places.close("d", NEW.format(C))
-    told = places.connect(C, D, A, computing=[3])
-    assert told["routes"] == [{"2": "relayed by node 3"}, {"1": "relayed by node 3"}, {}]
-    [warning] = told["warnings"]
+    told = places.connect(C, D, A, computing=[3], removed=[3])
+    by_node, without, by_client = told["routes"][:3], told["routes"][3:5], told["routes"][5:]
+    assert by_node == [{"2": "relayed by node 3"}, {"1": "relayed by node 3"}, {}]
+    assert without == [{}, {}]
+    assert by_client == [{"2": "relayed by the client"}, {"1": "relayed by the client"}]
+    warning, warning_then = told["warnings"]
+    assert f"node 3 ({A}) passed on what node 1 ({C}) and node 2 ({D}) send" in warning_then
     assert f"node 1 ({C}) and node 2 ({D}): by node 3 ({A})" in warning
 
 

@@ -99,6 +99,22 @@ def test_after_a_restart_two_that_are_apart_have_a_relay_at_once(
     assert detours.missed(2, 1, "refused again") == Relay(3, (1, 2), ())
 
 
+def test_a_node_that_is_removed_is_nobodys_relay(
+    detours: Detours, living: list[int], whys: Iterator[str]
+) -> None:
+    assert part(detours, 1, 2, whys) == Relay(3, (1, 2), ())
+    assert isinstance(part(detours, 3, 4, whys), Relay) and detours.beyond(4) == [3]
+    living.remove(3)
+    assert detours.remove(3) == [(1, 2)]
+    assert detours.relays == {} and detours.beyond(4) == []
+    assert detours.missed(1, 2, "refused again") == Relay(4, (1, 2), ())
+    living.append(5)
+    assert detours.missed(1, 2, "why not", 4) == Relay(5, (1, 2), ())
+    living.remove(4)
+    assert detours.remove(4) == []  # it was given up before
+    assert detours.relays == {(1, 2): 5}
+
+
 def test_after_a_restart_the_same_one_dials(detours: Detours) -> None:
     for _ in range(3):  # node 1 begins, and cannot dial
         assert detours.missed(1, 2, "refused") == Dial(2, 1)

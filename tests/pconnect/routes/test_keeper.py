@@ -24,14 +24,14 @@ class Command:
 
 
 class Party:
-    """Three servers and a keeper of the ways between them."""
+    """Some servers and a keeper of the ways between them."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int = 3) -> None:
         self.servers: dict[int, Any] = {
             node: SimpleNamespace(
                 node=node, host=f"host{node}", command=Command(), location=Location(f"192.0.2.{node}", 2, 1)
             )
-            for node in (1, 2, 3)
+            for node in range(1, count + 1)
         }
         self.keeper = RouteKeeper(bytes(16), bytes(32), 30.0)
         event_loop: Any = SimpleNamespace(flush=lambda _: None)
@@ -58,6 +58,30 @@ def test_from_a_miss_to_a_relay() -> None:
     assert party.heard(1) == [(Kind.ROUTE, 2, 3)] and party.heard(2) == [(Kind.ROUTE, 1, 3)]
     assert party.keeper.routes_of(1) == {2: "relayed by node 3"} and party.keeper.routes_of(3) == {}
     assert "node 1 (host1) and node 2 (host2): by node 3 (host3)" in party.keeper.describe()
+
+
+def test_a_relay_that_is_gone_is_named_no_more() -> None:
+    party = Party(4)
+    party.say(1, Kind.UNREACHED, 2, ["refused", 0])
+    party.say(2, Kind.UNREACHED, 1, ["refused, too", 0])
+    assert party.keeper.cut_by([3]) == (
+        "node 3 (host3) passed on what node 1 (host1) and node 2 (host2) send to each other, and was removed: they "
+        "have no connection any more. net[1].restart() makes another one, and gives node 1 an empty workspace"
+    )
+    assert party.keeper.cut_by([2, 3]) == party.keeper.cut_by([1]) == ""
+    party.servers[3].command.error = ConnectionError()  # it is lost first
+    assert party.keeper.describe() == "" and party.keeper.routes_of(1) == {}
+    party.keeper.forget([3])  # the two wait for its answer, and go another way
+    assert party.heard(4) == [(Kind.RELAY, 2, [[1, 2], {}, 20.0])]
+    assert party.keeper.routes_of(1) == {2: "relayed by node 4"}
+    party.heard(1)
+    party.say(1, Kind.UNREACHED, 3, ["refused", 0])
+    assert party.heard(1) == [(Kind.ROUTE, 3, "refused")]
+    party.say(4, Kind.RELAY, 2, None)
+    party.keeper.forget([4])
+    assert party.keeper.routes_of(1) == {}
+    party.keeper.forget([1, 2])
+    assert party.keeper.describe() == "" and party.keeper.beyond(1) == []
 
 
 def test_a_relay_dials_whom_it_can_and_the_other_hears_it_later() -> None:
