@@ -124,7 +124,7 @@ def test_a_server_that_has_become_full_meanwhile_lets_nobody_in_more() -> None:
             admit(client, control, [near, far, control], deadline_after(5))
 
 
-@pytest.mark.parametrize("node", [0, -1, 2**32, 10**5000, 1.0, None])
+@pytest.mark.parametrize("node", [0, -1, 2**32, 10**4000, 1.0, None])
 def test_a_node_has_a_number_that_preambles_have_room_for(node: object) -> None:
     answer = {"network": bytes(16), "network_key": b"", "node": node}
     with pytest.raises(ProtocolError, match="it names no node"):
