@@ -12,6 +12,9 @@ from pconnect.routes.pump import pump
 from srp_tools.channel import Channel
 from srp_tools.steps import Steps, Task, TaskRunner
 
+#: So many pairs of nodes one process relays; each needs eight descriptors.
+MOST_PAIRS = 256
+
 
 def dial_leg(
     places: Sequence[Place], network: tuple[bytes, bytes], nodes: tuple[int, int], peer_timeout: float
@@ -25,8 +28,17 @@ def dial_leg(
 
 
 def splice(background: TaskRunner, first: socket.socket, second: socket.socket) -> None:
-    """Pass on what comes from each of two connections to the other, until both have ended; they are closed then."""
-    twins = first.dup(), second.dup()  # one descriptor for each wait
+    """Pass on what comes from each of two connections to the other, until both have ended; they are closed then.
+
+    Raises `OSError` if the system has no room for that; they are closed.
+    """
+    twins: list[socket.socket] = []
+    try:
+        twins.extend(sock.dup() for sock in (first, second))  # one descriptor for each wait
+    except OSError:
+        for sock in (first, second, *twins):
+            sock.close()
+        raise
     tasks: list[Task] = []
     ended: list[object] = []
 
@@ -84,7 +96,10 @@ def relay_here(
                 failed(failures[0])
         elif len(legs) == 2:
             first, second = (legs[each].detach() for each in sorted(legs))
-            splice(background, first, second)
+            try:
+                splice(background, first, second)
+            except OSError as error:
+                failed(error.strerror or str(error))
 
     for node, steps in legs_of.items():
         tasks.append(background.start(steps, deadline, functools.partial(take, node)))

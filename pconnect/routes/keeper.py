@@ -13,7 +13,7 @@ from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.answer_forms import check_answer
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
-from pconnect.routes.client_relay import dial_leg, relay_here
+from pconnect.routes.client_relay import MOST_PAIRS, dial_leg, relay_here
 from pconnect.routes.detours import CLIENT, Detours, Dial, GiveUp, Pair, Relay
 from pconnect.routes.location import Location
 from srp_tools.steps import deadline_after
@@ -177,6 +177,13 @@ class RouteKeeper:
 
     def _relay_here(self, pair: Pair) -> None:
         assert self._event_loop is not None  # noqa: S101 - a server was heard
+
+        def fail(why: str) -> None:
+            self._do(self._detours.relay_failed(CLIENT, pair, f"the client cannot relay: {why}"))
+
+        if list(self._relays().values()).count(CLIENT) > MOST_PAIRS:  # with this one
+            fail(f"it relays {MOST_PAIRS} pairs of nodes, and no more")
+            return
         relay_here(
             self._event_loop.background,
             {
@@ -186,7 +193,7 @@ class RouteKeeper:
                 for node, other in (pair, pair[::-1])
             },
             deadline_after(_RELAY_SECONDS),
-            lambda why: self._do(self._detours.relay_failed(CLIENT, pair, f"the client cannot relay: {why}")),
+            fail,
         )
 
 

@@ -17,7 +17,7 @@ from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.frames import HELLO, Preamble
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message, refuse_nonsense
-from pconnect.routes.client_relay import dial_leg
+from pconnect.routes.client_relay import MOST_PAIRS, dial_leg
 from pserver.routes.splicer import Splicer
 from srp_tools.channel import Channel
 from srp_tools.steps import Task, deadline_after, wait_for_deadline
@@ -25,7 +25,6 @@ from srp_tools.steps import Task, deadline_after, wait_for_deadline
 log = logging.getLogger("pserver")
 
 Pair = tuple[int, int]
-_MOST_WAITING = 1024  # pairs that are being connected, so that a client cannot fill the memory
 
 
 @dataclass
@@ -80,8 +79,8 @@ class Relays:
         `seconds`: for all of it. `answer`: is told ``None`` when the others may dial, or why they may not.
         """
         self._drop(pair)
-        if len(self._meetings) >= _MOST_WAITING:
-            answer(f"it connects {_MOST_WAITING} others just now")
+        if len(self._meetings) + (self._splicer.count if self._splicer else 0) >= MOST_PAIRS:
+            answer(f"it relays {MOST_PAIRS} pairs of nodes, and no more")
             return
         meeting = self._meetings[pair] = _Meeting(pair, answer, dialled=set(dialled))
         deadline, background = deadline_after(seconds), self._event_loop.background
@@ -140,10 +139,15 @@ class Relays:
             meeting.answer(None)
         if len(meeting.legs) < 2:
             return
-        self._splicer = self._splicer or Splicer()
-        first, second = (meeting.legs.pop(node) for node in meeting.pair)
+        try:
+            self._splicer = self._splicer or Splicer()
+            self._splicer.add(*(meeting.legs[node] for node in meeting.pair))
+        except OSError as error:
+            log.warning("node %d and node %d are not relayed: %s", *meeting.pair, error.strerror or error)
+            self._drop(meeting.pair)
+            return
+        meeting.legs.clear()
         self._drop(meeting.pair)
-        self._splicer.add(first, second)
         log.info("node %d and node %d of a network are connected by a relay here", *meeting.pair)
 
     def _fail(self, meeting: _Meeting, why: str) -> None:

@@ -1,6 +1,7 @@
 """The thread of a session that passes on what relayed nodes say: no engine that computes, and no client, stops it."""
 
 import contextlib
+import logging
 import selectors
 import socket
 import threading
@@ -9,6 +10,8 @@ from collections import deque
 from pconnect.routes.client_relay import splice
 from srp_tools.steps import TaskRunner
 
+log = logging.getLogger("pserver")
+
 
 class Splicer:
     """A thread with a loop of its own, which begins with the first two connections."""
@@ -16,13 +19,28 @@ class Splicer:
     def __init__(self) -> None:
         self._ours, self._theirs = socket.socketpair()
         self._pairs: deque[tuple[socket.socket, socket.socket]] = deque()
-        self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
+        self._thread = threading.Thread()
+        self._runner: TaskRunner | None = None  # of the thread
+
+    @property
+    def count(self) -> int:
+        """How many pairs there are, with those that are about to end."""
+        directions = len(self._runner) if self._runner is not None else 0
+        return len(self._pairs) + (directions + 1) // 2
 
     def add(self, first: socket.socket, second: socket.socket) -> None:
-        """Pass on what comes from each of two connections to the other; they are closed in the end."""
-        self._pairs.append((first, second))
+        """Pass on what comes from each of two connections to the other; they are closed in the end.
+
+        Raises `OSError` if no thread can begin; they are not closed.
+        """
         if not self._thread.is_alive():
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="relay", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise OSError(str(error)) from None
+            self._thread = thread
+        self._pairs.append((first, second))
         self._ours.send(b"x")
 
     def close(self) -> None:
@@ -37,7 +55,7 @@ class Splicer:
 
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
-            runner = TaskRunner(selector)
+            self._runner = runner = TaskRunner(selector)
             selector.register(self._theirs, selectors.EVENT_READ, None)
             with contextlib.closing(runner):
                 while True:
@@ -45,6 +63,12 @@ class Splicer:
                         if entry.data is not None:
                             entry.data()
                         elif self._theirs.recv(1):
-                            splice(runner, *self._pairs.popleft())
+                            self._splice(runner)
                         else:
                             return
+
+    def _splice(self, runner: TaskRunner) -> None:
+        try:
+            splice(runner, *self._pairs.popleft())
+        except OSError as error:
+            log.warning("two nodes are not relayed: %s", error.strerror or error)

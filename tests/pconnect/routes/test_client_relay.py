@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import math
 import selectors
 import socket
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pconnect.protocol.frames import HELLO, PREAMBLE_BYTES, Preamble, Purpose
+from pconnect.routes import client_relay
 from pconnect.routes.client_relay import dial_leg, relay_here, splice
 from srp_tools.channel import Channel
 from srp_tools.steps import Steps, TaskRunner, deadline_after
@@ -122,6 +124,24 @@ def test_why_there_is_no_relay_is_said_once(loop: Loop, listener: socket.socket)
     loop.until(lambda: len(loop.runner) == 0)
     [why] = failures
     assert why.startswith("no connection to node 2 (")
+
+
+def test_where_there_is_no_room_for_a_pair_the_reason_is_said(
+    loop: Loop, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def splice(_: object, *pair: socket.socket) -> None:
+        for sock in pair:
+            sock.close()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(client_relay, "splice", splice)
+    failures: list[str] = []
+    legs = {node: leg(listener, node, other) for node, other in ((1, 2), (2, 1))}
+    relay_here(loop.runner, legs, deadline_after(LIMIT), failures.append)
+    (one, _), (other, _) = accepted(loop, listener), accepted(loop, listener)
+    with one, other:
+        loop.until(lambda: bool(failures))
+    assert failures == ["Too many open files"]
 
 
 def test_a_loop_that_ends_closes_what_it_relays(loop: Loop) -> None:

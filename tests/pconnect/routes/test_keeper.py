@@ -6,6 +6,7 @@ import pytest
 from pconnect.errors import ProtocolError
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
+from pconnect.routes import keeper
 from pconnect.routes.keeper import RouteKeeper
 from pconnect.routes.location import Location
 
@@ -82,6 +83,16 @@ def test_a_relay_that_is_gone_is_named_no_more() -> None:
     assert party.keeper.routes_of(1) == {}
     party.keeper.forget([1, 2])
     assert party.keeper.describe() == "" and party.keeper.beyond(1) == []
+
+
+def test_the_client_relays_so_many_pairs_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "MOST_PAIRS", 0)
+    party = Party(2)
+    party.say(1, Kind.UNREACHED, 2, ["refused", 0])
+    party.heard(2)
+    party.say(2, Kind.UNREACHED, 1, ["refused, too", 0])
+    words = "refused; refused, too; the client cannot relay: it relays 0 pairs of nodes, and no more"
+    assert party.heard(1) == [(Kind.ROUTE, 2, words)] and party.heard(2) == [(Kind.ROUTE, 1, words)]
 
 
 def test_a_relay_dials_whom_it_can_and_the_other_hears_it_later() -> None:

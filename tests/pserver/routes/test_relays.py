@@ -112,12 +112,32 @@ def test_who_waits_too_long_is_let_go(node: Node) -> None:
         assert one.recv(1) == b""
 
 
-def test_there_is_an_end_of_waiting_pairs(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_WAITING", 1)
+def test_there_is_an_end_of_pairs_that_are_relayed(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_PAIRS", 1)
     node.prepare((1, 2))
+    with node.come(1, 2) as one, node.come(2, 1) as other:
+        assert one.recv(len(HELLO)) == other.recv(len(HELLO)) == HELLO
+        one.send(b"forth")
+        assert other.recv(9) == b"forth"
+        node.prepare((1, 3))
+        assert node.answers == [None, "it relays 1 pairs of nodes, and no more"]
+        monkeypatch.setattr(module, "MOST_PAIRS", 3)
+        for other in (3, 3, 4, 5):  # pairs that are being connected count as well, each once
+            node.prepare((1, other))
+        assert node.answers[2:] == [None, None, None, "it relays 3 pairs of nodes, and no more"]
+
+
+def test_where_no_thread_can_begin_the_two_are_let_go(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room() -> None:
+        raise OSError("Too many open files")
+
+    monkeypatch.setattr(module, "Splicer", no_room)
     node.prepare((1, 2))
+    with node.come(1, 2) as one, node.come(2, 1) as other:
+        assert one.recv(len(HELLO)) == other.recv(len(HELLO)) == HELLO
+        assert one.recv(9) == other.recv(9) == b""
     node.prepare((1, 3))
-    assert node.answers == [None, None, "it connects 1 others just now"]
+    assert node.answers == [None, None]
 
 
 def test_the_client_asks_on_its_command_channel(node: Node) -> None:
