@@ -122,8 +122,8 @@ def test_there_is_an_end_of_pairs_that_are_relayed(node: Node, monkeypatch: pyte
         node.prepare((1, 3))
         assert node.answers == [None, "it relays 1 pairs of nodes, and no more"]
         monkeypatch.setattr(module, "MOST_PAIRS", 3)
-        for other in (3, 3, 4, 5):  # pairs that are being connected count as well, each once
-            node.prepare((1, other))
+        for number in (3, 3, 4, 5):  # pairs that are being connected count as well, each once
+            node.prepare((1, number))
         assert node.answers[2:] == [None, None, None, "it relays 3 pairs of nodes, and no more"]
 
 
