@@ -9,6 +9,10 @@ from multiprocessing.context import ForkProcess
 
 from pserver.system.flush import flush_output
 
+_KILLED_SECONDS = (
+    5.0  # a busy system has to end what was killed; a process that waits for a dead disk takes for ever
+)
+
 
 class ForkedProcess:
     """A process that was forked to run `work`, with all that `multiprocessing` does in a new process.
@@ -44,7 +48,7 @@ class ForkedProcess:
         if self.wait(patience) is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
-            self.wait(patience)
+            self.wait(_KILLED_SECONDS)
         self.close()
 
     def close(self) -> None:
