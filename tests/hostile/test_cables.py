@@ -1,10 +1,6 @@
-"""Two machines whose cable is pulled, that hear only one way, or whose address changes: what the client sees.
-
-They are two network namespaces that a cable joins, each held by a process that sleeps.
-"""
+"""Two machines whose cable is pulled, that hear only one way, or whose address changes: what the client sees."""
 
 import contextlib
-import os
 import re
 import select
 import subprocess
@@ -15,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.lans import holder
-from tests.support.programs import program
+from tests.support.lans import Lans
 from tests.support.servers import make_users
 from tests.support.waiting import DEADLINE, wait_until
 
@@ -48,67 +43,35 @@ os._exit(0)
 """
 
 
-class Machines:
-    """`near`, of the client, and `far`, of the server; `run` runs a command of ``ip`` on one of them."""
-
-    def __init__(self, near: int, far: int, enter: list[str]) -> None:
-        self._pids = {"near": near, "far": far}
-        self._enter = enter
-
-    def at(self, machine: str) -> list[str]:
-        pid = self._pids[machine]
-        return ["nsenter", f"--net=/proc/{pid}/ns/net", *self._enter]
-
-    def ip(self, machine: str, command: str) -> None:
-        subprocess.run([*self.at(machine), "ip", *command.split()], check=True, timeout=DEADLINE)
-
-
 @pytest.fixture
-def machines() -> Iterator[Machines]:
-    for name, package in {"ip": "iproute2", "unshare": "util-linux", "nsenter": "util-linux"}.items():
-        program(name, package)
-    is_root = os.geteuid() == 0
+def machines(tmp_path: Path) -> Iterator[Lans]:
+    """Return `near`, of the client, and `far`, of the server."""
     with contextlib.ExitStack() as stack:
-        near = stack.enter_context(
-            holder(["unshare", "--net", *([] if is_root else ["--user", "--map-root-user"])])
-        )
-        enter = [] if is_root else [f"--user=/proc/{near}/ns/user", "--preserve-credentials"]
-        far = stack.enter_context(holder([*(["nsenter", *enter] if enter else []), "unshare", "--net"]))
-        made = Machines(near, far, enter)
-        made.ip("near", f"link add cable type veth peer name cable netns {far}")
-        for machine, number in (("near", 1), ("far", 2)):
-            made.ip(machine, "link set lo up")
-            made.ip(machine, f"addr add 10.78.0.{number}/24 dev cable")
-            made.ip(machine, "link set cable up")
-        yield made
+        lans = Lans(stack, tmp_path)
+        lans.lan("cable")
+        for name, number in (("near", 1), ("far", 2)):
+            lans.machine(name, cable=f"10.78.0.{number}/24")
+        yield lans
 
 
 @contextlib.contextmanager
-def connected(machines: Machines, folder: Path) -> Iterator["subprocess.Popen[str]"]:
+def connected(machines: Lans, folder: Path) -> Iterator["subprocess.Popen[str]"]:
     """Run a server on the far machine and a client on the near one, which runs a command and a job that never end."""
     credentials, auth_file = make_users(folder / "users")
-    server = subprocess.Popen(
-        [*machines.at("far"), sys.executable, "-m", "pserver", "start", "--foreground", "--allow-root",
-         "--bind=10.78.0.2", f"--auth-file={auth_file}", f"--log-file={folder / 'log'}", "--slots=1"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-        env=os.environ | {"PSERVER_RUNTIME_DIR": str(folder)},
+    machines.serve("far", auth_file)
+    client = subprocess.Popen(
+        [*machines.at("near"), sys.executable, "-c", CLIENT,
+         credentials.user, credentials.password, str(PEER_TIMEOUT)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    client: subprocess.Popen[str] | None = None
     try:
-        assert server.stdout is not None and "listens" in server.stdout.readline()
-        client = subprocess.Popen(
-            [*machines.at("near"), sys.executable, "-c", CLIENT,
-             credentials.user, credentials.password, str(PEER_TIMEOUT)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
         assert client.stdout is not None and select.select([client.stdout], [], [], DEADLINE)[0]
         assert client.stdout.readline() == "ready\n"
         yield client
     finally:
-        for process in (client, server):
-            if process is not None and process.poll() is None:
-                process.terminate()
-                process.communicate(timeout=DEADLINE)
+        if client.poll() is None:
+            client.terminate()
+            client.communicate(timeout=DEADLINE)
 
 
 def told_after(client: "subprocess.Popen[str]", words: str) -> list[str]:
@@ -116,26 +79,26 @@ def told_after(client: "subprocess.Popen[str]", words: str) -> list[str]:
     return client.communicate(words + "\n", timeout=2 * DEADLINE)[0].splitlines()
 
 
-def pull(machines: Machines) -> None:
-    machines.ip("far", "link set cable down")
+def pull(machines: Lans) -> None:
+    machines.run("far", "ip link set cable down")
 
 
-def block_what_comes_back(machines: Machines) -> None:
-    machines.ip("far", "neigh replace 10.78.0.1 lladdr 02:00:00:00:00:99 dev cable nud permanent")
+def block_what_comes_back(machines: Lans) -> None:
+    machines.run("far", "ip neigh replace 10.78.0.1 lladdr 02:00:00:00:00:99 dev cable nud permanent")
 
 
-def block_what_goes_out(machines: Machines) -> None:
-    machines.ip("near", "neigh replace 10.78.0.2 lladdr 02:00:00:00:00:99 dev cable nud permanent")
+def block_what_goes_out(machines: Lans) -> None:
+    machines.run("near", "ip neigh replace 10.78.0.2 lladdr 02:00:00:00:00:99 dev cable nud permanent")
 
 
-def change_the_servers_address(machines: Machines) -> None:
-    machines.ip("far", "addr del 10.78.0.2/24 dev cable")
-    machines.ip("far", "addr add 10.78.0.3/24 dev cable")
+def change_the_servers_address(machines: Lans) -> None:
+    machines.run("far", "ip addr del 10.78.0.2/24 dev cable")
+    machines.run("far", "ip addr add 10.78.0.3/24 dev cable")
 
 
-def change_our_address(machines: Machines) -> None:
-    machines.ip("near", "addr del 10.78.0.1/24 dev cable")
-    machines.ip("near", "addr add 10.78.0.3/24 dev cable")
+def change_our_address(machines: Lans) -> None:
+    machines.run("near", "ip addr del 10.78.0.1/24 dev cable")
+    machines.run("near", "ip addr add 10.78.0.3/24 dev cable")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +111,7 @@ def change_our_address(machines: Machines) -> None:
         change_our_address,
     ],
 )
-def test_a_link_that_is_silent_is_called_so(machines: Machines, tmp_path: Path, fault: object) -> None:
+def test_a_link_that_is_silent_is_called_so(machines: Lans, tmp_path: Path, fault: object) -> None:
     assert callable(fault)
     with connected(machines, tmp_path) as client:
         begin = time.monotonic()
@@ -163,18 +126,17 @@ def test_a_link_that_is_silent_is_called_so(machines: Machines, tmp_path: Path, 
         assert PEER_TIMEOUT - 2 <= int(found[1]) <= DEADLINE
 
 
-def test_a_cable_that_is_put_back_in_time_harms_nothing(machines: Machines, tmp_path: Path) -> None:
+def test_a_cable_that_is_put_back_in_time_harms_nothing(machines: Lans, tmp_path: Path) -> None:
     with connected(machines, tmp_path) as client:
         pull(machines)
         time.sleep(PEER_TIMEOUT / 3)
-        machines.ip("far", "link set cable up")
+        machines.run("far", "ip link set cable up")
         assert told_after(client, "go on") == ["value 5"]
 
 
-def test_the_server_lets_go_of_a_client_that_is_gone(machines: Machines, tmp_path: Path) -> None:
+def test_the_server_lets_go_of_a_client_that_is_gone(machines: Lans, tmp_path: Path) -> None:
     with connected(machines, tmp_path):
         pull(machines)
-        log = tmp_path / "log"
         ended = "the end of the session"
-        wait_until(lambda: SILENT.search(log.read_text()) is not None, ended, timeout=2 * DEADLINE)
-        assert "closed the connection" not in log.read_text()
+        wait_until(lambda: SILENT.search(machines.log_of("far")) is not None, ended, timeout=2 * DEADLINE)
+        assert "closed the connection" not in machines.log_of("far")
