@@ -76,19 +76,16 @@ _ENGINE_FACTS: Mapping[str, Check] = {
 }
 
 
-def _is_sums(value: Any) -> bool:
-    """Whether it is a number of jobs, and the seconds that they and their transfers took."""
-    match value:
-        case [jobs, seconds, transfer]:
-            return is_number(jobs) and is_number(seconds) and is_number(transfer)
-    return False
+def _is_done(value: Any) -> bool:
+    """Whether it is what workers have done: counts and seconds by name."""
+    return bool(dict_of(value, is_text, is_number))
 
 
 def _is_worker(value: Any) -> bool:
     match value:
-        case [number, pid, *sums, running]:
+        case [number, pid, done, running]:
             return (
-                is_int(number) and is_int(pid) and _is_sums(sums) and (running is None or is_number(running))
+                is_int(number) and is_int(pid) and _is_done(done) and (running is None or is_number(running))
             )
     return False
 
@@ -96,7 +93,7 @@ def _is_worker(value: Any) -> bool:
 _JOB_FACTS: Mapping[str, Check] = {
     "slots": lambda slots: slots is None or is_int(slots),
     "workers": lambda workers: list_of(workers, _is_worker),
-    "ended": _is_sums,
+    "ended": _is_done,
 }
 _LIVE_FACTS: Mapping[str, Check] = {
     "load": lambda load: load is None or is_number(load),

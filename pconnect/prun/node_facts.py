@@ -62,7 +62,7 @@ def _facts(server: Server, live: Mapping[str, Any], machine: Mapping[str, Any], 
         server.node,
         server.host,
         slots=jobs["slots"] or 0,  # a server that has just begun does not know
-        running=sum(worker[5] is not None for worker in jobs["workers"]),
+        running=sum(worker[3] is not None for worker in jobs["workers"]),
         has=program in programs if program and isinstance(programs, list) else None,
         memory=None if memory is None else int(memory),
         cpus=None if cpus is None else int(cpus),

@@ -1,7 +1,7 @@
 """What the workers of a network have done, as a table."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pconnect.commands.table import Table
@@ -10,8 +10,10 @@ from pconnect.session.client_mesh import ClientMesh
 
 HEADINGS = (
     "node", "host", "slot", "ping age (s)", "processed (jobs)", "processing time (s)", "avg. process time (s)",
-    "avg. transfer time (s)", "running (jobs or s)", "load",
+    "avg. transfer time (s)", "running (jobs or s)", "load", "failed (jobs)", "lost (jobs)", "processed (programs)",
+    "failed (programs)", "lost (programs)", "avg. queue time (s)", "received (MB)", "sent (MB)",
 )  # fmt: skip
+_MEGA = 1e6
 
 
 def worker_table(mesh: ClientMesh, nodes: Sequence[int], timeout: float) -> Table:
@@ -28,18 +30,30 @@ def worker_table(mesh: ClientMesh, nodes: Sequence[int], timeout: float) -> Tabl
             server.last_reply_at = time.monotonic()
         age = None if server.last_reply_at is None else round(max(0.0, asked_at - server.last_reply_at), 3)
         live = answers.get(node, (server.live, 0.0))[0]
-        jobs: dict[str, Any] = live.get("jobs") or {"workers": [], "ended": [0, 0.0, 0.0]}
-        done = [jobs["ended"], *(worker[2:5] for worker in jobs["workers"])]
-        sums = [sum(column) for column in zip(*done, strict=True)]
-        running = sum(worker[5] is not None for worker in jobs["workers"])
+        jobs: dict[str, Any] = live.get("jobs") or {"workers": [], "ended": {}}
+        running = sum(seconds is not None for *_, seconds in jobs["workers"])
         load = live.get("load")
-        rows.append([node, server.host, "all", age, *_times(*sums), running, load and round(load, 2)])
-        for number, (_, _, *facts, seconds) in enumerate(jobs["workers"], 1):
+        all_done = [jobs["ended"], *(done for _, _, done, _ in jobs["workers"])]
+        rows.append([node, server.host, "all", age, *_counts(all_done, running, load and round(load, 2))])
+        for number, (_, _, done, seconds) in enumerate(jobs["workers"], 1):
             shown = None if seconds is None else round(seconds, 3)
-            rows.append([node, server.host, str(number), age, *_times(*facts), shown, None])
+            rows.append([node, server.host, str(number), age, *_counts([done], shown, None)])
     return Table(HEADINGS, rows)
 
 
-def _times(count: int, seconds: float, transfer: float) -> list[object]:
-    average = [round(total / count, 6) if count else None for total in (seconds, transfer)]
-    return [count, round(seconds, 3), *average]
+def _counts(parts: Sequence[Mapping[str, float]], running: float | None, load: float | None) -> list[object]:
+    """Return the cells from what was processed on; `parts`: what workers have done, to be added up."""
+
+    def total(*names: str) -> float:
+        return sum(done.get(name, 0) for done in parts for name in names)
+
+    jobs, programs = (total(f"{what}_done", f"{what}_failed") for what in ("jobs", "programs"))
+    ended = jobs + programs
+    process, transfer, queue = (
+        round(total(f"{what}_seconds") / ended, 6) if ended else None
+        for what in ("processing", "transfer", "queue")
+    )
+    lost = [[total(f"{what}_{how}") for how in ("failed", "lost")] for what in ("jobs", "programs")]
+    sizes = [round(total(f"bytes_{way}") / _MEGA, 3) for way in ("in", "out")]
+    seconds = round(total("processing_seconds"), 3)
+    return [jobs, seconds, process, transfer, running, load, *lost[0], programs, *lost[1], queue, *sizes]

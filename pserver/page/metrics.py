@@ -3,6 +3,7 @@
 The registry is our own: what other libraries of the process count is no business of a reader of these.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry
@@ -10,7 +11,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pserver.page.documents import MOST_SLOTS, Report, entries, number, part, slot_states, text
+from pserver.page.documents import MOST_SLOTS, Document, Report, entries, number, part, slot_states, text
 
 _OUTCOMES = ("done", "failed", "lost")
 
@@ -88,11 +89,8 @@ class _Reports(Collector):
             "pserver_jobs", "Jobs and programs that have ended", labels=["server", "kind", "outcome"]
         )
         for key, document in self._documents:
-            totals = part(document, "totals")
-            for kind in ("job", "program"):
-                for outcome in _OUTCOMES:
-                    if (value := number(totals.get(f"{kind}s_{outcome}"))) is not None:
-                        family.add_metric([key, kind, outcome], value)
+            for (kind, outcome), value in _ended(part(document, "totals")):
+                family.add_metric([key, kind, outcome], value)
         return family
 
     def _load(self) -> Metric:
@@ -127,7 +125,7 @@ class _Reports(Collector):
         jobs = CounterMetricFamily(
             "pserver_slot_jobs",
             "Jobs and programs that have ended, by slot",
-            labels=["server", "slot", "outcome"],
+            labels=["server", "slot", "kind", "outcome"],
         )
         seconds = CounterMetricFamily(
             "pserver_slot_processing_seconds",
@@ -137,13 +135,19 @@ class _Reports(Collector):
         for key, document in self._documents:
             for slot in entries(document, "slots", MOST_SLOTS):
                 place = str(number(slot.get("slot")))
-                for outcome in _OUTCOMES:
-                    if (value := number(slot.get(f"jobs_{outcome}"))) is not None:
-                        jobs.add_metric([key, place, outcome], value)
-                if (value := number(slot.get("processing_seconds"))) is not None:
-                    seconds.add_metric([key, place], value)
+                for (kind, outcome), value in _ended(slot):
+                    jobs.add_metric([key, place, kind, outcome], value)
+                if (time := number(slot.get("processing_seconds"))) is not None:
+                    seconds.add_metric([key, place], time)
         yield jobs
         yield seconds
+
+
+def _ended(counts: Document) -> Iterator[tuple[tuple[str, str], int | float]]:
+    """Return how many jobs and programs have ended, by kind and outcome, as far as that is known."""
+    for kind, outcome in itertools.product(("job", "program"), _OUTCOMES):
+        if (value := number(counts.get(f"{kind}s_{outcome}"))) is not None:
+            yield (kind, outcome), value
 
 
 def exposition(reports: Sequence[Report], accept: str = "") -> tuple[bytes, str]:

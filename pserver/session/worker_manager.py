@@ -297,11 +297,12 @@ class Workers:
         """Return what the workers have done so far: each that lives, and all those before together."""
         now = time.monotonic()
         living = [worker.facts(now) for worker in self._workers.values()]
-        return {"slots": self._slot_client.total, "workers": living, "ended": self._report.past[:3]}
+        return {"slots": self._slot_client.total, "workers": living, "ended": self._report.past.shown()}
 
     def usage(self) -> tuple[int, int, int]:
         """Return how many jobs the workers have done so far, and the bytes that they have received and sent."""
-        jobs, _, _, received, sent = map(int, self._report.past)
+        past = self._report.past
+        jobs, received, sent = self._report.past_jobs, past.bytes_in, past.bytes_out
         for worker in self._workers.values():
             more_received, more_sent = worker.page.traffic()
             jobs, received, sent = (

@@ -14,6 +14,7 @@ from typing import IO, Any
 from pserver.config.option import duration_text
 from pserver.jobs.shared_status import SharedStatus, Status
 from pserver.limits.limit_words import set_by
+from pserver.statistics.work_report import work_of
 from pserver.system.descriptors import receive_from
 from pserver.system.processes import interrupt_main_thread
 from pserver.system.session_folder import require_folder
@@ -148,9 +149,10 @@ class WorkerProcess:
     def facts(self, now: float) -> list[Any]:
         """Return what it has done so far."""
         status = self.page.read()
+        done = work_of(self.page).shown()
         # A job may have begun since `now`.
         running = max(0.0, now - status.started) if status.job else None
-        return [self.number, self.pid, status.jobs, status.seconds, status.transfer, running]
+        return [self.number, self.pid, done, running]
 
     def close(self) -> None:
         """Close our ends; the process goes on, or has ended."""

@@ -5,9 +5,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pconnect.commands.table import Table
+from pserver.statistics.work import OUTCOMES
 
 Facts = Mapping[str, Any]
 
+_SLOTS = (
+    "SLOT", "STATE", "USER", "SESSION", "JOBS", "PROGRAMS", "SECONDS", "AVG", "QUEUE", "MOVE", "IN", "OUT",
+)  # fmt: skip
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -25,40 +29,39 @@ def in_lines(document: Facts) -> list[str]:
         f"Sessions: {totals['sessions']} so far, {len(document['sessions'])} shown here"
         + (f", {count} of others" if (count := document["others"]["sessions"]) else "")
         + f"; failed logins: {totals['logins_failed']}; slots waited for: {document['queue']['waiting']}",
-        str(
-            Table(["SLOT", "STATE", "USER", "SESSION", "DONE", "FAILED", "LOST", "SECONDS"], _slots(document))
-        ),
+        str(Table(_SLOTS, [_slot(slot) for slot in document["slots"]])),
     ]
     if document["sessions"]:
-        headings = ["SESSION", "USER", "FROM", "SINCE", "SLOTS", "IN", "OUT", "MEMORY"]
+        headings = ["SESSION", "USER", "NETWORK", "FROM", "SINCE", "SLOTS", "IN", "OUT", "MEMORY"]
         lines.append(str(Table(headings, [_session(each) for each in document["sessions"]])))
     return lines
 
 
 def _ends(totals: Facts, what: str) -> str:
-    return ", ".join(f"{totals[f'{what}_{how}']} {how}" for how in ("done", "failed", "lost"))
+    return ", ".join(f"{totals[f'{what}_{how}']} {how}" for how in OUTCOMES)
 
 
-def _slots(document: Facts) -> list[Sequence[object]]:
+def _slot(slot: Facts) -> Sequence[object]:
     return [
-        [
-            slot["slot"],
-            slot["state"],
-            slot["user"],
-            slot["session"],
-            slot["jobs_done"],
-            slot["jobs_failed"],
-            slot["jobs_lost"],
-            round(slot["processing_seconds"], 3),
-        ]
-        for slot in document["slots"]
+        *(slot[name] for name in ("slot", "state", "user", "session")),
+        *("/".join(str(slot[f"{what}_{how}"]) for how in OUTCOMES) for what in ("jobs", "programs")),
+        round(slot["processing_seconds"], 3),
+        *(_average(slot, what) for what in ("processing", "queue", "transfer")),
+        *(size(slot[name]) for name in ("bytes_in", "bytes_out")),
     ]
+
+
+def _average(counts: Facts, what: str) -> str:
+    """Return an average time of what has ended by itself; empty if nothing has."""
+    ended = sum(counts[f"{each}_{how}"] for each in ("jobs", "programs") for how in ("done", "failed"))
+    return f"{counts[f'{what}_seconds'] / ended:.3g} s" if ended else ""
 
 
 def _session(session: Facts) -> Sequence[object]:
     return [
         session["session"],
         session["user"],
+        session["network"],
         session["from"],
         _instant(session["since"]),
         session["slots"],

@@ -26,6 +26,8 @@ class Work(NamedTuple):
     processing_seconds: float = 0.0
     queue_seconds: float = 0.0  #: from the arrival in the worker to the beginning
     transfer_seconds: float = 0.0  #: for receiving jobs and sending results
+    bytes_in: int = 0  #: on the links between workers and client
+    bytes_out: int = 0
 
     def plus(self, other: "Work") -> "Work":
         """Return the sums.
@@ -36,6 +38,10 @@ class Work(NamedTuple):
         (3, 0, 1)
         """
         return Work._make(map(operator.add, self, other))
+
+    def shown(self) -> dict[str, float]:
+        """Return the counts by name, with seconds that are short to write."""
+        return {name: round(count, 6) for name, count in self._asdict().items()}
 
     def since(self, before: "Work") -> "Work":
         """Return what has been added; nothing where there is less than before, as code of users can write it."""
@@ -107,8 +113,8 @@ def _is_work(row: Sequence[Any]) -> bool:
     return (
         _is_lease(row[0])
         and len(counts) == len(Work._fields)
-        and all(type(count) is int and 0 <= count < 2**53 for count in counts[:6])
-        and all(_is_time(seconds) for seconds in counts[6:])
+        and all(type(count) is int and 0 <= count < 2**53 for count in (*counts[:6], *counts[9:]))
+        and all(_is_time(seconds) for seconds in counts[6:9])
     )
 
 

@@ -59,8 +59,8 @@ class WorkPage:
     def counts(self) -> Work:
         """Return the counts so far; of what was lost, and of transfers, others know."""
         _, done, failed, programs_done, programs_failed, seconds, queued = self._read_counts()
-        sums = [each if math.isfinite(each) else 0.0 for each in (seconds, queued)]
-        return Work(done, failed, 0, programs_done, programs_failed, 0, *sums)
+        processing, queue = (each if 0.0 <= each < math.inf else 0.0 for each in (seconds, queued))
+        return Work(done, failed, 0, programs_done, programs_failed, 0, processing, queue)
 
     def running(self, job: int) -> Running | None:
         """Return what a job is that runs, if the worker knows by now."""

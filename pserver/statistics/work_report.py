@@ -7,7 +7,7 @@ daemon can add them up, also those of a worker that has died, and of one that wa
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from pserver.statistics.work import Running, Span, Work
@@ -78,8 +78,8 @@ class WorkReport:
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
-        #: Of workers that have ended: jobs, seconds, seconds of transfer, bytes received and sent.
-        self.past: Sequence[float] = [0, 0.0, 0.0, 0, 0]
+        self.past = Work()  #: of workers that have ended
+        self.past_jobs = 0  #: how many jobs these had done, programs as well
         self._seen: dict[int, _Seen] = {}  # by worker
         # What was not told yet.
         self._work: dict[int, Work] = {}  # by lease
@@ -110,11 +110,12 @@ class WorkReport:
         self._look(worker)
         del self._seen[worker.number]
         status = worker.page.read()
-        sums = (status.jobs, status.seconds, status.transfer, *worker.page.traffic())
-        self.past = [before + more for before, more in zip(self.past, sums, strict=True)]
+        self.past = self.past.plus(work_of(worker.page))
+        self.past_jobs += status.jobs
         if status.job:
             begin, is_program, label = _running(worker, status)
             lost = Work(programs_lost=1) if is_program else Work(jobs_lost=1)
+            self.past = self.past.plus(lost)
             self._add(worker.lease, lost)
             self._spans.append(
                 (worker.lease, Span(begin, max(begin, time.time()), is_program, "lost", label))
@@ -128,13 +129,11 @@ class WorkReport:
 
     def _look(self, worker: Worker) -> None:
         before = self._seen.get(worker.number, _Seen())
-        page = worker.page
-        transfer = page.read().transfer
-        work = page.work.counts()._replace(transfer_seconds=transfer if math.isfinite(transfer) else 0.0)
+        work = work_of(worker.page)
         if work == before.work:
             self._seen.setdefault(worker.number, before)
             return
-        spans, ended = page.work.spans(before.ended)
+        spans, ended = worker.page.work.spans(before.ended)
         self._seen[worker.number] = _Seen(work, ended)
         self._add(worker.lease, work.since(before.work))
         self._spans += [(worker.lease, span) for span in spans]
@@ -154,7 +153,7 @@ class WorkReport:
             self._running = running
         while self._work:
             leases = list(self._work)[:_ROWS_AT_ONCE]
-            rows = [[lease, *_rounded(self._work[lease])] for lease in leases]
+            rows = [[lease, *self._work[lease].shown().values()] for lease in leases]
             if not self._daemon.tell_work({"work": rows}):
                 return
             for lease in leases:
@@ -167,16 +166,19 @@ class WorkReport:
                 self._spans.popleft()
 
 
+def work_of(page: _Page) -> Work:
+    """Return what a worker has done so far; how it ends, and what is lost then, it does not know."""
+    (received, sent), transfer = page.traffic(), page.read().transfer
+    seconds = transfer if 0.0 <= transfer < math.inf else 0.0
+    return page.work.counts()._replace(transfer_seconds=seconds, bytes_in=received, bytes_out=sent)
+
+
 def _running(worker: Worker, status: _Status) -> Running:
     """Return what runs; a worker may not know yet what its job is."""
     known = worker.page.work.running(status.job)
     if known is not None:
         return known
     return Running(round(time.time() - max(0.0, time.monotonic() - status.started), 3), False, "")
-
-
-def _rounded(work: Work) -> list[float]:
-    return [*work[:6], *(round(seconds, 6) for seconds in work[6:])]
 
 
 def _shown(span: Span) -> list[Any]:

@@ -138,7 +138,7 @@ class ServerStatistics:
     def _totals(self) -> dict[str, Any]:
         received, sent = self._ledger.bytes_with([_traffic(session) for session in self._sessions])
         return {
-            **self._ledger.total._asdict(),
+            **self._ledger.total.shown(),
             "bytes_in": received,
             "bytes_out": sent,
             "sessions": self._sessions.begun,
@@ -171,17 +171,13 @@ class ServerStatistics:
     ) -> dict[str, Any]:
         session = lease.session.session if lease is not None and isinstance(lease.session, Node) else None
         is_visible = session is not None and user in {None, session.user}
-        work = self._ledger.of_slot(slot)
         return {
             "slot": slot,
             "state": "free" if lease is None else "busy" if is_busy else "granted",
             "session": session.pid if session is not None and is_visible else None,
             "user": session.user if session is not None and is_visible else None,
             "since": None if lease is None else round(lease.since + skew, 3),
-            "jobs_done": work.jobs_done + work.programs_done,
-            "jobs_failed": work.jobs_failed + work.programs_failed,
-            "jobs_lost": work.jobs_lost + work.programs_lost,
-            "processing_seconds": round(work.processing_seconds, 6),
+            **self._ledger.of_slot(slot).shown(),
         }
 
     def _held_by(self, session: Session) -> int:

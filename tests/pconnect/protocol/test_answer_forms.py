@@ -12,7 +12,8 @@ from pconnect.protocol.kinds import ACCEPTS, Kind, Role
 ODD: list[Any] = [
     None, True, -1, 2**64, 1.5, math.nan, "x", b"x", [], {}, [[]], {"x": 1}, {1: 2}, [None] * 2, [1] * 4, ["x", []],
 ]  # fmt: skip
-WORKER = [1, 4711, 3, 0.5, 0.1, None]
+DONE = {"jobs_done": 3, "processing_seconds": 0.5}
+WORKER = [1, 4711, DONE, None]
 ENDED = {"how": "exit status 1", "job": 0, "seconds": 0.0, "results": b"", "outputs": [[b"x", 0], [b"", 7]]}
 FAILURE = {
     "type": "ValueError", "bases": ["ValueError"], "message": "x", "traceback": "", "values_sent": 0, "seconds": 0.1,
@@ -27,7 +28,7 @@ RIGHT: dict[Kind, list[Any]] = {
     Kind.DIED: [{"how": "SIGKILL", "last_output": ""}, {"how": "SIGKILL", "last_output": "", "command": 7}],
     Kind.FACTS: [
         {"load": 0.5, "memory_bytes": None, "daemon": True, "jobs": None},
-        {"jobs": {"slots": None, "workers": [WORKER], "ended": [1, 0.5, 0.0]}},
+        {"jobs": {"slots": None, "workers": [WORKER], "ended": {}}},
     ],
     Kind.NEIGHBOURS: [{"id": "00", "members": [MEMBER, MEMBER | {"heard": None, "gone": True}]}],
     Kind.CLOSED: [True],
@@ -94,7 +95,8 @@ def test_of_odd_values_most_are_refused_and_none_raises_anything_else(kind: Kind
         (Kind.MESHED, {"errors": {"2": 3}}),
         (Kind.MESHED, {"errors": ["x"]}),
         (Kind.FACTS, {"jobs": {"workers": []}}),
-        (Kind.FACTS, {"jobs": {"slots": 1, "workers": [WORKER[:5]], "ended": [1, 0.5, 0.0]}}),
+        (Kind.FACTS, {"jobs": {"slots": 1, "workers": [WORKER[:3]], "ended": DONE}}),
+        (Kind.FACTS, {"jobs": {"slots": 1, "workers": [WORKER], "ended": {"jobs_done": "1"}}}),
         (Kind.FACTS, {"memory_bytes": "x"}),
         (Kind.POOL, {"slots": 4}),
         (Kind.WORKER, {"pid": "x", "command": 0}),

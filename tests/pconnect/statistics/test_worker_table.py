@@ -1,7 +1,9 @@
 """The table of what workers have done."""
 
+import os
 import time
 
+from pconnect.errors import JobLostError
 from pconnect.views.network_views import ClientNetwork
 
 LIMIT = 20.0
@@ -22,6 +24,29 @@ def test_jobs_and_their_times_are_counted(network: ClientNetwork) -> None:
     assert all(row[3] == 0 for row in sums)
     assert str(table).splitlines()[0].split()[:3] == ["node", "host", "slot"]
     assert "<th>processed (jobs)</th>" in table._repr_html_()
+
+
+def test_jobs_and_programs_are_counted_apart_with_how_they_ended(network: ClientNetwork) -> None:
+    def sums() -> dict[str, float]:
+        table = network.statistics(timeout=LIMIT).workers(timeout=LIMIT)
+        rows = [dict(zip(table.headings, row, strict=True)) for row in table]
+        names = [
+            heading for heading in table.headings if heading.endswith("(jobs)") or "(programs)" in heading
+        ]
+        names += ["received (MB)", "sent (MB)"]
+        return {name: sum(float(str(row[name])) for row in rows if row["slot"] == "all") for name in names}
+
+    before = sums()
+    assert network[1].submit(abs, -1).result(LIMIT) == 1
+    assert isinstance(network[1].submit(abs, "x" * 2_000_000).exception(LIMIT), TypeError)
+    assert isinstance(network[1].submit(os._exit, 3).exception(LIMIT), JobLostError)
+    network[1].run(["true"])
+    network[1].run(["false"])
+    after = sums()
+    assert {name: round(after[name] - before[name]) for name in after} == {
+        "processed (jobs)": 2, "failed (jobs)": 1, "lost (jobs)": 1, "processed (programs)": 2,
+        "failed (programs)": 1, "lost (programs)": 0, "received (MB)": 2, "sent (MB)": 0,
+    }  # fmt: skip
 
 
 def test_a_job_that_runs_is_seen_in_its_slot(network: ClientNetwork) -> None:

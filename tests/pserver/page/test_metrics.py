@@ -35,7 +35,7 @@ def test_the_figures_are_those_of_the_documents() -> None:
     assert found["pserver_load_average", "5", "alpha"] == 0.25
     assert found["pserver_received_bytes_total", "alpha"] == 1000
     assert found["pserver_processing_seconds_total", "alpha"] == 12.5
-    assert found["pserver_slot_jobs_total", "done", "alpha", "1"] == 6
+    assert found["pserver_slot_jobs_total", "job", "done", "alpha", "1"] == 6
     assert not any(key[1:] == ("beta",) for key in found if key[0] != "pserver_up")
 
 

@@ -225,7 +225,8 @@ def test_facts_count_what_was_done(net: ClientNetwork) -> None:
     list(net.map(abs, range(10)))
     facts = net.mesh.query(5)[1][0]["jobs"]  # type: ignore[attr-defined]
     assert facts["slots"] == 2
-    assert sum(worker[2] for worker in facts["workers"]) + facts["ended"][0] >= 10
+    done = [facts["ended"], *(worker[2] for worker in facts["workers"])]
+    assert sum(each["jobs_done"] for each in done) >= 10 and sum(each["bytes_in"] for each in done) > 0
 
 
 @pytest.mark.parametrize("room", [0, 1])

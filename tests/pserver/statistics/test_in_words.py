@@ -7,8 +7,8 @@ from pserver.statistics.work import Work
 def document(**changed: Any) -> dict[str, Any]:
     """Return the statistics of a server with one slot."""
     slot = {
-        "slot": 0, "state": "busy", "user": "alice", "session": 11, "since": 1000.0, "jobs_done": 3, "jobs_failed": 2,
-        "jobs_lost": 1, "processing_seconds": 0.5,
+        "slot": 0, "state": "busy", "user": "alice", "session": 11, "since": 1000.0,
+        **Work(3, 2, 1, 6, 5, 4, 8.0, 0.16, 0.32, 3000, 10).shown(),
     }  # fmt: skip
     session = {
         "session": 11, "user": "alice", "from": "192.0.2.1 port 5", "nodes": [1], "network": "0123abcd",
@@ -45,6 +45,7 @@ def test_all_that_counts_is_there() -> None:
         "memory 1.5 GB free of 2 GB; disk unknown", "Jobs: 3 done, 2 failed, 1 lost.",
         "Programs: 6 done, 5 failed, 4 lost.", "1.23 kB in, 99 B out", "7 so far, 1 shown here, 1 of others",
         "failed logins: 2; slots waited for: 4", "busy   alice", "192.0.2.1 port 5",
+        "3/2/1", "6/5/4", "0.5 s", "0.01 s", "0.02 s", "3 kB", "0123abcd",
     ):  # fmt: skip
         assert part in text, text
 

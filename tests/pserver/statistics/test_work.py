@@ -5,7 +5,7 @@ import pytest
 
 from pserver.statistics.work import MAX_LABEL, Running, Span, Told, Work, read_told
 
-ROW = [7, 1, 2, 3, 4, 5, 6, 0.5, 0.25, 0.125]
+ROW = [7, 1, 2, 3, 4, 5, 6, 0.5, 0.25, 0.125, 8, 9]
 
 
 def test_what_a_session_tells_is_read() -> None:
@@ -17,7 +17,7 @@ def test_what_a_session_tells_is_read() -> None:
             "spans": [[7, 1000.0, 1001.0, True, "failed", "make"]],
         }
     )
-    assert told.work == [(7, Work(1, 2, 3, 4, 5, 6, 0.5, 0.25, 0.125))]
+    assert told.work == [(7, Work(1, 2, 3, 4, 5, 6, 0.5, 0.25, 0.125, 8, 9))]
     assert told.running == [(7, Running(1000.5, False, "f"))] and told.is_more
     assert told.spans == [(7, Span(1000.0, 1001.0, True, "failed", "make"))]
 
@@ -27,7 +27,9 @@ def test_what_a_session_tells_is_read() -> None:
     [
         {"work": 1},
         {"work": [1, None, [], [7]]},
-        {"work": [[7, *ROW[1:9], math.nan]]},
+        {"work": [[7, *ROW[1:9], math.nan, 8, 9]]},
+        {"work": [[*ROW[:10], 8.0, 9]]},
+        {"work": [[*ROW[:10], 8, 2**60]]},
         {"work": [[7, -1, *ROW[2:]]]},
         {"work": [[7, True, *ROW[2:]]]},
         {"work": [[7, 2**60, *ROW[2:]]]},

@@ -24,7 +24,7 @@ class Page:
         return Status(self.job, time.monotonic() - 1.0, 0.0, 0, self.transfer, self.count, 0.5, 0)
 
     def traffic(self) -> tuple[int, int]:
-        return 10, 20
+        return 10 * self.count, 20 * self.count
 
 
 class Worker:
@@ -91,7 +91,9 @@ def test_it_tells_once_a_second_and_only_news(daemon: Daemon, report: WorkReport
     report.tend([worker], now + 0.5)
     assert daemon.told == []
     report.tend([worker], now + 1.0)
-    assert daemon.work() == {100: Work(1, processing_seconds=0.5)} and daemon.spans() == [(100, "done", "f")]
+    assert daemon.work() == {
+        100: Work(1, processing_seconds=0.5, bytes_in=10, bytes_out=20)
+    } and daemon.spans() == [(100, "done", "f")]
     count = len(daemon.told)
     report.tend([worker], now + 2.0)
     assert len(daemon.told) == count
@@ -102,7 +104,7 @@ def test_it_tells_once_a_second_and_only_news(daemon: Daemon, report: WorkReport
     worker.end(has_failed=True)
     report.tend([worker], now + 5.0)
     assert daemon.told[count + 1] == {"running": [], "is_more": False}
-    assert daemon.work()[100] == Work(1, 0, 0, 0, 1, 0, 1.0)
+    assert daemon.work()[100] == Work(1, 0, 0, 0, 1, 0, 1.0, bytes_in=20, bytes_out=40)
 
 
 def test_what_runs_in_a_worker_that_dies_is_lost(daemon: Daemon, report: WorkReport) -> None:
@@ -114,7 +116,7 @@ def test_what_runs_in_a_worker_that_dies_is_lost(daemon: Daemon, report: WorkRep
     report.end([second])
     assert daemon.work() == {100: Work(jobs_lost=1), 200: Work(jobs_lost=1)}
     assert daemon.spans() == [(100, "lost", "f"), (200, "lost", "")]
-    assert list(report.past) == [0, 1.0, 0.0, 20, 40]
+    assert report.past == Work(jobs_lost=2)
 
 
 def test_nothing_is_forgotten_while_there_is_no_daemon(daemon: Daemon, report: WorkReport) -> None:
@@ -128,7 +130,7 @@ def test_nothing_is_forgotten_while_there_is_no_daemon(daemon: Daemon, report: W
     assert daemon.told == []
     daemon.has_daemon = True
     report.tend([worker], 1002.0)
-    assert daemon.work() == {100: Work(1, processing_seconds=0.5)}
+    assert daemon.work() == {100: Work(1, processing_seconds=0.5, bytes_in=10, bytes_out=20)}
     assert [words["running"] for words in daemon.told if "running" in words] == [[[100, 1000.0, False, "f"]]]
     # The next daemon knows nothing of what runs.
     daemon.has_daemon = False

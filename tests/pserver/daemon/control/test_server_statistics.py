@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import re
 import socket
 from typing import Any
 
@@ -62,7 +63,7 @@ def test_the_document_is_what_the_sessions_have_told(place: Place, statistics: S
     say(
         place,
         control,
-        work=[[lease, 2, 1, 0, 0, 0, 0, 0.5, 0.0, 0.0], [lease + 1, 9, 0, 0, 0, 0, 0, 0, 0, 0]],
+        work=[[lease, 2, 1, 0, 4, 0, 0, 0.5, 0.25, 0.125, 800, 9], [lease + 1, 9, *[0] * 10]],
     )
     say(place, control, spans=[[lease, 990.0, 999.0, False, "done", "f"]])
     document = statistics.document()
@@ -84,6 +85,11 @@ def test_the_document_is_what_the_sessions_have_told(place: Place, statistics: S
         2,
     )
     assert abs(document["time"] - first["since"]) < 60
+    assert list(first.items())[5:] == [
+        ("jobs_done", 2), ("jobs_failed", 1), ("jobs_lost", 0), ("programs_done", 4), ("programs_failed", 0),
+        ("programs_lost", 0), ("processing_seconds", 0.5), ("queue_seconds", 0.25), ("transfer_seconds", 0.125),
+        ("bytes_in", 800), ("bytes_out", 9),
+    ]  # fmt: skip
     assert [(slot["state"], slot["user"], slot["since"]) for slot in rest] == [("free", None, None)] * 3
     assert document["sessions"] == [
         {
@@ -136,14 +142,14 @@ def test_others_see_only_counts(place: Place, statistics: ServerStatistics) -> N
     assert document["sessions"] == [] and document["others"] == {"sessions": 1, "slots": 1}
     assert document["slots"][0]["state"] == "busy" and document["slots"][0]["user"] is None
     text = json.dumps(document)
-    assert "secret" not in text and "alice" not in text and str(session.pid) not in text
+    assert "secret" not in text and "alice" not in text and not re.search(rf"\b{session.pid}\b", text)
 
 
 def test_leases_of_other_users_are_not_theirs_to_tell_of(place: Place, statistics: ServerStatistics) -> None:
     _, alice = place.log_in("alice")
     _, mallory = place.log_in("mallory")
     lease = get_slot(place, alice)
-    say(place, mallory, work=[[lease, 999, 0, 0, 0, 0, 0, 0.5, 0.0, 0.0]])
+    say(place, mallory, work=[[lease, 999, 0, 0, 0, 0, 0, 0.5, 0.0, 0.0, 0, 0]])
     say(place, mallory, spans=[[lease, 990.0, 999.0, False, "done", "f"]])
     document = statistics.document()
     assert document["totals"]["jobs_done"] == 0 and document["timeline"] == []
