@@ -129,7 +129,7 @@ def sessions_of(document: Document) -> list[dict[str, object]]:
             "slots": number(each.get("slots")),
             "detached": each.get("detached") is True,
             "orphaned": number(each.get("orphaned")),
-            "is_own": each.get("is_own") is True,
+            "is_alone": each.get("exclusive") is True,
             "bytes_in": number(each.get("bytes_in")),
             "bytes_out": number(each.get("bytes_out")),
             "memory": number(each.get("memory")),
@@ -146,10 +146,9 @@ def members_of(document: Document) -> list[dict[str, object]]:
             "id": text(each.get("id"), 64),
             "addresses": _texts(each.get("addresses")),
             "slots": number(each.get("slots")),
-            "is_direct": each.get("is_direct") is True,
             "is_gone": each.get("gone") is True,
             # Whole tens of seconds: nothing has changed as long as it is heard of.
-            "age": None if (age := number(each.get("age"))) is None else int(age // 10) * 10,
+            "age": None if (age := number(each.get("heard"))) is None else int(age // 10) * 10,
         }
         for each in entries(document, "members", MOST_MEMBERS)
     ]

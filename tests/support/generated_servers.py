@@ -119,11 +119,11 @@ class GeneratedServer:
             "queue": {"waiting": int(4 * self._chance.random())},
             "sessions": [{"session": 4000 + self._number, "user": user, "from": "10.0.0.9", "nodes": [1],
                           "network": "0f3a9c21", "since": now - 900, "slots": len(self._slots),
-                          "detached": False, "orphaned": None, "is_own": True,
+                          "detached": False, "orphaned": None,
                           "bytes_in": 10**7, "bytes_out": 10**6, "memory": 3 * 10**8}],
             "others": {"sessions": 1, "slots": 0},
             "members": [{"name": f"node{other:03}", "addresses": [f"node{other:03}.lab.example"], "slots": 4,
-                         "cmd_port": 12502, "age": 3, "gone": False, "is_direct": True}
+                         "heard": 3, "gone": False}
                         for other in {max(1, self._number - 1), self._number + 1}],
             "samples": {"interval": _INTERVAL, "columns": ["time", *_COLUMNS], "rows": rows},
             "timeline": [*running, *ended],

@@ -4,14 +4,12 @@ doc/reference/statistics.md describes the document. Administrators see all of it
 and of those of others how many there are, and which slots they have.
 """
 
-import contextlib
 import json
 import socket
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pconnect.link.host_names import parse_hosts
 from pserver.config.server_config import ServerConfig
 from pserver.daemon.callback_selector import LoopPart
 from pserver.daemon.control.questions import Question, Questions
@@ -26,6 +24,7 @@ from pserver.statistics.work import read_told
 from srp_tools.errors import ConfigurationError
 
 _ALL = Question()
+_OF_MEMBERS = ("id", "name", "addresses", "slots", "heard", "gone")
 
 
 class ServerStatistics:
@@ -119,9 +118,9 @@ class ServerStatistics:
             "totals": self._totals(),
             "slots": self._slot_rows(user),
             "queue": {"waiting": self._slots.waiting},
-            "sessions": [self._session_row(session, user) for session in visible],
+            "sessions": [self._session_row(session) for session in visible],
             "others": {"sessions": len(others), "slots": sum(map(self._held_by, others))},
-            "members": [_member_row(each) for each in self._sessions.members()],
+            "members": [{name: each.get(name) for name in _OF_MEMBERS} for each in self._sessions.members()],
             **more,
         }
 
@@ -183,7 +182,7 @@ class ServerStatistics:
     def _held_by(self, session: Session) -> int:
         return sum(self._slots.held_by(node) for node in session.nodes)
 
-    def _session_row(self, session: Session, user: str | None) -> dict[str, Any]:
+    def _session_row(self, session: Session) -> dict[str, Any]:
         received, sent = _traffic(session)
         return {
             "session": session.pid,
@@ -196,29 +195,10 @@ class ServerStatistics:
             "detached": any(node.is_detached for node in session.nodes),
             "orphaned": session.orphaned_since,
             "exclusive": session.is_exclusive and not session.is_detached,
-            "is_own": user is not None and session.user == user,
             "bytes_in": received,
             "bytes_out": sent,
             "memory": sum(use.memory for use in session.usage.values()),
         }
-
-
-def _member_row(member: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is shown of another server, see `pserver.pool.member_list.MemberList.facts`."""
-    addresses = list(member.get("addresses") or ())
-    port = None
-    with contextlib.suppress(ConfigurationError):  # it was checked when the server announced itself
-        port = parse_hosts(addresses[:1])[0].port if addresses else None
-    return {
-        "id": member.get("id"),
-        "name": member.get("name"),
-        "addresses": addresses,
-        "cmd_port": port,
-        "slots": member.get("slots"),
-        "age": member.get("heard"),
-        "is_direct": True,  # a server knows its neighbours only
-        "gone": member.get("gone") is True,
-    }
 
 
 def _traffic(session: Session) -> tuple[int, int]:

@@ -83,6 +83,7 @@ export function sessionColumns(model, onStop) {
   return [
     {title: "Session", value: (item) => of(item).session, show: (item) => String(of(item).session ?? ""), isHead: true},
     {title: "User", value: (item) => of(item).user ?? "", show: (item) => of(item).user ?? ""},
+    {title: "Network", value: (item) => of(item).network ?? "", show: (item) => of(item).network ?? "", wide: true},
     {title: "From", value: (item) => of(item).from ?? "", show: (item) => of(item).from ?? "", wide: true},
     {title: "Nodes", value: (item) => of(item).nodes.length, show: (item) => of(item).nodes.join(", "), wide: true},
     {title: "Server", value: ({server}) => server.name, show: ({server}) => server.name},
@@ -97,7 +98,8 @@ export function sessionColumns(model, onStop) {
 }
 
 function clientState({session}) {
-  return session.detached ? "detached" : session.orphaned ? "gone, may come back" : "connected";
+  const state = session.detached ? "detached" : session.orphaned ? "gone, may come back" : "connected";
+  return session.is_alone ? `${state}, has the server alone` : state;
 }
 
 function stopButton(cell, {server, session}, model, onStop) {
@@ -132,6 +134,5 @@ export const MEMBERS = [
   {title: "has heard of", show: ({member}) => member.name ?? "?"},
   {title: "at", show: ({member}) => member.addresses.join(", ")},
   {title: "Slots", show: ({member}) => count(member.slots), isNumber: true},
-  {title: "How", show: ({member}) => member.is_direct ? "directly" : "through others"},
   {title: "Heard", show: ({member}) => member.age == null ? "never" : member.age < 60 ? "just now" : `${seconds(member.age)} ago`, className: ({member}) => member.is_gone ? "bad" : ""},
 ];

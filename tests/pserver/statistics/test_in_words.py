@@ -12,7 +12,7 @@ def document(**changed: Any) -> dict[str, Any]:
     }  # fmt: skip
     session = {
         "session": 11, "user": "alice", "from": "192.0.2.1 port 5", "nodes": [1], "network": "0123abcd",
-        "since": 1000.0, "slots": 1, "detached": False, "orphaned": None, "is_own": True, "bytes_in": 2000,
+        "since": 1000.0, "slots": 1, "detached": False, "orphaned": None, "bytes_in": 2000,
         "bytes_out": 10,
         "memory": 5_000_000,
     }  # fmt: skip

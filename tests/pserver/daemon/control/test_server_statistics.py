@@ -95,7 +95,7 @@ def test_the_document_is_what_the_sessions_have_told(place: Place, statistics: S
         {
             "session": session.pid, "user": "alice", "from": "192.0.2.1 port 5", "nodes": [1],
             "network": f"{session.pid:08x}", "since": session.since, "slots": 1, "detached": False, "orphaned": None,
-            "exclusive": False, "is_own": False, "bytes_in": 1000, "bytes_out": 50, "memory": 2**20,
+            "exclusive": False, "bytes_in": 1000, "bytes_out": 50, "memory": 2**20,
         }
     ]  # fmt: skip
     assert [(each["outcome"], each["label"]) for each in document["timeline"]] == [
@@ -137,7 +137,7 @@ def test_others_see_only_counts(place: Place, statistics: ServerStatistics) -> N
     lease = get_slot(place, control)
     say(place, control, running=[[lease, 1000.0, False, "secret"]], is_more=False)
     own = statistics.document(user="alice")
-    assert own["sessions"][0]["is_own"] and own["others"] == {"sessions": 0, "slots": 0}
+    assert own["sessions"][0]["user"] == "alice" and own["others"] == {"sessions": 0, "slots": 0}
     document = statistics.document(user="bob")
     assert document["sessions"] == [] and document["others"] == {"sessions": 1, "slots": 1}
     assert document["slots"][0]["state"] == "busy" and document["slots"][0]["user"] is None
@@ -204,7 +204,6 @@ def test_neighbours_are_members(place: Place, statistics: ServerStatistics) -> N
     place.sessions.members = lambda: [{**known, "heard": 1.5, "gone": False, "why": ""}, {"addresses": ()}]
     first, second = statistics.document()["members"]
     assert first == {
-        "id": "ab", "name": "beta", "addresses": ["beta:4000", "[::1]"], "cmd_port": 4000, "slots": 4, "age": 1.5,
-        "is_direct": True, "gone": False,
+        "id": "ab", "name": "beta", "addresses": ["beta:4000", "[::1]"], "slots": 4, "heard": 1.5, "gone": False,
     }  # fmt: skip
-    assert second["cmd_port"] is None and second["name"] is None
+    assert second["addresses"] == () and second["name"] is None
