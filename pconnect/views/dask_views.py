@@ -196,9 +196,10 @@ def _connected(
 
 def _places_of(network: Network, mesh: ClientMesh) -> Callable[[], list[int]]:
     """Return what gives the nodes that may have workers: those of a part of the network, or all there are by then."""
-    own = {connection.node for connection in network if not connection.is_own}
-    is_whole = own >= mesh.servers.keys()
-    return lambda: [node for node in sorted(mesh.servers) if is_whole or node in own]
+    if network.is_whole:
+        return lambda: sorted(mesh.servers)
+    part = network.nodes
+    return lambda: [node for node in part if node in mesh.servers]
 
 
 def _end_together(

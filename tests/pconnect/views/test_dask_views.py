@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 from pconnect import ConfigurationError
+from pconnect.session.remote_calls import client_mesh
+from pconnect.views.dask_views import _places_of
 from pconnect.views.network_views import ClientNetwork
+from tests.support.servers import Server
 from tests.support.waiting import DEADLINE
 
 
@@ -37,3 +40,12 @@ def test_a_client_without_dask(network: ClientNetwork, monkeypatch: pytest.Monke
     monkeypatch.delitem(sys.modules, "pconnect.dask.client", raising=False)
     with pytest.raises(ConfigurationError, match=r"at the client .*: run pip install 'pserver\[dask\]'"):
         network.dask()
+
+
+def test_workers_stay_in_a_part_of_the_network_though_it_has_all_nodes(server: Server) -> None:
+    with server.connect(2) as net:
+        part, whole = (_places_of(nodes, client_mesh(net.mesh)) for nodes in (net[1:3], net))
+        net.add(server.host, timeout=DEADLINE)
+        assert (part(), whole()) == ([1, 2], [1, 2, 3])
+        net.remove(1)
+        assert (part(), whole()) == ([2], [2, 3])
