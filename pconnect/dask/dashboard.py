@@ -3,12 +3,12 @@
 Dask serves its pages without any login. Here its scheduler serves them over TLS to those who show a certificate of the
 network; a browser has none. So the client listens at a loopback port, and passes on what comes with the right token,
 with its own certificate. Other accounts of this machine, and web pages of others in the user's browser, can reach that
-port too. They get nothing:
+port, too. They get nothing:
 
 * The token, 256 random bits, is the first part of the path, as in ``/TOKEN/status``. It is compared in constant time.
 * The ``Host`` must be this address and port, or a page whose name was led here (DNS rebinding) could ask.
 * What says which page it comes from, as web sockets do, must come from one of this address and port.
-* No page is told the address, and so the token, by a link (``Referrer-Policy``); there is no cookie.
+* A link to another page does not pass on the address, and so the token (``Referrer-Policy``); there is no cookie.
 
 It runs in the loop of Dask's client, which ends it.
 """

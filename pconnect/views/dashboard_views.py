@@ -25,9 +25,9 @@ class PageViews(DaskViews):
         """Show the servers of this network on a page: slots and what ran where, queue, transfers, the last hour.
 
         As the last expression of a cell of a notebook it is shown there, in a frame. The page is served by a process of
-        its own at the loopback interface and ends with the network, or with ``close()``. It ends no sessions. Who has
-        its address, which has a random token, sees it: a saved notebook has the address, too, which is worth nothing
-        any more when the network is closed.
+        its own at the loopback interface and ends with the network, or with ``close()``. It ends no sessions. Anyone
+        with its address, which contains a random token, sees it. A saved notebook contains the address, too, but that
+        leads nowhere once the network is closed.
 
         Parameters
         ----------
