@@ -1,4 +1,4 @@
-"""The certificates of one network: the only user of cryptography.
+"""The certificates of one network.
 
 The client of a network is its certificate authority for as long as the network lives. Each node makes a key of its
 own, which never travels; the client signs it inside the SRP login. A certificate names the network and the node in a

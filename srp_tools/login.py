@@ -77,6 +77,7 @@ def log_in(
     credentials: Credentials,
     answer: Callable[[bytes], bytes | Steps[bytes]],
     on_salt: Callable[[bytes], object] = lambda _: None,
+    on_hello: Callable[[bytes], object] = lambda _: None,
 ) -> Steps[None]:
     """Log in at a server, receive its offer, send the answer, and close the SRP layer.
 
@@ -91,6 +92,8 @@ def log_in(
         gets, or steps that do.
     on_salt
         Called with the salt that the server names for the user, before anyone has proved anything.
+    on_hello
+        Called with the ClientHello of this login, as TLS records, before `answer` is.
 
     Raises
     ------
@@ -116,6 +119,7 @@ def log_in(
             ),
         )
         _check_order(connection)
+        on_hello(records.first)
         offer = yield from _receive(records, connection)
         answered = answer(offer)
         data = answered if isinstance(answered, bytes) else (yield from answered)
@@ -228,6 +232,7 @@ class _RecordSocket:
         self._header = bytearray()
         self._left = 0
         self._outgoing = bytearray()
+        self.first = b""  #: what was sent first
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -240,6 +245,7 @@ class _RecordSocket:
         self._outgoing += data
 
     def flush(self) -> Steps[None]:
+        self.first = self.first or bytes(self._outgoing)
         while self._outgoing:
             try:
                 del self._outgoing[: self._sock.send(self._outgoing)]

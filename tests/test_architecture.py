@@ -52,7 +52,7 @@ ALIASES = {
 HOMES = {
     "tlslite": {"srp_tools/login.py"},
     "gmpy2": {"srp_tools/srp_groups.py"},
-    "cryptography": {"srp_tools/certificates.py"},
+    "cryptography": {"srp_tools/certificates.py", "pconnect/protocol/server_proof.py"},
     "msgpack": {"pconnect/values/encoder.py", "pconnect/values/decoder.py"},
     "numpy": {
         "pconnect/values",

@@ -184,6 +184,17 @@ class Closure:
         return any((host.name, host.port) in self._reached for host in parse_hosts(label))
 
 
+#: What may be said of a member, the best first.
+STATES = HERE, NOT_REACHED, GONE = "here", "not reached", "gone"
+
+
+def state_of(member: Mapping[str, Any]) -> str:
+    """Return whether a member is there, as the server says that names it."""
+    if member["gone"]:
+        return GONE
+    return HERE if member["id"] and not member["why"] else NOT_REACHED
+
+
 def hosts_of(addresses: Sequence[str], source: str) -> list[Host]:
     """Return where a server may be that another one names; those that cannot be understood are left out.
 

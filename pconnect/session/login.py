@@ -51,6 +51,7 @@ from pconnect.protocol.frames import (
     check_version,
 )
 from pconnect.protocol.kinds import Role
+from pconnect.protocol.server_proof import proved_id
 from pconnect.routes.location import Location, note_place
 from pconnect.session.server import Server
 from pconnect.values import decoder, encoder
@@ -67,8 +68,7 @@ _FIRST_PAUSE = 0.2  # seconds, before a busy server is asked again
 _LONGEST_PAUSE = 3.0
 # An attempt that has less time left is not begun: its end would hide that the server was busy.
 _ATTEMPT_SECONDS = 0.25
-# A server's reason is a sentence or two; a malicious one might send a page.
-_MAX_REASON = 1000
+_MAX_REASON = 1000  # characters: a sentence or two; a malicious server might send a page
 
 
 class UnwantedServerError(ConnectionLostError):
@@ -193,14 +193,15 @@ def _addresses(host: Host) -> Steps[list[tuple[str, int]]]:
     return [(str(address[0]), host.port) for _, address in addresses]
 
 
-def open_control(host: Host, terms: LoginTerms, attempt: Attempt | None = None) -> Steps[Channel]:
-    """Log in at a server as one of its administrators or as a member, and return a channel for requests to it.
+def open_control(host: Host, terms: LoginTerms, attempt: Attempt | None = None) -> Steps[tuple[Channel, str]]:
+    """Log in at a server as one of its administrators or as a member; return a channel for requests to it, and its id.
 
     Raises what `log_in_at` raises.
     """
     found = yield from _addresses(host)
-    channel, *_ = yield from _open(found, host, 1, replace(terms, is_control=True), attempt or Attempt(host))
-    return channel
+    control = replace(terms, is_control=True)
+    channel, offer, *_ = yield from _open(found, host, 1, control, attempt or Attempt(host))
+    return channel, str(offer.get("server", ""))
 
 
 def _open(
@@ -255,10 +256,7 @@ def _connect_socket(host: Host) -> socket.socket:
 
 
 class _NoLoginError(ConnectionLostError):
-    """The login broke off before there was an offer: perhaps the server is none.
-
-    `heard`: what it has answered to a preamble.
-    """
+    """The login broke off before there was an offer. `heard`: what the other end has answered to a preamble."""
 
     def __init__(self, text: str, heard: bytes = b"") -> None:
         super().__init__(text)
@@ -282,12 +280,14 @@ def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[tuple[dic
     assert terms.credentials is not None  # noqa: S101 - only called with encryption
     offers: list[dict[str, Any]] = []
     salts: list[bytes] = []
+    hellos: list[bytes] = []
 
     def answer(data: bytes) -> Steps[bytes]:
         nonlocal node
         offers.append(_read_offer(data))
         if offers[0]["version"] != VERSION or _refusal(terms, offers[0]):
             return encoder.pack({"version": VERSION})  # for the server's log
+        offers[0]["server"] = proved_id(offers[0], hellos[0])
         if terms.choose_node is not None:
             node = yield from terms.choose_node(offers[0])
         if not node:
@@ -295,7 +295,7 @@ def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[tuple[dic
         return encoder.pack(_answer(terms, node, offers[0]["key"]))
 
     try:
-        yield from log_in(sock, terms.credentials, answer, salts.append)
+        yield from log_in(sock, terms.credentials, answer, salts.append, hellos.append)
     except AuthenticationError as error:
         if not salts:  # it was turned away before
             raise

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pconnect.commands.table import Table
-from pconnect.pool.closure import hosts_of
+from pconnect.pool.closure import STATES, hosts_of, state_of
 from pconnect.pool.further import survey
 from pconnect.session.remote_calls import client_mesh
 from pconnect.session.server import Server
@@ -30,9 +30,10 @@ class PoolView:
         -------
         Table
             A row for each server: its name; ``addresses``, where others reach it; ``slots``; the ``nodes`` of this
-            network there; ``state``: ``here``, ``gone`` (no server has heard of it for four intervals) or ``not
-            reached`` (it was named to a server which has had no answer from it yet); ``heard``, the seconds since a
-            server has heard of it; and ``known at``, the nodes whose servers named it.
+            network there; ``state``: ``here``, ``not reached`` (a server was to announce itself there, and has had no
+            answer at the last try) or ``gone`` (no server has heard of it for four intervals), the best that any of
+            them says, as ``pserver ctl members`` does for one; ``heard``, the seconds since a server has heard of it;
+            and ``known at``, the nodes whose servers named it.
 
         Examples
         --------
@@ -54,17 +55,18 @@ def _note(known: dict[str, dict[str, Any]], member: dict[str, Any], source: Serv
     """Put together what several servers say of one."""
     hosts = [host.label for host in hosts_of(member["addresses"], source.location.address)]
     entry = known.setdefault(
-        member["id"] or member["name"], {**member, "addresses": [], "gone": True, "heard": None, "at": []}
+        member["id"] or member["name"], {**member, "addresses": [], "states": [], "heard": None, "at": []}
     )
     entry["addresses"] = list(dict.fromkeys([*entry["addresses"], *hosts]))
-    entry["gone"] &= member["gone"]
+    entry["states"].append(state_of(member))
     entry["at"].append(source.node)
     if member["heard"] is not None:
-        entry["heard"] = min(member["heard"], entry["heard"] or member["heard"])
+        before = entry["heard"]
+        entry["heard"] = member["heard"] if before is None else min(member["heard"], before)
 
 
 def _row(member: dict[str, Any], nodes: list[int]) -> list[object]:
-    state = "gone" if member["gone"] else "here" if member["id"] else "not reached"
+    state = min(member["states"], key=STATES.index)
     heard = None if member["heard"] is None else round(member["heard"], 1)
     return [
         member["name"],

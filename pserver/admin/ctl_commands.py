@@ -15,6 +15,7 @@ from pserver.admin.stop_command import stop
 from pserver.ctl.asking import ask
 from pserver.statistics.in_words import in_lines
 from pserver.system.pidfile import find_server
+from srp_tools.printable import printable_name
 
 _RELOAD_SECONDS = 30.0  # a file of many users, on a slow file system
 _HEADINGS = ["SESSION", "USER", "FROM", "SINCE", "NODES", "COMMANDS", "JOBS", "IDLE", "CLIENT"]
@@ -42,6 +43,10 @@ _WORDS: Mapping[str, tuple[str, tuple[str, str] | None]] = {
         ("HOST[:PORT]", "that server, with its command port"),
     ),
     "leave": ("announce it there no more", ("HOST[:PORT]", "that server, as it was named")),
+    "forget": (
+        "take members that announce themselves out of its list",
+        ("ID|SOURCE", "the id of a member, or the address from which it announces itself"),
+    ),
     "status": ("show the server", None),
     "stop": ("end the server, as pserver stop", None),
     "exit": ("end it with its last session, as pserver stop --when-idle", None),
@@ -111,7 +116,7 @@ def _show(options: argparse.Namespace, word: str, facts: Facts) -> int:
 def request_for(word: str, argument: str) -> dict[str, object]:
     """Return what the server is asked for."""
     match word:
-        case "kill":
+        case "kill" | "forget":
             return {"do": word, "what": argument}
         case "slots":
             # What is no number is refused by the server, in its words.
@@ -144,6 +149,13 @@ def _row(session: Facts) -> Sequence[object]:
 
 def _killed(facts: Facts) -> list[str]:
     return [f"Ended session {each['session']} of user {each['user']}." for each in facts["killed"]]
+
+
+def _forgotten(facts: Facts) -> list[str]:
+    return [
+        f"Forgot the member {printable_name(each['name'])} at {printable_name(each['addresses'][0])}."
+        for each in facts["forgotten"]
+    ]
 
 
 def _drained(facts: Facts) -> list[str]:
@@ -200,5 +212,6 @@ _LINES: Mapping[str, Callable[[Facts], list[str]]] = {
     "members": lambda facts: [str(member_table(facts["members"]))],
     "join": lambda facts: [joined_words(facts)],
     "leave": lambda facts: [f"The server is no member at {facts['host']} any more."],
+    "forget": _forgotten,
     "status": lambda facts: [str(status_table([(str(facts["name"]), int(facts["pid"]), facts)]))],
 }

@@ -6,9 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 from pconnect.commands.table import Table
+from pconnect.pool.closure import state_of
 from srp_tools.printable import printable_name
 
-_HEADINGS = ["SERVER", "ADDRESSES", "SLOTS", "STATE", "HEARD", "HOW", "WHY NOT"]
+_HEADINGS = ["SERVER", "ADDRESSES", "SLOTS", "STATE", "HEARD", "HOW", "FROM", "WHY NOT"]
 _MOST_NAMED = 10  # in the status
 _ANSWER_SECONDS = 25.0  # an announcement has 20
 _LOOK_SECONDS = 0.1
@@ -30,15 +31,9 @@ def _row(member: Mapping[str, Any]) -> Sequence[object]:
         state_of(member),
         "never" if heard is None else f"{timedelta(seconds=int(heard))} ago",
         member["how"],
+        member.get("from"),
         printable_name(member["why"]),
     ]
-
-
-def state_of(member: Mapping[str, Any]) -> str:
-    """Return whether a member is there, in a word."""
-    if member["gone"]:
-        return "gone"
-    return "here" if member["id"] and not member["why"] else "not reached"
 
 
 def await_answer(ask: Callable[[], Facts], host: str, seconds: float = _ANSWER_SECONDS) -> dict[str, object]:

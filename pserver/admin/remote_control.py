@@ -27,7 +27,7 @@ def ask_at(host: str, user: str | None, request: Mapping[str, object], seconds: 
     terms = make_terms(credentials, Limits(), DEFAULT_PEER_TIMEOUT, local_links=False)
     deadline = deadline_after(seconds)
     try:
-        channel = run(open_control(hosts[0], terms), deadline)
+        channel, _ = run(open_control(hosts[0], terms), deadline)
     except AuthenticationError as refusal:
         hint = "if root started the server, an administrator needs a Unix account there, as each user does"
         raise AuthenticationError(f"{host}: {refusal}; {hint}") from refusal

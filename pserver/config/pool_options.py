@@ -11,7 +11,7 @@ from srp_tools.errors import ConfigurationError
 from srp_tools.private_files import server_file
 
 MOST_HOSTS = 64  #: that one server announces itself to
-_LONGEST_INTERVAL = 86400.0
+LONGEST_INTERVAL = 3600.0  #: between two announcements
 
 
 def parse_joined(text: str) -> tuple[str, ...]:
@@ -87,9 +87,9 @@ class PoolOptions(ListenOptions):
             raise ConfigurationError(
                 "--join and --no-tcp: without a port no other machine comes here; leave out one"
             )
-        if not 1 <= self.announce_interval <= _LONGEST_INTERVAL:
+        if not 1 <= self.announce_interval <= LONGEST_INTERVAL:
             raise ConfigurationError(
-                f"--announce-interval {self.announce_interval:g}: give seconds, from 1 to a day"
+                f"--announce-interval {self.announce_interval:g}: give seconds, from 1 to an hour"
             )
 
     def member_path(self) -> Path:

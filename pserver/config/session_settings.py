@@ -33,7 +33,8 @@ class SessionSettings:
     log_level: str = DEFAULT_FORM.level
     orphan_timeout: float = 0.0  # seconds for which a session outlives its client; 0: it ends with it
     salt: str = ""  # of the user's verifier, in hexadecimal digits, for a later daemon; empty: there is none
-    server_id: str = ""  # which server it is, see `pserver.pool.member_file`
+    server_id: str = ""  # which server it is, see `pconnect.protocol.server_proof`
+    server_proof: str = ""  # in hexadecimal digits, that it is, for this client; empty without encryption
     refusal: str = ""  # why the client is not let in, once it has proved who it is; empty: it is
     allow_users: list[str] = field(default_factory=list)  # empty: all
     #: The name of the Unix account of `user`, under which the session of a server of root runs; ``None`` for others.

@@ -50,6 +50,7 @@ from pserver.daemon.status_publisher import StatusPublisher
 from pserver.daemon.user_file import UserFileWatch
 from pserver.duty.admission import Admission
 from pserver.pool.member_file import MemberFile
+from pserver.pool.server_key import KeyFile
 from pserver.starter.session_starts import SessionStarts, Started
 from pserver.starter.starter import StarterProcess
 from pserver.system.log import level_now, set_level, why_unwritten
@@ -122,7 +123,7 @@ class _Daemon:
         self._facts = {"user": getpass.getuser(), "started": time.time(), "version": distribution_version()}
         self._selector = stack.enter_context(CallbackSelector())
         kept = MemberFile(config.kept_folder(), time.monotonic())
-        start = functools.partial(self._start_session, LimitsOfSessions(), server_id=kept.members.own)
+        start = functools.partial(self._start_session, LimitsOfSessions(), key=kept.key)
         self._logins = Logins(config, self._selector, start)
         stack.callback(self._logins.close)
         self._acceptor = accept_at_known_ports(config, pid_file.predecessor, self._accept)
@@ -147,12 +148,9 @@ class _Daemon:
             has_accounts=config.has_accounts,
         )
         pool = Pool(
-            kept,
-            lambda: self._config,
-            self._selector,
-            self.starts.starter.request,
-            own=lambda: (self._acceptor.cmd_port, self._slots.facts["total"]),
-        )
+            kept, lambda: self._config, self._selector, self.starts.starter.request,
+            own=lambda: (self._acceptor.cmd_port, self._slots.facts["total"]), removal=self._users.removal,
+        )  # fmt: skip
         stack.callback(pool.close)
         self.sessions.members, self.sessions.on_members = pool.facts, pool.hand_out
         # Those of other accounts cannot come back: what they say of themselves would have to be proved.
@@ -358,7 +356,7 @@ class _Daemon:
         on_started: Callable[[Session], object],
         on_failed: Callable[[str], object],
         *,
-        server_id: str,
+        key: KeyFile,
     ) -> None:
         """Start a process that logs a client in; see `SessionStarts.start`."""
         config = self._config
@@ -375,7 +373,8 @@ class _Daemon:
             log_file=Path(config.log_file) if config.log_file else None,
             peer=pending.peer,
             user=pending.user,
-            server_id=server_id,
+            server_id=key.key.id,
+            server_proof=key.key.prove(bytes(pending.received)).hex() if config.use_tls else "",
             salt=salt.hex() if salt else "",
             refusal=self._users.sharing(pending.user) or self.admission.refusal(pending.user),
             allow_users=list(config.allow_users),

@@ -4,6 +4,8 @@ The starter forks one for each round, see `pserver.daemon.pool.announcing`. It l
 what it is told to say, passes the answers on to the daemon, and ends.
 """
 
+import functools
+import hmac
 import json
 import os
 import socket
@@ -34,7 +36,8 @@ class Order:
 
     hosts: list[str]
     member_file: str
-    words: dict[str, Any]  #: the request, without its addresses
+    words: dict[str, Any]  #: the request, without its addresses and the secret
+    secret: str  #: of which that for each server is made
     bind: list[str]
     cmd_port: int
 
@@ -60,7 +63,8 @@ def announce(end: socket.socket, order: Order) -> None:
                 _tell(end, {"host": host, "error": str(error)})
             return
         attempts = {host: Attempt(parse_hosts(host)[0]) for host in order.hosts}
-        steps = {host: _announce_at(host, terms, words, end, attempts[host]) for host in order.hosts}
+        tell = functools.partial(_announce_at, terms=terms, order=order, words=words, end=end)
+        steps = {host: tell(host, attempt) for host, attempt in attempts.items()}
         for host, outcome in run_all(steps, deadline_after(ROUND_SECONDS)).items():
             if isinstance(outcome, Exception):
                 _tell(end, {"host": host, "error": str(attempts[host].explain(outcome))})
@@ -75,11 +79,19 @@ def _addresses(order: Order) -> list[str]:
 
 
 def _announce_at(
-    text: str, terms: LoginTerms, words: Mapping[str, object], end: socket.socket, attempt: Attempt
+    text: str,
+    attempt: Attempt,
+    *,
+    terms: LoginTerms,
+    order: Order,
+    words: Mapping[str, object],
+    end: socket.socket,
 ) -> Steps[None]:
-    channel = yield from open_control(parse_hosts(text)[0], terms, attempt)
+    channel, server = yield from open_control(parse_hosts(text)[0], terms, attempt)
+    # Another one for each server, so that none can say to others what only this one may say.
+    secret = hmac.digest(bytes.fromhex(order.secret), server.encode(), "sha256").hex()
     try:
-        facts = yield from request_over(channel, words, text)
+        facts = yield from request_over(channel, {**words, "secret": secret}, text)
     finally:
         channel.close()
     _tell(end, {"host": text, "ok": facts})  # now: another host may take long

@@ -4,27 +4,43 @@ No member is told of another's members, so each server stores and sends no more 
 one server after the other, see `pconnect.pool.closure`. (doc/decisions has what that costs.) Nothing here knows the
 time or does I/O.
 
-An announcement is no more than an address. It can name a wrong one, even under the id of another server: so each place
-that announces has an entry of its own, which none from elsewhere can change.
+An announcement is no more than an address. It can name a wrong one, even under the id of another server. So each comes
+with a secret, another one for each server that is told: an entry is changed and removed only by what has its secret,
+and a false announcement is a line of its own. The list has the hash of the secret.
 """
 
+import hashlib
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from pserver.config.pool_options import MOST_HOSTS, check_joined
+from pserver.config.pool_options import LONGEST_INTERVAL, MOST_HOSTS, check_joined
 from pserver.pool.member import Member, read_member
 from srp_tools.errors import ConfigurationError
 from srp_tools.rules.numbers import is_finite
 
 MOST_MEMBERS = 1000
+MOST_OF_SOURCE = 32  #: members that announce themselves from one address
 MISSES = 4  # intervals without a word, after which a member counts as gone
 _LISTED_SECONDS = 3600.0  # for which one that is gone is listed
 # Of this server's time: a login takes some hundredths of a second, so many members come less often.
 _SECONDS_EACH = 0.5
-_LONGEST_INTERVAL = 86400.0
+# What was sent before may arrive later, by so much at most. What is older by more was sent after a clock was set back.
+_LATE_SECONDS = 60.0
+_NEVER = -math.inf, -math.inf
+_TOLD_SECONDS = 600.0  # between two lines in the log of one server that is not reached
+_SECRET = re.compile(r"[0-9a-f]{64}")
 _LAST = 2.0**40  # of a clock, in seconds
+
+
+class Whence(NamedTuple):
+    """Where an announcement comes from."""
+
+    user: str  #: as which the server has logged in
+    source: str  #: its address
+    seen_at: str = ""  #: the host that this makes of it; empty: it is of no use to others
 
 
 @dataclass
@@ -32,11 +48,11 @@ class Entry:
     """A member, and what is known of it."""
 
     member: Member
+    whence: Whence
     interval: float  #: seconds in which it is expected again
     heard: float  #: instant
     at: float = 0.0  #: when it said so, by its clock: what was sent before may come later
     gone: float | None = None  #: instant at which it was missed
-    why: str = ""  #: what kept this server from reaching it
 
 
 @dataclass
@@ -49,6 +65,8 @@ class Joined:
     heard: float = -math.inf  #: instant of its last answer
     failed: int = 0  #: how often it was not reached since
     why: str = ""  #: what happened then
+    told: str = ""  #: what of this stands in the log
+    told_at: float = -math.inf  #: instant at which it was written there
     given: bool = True  #: whether it stands in the settings; else somebody has named it since
 
 
@@ -57,57 +75,84 @@ class MemberList:
     """The neighbours of the server that has the id `own`."""
 
     own: str
-    announced: dict[tuple[str, str], Entry] = field(default_factory=dict)  #: by id, and whence
+    announced: dict[tuple[str, str], Entry] = field(
+        default_factory=dict
+    )  #: by id, and the hash of the secret
+    #: When those that left have said so, by their clock, and by ours.
+    left: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
     joined: dict[str, Joined] = field(default_factory=dict)  #: by host
     is_changed: bool = False  #: whether there is something to keep that is not kept
 
     # --- what others announce ---
 
-    def announce(self, words: Mapping[str, Any], source: str, seen_at: str, now: float) -> tuple[Entry, bool]:
+    def announce(self, words: Mapping[str, Any], whence: Whence, now: float) -> tuple[Entry, bool]:
         """Take in the announcement of a server; return its entry, and whether it is new or back.
 
-        `source`: the address from which it came; `seen_at`: the host that this makes of it, empty if it is of no use to
-        others.
-
-        Raises `ConfigurationError` if it makes no sense, or there are too many. Nothing has changed.
+        Raises `ConfigurationError` if it makes no sense, comes too late, or there are too many. Nothing has changed.
         """
-        said = read_member(words)
+        said, at = read_member(words), _number(words, "at", 0.0, _LAST)
         if said.id == self.own:
             raise ConfigurationError("this is the server itself: it joins others")
-        interval, at = _number(words, "interval", 1.0, _LONGEST_INTERVAL), _number(words, "at", 0.0, _LAST)
+        interval = _number(words, "interval", 1.0, LONGEST_INTERVAL)
+        key = said.id, _hash_of(words)
+        before = self.announced.get(key)
+        if _is_late(at, self.left.get(key, _NEVER)[0] if before is None else before.at):
+            raise ConfigurationError("it was sent before the last word of this server")
         member = said
-        if seen_at:
-            member = said.with_address(seen_at, is_first=words.get("advertised") is not True)
+        if whence.seen_at:
+            member = said.with_address(whence.seen_at, is_first=words.get("advertised") is not True)
         if not member.addresses:
             raise ConfigurationError("it has no address at which others reach it; give --advertise")
-        key = said.id, source
-        before = self.announced.get(key)
-        if before is None and len(self.announced) >= MOST_MEMBERS:
-            self._make_room()
+        if before is None:
+            self._make_room(whence.source)
         wanted = max(interval, _SECONDS_EACH * (len(self.announced) + (before is None)))
-        entry = Entry(member, wanted, now, at)
+        entry = Entry(member, whence, wanted, now, at)
         is_news = before is None or before.gone is not None
-        self.is_changed |= is_news or before is None or before.member != member
+        self.is_changed |= is_news or before is None or (before.member, before.whence) != (member, whence)
         self.announced[key] = entry
         return entry, is_news
 
-    def _make_room(self) -> None:
-        gone = [key for key, entry in self.announced.items() if entry.gone is not None]
-        if not gone:
-            raise ConfigurationError(
-                f"the server has {MOST_MEMBERS} members already; announce yours to another one"
-            )
-        del self.announced[min(gone, key=lambda key: self.announced[key].gone or 0.0)]
+    def _make_room(self, source: str) -> None:
+        """Forget a member if there are too many: one that is gone, or that was heard of longest ago."""
+        alike = {key: entry for key, entry in self.announced.items() if entry.whence.source == source}
+        gone = {key: entry for key, entry in self.announced.items() if entry.gone is not None}
+        if len(alike) >= MOST_OF_SOURCE:
+            del self.announced[min(alike, key=lambda key: (alike[key].gone is None, alike[key].heard))]
+        elif len(self.announced) >= MOST_MEMBERS:
+            if not gone:
+                raise ConfigurationError(
+                    f"the server has {MOST_MEMBERS} members already; announce yours to another one"
+                )
+            del self.announced[min(gone, key=lambda key: gone[key].heard)]
 
-    def leave(self, words: Mapping[str, Any], source: str) -> Member | None:
-        """Forget a server that leaves, and return it; ``None`` if it was not here, or is back already."""
-        match words:
-            case {"id": str(id_)} if (entry := self.announced.get((id_, source))) is not None:
-                if _number(words, "at", 0.0, _LAST) >= entry.at:
-                    self.is_changed = True
-                    del self.announced[id_, source]
-                    return entry.member
-        return None
+    def leave(self, words: Mapping[str, Any], now: float) -> Member | None:
+        """Forget a server that leaves, and return it; ``None`` if it was not here, or is back already.
+
+        Raises `ConfigurationError` if it makes no sense.
+        """
+        key, at = (str(words.get("id")), _hash_of(words)), _number(words, "at", 0.0, _LAST)
+        entry = self.announced.get(key)
+        if entry is None or _is_late(at, entry.at):
+            return None
+        self.left[key] = at, now
+        while len(self.left) > MOST_MEMBERS:
+            del self.left[next(iter(self.left))]
+        return self._drop([key])[0]
+
+    def forget(self, what: str) -> list[Member]:
+        """Forget the members that have announced themselves under an id, or from an address; return them."""
+        return self._drop(
+            [key for key, entry in self.announced.items() if what in {key[0], entry.whence.source}]
+        )
+
+    def keep_users(self, is_user: Callable[[str], bool]) -> list[Member]:
+        """Forget the members that have logged in as users who are none any more; return them."""
+        known = {user: is_user(user) for user in {entry.whence.user for entry in self.announced.values()}}
+        return self._drop([key for key, entry in self.announced.items() if not known[entry.whence.user]])
+
+    def _drop(self, keys: Sequence[tuple[str, str]]) -> list[Member]:
+        self.is_changed |= bool(keys)
+        return [self.announced.pop(key).member for key in keys]
 
     # --- to whom this server announces itself ---
 
@@ -133,27 +178,34 @@ class MemberList:
         if joined is None:  # meanwhile somebody has said to leave it
             return False
         member = read_member(words).with_address(host, is_first=True)
-        interval = _number(words, "again", 1.0, _LONGEST_INTERVAL)
-        is_news = joined.heard < 0 or bool(joined.failed)
-        self.is_changed |= is_news  # at least the id, by which the other one knows this server
-        joined.member, joined.interval, joined.heard, joined.failed, joined.why = member, interval, now, 0, ""
+        interval = _number(words, "again", 1.0, LONGEST_INTERVAL)
+        is_news = joined.heard < 0 or bool(joined.told)
+        self.is_changed |= joined.member is None  # the other one knows this server now
+        joined.member, joined.interval, joined.heard = member, interval, now
+        joined.failed, joined.why, joined.told = 0, "", ""
         return is_news
 
-    def miss(self, host: str, why: str) -> bool:
-        """Record that a server was not reached; return whether this is news."""
+    def miss(self, host: str, why: str, now: float) -> bool:
+        """Record that a server was not reached; return whether the log is to say so.
+
+        The other end chooses the words, so that they are others is no news all the time.
+        """
         joined = self.joined.get(host)
         if joined is None:
             return False
-        is_news = joined.why != why
         joined.failed += 1
         joined.why = why
-        return is_news
+        if why == joined.told or now - joined.told_at < _TOLD_SECONDS:
+            return False
+        joined.told, joined.told_at = why, now
+        return True
 
     # --- time ---
 
     def step(self, now: float) -> list[Entry]:
         """Return the members that are missed from now on, and forget those that were missed for long."""
         missed = []
+        self.left = {key: said for key, said in self.left.items() if now - said[1] < _LATE_SECONDS}
         for key, entry in list(self.announced.items()):
             if entry.gone is None and now - entry.heard > MISSES * entry.interval:
                 entry.gone, self.is_changed = now, True
@@ -166,11 +218,7 @@ class MemberList:
     # --- what is told of them ---
 
     def facts(self, now: float) -> Iterator[dict[str, object]]:
-        """Yield what clients and administrators may know of each.
-
-        ``gone`` is for how many seconds nothing was heard of one that is missed, else ``None``; ``how`` whether it
-        announces itself or was joined.
-        """
+        """Yield what clients may know of each, see doc/protocol.md."""
         for joined in self.joined.values():
             member = joined.member or Member("", joined.host, (joined.host,), 0)
             is_gone = joined.failed >= MISSES
@@ -188,23 +236,32 @@ class MemberList:
                 "how": "announces itself",
                 "heard": now - entry.heard,
                 "gone": entry.gone is not None,
-                "why": entry.why,
+                "why": "",
             }
+
+    def all_facts(self, now: float) -> list[dict[str, object]]:
+        """Return what administrators may know: also who has announced each, and from where."""
+        known = [None] * len(self.joined) + [entry.whence for entry in self.announced.values()]
+        return [
+            each | {"from": whence and whence.source, "user": whence and whence.user}
+            for each, whence in zip(self.facts(now), known, strict=True)
+        ]
 
     # --- over restarts ---
 
     def dump(self) -> dict[str, object]:
         """Return what JSON can express of all that is kept."""
         return {
-            "id": self.own,
             "members": [
                 {
                     **entry.member.as_json(),
-                    "source": source,
+                    "source": entry.whence.source,
+                    "user": entry.whence.user,
+                    "secret": secret,
                     "interval": entry.interval,
                     "gone": entry.gone is not None,
                 }
-                for (_, source), entry in self.announced.items()
+                for (_, secret), entry in self.announced.items()
             ],
             "joined": [joined.host for joined in self.joined.values() if not joined.given],
         }
@@ -230,14 +287,24 @@ class MemberList:
 
     def _restore(self, words: Any, now: float) -> None:
         match words:
-            case {"source": str(source), "gone": bool(is_gone)}:
-                member = read_member(words)
-                interval = _number(words, "interval", 1.0, _LONGEST_INTERVAL)
-                self.announced[member.id, source] = Entry(
-                    member, interval, now, gone=now if is_gone else None
-                )
+            case {"source": str(source), "user": str(user), "secret": str(secret), "gone": bool(is_gone)}:
+                member, whence = read_member(words), Whence(user, source)
+                interval = _number(words, "interval", 1.0, LONGEST_INTERVAL)
+                entry = Entry(member, whence, interval, now, gone=now if is_gone else None)
+                self.announced[member.id, secret] = entry
             case _:
-                raise ConfigurationError(f"{words!r:.100} has no source and state")
+                raise ConfigurationError("it does not say who has announced it, or whether it is gone")
+
+
+def _hash_of(words: Mapping[str, Any]) -> str:
+    secret = words.get("secret")
+    if not isinstance(secret, str) or not _SECRET.fullmatch(secret):
+        raise ConfigurationError("the secret of a server has 64 hexadecimal digits")
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _is_late(at: float, last: float) -> bool:
+    return last - _LATE_SECONDS < at < last
 
 
 def _list_of(kept: Mapping[str, Any], name: str, most: int, faults: list[str]) -> list[Any]:

@@ -67,7 +67,7 @@ class Hosts:
             ):  # it was silent for too long, or is another one: log in anew
                 return (yield from self._say(name, request))
             self._leave(name)
-        self._channels[name] = yield from open_control(self._hosts[name], self._terms)
+        self._channels[name], _ = yield from open_control(self._hosts[name], self._terms)
         return (yield from self._say(name, request))
 
     def _say(self, name: str, request: Mapping[str, object]) -> Steps[Document]:

@@ -85,6 +85,8 @@ def accept_client(
         "version": VERSION,
         "server": settings.server_id,
     }
+    if settings.server_proof:
+        offer["proof"] = bytes.fromhex(settings.server_proof)
     if settings.cmd_port is not None:
         offer["cmd_port"] = settings.cmd_port
     if settings.advertised:

@@ -8,6 +8,7 @@ import pytest
 from pserver.cli import main
 from pserver.ctl.asking import ask
 from pserver.system.pidfile import find_server
+from srp_tools.generate import generate_srp_data
 from tests.support.places import OPTIONS, add_user, use_private_places
 from tests.support.simulated_pool import COUNT, INTERVAL, TOPOLOGIES, SimulatedPool
 
@@ -71,6 +72,7 @@ def test_a_real_server_has_its_members_again_after_a_restart(
 ) -> None:
     use_private_places(tmp_path, monkeypatch)
     add_user()
+    generate_srp_data(member=True, bits=2048)
     folder = tmp_path / "state" / "pserver" / "hub" / "pool"
     folder.mkdir(mode=0o700, parents=True)
     kept = pools["star"].servers[0].dump()

@@ -127,6 +127,20 @@ def test_the_client_sees_which_salt_the_server_names(pair: Pair, password: str) 
     assert salts == [verifier.salt]
 
 
+def test_the_client_and_the_daemon_see_the_same_clienthello(pair: Pair) -> None:
+    sent: list[bytes] = []
+    read: list[bytes] = []
+
+    def server() -> Steps[Any]:
+        header = yield from receive_exactly(pair[1], 5)
+        read.append(header + (yield from receive_exactly(pair[1], int.from_bytes(header[3:], "big"))))
+        return (yield from accept_login(pair[1], know_alice, b"offer", read[0]))
+
+    client = log_in(pair[0], ALICE, lambda _: b"answer", on_hello=sent.append)
+    assert both(client, server()) == (None, ("alice", b"answer"))
+    assert sent == read and b"alice" in sent[0]
+
+
 def test_a_server_that_does_not_know_the_verifier(pair: Pair) -> None:
     impostor = make_verifier(Credentials("alice", "a guess"), 2048)
     refused(pair, ALICE, lambda _: impostor)

@@ -21,6 +21,7 @@ WORDS = {
     "id": "66" * 16,
     "name": "x",
     "cmd_port": 1,
+    "secret": "66" * 32,
 }
 
 
@@ -28,7 +29,7 @@ def announce(server: Server, **words: object) -> dict[str, Any]:
     """Say something to a server as a member whose file is beside its users' file; return its answer."""
     deadline = deadline_after(DEADLINE)
     terms = make_terms(load_member(server.member_path), Limits(), DEADLINE, local_links=False)
-    channel = run(open_control(parse_hosts(server.host)[0], terms), deadline)
+    channel, _ = run(open_control(parse_hosts(server.host)[0], terms), deadline)
     try:
         return run(request_over(channel, {**WORDS, **words}, server.host), deadline)
     except ConfigurationError as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pconnect.link.host_names import parse_hosts
 from pconnect.pool.closure import Candidate, Closure
 from pserver.pool.member import host_text
-from pserver.pool.member_list import MemberList
+from pserver.pool.member_list import MemberList, Whence
 
 COUNT = 500
 INTERVAL = 30.0
@@ -64,12 +64,11 @@ class SimulatedPool:
             for host in list(members.joined):
                 other = self._at[host]
                 if other in self.dead:
-                    members.miss(host, "nothing answers")
+                    members.miss(host, "nothing answers", now)
                     continue
-                words = self._words(number) | {"interval": INTERVAL, "at": now}
-                entry, _ = self.servers[other].announce(
-                    words, address(number), host_text(address(number), 12502), now
-                )
+                words = self._words(number) | {"interval": INTERVAL, "at": now, "secret": f"{number:064x}"}
+                whence = Whence("member+pool", address(number), host_text(address(number), 12502))
+                entry, _ = self.servers[other].announce(words, whence, now)
                 answer = self._words(other) | {"again": entry.interval}
                 members.answer(host, answer, now)
                 self.announced.count(other, answer)

@@ -51,7 +51,7 @@ class Control:
         self._logins.hear(session)
         user = session.user or ""
         if is_member(user):
-            reply(json.dumps({**self._pool.answer_member(request, session.peer), "is_last": True}))
+            reply(json.dumps({**self._pool.answer_member(request, user, session.peer), "is_last": True}))
         elif request.get("do") == "statistics":
             self._ask(user, request, reply)
         elif user in self._admins() or self._ends_own(request, user):

@@ -1,9 +1,9 @@
 """The words that the daemon understands at its control socket, and from administrators who have logged in.
 
 ``status``, ``sessions``, ``members``, ``statistics``, ``kill``, ``slots``, ``drain``, ``resume``, ``release``,
-``reload``, ``log-level``, ``join``, ``leave`` and ``stop``. Each that changes something is a line in the log, with who
-has asked for it and what came of it; all are, if they come from elsewhere. Statistics for others than this account are
-not asked for here, see `pserver.daemon.control.questions`.
+``reload``, ``log-level``, ``join``, ``leave``, ``forget`` and ``stop``. Each that changes something is a line in the
+log, with who has asked for it and what came of it; all are, if they come from elsewhere. Statistics for others than
+this account are not asked for here, see `pserver.daemon.control.questions`.
 """
 
 from collections.abc import Callable, Mapping
@@ -44,7 +44,7 @@ class Neighbours(Protocol):
     def words(self) -> Mapping[str, Callable[[Mapping[str, Any]], Facts]]:
         """What administrators may ask it for."""
 
-    def answer_member(self, request: Mapping[str, Any], peer: str) -> Facts:
+    def answer_member(self, request: Mapping[str, Any], user: str, peer: str) -> Facts:
         """Do what another server asks for, which has logged in as a member."""
 
 

@@ -141,7 +141,7 @@ class Announcing:
                 log.info("announced to %s, which is the server %s", host, joined.member.name)
 
     def _miss(self, host: str, why: str) -> None:
-        if self._members.miss(host, why):
+        if self._members.miss(host, why, time.monotonic()):
             log.warning("this server is not announced to %s: %s", host, why)
 
     def _end_round(self, why: str) -> None:

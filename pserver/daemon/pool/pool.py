@@ -25,6 +25,7 @@ from pserver.daemon.door.arrivals import Source
 from pserver.daemon.pool.announcing import Announcing, Request
 from pserver.pool.member import MOST_ADDRESSES, host_text
 from pserver.pool.member_file import MemberFile
+from pserver.pool.member_list import Whence
 from pserver.system.interfaces import own_addresses
 from srp_tools.credentials import load_member
 from srp_tools.errors import ConfigurationError, ParallelError
@@ -35,7 +36,7 @@ log = logging.getLogger("pserver")
 _LOOK_SECONDS = 5.0  # between two looks who is missed, and two writings of the file
 
 _OLD_SECONDS = 0.1  # for which clients are told the same
-_NOTHING = -math.inf, b""
+_REST = 10  # times as long as it took to make that
 
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
@@ -45,6 +46,7 @@ Facts = Mapping[str, object]
 class Pool:
     """`file`: has the members. `own`: returns the command port of this server, and how many slots it has.
 
+    `removal`: returns why somebody is no user any more, empty if there is no reason.
     `selector`: the daemon's; each entry's data is a function to call. `request`: asks the starter for something.
     """
 
@@ -56,21 +58,25 @@ class Pool:
         request: Request,
         *,
         own: Callable[[], tuple[int, int]],
+        removal: Callable[[str], str],
     ) -> None:
         self._file = file
         self._members = members = file.members
         self._config = config
         self._own = own
+        self._removal = removal
         self._announcing = Announcing(
             selector, members, request, self._order, lambda: config().announce_interval
         )
-        self._listed = _NOTHING  # what clients were told at last, and when that was made
+        self._listed = -1  # what clients are told, as a file in memory
+        self._listed_until = -math.inf  # instant until which they are told so
         self._given: tuple[str, ...] = ()  # of the settings, as they were at the last look
         #: What administrators may ask for, by word.
         self.words: Mapping[str, Callable[[Mapping[str, Any]], Facts]] = {
             "join": self._join,
             "leave": self._leave,
-            "members": lambda _: {"members": list(members.facts(time.monotonic()))},
+            "forget": self._forget,
+            "members": lambda _: {"members": members.all_facts(time.monotonic())},
         }
 
     def loop_parts(self) -> list[LoopPart]:
@@ -82,7 +88,6 @@ class Pool:
 
     def _look(self) -> float:
         """Take in other settings, miss members, and keep what has changed; return in how many seconds to look again."""
-        self._listed = _NOTHING
         given = tuple(self._config().join)
         if given != self._given:
             for host in self._given:
@@ -92,6 +97,8 @@ class Pool:
             for host in given:
                 self._members.join(host, given=True)
             self._given = given
+        for member in self._members.keep_users(lambda user: not self._removal(user)):
+            log.warning("the member %s is forgotten: its user was removed", _shown(member.name))
         for entry in self._members.step(time.monotonic()):
             log.warning("the member %s at %s is gone", _shown(entry.member.name), entry.member.addresses[0])
         self._file.write_if_changed()
@@ -102,6 +109,9 @@ class Pool:
         self._announcing.close()
         self._announcing.leave([joined.host for joined in self._members.joined.values() if joined.member])
         self._file.write_if_changed()
+        if self._listed >= 0:
+            os.close(self._listed)
+            self._listed = -1
 
     # --- what this server says of itself ---
 
@@ -119,6 +129,7 @@ class Pool:
         return {
             "member_file": str(config.member_path()),
             "words": words,
+            "secret": self._file.key.announcing_secret(),
             "bind": list(config.addresses()),
             "cmd_port": cmd_port,
         }
@@ -136,15 +147,14 @@ class Pool:
 
     # --- members ---
 
-    def answer_member(self, request: Mapping[str, Any], peer: str) -> Facts:
-        """Do what a member asks for, who has logged in from `peer`; return what it is told."""
-        self._listed = _NOTHING
+    def answer_member(self, request: Mapping[str, Any], user: str, peer: str) -> Facts:
+        """Do what a member asks for, which has logged in as `user` from `peer`; return what it is told."""
         try:
             match request.get("do"):
                 case "announce":
-                    return {"ok": self._hear(request, peer)}
+                    return {"ok": self._hear(request, user, _address_of(peer))}
                 case "leave":
-                    member = self._members.leave(request, _address_of(peer))
+                    member = self._members.leave(request, time.monotonic())
                     if member is not None:
                         log.info("the member %s at %s leaves", _shown(member.name), member.addresses[0])
                     return {"ok": {}}
@@ -154,15 +164,15 @@ class Pool:
             log.warning("the announcement of a member from %s is refused: %s", peer, error)
             return {"error": str(error)}
 
-    def _hear(self, request: Mapping[str, Any], peer: str) -> Facts:
+    def _hear(self, request: Mapping[str, Any], user: str, source: str) -> Facts:
         port = request.get("cmd_port")
         if type(port) is not int or not 0 < port < 2**16:  # True is an int
             raise ConfigurationError("an announcement has the command port of the server")
-        source = _address_of(peer)
         # One of a link only has another name on each machine.
         is_useful = not ipaddress.ip_address(source.partition("%")[0]).is_link_local
         seen_at = host_text(source, port) if is_useful else ""
-        entry, is_news = self._members.announce(request, source, seen_at, time.monotonic())
+        whence = Whence(user, source, seen_at)
+        entry, is_news = self._members.announce(request, whence, time.monotonic())
         if is_news:
             log.info("the member %s at %s is here", _shown(entry.member.name), entry.member.addresses[0])
         return {
@@ -179,31 +189,41 @@ class Pool:
     def hand_out(self, end: socket.socket) -> None:
         """Send a session what its client may know; the socket is closed."""
         with end:
-            file = os.memfd_create("pserver-members", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-            try:
-                os.write(file, self._list())  # memory takes all at once
-                fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
-                end.setblocking(False)
-                with contextlib.suppress(OSError):  # the session has ended
-                    socket.send_fds(end, [b"members"], [file])
-            finally:
-                os.close(file)
+            if time.monotonic() >= self._listed_until:
+                self._list_anew()
+            end.setblocking(False)
+            with contextlib.suppress(OSError):  # the session has ended
+                socket.send_fds(end, [b"members"], [self._listed])
 
-    def _list(self) -> bytes:
-        """Return what clients may know. A list may be long, and a client may ask all the time."""
-        now = time.monotonic()
-        made, data = self._listed
-        if now - made > _OLD_SECONDS:
-            told = {"id": self._members.own, "members": list(self._members.facts(now))}
-            data = json.dumps(told).encode()
-            self._listed = now, data
-        return data
+    def _list_anew(self) -> None:
+        """Make what clients are told. A list may be long, and clients may ask all the time: then it is made seldom."""
+        began = time.monotonic()
+        told = {"id": self._members.own, "members": list(self._members.facts(began))}
+        file = os.memfd_create("pserver-members", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.write(file, json.dumps(told).encode())  # memory takes all at once
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
+        if self._listed >= 0:
+            os.close(self._listed)
+        self._listed, ended = file, time.monotonic()
+        self._listed_until = ended + max(_OLD_SECONDS, _REST * (ended - began))
 
     # --- administrators ---
 
     def facts(self) -> list[dict[str, object]]:
         """Return the members for the status."""
         return list(self._members.facts(time.monotonic()))
+
+    def _forget(self, request: Mapping[str, Any]) -> Facts:
+        what = request.get("what")
+        forgotten = self._members.forget(what) if isinstance(what, str) else []
+        if not forgotten:
+            raise ConfigurationError(
+                f"forget: no member has announced itself with the id or from the address {what!r:.100}; "
+                "pserver ctl members --json shows both"
+            )
+        return {
+            "forgotten": [{"name": member.name, "addresses": list(member.addresses)} for member in forgotten]
+        }
 
     def _join(self, request: Mapping[str, Any]) -> Facts:
         host, config = _host_of(request), self._config()
@@ -214,13 +234,12 @@ class Pool:
         if len(self._members.joined) >= MOST_HOSTS and host not in self._members.joined:
             raise ConfigurationError(f"join: at most {MOST_HOSTS} servers; leave one first")
         load_member(config.member_path())
-        self._listed = _NOTHING
         self._members.join(host, given=host in self._given)
         self._announcing.announce_now(host)
         return {"host": host}
 
     def _leave(self, request: Mapping[str, Any]) -> Facts:
-        host, self._listed = _host_of(request), _NOTHING
+        host = _host_of(request)
         if not self._members.part(host):
             known = ", ".join(self._members.joined) or "none"
             raise ConfigurationError(

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from pconnect.link.host_names import parse_hosts
-from pconnect.pool.closure import Candidate, Closure, hosts_of
+from pconnect.pool.closure import Candidate, Closure, hosts_of, state_of
 
 
 def member(number: int, *addresses: str, **more: object) -> dict[str, Any]:
@@ -51,6 +51,12 @@ def test_it_goes_on_until_nobody_names_a_new_one() -> None:
     [delta] = closure.next_round()
     assert reach(closure, delta, 4, member(2, "beta"))
     assert closure.next_round() == [] and closure.rounds == 3 and closure.missing() == {}
+
+
+def test_what_is_said_of_a_member_in_a_word() -> None:
+    assert state_of(member(1)) == "here"
+    assert state_of(member(1, gone=True)) == "gone"
+    assert state_of(member(1, id="")) == state_of(member(1, why="refused")) == "not reached"
 
 
 def test_a_server_with_two_names_is_one() -> None:

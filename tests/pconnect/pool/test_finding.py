@@ -175,7 +175,7 @@ def test_many_that_say_nothing_do_not_keep_out_those_that_are_there(
         place = f"127.0.0.1:{deaf.getsockname()[1]}"
         listed = [
             {"id": f"{number:032x}", "name": "false", "addresses": [place], "slots": 2, "source": f"10.9.0.{number}",
-             "interval": 3600, "gone": False} for number in range(1, 101)
+             "interval": 3600, "gone": False, "user": "member+pool", "secret": ""} for number in range(1, 101)
         ]  # fmt: skip
         kept = tmp_path / "state" / "listing" / "pool" / "members.json"
         kept.parent.mkdir(parents=True, mode=0o700)

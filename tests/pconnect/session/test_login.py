@@ -17,12 +17,21 @@ from pathlib import Path
 import pytest
 
 from pconnect import AuthenticationError, ConnectError, CredentialError, ServerBusyError, pconnect
-from pconnect.protocol.frames import Preamble, Purpose
+from pconnect.link.host_names import parse_hosts
+from pconnect.protocol.frames import VERSION, Limits, Preamble, Purpose
+from pconnect.protocol.server_proof import SEED_BYTES, ServerKey
+from pconnect.session.login import make_terms, open_control
+from pconnect.values import encoder
+from srp_tools import steps
+from srp_tools.certificates import NodeKey
 from srp_tools.credentials import Credentials, save_credentials
+from srp_tools.login import accept_login
 from srp_tools.private_files import client_file, server_file
+from srp_tools.steps import deadline_after
 from srp_tools.verifier import make_verifier
 from srp_tools.verifier_file import VerifierFile
 from tests.support.servers import Server
+from tests.support.verifiers import ALICE, VERIFIER
 from tests.support.waiting import DEADLINE
 
 
@@ -226,3 +235,53 @@ def test_what_does_not_speak_the_protocol(answer: bytes, reason: str) -> None:
         thread.join(DEADLINE)
     (label,) = error.value.reasons
     assert label.startswith("127.0.0.1:")
+
+
+OWN, OTHER = ServerKey(b"\1" * SEED_BYTES), ServerKey(b"\2" * SEED_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("offer", "why"),
+    [
+        # It has the verifier of the user, and names the id of another server.
+        ({"server": OTHER.id, "proof": OWN.prove(b"hello")}, "does not prove that it is the one"),
+        # It shows what that one has signed for its own login there.
+        ({"server": OTHER.id, "proof": OTHER.prove(b"hello of another login")}, "does not prove"),
+        ({"server": OTHER.id}, "does not prove"),
+    ],
+    ids=range(3),
+)
+def test_a_server_with_the_verifier_cannot_say_that_it_is_another_one(
+    offer: dict[str, object], why: str
+) -> None:
+    whole = {"key": NodeKey().public_bytes(), "data_port": 1, "addresses": [], "version": VERSION, **offer}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            sock, _ = listener.accept()
+            sock.setblocking(False)
+            with sock, contextlib.suppress(OSError):
+                steps.run(
+                    accept_login(sock, lambda _: VERIFIER, encoder.pack(whole)), deadline_after(DEADLINE)
+                )
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(ConnectError, match=why):
+            pconnect(
+                ("127.0.0.1", listener.getsockname()[1]),
+                user=ALICE.user,
+                password=ALICE.password,
+                timeout=DEADLINE,
+            )
+        thread.join(DEADLINE)
+
+
+def test_a_real_server_proves_its_id_in_each_login(server: Server) -> None:
+    found = []
+    terms = make_terms(server.credentials, Limits(), DEADLINE, local_links=False)
+    for _ in range(2):
+        channel, id_ = steps.run(open_control(parse_hosts(server.host)[0], terms), deadline_after(DEADLINE))
+        channel.close()
+        found.append(id_)
+    assert found[0] == found[1] and len(found[0]) == 32

@@ -75,11 +75,11 @@ def test_logins_for_administration_that_say_nothing_keep_no_others_out(server: S
     terms = make_terms(credentials, Limits(), DEADLINE, local_links=False)
     [host] = parse_hosts(server.host)
     with contextlib.ExitStack() as stack:
-        silent: dict[int, Channel | Exception] = {}
+        silent: dict[int, tuple[Channel, str] | Exception] = {}
         run_all({n: open_control(host, terms) for n in range(12)}, deadline_after(DEADLINE), silent)
         for each in silent.values():
-            assert isinstance(each, Channel), each
-            stack.callback(each.close)
+            assert isinstance(each, tuple), each
+            stack.callback(each[0].close)
         server.connect().close()
 
 
@@ -97,7 +97,7 @@ def test_a_user_has_few_logins_that_stay_and_keeps_no_others_out(
     with contextlib.ExitStack() as stack:
         asked: list[Channel] = []
         for _ in range(20):
-            asked.append(run(open_control(host, terms), deadline_after(DEADLINE)))
+            asked.append(run(open_control(host, terms), deadline_after(DEADLINE))[0])
             stack.callback(asked[-1].close)
             told = run(request_over(asked[-1], STAY, server.host), deadline_after(DEADLINE))
             assert told["server"]["name"] == server.status["name"]
@@ -112,7 +112,7 @@ def test_a_user_has_few_logins_that_stay_and_keeps_no_others_out(
 def test_a_login_that_asks_once_is_over(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PCONNECT_PASSWORD", BOB.password)
     terms = make_terms(find_credentials("bob", None, None), Limits(), DEADLINE, local_links=False)
-    channel = run(open_control(parse_hosts(server.host)[0], terms), deadline_after(DEADLINE))
+    channel, _ = run(open_control(parse_hosts(server.host)[0], terms), deadline_after(DEADLINE))
     try:
         run(request_over(channel, {"do": "statistics"}, server.host), deadline_after(DEADLINE))
         with pytest.raises(ConnectionError):  # and no time-out, though the client stays
@@ -126,7 +126,7 @@ def test_who_is_no_administrator_is_ended_with_the_refusal(
 ) -> None:
     monkeypatch.setenv("PCONNECT_PASSWORD", BOB.password)
     terms = make_terms(find_credentials("bob", None, None), Limits(), DEADLINE, local_links=False)
-    channel = run(open_control(parse_hosts(server.host)[0], terms), deadline_after(DEADLINE))
+    channel, _ = run(open_control(parse_hosts(server.host)[0], terms), deadline_after(DEADLINE))
     try:
         run(send_packed(channel, {"do": "status"}), deadline_after(DEADLINE))
         assert b"is not among" in run(receive_packed(channel), deadline_after(DEADLINE))

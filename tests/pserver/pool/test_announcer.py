@@ -30,6 +30,7 @@ def announced(hosts: list[str], file: Path, **more: object) -> dict[str, dict[st
     """Return what comes of it, by host."""
     order: dict[str, Any] = {
         "hosts": hosts, "member_file": str(file), "words": WORDS | more, "bind": ["192.0.2.7"], "cmd_port": 12502,
+        "secret": "55" * 32,
     }  # fmt: skip
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()

@@ -22,8 +22,8 @@ class NoPool:
         "join": lambda request: {"host": request["host"]}
     }
 
-    def answer_member(self, request: Mapping[str, Any], peer: str) -> Mapping[str, object]:
-        return {"ok": {"from": peer, **request}}
+    def answer_member(self, request: Mapping[str, Any], user: str, peer: str) -> Mapping[str, object]:
+        return {"ok": {"from": peer, "user": user, **request}}
 
 
 class Place:

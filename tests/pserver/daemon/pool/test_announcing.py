@@ -10,6 +10,7 @@ import pytest
 
 from pserver.daemon.callback_selector import CallbackSelector
 from pserver.daemon.pool.announcing import Announcing
+from pserver.pool import member_list
 from pserver.pool.member_list import MemberList
 
 ANSWER = {"id": "11" * 16, "name": "alpha", "addresses": [], "slots": 2, "again": 60.0, "members": 1}
@@ -92,7 +93,10 @@ def test_all_hosts_are_told_at_once_and_again_when_they_want(office: Office) -> 
     assert len(office.starter.asked) == 1
 
 
-def test_a_failure_is_logged_once(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_is_logged_once(
+    office: Office, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member_list, "_TOLD_SECONDS", 0.0)
     caplog.set_level(logging.INFO)
     office.members.join("alpha", given=True)
     for outcome in (

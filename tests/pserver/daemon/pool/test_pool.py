@@ -10,14 +10,16 @@ import pytest
 
 from pserver.config.server_config import ServerConfig
 from pserver.daemon.callback_selector import CallbackSelector
+from pserver.daemon.pool import pool
 from pserver.daemon.pool.pool import Pool
 from pserver.pool.member_file import MemberFile
 from srp_tools.credentials import Credentials, save_credentials
 from srp_tools.errors import ConfigurationError, CredentialError
+from tests.support.waiting import DEADLINE
 
 WORDS: dict[str, Any] = {
     "do": "announce", "id": "11" * 16, "name": "beta", "addresses": ["192.168.1.2"], "slots": 2,
-    "cmd_port": 12600, "interval": 30, "at": 1.0,
+    "cmd_port": 12600, "interval": 30, "at": 1.0, "secret": "5a" * 32,
 }  # fmt: skip
 PEER = "10.0.0.2 port 4711"
 
@@ -37,7 +39,9 @@ class Office:
             selector,
             lambda words, _: self.asked.append(words["announce"]),
             own=lambda: (12502, 4),
+            removal=lambda user: self.removed.get(user, ""),
         )
+        self.removed: dict[str, str] = {}
 
     def turn(self) -> None:
         for part in self.pool.loop_parts():
@@ -55,12 +59,17 @@ class Office:
         os.close(file)
         return told
 
+    def tell(self, request: dict[str, Any], peer: str = PEER, user: str = "member+pool") -> Any:
+        return self.pool.answer_member(request, user, peer)
+
     def do(self, word: str, **more: object) -> Any:
         return self.pool.words[word]({"do": word, **more})
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Iterator[Office]:
+def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
+    monkeypatch.setattr(pool, "_OLD_SECONDS", 0.0)
+    monkeypatch.setattr(pool, "_REST", 0.0)
     tmp_path.chmod(0o700)
     save_credentials(Credentials("member+pool", "correct horse"), tmp_path / "member")
     with CallbackSelector() as selector:
@@ -70,7 +79,7 @@ def office(tmp_path: Path) -> Iterator[Office]:
 
 
 def test_a_member_is_told_who_this_is_and_clients_are_told_of_it(office: Office) -> None:
-    answer: Any = office.pool.answer_member(WORDS, PEER)["ok"]
+    answer: Any = office.tell(WORDS)["ok"]
     assert answer["name"] == "one" and answer["slots"] == 4 and answer["again"] == 30
     told = office.told()
     assert told["id"] == answer["id"]
@@ -79,15 +88,21 @@ def test_a_member_is_told_who_this_is_and_clients_are_told_of_it(office: Office)
     assert office.pool.facts()[0]["name"] == "beta"
 
 
-def test_a_client_that_asks_all_the_time_is_told_the_same_for_a_moment(office: Office) -> None:
-    office.pool.answer_member(WORDS, PEER)
-    assert len({json.dumps(office.told()) for _ in range(5)}) < 5
-    office.pool.answer_member(WORDS | {"name": "other"}, PEER)
-    assert office.told()["members"][0]["name"] == "other"
+def test_clients_that_ask_all_the_time_are_told_the_same_for_a_moment(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_OLD_SECONDS", DEADLINE)
+    office.tell(WORDS)
+    first = office.told()
+    office.tell(WORDS | {"name": "other", "secret": "77" * 32})
+    assert office.told() == first, "an announcement does not have it made anew"
+    monkeypatch.setattr(pool, "_OLD_SECONDS", 0.0)
+    office.pool._listed_until = 0.0
+    assert len(office.told()["members"]) == 2
 
 
 def test_what_was_advertised_comes_before_where_it_was_seen(office: Office) -> None:
-    office.pool.answer_member(WORDS | {"advertised": True}, PEER)
+    office.tell(WORDS | {"advertised": True})
     assert office.told()["members"][0]["addresses"] == ["192.168.1.2", "10.0.0.2:12600"]
 
 
@@ -106,25 +121,51 @@ def test_what_was_advertised_comes_before_where_it_was_seen(office: Office) -> N
 def test_a_member_can_do_nothing_else(
     office: Office, wrong: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert "error" in office.pool.answer_member(WORDS | wrong, PEER)
-    assert "error" in office.pool.answer_member(WORDS, "this machine")
+    assert "error" in office.tell(WORDS | wrong)
+    assert "error" in office.tell(WORDS, "this machine")
     assert office.told()["members"] == []
     assert len(caplog.messages) == 2
 
 
 def test_an_address_of_a_link_only_is_no_address_for_others(office: Office) -> None:
-    refused = office.pool.answer_member(WORDS | {"addresses": []}, "fe80::1 port 5")
+    refused = office.tell(WORDS | {"addresses": []}, "fe80::1 port 5")
     assert "--advertise" in str(refused["error"])
-    office.pool.answer_member(WORDS, "fe80::1 port 5")
+    office.tell(WORDS, "fe80::1 port 5")
     assert [each["addresses"] for each in office.told()["members"]] == [["192.168.1.2"]]
 
 
 def test_a_member_that_leaves_is_forgotten(office: Office) -> None:
-    office.pool.answer_member(WORDS, PEER)
-    office.pool.answer_member({"do": "leave", "id": "11" * 16, "at": 2.0}, "10.0.0.3 port 5")
+    office.tell(WORDS)
+    leave = {"do": "leave", "id": "11" * 16, "at": 2.0}
+    office.tell(leave | {"secret": "66" * 32})
+    assert "secret" in office.tell(leave)["error"]
     assert len(office.told()["members"]) == 1
-    office.pool.answer_member({"do": "leave", "id": "11" * 16, "at": 2.0}, PEER)
+    office.tell(leave | {"secret": WORDS["secret"]}, "10.0.0.3 port 5")
     assert office.told()["members"] == []
+
+
+def test_an_administrator_sees_who_has_announced_a_member_and_can_forget_it(office: Office) -> None:
+    office.tell(WORDS)
+    [member] = office.do("members")["members"]
+    assert (member["user"], member["from"]) == ("member+pool", "10.0.0.2")
+    assert not {"user", "from", "secret"} & office.told()["members"][0].keys()
+    for wrong in ("22" * 16, "", None, 5):
+        with pytest.raises(ConfigurationError, match="forget: no member"):
+            office.do("forget", what=wrong)
+    for what in (member["id"], member["from"]):
+        assert office.do("forget", what=what)["forgotten"][0]["name"] == "beta"
+        assert office.told()["members"] == []
+        office.tell(WORDS)
+
+
+def test_a_member_goes_with_the_user_as_which_it_came(office: Office) -> None:
+    office.tell(WORDS)
+    office.tell(WORDS | {"id": "22" * 16}, user="member+other")
+    office.turn()
+    assert len(office.told()["members"]) == 2
+    office.removed["member+pool"] = "this user was removed from the server"
+    office.turn()
+    assert [each["id"] for each in office.told()["members"]] == ["22" * 16]
 
 
 def test_the_settings_say_where_to_announce_it_also_when_they_change(office: Office) -> None:
