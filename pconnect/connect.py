@@ -10,12 +10,12 @@ All servers are served side by side, in two steps, each within the one deadline 
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pconnect.detach.recovery import recover as recover_jobs
 from pconnect.detach.token import Token, unpack_token
-from pconnect.errors import ConfigurationError, ConnectError, ProtocolError, ServerRefusedError
-from pconnect.growth.adding import refusal
+from pconnect.errors import ConfigurationError, ConnectError, ServerRefusedError
+from pconnect.growth.outcomes import log_in_by_place, refusal, sort_outcomes
 from pconnect.joblib.register import register_if_imported
 from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT
 from pconnect.link.host_names import Host, parse_hosts
@@ -23,7 +23,7 @@ from pconnect.link.missing_hosts import Attendance, MissingHostsWarning
 from pconnect.loop.event_loop import EventLoop
 from pconnect.pool.finding import Finding
 from pconnect.pool.following import Following, interval_of
-from pconnect.pool.given import joined_hosts, log_in_at_all
+from pconnect.pool.given import joined_hosts
 from pconnect.profiles import NoHostsError, configured
 from pconnect.protocol.frames import DEFAULT_LIMITS, Limits
 from pconnect.protocol.kinds import Kind, Role
@@ -42,8 +42,6 @@ from pconnect.session.server import Server
 from pconnect.views.network_views import ClientConnection, ClientNetwork, ResumableConnection
 from srp_tools.channel import Channel
 from srp_tools.steps import deadline_after, run_all
-
-T = TypeVar("T")
 
 
 @configured
@@ -185,9 +183,10 @@ def pconnect(
         raise ConfigurationError("hosts and recover: the token says which hosts, give only one of them")
     if token is None and hosts is None and saved is None and not joined:
         raise NoHostsError
-    if joined and not use_tls:
+    if (joined or interval) and not use_tls:
+        option = "join" if joined else "elastic"
         raise ConfigurationError(
-            "join and use_tls=False: servers without a login have no pool; leave out one"
+            f"{option} and use_tls=False: servers without a login have no pool; leave out one"
         )
     targets = list(saved.hosts) if saved else joined or parse_hosts(list(token.hosts) if token else hosts)
     if not targets:
@@ -196,7 +195,9 @@ def pconnect(
     credentials = find_credentials(user, password, password_file) if use_tls else None
     limits = Limits(max_message_bytes, max_inbox_bytes)
     if file is not None and saved is not None and credentials is not None:
-        back = come_back(saved, credentials, attendance, deadline, takes_over=take_over)
+        back = come_back(
+            saved, credentials, attendance, deadline, takes_over=take_over, is_exclusive=exclusive
+        )
         if back is not None:
             attach(back, attendance, file)
             _set_rules(back, rules, interval)
@@ -227,7 +228,7 @@ def _set_rules(network: ClientNetwork, rules: Placement, interval: float) -> Non
     if interval:
         is_resumable = mesh.mesh_setup is not None and mesh.mesh_setup.is_resumable
         make = ResumableConnection if is_resumable else ClientConnection
-        mesh.growth.follow = Following(mesh, interval, make).look
+        mesh.growth.follower = Following(mesh, interval, make)
 
 
 class _FailedNodes(Exception):  # noqa: N818 - it does not leave this module
@@ -252,7 +253,8 @@ def _connect(
     try:
         until = attendance.try_until(deadline)
         if finding is None:
-            log_in_at_all(attendance.hosts, terms, until, logins)
+            hosts = dict(enumerate(attendance.hosts, 1))
+            log_in_by_place(hosts, terms, until, lambda steps: run_all(steps, until, logins), logins)
             servers = _successes(logins)
             for server in servers:
                 event_loop.add(server.command)
@@ -294,15 +296,12 @@ def _warn(network: ClientNetwork, attendance: Attendance, *, check_versions: boo
         raise
 
 
-def _successes(outcomes: Mapping[int, T | Exception]) -> list[T]:
+def _successes(outcomes: Mapping[int, Server | Exception]) -> list[Server]:
     """Return the outcomes, or raise for all that failed."""
-    errors = {node: error for node, error in sorted(outcomes.items()) if isinstance(error, Exception)}
-    for error in errors.values():
-        if not isinstance(error, OSError | ProtocolError):
-            raise error
-    if errors:
-        raise _FailedNodes(errors)
-    return [outcome for _, outcome in sorted(outcomes.items()) if not isinstance(outcome, Exception)]
+    servers, failures = sort_outcomes(outcomes)
+    if failures:
+        raise _FailedNodes(failures)
+    return list(servers.values())
 
 
 def _mesh(

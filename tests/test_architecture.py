@@ -111,6 +111,7 @@ HOMES = {
         "pconnect/notebook/cells.py",  # asks whether it is the main thread, in which cells run; starts none
         "pconnect/one_process/executor.py",  # the lock of the class that it extends; starts none
         "pconnect/dask/adaptive.py",  # workers of Dask come and go while the client computes
+        "pconnect/pool/following.py",  # servers of the pool are added while jobs wait, however they are waited for
         "pconnect/statistics/dashboard.py",  # answers a page while a notebook waits for its next cell
         "pconnect/programs",  # the ends of streams, which wait for the thread of the jobs; start none
         "pconnect/agent",  # networks are made in threads; the thread of the jobs writes what programs print

@@ -2,19 +2,13 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from pconnect.errors import (
-    AuthenticationError,
-    ConfigurationError,
-    ConnectError,
-    ConnectionLostError,
-    ServerRefusedError,
-)
+from pconnect.errors import ConfigurationError, ConnectionLostError
 from pconnect.growth.joining import Joining, tell_members
 from pconnect.growth.kept_values import send_kept_values
 from pconnect.growth.logins import drop, log_in_nodes
+from pconnect.growth.outcomes import refusal
 from pconnect.link.connection import Connection
 from pconnect.link.host_names import Host, parse_hosts
 from pconnect.protocol.kinds import Role
@@ -41,41 +35,66 @@ def add_nodes(mesh: ClientMesh, hosts: object, make: MakeConnection, timeout: fl
     mesh.event_loop.catch_up()
     with changing(mesh, "nodes are being added") as mesh_setup:
         mesh.renew_certificates()
-        first = len(mesh.connections)
-        targets = dict(enumerate(found, first))
-        servers = _log_in(mesh, mesh_setup, targets, deadline)
-        for server in servers:
-            data = make(
-                server.node,
-                server.host,
-                None,
-                role=Role.CLIENT_DATA,
-                limits=mesh_setup.limits,
-                awaited=True,
-            )
-            server.attach(data)
-        names = ", ".join(f"node {server.node} ({server.host})" for server in servers)
-        change = f"{names} {'was' if len(servers) == 1 else 'were'} added to the network"
+        targets = dict(enumerate(found, len(mesh.connections)))
+        servers, failures = log_in_nodes(mesh, targets, deadline)
+        if failures:
+            drop(mesh, servers.values())
+        else:
+            failures = take_in(mesh, mesh_setup, list(servers.values()), targets, make, deadline)
+        if failures:
+            raise refusal({targets[node].label: error for node, error in failures.items()})
+    return list(targets)
+
+
+def take_in(  # noqa: PLR0917 - what a login has left
+    mesh: ClientMesh,
+    mesh_setup: MeshSetup,
+    servers: Sequence[Server],
+    targets: Mapping[int, Host],
+    make: MakeConnection,
+    deadline: float,
+    *,
+    is_partial: bool = False,
+) -> dict[int, Exception]:
+    """Make nodes that have logged in members of the network; return why that was not possible, by node.
+
+    Then all of them are taken back, and their numbers stay empty; with `is_partial`, only those that have failed.
+    `targets`: the host of each.
+    """
+    if not servers:
+        return {}
+    for server in servers:
+        limits = mesh_setup.limits
+        server.attach(
+            make(server.node, server.host, None, role=Role.CLIENT_DATA, limits=limits, awaited=True)
+        )
+    change = f"{_named(servers)} {'was' if len(servers) == 1 else 'were'} added to the network"
+    joining = Joining(mesh, mesh_setup, servers, deadline)
+    back = list(servers)
+    try:
         if mesh_setup.routes is not None:
             mesh_setup.routes.attend(servers, mesh.event_loop)
-        joining = Joining(mesh, mesh_setup, servers, deadline)
+        joining.announce(change, functools.partial(mesh.add_servers, servers, targets, change))
         try:
-            joining.announce(change, functools.partial(mesh.add_servers, servers, change))
-            mesh.growth.hosts |= targets
             joining.connect()
         finally:
             with mesh.event_loop.sigint_deferred:
                 joining.end()
-                if joining.failures:
-                    _take_back(mesh, servers)
-        if joining.failures:
-            raise refusal({targets[server.node].label: error for server, error in joining.failures.items()})
-        mesh.foreign |= foreign_pythons(servers)
-        send_kept_values(mesh, [server.node for server in servers], deadline)
+        failures = {server.node: error for server, error in joining.failures.items()}
+        if is_partial or not failures:
+            there = [server.node for server in servers if server.node not in failures]
+            failures |= send_kept_values(mesh, there, deadline)
+        back = [server for server in servers if failures and (not is_partial or server.node in failures)]
+    finally:
+        with mesh.event_loop.sigint_deferred:
+            _take_back(mesh, back)
+    if members := [server for server in servers if server not in back]:
+        mesh.note_reached(members)
+        mesh.foreign |= foreign_pythons(members)
         if mesh.scheduler is not None:
-            mesh.scheduler.add_nodes(servers)
+            mesh.scheduler.add_nodes(members)
         tell_change(mesh)
-    return [server.node for server in servers]
+    return failures
 
 
 @contextlib.contextmanager
@@ -84,16 +103,19 @@ def changing(mesh: ClientMesh, what: str) -> Iterator[MeshSetup]:
 
     Raises `ConfigurationError` if another one is, or if the network has no servers.
     """
-    mesh.check_open()
-    if mesh.mesh_setup is None or mesh.mesh_setup.terms is None:
-        raise ConfigurationError("the nodes of this network cannot change: pconnect did not make it")
-    if mesh.growth.under_way:
-        raise ConfigurationError(f"{mesh.growth.under_way}: change other nodes when that is done")
-    if mesh.growth.restart is not None:
-        raise ConfigurationError("nodes are being restarted: change nodes when that is done")
-    if any(server.life.is_closing for server in mesh.servers.values()):
-        raise ConnectionLostError("the network is being closed")
-    mesh.growth.under_way = what
+    with mesh.event_loop.sigint_deferred:
+        if mesh.growth.follower is not None:
+            mesh.growth.follower.wait()
+        mesh.check_open()
+        if mesh.mesh_setup is None or mesh.mesh_setup.terms is None:
+            raise ConfigurationError("the nodes of this network cannot change: pconnect did not make it")
+        if mesh.growth.under_way:
+            raise ConfigurationError(f"{mesh.growth.under_way}: change other nodes when that is done")
+        if mesh.growth.restart is not None:
+            raise ConfigurationError("nodes are being restarted: change nodes when that is done")
+        if any(server.life.is_closing for server in mesh.servers.values()):
+            raise ConnectionLostError("the network is being closed")
+        mesh.growth.under_way = what
     try:
         yield mesh.mesh_setup
     finally:
@@ -106,38 +128,17 @@ def tell_change(mesh: ClientMesh) -> None:
         call()
 
 
-def refusal(reasons: Mapping[str, Exception]) -> Exception:
-    """Return the error for the user, of which the reasons are by host, as `pconnect` does."""
-    error = ConnectError(reasons)
-    for kind in (AuthenticationError, ServerRefusedError):
-        if all(isinstance(reason, kind) for reason in reasons.values()):
-            refused = kind(str(error))
-            refused.__cause__ = error
-            return refused
-    return error
+def _take_back(mesh: ClientMesh, servers: Sequence[Server]) -> None:
+    """Remove nodes that did not become members: the numbers of those that were announced stay empty."""
+    announced = [server for server in servers if mesh.servers.get(server.node) is server]
+    drop(mesh, [server for server in servers if server not in announced])
+    if announced:
+        change = f"{_named(announced)} could not be added, and left the network"
+        others = [server for server in mesh.servers.values() if server not in announced]
+        numbers = [server.node for server in announced]
+        tell_members(mesh, others, mesh.next_number(), [], numbers, change, deadline_after(None))
+        mesh.drop_servers(numbers, change)
 
 
-def _log_in(
-    mesh: ClientMesh, mesh_setup: MeshSetup, targets: Mapping[int, Host], deadline: float
-) -> list[Server]:
-    """Log in for all, or for none. Raises what `pconnect` raises."""
-    assert mesh_setup.terms is not None  # noqa: S101 - see `changing`
-    outcomes: dict[int, Any] = log_in_nodes(mesh, targets, mesh_setup.terms, deadline)
-    failures = {node: outcome for node, outcome in outcomes.items() if isinstance(outcome, Exception)}
-    if not failures:
-        return [outcomes[node] for node in targets]
-    drop(mesh, outcomes)
-    for error in failures.values():
-        if not isinstance(error, OSError):
-            raise error
-    raise refusal({targets[node].label: error for node, error in failures.items()})
-
-
-def _take_back(mesh: ClientMesh, servers: list[Server]) -> None:
-    """Remove nodes that were announced and did not become members: their numbers stay empty."""
-    names = ", ".join(f"node {server.node} ({server.host})" for server in servers)
-    change = f"{names} could not be added, and left the network"
-    others = [server for server in mesh.servers.values() if server not in servers]
-    numbers = [server.node for server in servers]
-    tell_members(mesh, others, mesh.next_number(), [], numbers, change, deadline_after(None))
-    mesh.drop_servers(numbers, change)
+def _named(servers: Sequence[Server]) -> str:
+    return ", ".join(f"node {server.node} ({server.host})" for server in servers)

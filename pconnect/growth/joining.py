@@ -53,7 +53,8 @@ class Joining:
     def announce(self, change: str, take_in: Callable[[], object]) -> None:
         """Tell all others who begins, and what that `change` is called; `take_in` does the same on the client."""
         tell_members(self._mesh, self._others, self._number, self._found, [], change, self._deadline)
-        take_in()
+        with self._mesh.event_loop.sigint_deferred:
+            take_in()
         left = remaining(self._deadline)
         patience = deadline_after(None if left is None else left * _PATIENCE)
         self._wait(lambda: all(map(self._has_answered, self._others)), patience)

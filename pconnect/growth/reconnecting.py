@@ -2,13 +2,14 @@
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from pconnect.errors import ConnectionLostError
-from pconnect.growth.adding import changing, refusal, tell_change
+from pconnect.growth.adding import changing, tell_change
 from pconnect.growth.joining import Joining
 from pconnect.growth.kept_values import send_kept_values
-from pconnect.growth.logins import log_in_nodes
+from pconnect.growth.logins import drop, log_in_nodes
+from pconnect.growth.outcomes import refusal
 from pconnect.growth.removing import Nodes, numbers_of, replace_job_nodes
 from pconnect.protocol.kinds import Kind
 from pconnect.session.client_mesh import ClientMesh
@@ -31,31 +32,42 @@ def reconnect_nodes(
     deadline = deadline_after(timeout)
     mesh.event_loop.look()
     numbers = list(mesh.servers) if nodes is None else numbers_of(mesh, nodes)
-    _lose_silent(mesh, numbers, min(_ANSWER_SECONDS, timeout / 3))
-    lost = [number for number in numbers if is_lost(mesh.servers[number])]
-    if not lost:
-        return []
     with changing(mesh, "nodes are being connected anew") as mesh_setup:
-        mesh.renew_certificates()
-        try:
-            replace_job_nodes(mesh, lost, min(_JOB_SECONDS, timeout / 3))
-            come_back = None if fresh else mesh.growth.come_back
-            failures, found = (
-                (come_back(lost, deadline), {}) if come_back else _log_in(mesh, mesh_setup, lost, deadline)
-            )
-            if found:
-                failures |= _join(mesh, mesh_setup, found, deadline)
-                send_kept_values(mesh, found.keys() - failures.keys(), deadline)
-        finally:
-            if mesh.scheduler is not None:
-                mesh.scheduler.add_nodes([mesh.servers[number] for number in lost])
-        back = [number for number in lost if number not in failures]
-        mesh.foreign = {n: words for n, words in mesh.foreign.items() if n not in back}
-        mesh.foreign |= foreign_pythons([mesh.servers[number] for number in back])
-        tell_change(mesh)
+        failures = _lose_silent(mesh, numbers, deadline)
+        lost = [number for number in numbers if is_lost(mesh.servers[number])]
+        if lost:
+            failures |= _bring_back(mesh, mesh_setup, lost, deadline, fresh=fresh)
         if failures:
             raise _refusal(mesh, failures)
-    return back
+    return lost
+
+
+def _bring_back(
+    mesh: ClientMesh, mesh_setup: MeshSetup, lost: Sequence[int], deadline: float, *, fresh: bool
+) -> Failures:
+    """Give nodes a session; return why that was not possible for some."""
+    mesh.renew_certificates()
+    failures: Failures = {}
+    try:
+        replace_job_nodes(mesh, lost, min(_JOB_SECONDS, max(0.0, deadline - time.monotonic()) / 3))
+        if mesh.growth.come_back is not None and not fresh:
+            failures = mesh.growth.come_back(lost, deadline)
+        else:
+            hosts = {number: mesh.growth.hosts[number] for number in lost}
+            found, failures = log_in_nodes(mesh, hosts, deadline, waits=True)
+            if found:
+                failures |= _join(mesh, mesh_setup, found, deadline)
+    finally:
+        servers = [mesh.servers[number] for number in lost]
+        if mesh.scheduler is not None:
+            mesh.scheduler.add_nodes(servers)
+        back = [server for server in servers if not is_lost(server)]
+        numbers = {server.node for server in back}
+        mesh.foreign = {n: words for n, words in mesh.foreign.items() if n not in numbers}
+        mesh.foreign |= foreign_pythons(back)
+        mesh.note_reached(back)
+        tell_change(mesh)
+    return failures
 
 
 def is_lost(server: Server) -> bool:
@@ -63,37 +75,34 @@ def is_lost(server: Server) -> bool:
     return server.command.error is not None or server.life.session_is_over
 
 
-def _lose_silent(mesh: ClientMesh, numbers: Sequence[int], seconds: float) -> None:
-    """Give up nodes whose servers do not answer: it may take long until the system sees that nobody is there."""
+def _lose_silent(mesh: ClientMesh, numbers: Sequence[int], deadline: float) -> Failures:
+    """Give up nodes whose servers do not answer: it may take long until the system sees that nobody is there.
+
+    Returns those of which there was no time to find that out; they are left as they are.
+    """
     asked = {mesh.servers[n]: mesh.next_number() for n in numbers if not is_lost(mesh.servers[n])}
     with mesh.event_loop.sigint_deferred:
         for server, number in asked.items():
             server.command.post(Kind.QUERY, number)
             mesh.event_loop.flush(server.command)
+    patience = time.monotonic() + _ANSWER_SECONDS
     with contextlib.suppress(TimeoutError):
         mesh.event_loop.run_until(
             lambda: all(server.has_answered(Kind.FACTS, number) for server, number in asked.items()),
-            time.monotonic() + seconds,
+            min(patience, deadline),
             "answers of the servers",
         )
+    failures: Failures = {}
     for server, number in asked.items():
-        if server.answers.pop((Kind.FACTS, number), None) is None and not server.command.error:
-            silent = ConnectionLostError(f"its server has not answered for {seconds:g} s")
+        if server.answers.pop((Kind.FACTS, number), None) is not None or server.command.error:
+            continue
+        if deadline < patience:
+            more = f"after {_ANSWER_SECONDS:g} s without an answer it counts as lost; give more timeout"
+            failures[server.node] = TimeoutError(f"its server has not answered, and is left as it is: {more}")
+        else:
+            silent = ConnectionLostError(f"its server has not answered for {_ANSWER_SECONDS:g} s")
             mesh.event_loop.lose(server.command, silent)
-
-
-def _log_in(
-    mesh: ClientMesh, mesh_setup: MeshSetup, numbers: Sequence[int], deadline: float
-) -> tuple[Failures, dict[int, Server]]:
-    """Log in where that is possible; return why it was not for some, and what came of the others."""
-    assert mesh_setup.terms is not None  # noqa: S101 - see `changing`
-    hosts = {number: mesh.growth.hosts[number] for number in numbers}
-    outcomes = log_in_nodes(mesh, hosts, mesh_setup.terms, deadline, waits=True)
-    for error in outcomes.values():
-        if isinstance(error, Exception) and not isinstance(error, OSError):
-            raise error
-    failures = {n: outcome for n, outcome in outcomes.items() if isinstance(outcome, Exception)}
-    return failures, {n: outcome for n, outcome in outcomes.items() if isinstance(outcome, Server)}
+    return failures
 
 
 def _join(mesh: ClientMesh, mesh_setup: MeshSetup, found: Mapping[int, Server], deadline: float) -> Failures:
@@ -115,10 +124,27 @@ def _join(mesh: ClientMesh, mesh_setup: MeshSetup, found: Mapping[int, Server], 
         joining.connect()
     finally:
         with mesh.event_loop.sigint_deferred:
+            drop(
+                mesh,
+                [new for number, new in found.items() if mesh.servers[number].command is not new.command],
+            )
             joining.end()
             for server in servers:
                 _end(mesh, server, joining.failures.get(server))
-    return {server.node: error for server, error in joining.failures.items()}
+    failures = {server.node: error for server, error in joining.failures.items()}
+    return failures | _send_values(mesh, found.keys() - failures.keys(), deadline)
+
+
+def _send_values(mesh: ClientMesh, numbers: Collection[int], deadline: float) -> Failures:
+    """Send what jobs need; nodes that do not have it in time are lost again."""
+    failures: Failures = dict.fromkeys(numbers, ConnectionLostError("sending it values was interrupted"))
+    try:
+        failures = send_kept_values(mesh, numbers, deadline)
+    finally:
+        with mesh.event_loop.sigint_deferred:
+            for number, error in failures.items():
+                mesh.event_loop.lose(mesh.servers[number].command, ConnectionLostError(str(error)))
+    return failures
 
 
 def _renew(server: Server, found: Server) -> None:

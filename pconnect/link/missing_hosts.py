@@ -1,11 +1,12 @@
 """Which of the hosts of a network to be made are there, and how many may be missing. No I/O."""
 
+import contextlib
 import operator
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pconnect.errors import ConfigurationError, ConnectError, ConnectionLostError
-from pconnect.link.host_names import Host
+from pconnect.link.host_names import Host, parse_hosts
 
 # Of the time that is left, for each try after which another may follow, with fewer hosts.
 _TRY_PART = 0.5
@@ -62,6 +63,14 @@ class Attendance:
         self.missing |= {self.hosts[node - 1].label: error for node, error in failures.items()}
         self._there = [place for node, place in self.places.items() if node not in failures]
         return True
+
+    def forget(self, places: Iterable[tuple[str, int] | Host]) -> None:
+        """Record that servers were reached at some places, or hosts: what is there is not missing any more."""
+        reached = {(place.name, place.port) if isinstance(place, Host) else place for place in places}
+        for label in list(self.missing):
+            with contextlib.suppress(ConfigurationError):  # it may be another text than a host's
+                if any((host.name, host.port) in reached for host in parse_hosts(label)):
+                    del self.missing[label]
 
     def __str__(self) -> str:
         """Say which are missing, for the warning."""

@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pconnect.errors import ConnectionLostError, ParallelError
-from pconnect.growth.adding import refusal
+from pconnect.errors import ConnectionLostError
+from pconnect.growth.outcomes import REASONS, refusal, steps_for_others
 from pconnect.link.attempt import Attempt
 from pconnect.link.host_names import Host
 from pconnect.loop.event_loop import EventLoop
@@ -16,7 +16,8 @@ from pconnect.pool.closure import Candidate, Closure
 from pconnect.pool.neighbours import ask_neighbours
 from pconnect.pool.numbering import Numbering
 from pconnect.pool.patience import Patience
-from pconnect.session.login import LoginTerms, add_node, log_in_at
+from pconnect.routes.location import id_of
+from pconnect.session.login import LoginTerms, log_in_at
 from pconnect.session.server import Server
 from srp_tools.steps import Steps, deadline_after, pause, run_all
 
@@ -31,7 +32,6 @@ _ROUND_PART = 0.5
 # And at most so long for servers that were found: what does not answer is most likely gone, or was never there.
 _FOUND_SECONDS = 10.0
 _SILENT_PART = 0.5  # of the time, for the silence of all that were found
-_ID_LETTERS = 32
 _NOT_TRIED = "it was not tried: the time for servers that were found went to others that do not answer"
 
 Outcomes = dict[Any, Server | Exception]
@@ -119,7 +119,7 @@ class Finding:
             if isinstance(outcome, Server):
                 outcomes[outcome.node] = outcome
                 continue
-            if not isinstance(outcome, (OSError, ParallelError)):
+            if not isinstance(outcome, REASONS):
                 raise outcome
             candidate.give_up(self._attempts[candidate].explain(outcome))
             if candidate.is_reached:  # its number is taken, so the network is made anew without it
@@ -139,7 +139,7 @@ class Finding:
                 attempt = self._attempts[candidate] = Attempt(host)
                 try:
                     server = yield from log_in_at(host, 0, own_terms, until, attempt)
-                except (OSError, ParallelError) as met:
+                except REASONS as met:
                     error = attempt.explain(met)
                     if candidate.is_reached:
                         break
@@ -157,10 +157,7 @@ class Finding:
         patience = time.monotonic() + _PATIENCE
         while not numbering.is_turn(candidate) and time.monotonic() < patience:
             yield from pause(_LOOK_SECONDS)
-        id_ = offer.get("server")
-        if not self.closure.identify(
-            candidate, id_ if isinstance(id_, str) and len(id_) == _ID_LETTERS else ""
-        ):
+        if not self.closure.identify(candidate, id_of(offer)):
             return 0
         return numbering.take(candidate)
 
@@ -168,18 +165,10 @@ class Finding:
         self, nodes: Mapping[int, Candidate], terms: LoginTerms, deadline: float, outcomes: Outcomes
     ) -> None:
         """Ask for further nodes at the servers that the user has named more than once."""
-        first: dict[Candidate, Server | Exception] = {
-            candidate: outcomes[node] for node, candidate in nodes.items() if node in outcomes
-        }
-        further: dict[int, Steps[Server]] = {}
+        groups: dict[Candidate, list[int]] = {}
         for node, candidate in nodes.items():
-            if node in outcomes:
-                continue
-            if isinstance(server := first[candidate], Server):
-                further[node] = add_node(server, node, terms)
-            else:
-                outcomes[node] = server
-        run_all(further, deadline, outcomes)
+            groups.setdefault(candidate, []).append(node)
+        run_all(steps_for_others(groups.values(), terms, outcomes), deadline, outcomes)
 
     def _ask(self, servers: Sequence[Server], event_loop: EventLoop, deadline: float) -> None:
         answers = ask_neighbours(servers, event_loop, self._numbers.__next__, deadline)

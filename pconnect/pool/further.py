@@ -30,17 +30,17 @@ def survey(mesh: ClientMesh, nodes: Iterable[int], timeout: float) -> tuple[dict
 
 
 def further_hosts(mesh: ClientMesh, timeout: float = 5.0) -> dict[str, list[Host]]:
-    """Return where each server may be that a server of the network knows, and the network does not have, by its id.
+    """Return where each server may be that a server of the network knows, and the network never had, by its id.
 
     Those that are gone, or have not answered yet, are left out. The addresses are in the order in which to try them;
     another server may answer there.
     """
     servers, answers = survey(mesh, list(mesh.servers), timeout)
-    connected = {answer["id"] for answer in answers.values()}
+    known = mesh.growth.ids | {answer["id"] for answer in answers.values()}
     found: dict[str, dict[Host, None]] = {}
     for node, answer in answers.items():
         for member in answer["members"]:
-            if member["id"] and not member["gone"] and member["id"] not in connected:
+            if member["id"] and not member["gone"] and member["id"] not in known:
                 hosts = hosts_of(member["addresses"], servers[node][0].location.address)
                 found.setdefault(member["id"], {}).update(dict.fromkeys(hosts))
     return {id_: list(hosts) for id_, hosts in found.items() if hosts}

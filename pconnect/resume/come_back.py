@@ -5,12 +5,15 @@ other nodes of that session; then the data connections, for which engines wait t
 package. One that computes is not waited for: its connection is made when it has time, and its commands are told then.
 """
 
+import contextlib
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pconnect.errors import AuthenticationError, ConnectError, ConnectionLostError
+from pconnect.errors import ConnectError, ConnectionLostError
+from pconnect.growth.outcomes import Outcomes, log_in_by_place, refusal, sort_outcomes
 from pconnect.link.connection import Connection
+from pconnect.link.host_names import Host
 from pconnect.link.missing_hosts import Attendance
 from pconnect.loop.event_loop import EventLoop
 from pconnect.protocol.kinds import Role
@@ -19,7 +22,7 @@ from pconnect.resume.returned_server import ReturnedServer
 from pconnect.routes.location import Location
 from pconnect.session import open_networks, versions
 from pconnect.session.client_mesh import ClientMesh
-from pconnect.session.login import Back, LoginTerms, add_node, log_in_at
+from pconnect.session.login import Back, LoginTerms
 from pconnect.session.mesh_setup import MeshSetup
 from pconnect.session.node_state import NodeState
 from pconnect.session.server import Server
@@ -38,12 +41,23 @@ _NOTHING = (
 )
 
 
+class NothingThereError(ConnectionLostError):
+    """A server has no session to which this user could come back."""
+
+
 def come_back(
-    saved: ResumeFile, credentials: Credentials, attendance: Attendance, deadline: float, *, takes_over: bool
+    saved: ResumeFile,
+    credentials: Credentials,
+    attendance: Attendance,
+    deadline: float,
+    *,
+    takes_over: bool,
+    is_exclusive: bool = False,
 ) -> ClientNetwork | None:
     """Return the network of a client that has vanished, or that is still there if `takes_over`.
 
-    `attendance`: says which nodes may be missing. Returns ``None`` if no server has anything of it for this user.
+    `attendance`: says which nodes may be missing. `is_exclusive`: whether servers that are added later are to take no
+    other session. Returns ``None`` if no server has anything of it for this user.
 
     Raises `ConnectError` with the reason of each host that failed, of those that are required. Sessions that are there
     wait as before.
@@ -59,18 +73,21 @@ def come_back(
         saved.peer_timeout,
         saved.link_key,
         saved.network_key,
+        is_exclusive=is_exclusive,
         back=Back(saved.keys, takes_over),
         make_server=functools.partial(ReturnedServer, event_loop, saved.limits),
     )
-    outcomes: dict[int, Server | Exception] = {}
+    outcomes: Outcomes = {}
     try:
-        _log_in(saved, terms, event_loop, deadline, outcomes)
-        servers = {node: server for node, server in outcomes.items() if isinstance(server, ReturnedServer)}
-        failures = failures_of(outcomes)
-        if len(servers) == len(outcomes) and all(server.refusal == "" for server in servers.values()):
+        hosts = {node: host for node, host in enumerate(saved.hosts, 1) if node not in saved.removed}
+        log_in_again(hosts, terms, event_loop, deadline, outcomes)
+        found, failures = sort_outcomes(outcomes)
+        if all(isinstance(outcome, NothingThereError) for outcome in outcomes.values()):
             event_loop.close()
             return None
-        _check(failures, attendance, saved)
+        if failures and not attendance.may_lack(failures):
+            raise refusal({saved.hosts[node - 1].label: error for node, error in failures.items()})
+        servers = {node: server for node, server in found.items() if isinstance(server, ReturnedServer)}
         for node, error in failures.items():
             servers[node] = _lost(node, saved, event_loop, error)
         return _make_network(terms, saved, dict(sorted(servers.items())), event_loop, deadline)
@@ -82,86 +99,37 @@ def come_back(
         raise
 
 
-def _log_in(
-    saved: ResumeFile,
-    terms: LoginTerms,
-    event_loop: EventLoop,
-    deadline: float,
-    outcomes: dict[int, Server | Exception],
+def log_in_again(
+    hosts: Mapping[int, Host], terms: LoginTerms, event_loop: EventLoop, deadline: float, outcomes: Outcomes
 ) -> None:
-    """Come back to the first node of each server, then to all further ones there."""
-    nodes: dict[tuple[str, int], list[int]] = {}
-    for node, host in enumerate(saved.hosts, 1):
-        if node in saved.removed:
-            continue
-        nodes.setdefault((host.name, host.port), []).append(node)
-    try_logins(
-        {first: log_in_at(saved.hosts[first - 1], first, terms, deadline) for first, *_ in nodes.values()},
-        event_loop,
-        deadline,
-        outcomes,
-    )
-    further: dict[int, Steps[Server]] = {}
-    for first, *others in nodes.values():
-        server = outcomes[first]
-        if isinstance(server, ReturnedServer) and _has_come_back(server):
-            further |= {node: add_node(server, node, terms) for node in others}
-        else:
-            outcomes |= dict.fromkeys(others, server)
-    try_logins(further, event_loop, deadline, outcomes)
+    """Come back to one node of each session, then to all others there; what cannot come back has failed."""
 
-
-def try_logins(
-    steps: Mapping[int, Steps[Server]],
-    event_loop: EventLoop,
-    deadline: float,
-    outcomes: dict[int, Server | Exception],
-) -> None:
-    """Run steps that make servers, and wait until each says whether the client can come back."""
-    run_all(steps, deadline, outcomes)
-    made = [server for node in steps if isinstance(server := outcomes[node], ReturnedServer)]
-    for server in made:
-        event_loop.add(server.command)
-    try:
-        event_loop.run_until(
-            lambda: all(server.is_settled for server in made), deadline, "the sessions of this network"
-        )
-    except TimeoutError as error:
+    def run(steps: Mapping[int, Steps[Server]]) -> None:
+        run_all(steps, deadline, outcomes)
+        made = [server for node in steps if isinstance(server := outcomes[node], ReturnedServer)]
         for server in made:
-            if not server.is_settled:
+            event_loop.add(server.command)
+        with contextlib.suppress(TimeoutError):
+            event_loop.run_until(
+                lambda: all(server.is_settled for server in made), deadline, "the sessions of this network"
+            )
+        for server in made:
+            if (error := _why_not(server)) is not None:
                 event_loop.discard(server.command)
                 outcomes[server.node] = error
 
-
-def _has_come_back(server: ReturnedServer) -> bool:
-    return server.refusal is None and server.command.error is None and not server.life.session_is_over
+    log_in_by_place(hosts, terms, deadline, run, outcomes)
 
 
-def failures_of(outcomes: Mapping[int, Server | Exception]) -> dict[int, Exception]:
-    """Return why the client could not come back, by node."""
-    failures: dict[int, Exception] = {}
-    for node, outcome in sorted(outcomes.items()):
-        if isinstance(outcome, Exception):
-            failures[node] = outcome
-        elif isinstance(outcome, ReturnedServer) and not _has_come_back(outcome):
-            why = outcome.refusal or (
-                _NOTHING if outcome.refusal == "" else str(outcome.command.error or outcome.life.death)
-            )
-            failures[node] = ConnectionLostError(why)
-    return failures
-
-
-def _check(failures: Mapping[int, Exception], attendance: Attendance, saved: ResumeFile) -> None:
-    """Raise if nodes failed that must be there."""
-    for error in failures.values():
-        if not isinstance(error, OSError):
-            raise error
-    if not failures or attendance.may_lack(failures):
-        return
-    failed = ConnectError({saved.hosts[node - 1].label: error for node, error in failures.items()})
-    if all(isinstance(error, AuthenticationError) for error in failures.values()):
-        raise AuthenticationError(str(failed)) from failed
-    raise failed
+def _why_not(server: ReturnedServer) -> Exception | None:
+    """Return why the client cannot come back to a node, if it cannot."""
+    if not server.is_settled:
+        return TimeoutError("the server has not said within the time limit whether its session is there")
+    if server.refusal == "":
+        return NothingThereError(_NOTHING)
+    if server.refusal is None and server.command.error is None and not server.life.session_is_over:
+        return None
+    return ConnectionLostError(server.refusal or str(server.command.error or server.life.death))
 
 
 def _lost(node: int, saved: ResumeFile, event_loop: EventLoop, error: Exception) -> ReturnedServer:
@@ -190,6 +158,7 @@ def _make_network(
         terms.network_id, list(servers.values()), event_loop, terms.limits, own, removed=saved.removed
     )
     mesh.mesh_setup = replace(mesh_setup, terms=replace(terms, back=None, make_server=Server))
+    mesh.growth.ids |= saved.servers
     mesh.growth.hosts = {node: saved.hosts[node - 1] for node in servers}
     if mesh_setup.routes is not None:
         mesh_setup.routes.attend(servers.values(), event_loop)

@@ -71,7 +71,7 @@ def _write(mesh: ClientMesh, file: Path) -> None:
     assert mesh.mesh_setup is not None  # noqa: S101 - pconnect has made it
     assert mesh.mesh_setup.terms is not None  # noqa: S101 - the same
     count = len(mesh.connections) - 1
-    ResumeFile.of(mesh.mesh_setup.terms, mesh.growth.hosts, count).write(file)
+    ResumeFile.of(mesh.mesh_setup.terms, mesh.growth.hosts, count, mesh.growth.ids).write(file)
 
 
 def _look_after(mesh: ClientMesh, file: Path) -> None:

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,12 +55,15 @@ class ResumeFile:
     peer_timeout: float
     hosts: tuple[Host, ...]  #: of each node, from 1; one that was removed has a place, too
     keys: Mapping[int, bytes]  #: the public key (DER) of each node
+    servers: frozenset[str] = frozenset()  #: the ids of all that it has or had
 
     @classmethod
-    def of(cls, terms: LoginTerms, hosts: Mapping[int, Host], count: int) -> "ResumeFile":
+    def of(
+        cls, terms: LoginTerms, hosts: Mapping[int, Host], count: int, servers: Iterable[str] = ()
+    ) -> "ResumeFile":
         """Return what there is to be kept of a network; `hosts`: that of each node that is there.
 
-        `count`: of all nodes, also those that were removed.
+        `count`: of all nodes, also those that were removed. `servers`: the ids of all that it has or had.
         """
         assert terms.authority is not None  # noqa: S101 - it has encryption
         keys = {node: key for node, key in terms.authority.public_keys.items() if node in hosts}
@@ -72,6 +75,7 @@ class ResumeFile:
             terms.peer_timeout,
             tuple(hosts.get(node, _REMOVED) for node in range(1, count + 1)),
             keys,
+            frozenset(servers),
         )
 
     @property
@@ -90,6 +94,7 @@ class ResumeFile:
             "peer_timeout": self.peer_timeout,
             "hosts": [None if host == _REMOVED else [host.label, *host.ports_named] for host in self.hosts],
             "keys": {str(node): base64.b64encode(key).decode() for node, key in self.keys.items()},
+            "servers": sorted(self.servers),
         }
         write_private(path, json.dumps(told) + "\n", others_may_list=True)
 
@@ -119,6 +124,7 @@ def read_file(path: Path) -> ResumeFile | None:
             float(told["peer_timeout"]),
             tuple(_REMOVED if host is None else _host(*host) for host in told["hosts"]),
             {int(node): base64.b64decode(key, validate=True) for node, key in told["keys"].items()},
+            frozenset(map(str, told.get("servers", []))),
         )
         sizes = len(found.network_id), len(found.network_key), len(found.link_key or bytes(TOKEN_BYTES))
         if sizes != (NETWORK_ID_BYTES, NETWORK_KEY_BYTES, TOKEN_BYTES):

@@ -10,15 +10,12 @@ import functools
 from collections.abc import Sequence
 
 from pconnect.errors import ConnectionLostError
-from pconnect.link.host_names import Host
-from pconnect.resume.come_back import await_engines, failures_of, try_logins
+from pconnect.growth.outcomes import Outcomes, sort_outcomes
+from pconnect.resume.come_back import await_engines, log_in_again
 from pconnect.resume.returned_server import ReturnedServer
 from pconnect.session.client_mesh import ClientMesh
-from pconnect.session.login import Back, LoginTerms, add_node, log_in_at
+from pconnect.session.login import Back
 from pconnect.session.server import Server
-from srp_tools.steps import Steps
-
-Outcomes = dict[int, Server | Exception]
 
 
 def return_to_nodes(mesh: ClientMesh, numbers: Sequence[int], deadline: float) -> dict[int, Exception]:
@@ -33,18 +30,13 @@ def return_to_nodes(mesh: ClientMesh, numbers: Sequence[int], deadline: float) -
         back=Back(keys, takes_over=True),
         make_server=functools.partial(ReturnedServer, mesh.event_loop, setup.limits),
     )
+    hosts = {number: mesh.growth.hosts[number] for number in numbers}
     outcomes: Outcomes = {}
+    found: dict[int, Server] = {}
+    failures: dict[int, Exception] = {}
     try:
-        _log_in(mesh, {number: mesh.growth.hosts[number] for number in numbers}, terms, deadline, outcomes)
-        failures = {n: _explained(mesh.servers[n], error) for n, error in failures_of(outcomes).items()}
-        found = {
-            number: server
-            for number, server in outcomes.items()
-            if isinstance(server, ReturnedServer) and number not in failures
-        }
-    except BaseException:
-        found, failures = {}, {}
-        raise
+        log_in_again(hosts, terms, mesh.event_loop, deadline, outcomes)
+        found, failures = sort_outcomes(outcomes)
     finally:
         for number, outcome in outcomes.items():
             if isinstance(outcome, Server) and number not in found:
@@ -53,30 +45,10 @@ def return_to_nodes(mesh: ClientMesh, numbers: Sequence[int], deadline: float) -
             setup.authority.sign(
                 keys[number], number
             )  # a login that leads nowhere has left another key there
-    _take_in(mesh, found)
-    await_engines(setup, list(found.values()), mesh.event_loop, deadline)
-    return failures
-
-
-def _log_in(
-    mesh: ClientMesh, hosts: dict[int, Host], terms: LoginTerms, deadline: float, outcomes: Outcomes
-) -> None:
-    """Come back to one node of each session, then to all further ones there."""
-    places: dict[tuple[str, int], list[int]] = {}
-    for node, host in sorted(hosts.items()):
-        places.setdefault((host.name, host.port), []).append(node)
-    firsts = {nodes[0]: nodes[1:] for nodes in places.values()}
-    logins = {node: log_in_at(hosts[node], node, terms, deadline) for node in firsts}
-    try_logins(logins, mesh.event_loop, deadline, outcomes)
-    further: dict[int, Steps[Server]] = {}
-    failed = failures_of(outcomes)
-    for first, others in firsts.items():
-        server = outcomes[first]
-        if isinstance(server, Server) and first not in failed:
-            further |= {node: add_node(server, node, terms) for node in others}
-        else:
-            outcomes |= dict.fromkeys(others, server)
-    try_logins(further, mesh.event_loop, deadline, outcomes)
+    servers = {number: server for number, server in found.items() if isinstance(server, ReturnedServer)}
+    _take_in(mesh, servers)
+    await_engines(setup, list(servers.values()), mesh.event_loop, deadline)
+    return {number: _explained(mesh.servers[number], error) for number, error in failures.items()}
 
 
 def _explained(before: Server, error: Exception) -> Exception:

@@ -21,6 +21,7 @@ from pconnect.link.local_link import LocalAddress, read_address
 from pconnect.link.race import Place
 
 _MAX_TOLD = 64  # addresses, and as many advertised places: each may cost every other node an attempt
+_ID_LETTERS = 32
 
 
 class Location(NamedTuple):
@@ -36,6 +37,7 @@ class Location(NamedTuple):
         tuple[str, int, int]
     ] = ()  #: hosts with both ports, by which it says that others reach it
     proven: Place | None = None  #: where the client has reached its data port, or what stands for that
+    id: str = ""  #: which server it is, as it says itself; empty: it does not say
 
     @classmethod
     def of_offer(cls, address: str, host: Host, offer: Mapping[str, Any]) -> "Location":
@@ -45,7 +47,7 @@ class Location(NamedTuple):
         """
         local = read_address(offer.get("local"))
         if host.is_socket:
-            return cls(address, 0, 0, [], local)
+            return cls(address, 0, 0, [], local, id=id_of(offer))
         told, advertised = offer["addresses"], offer.get("advertised", [])
         cmd_port, data_port = offer.get("cmd_port", host.port), offer["data_port"]
         if not (
@@ -59,7 +61,8 @@ class Location(NamedTuple):
             )
         found = [(str(name), int(cmd), int(data)) for name, cmd, data in advertised]
         own = host.data_port or _outer_data_port(address, host.port, told, (cmd_port, data_port), found)
-        return cls(address, host.port, own, told, local, (cmd_port, data_port), found)
+        ports = cmd_port, data_port
+        return cls(address, host.port, own, told, local, ports, found, id=id_of(offer))
 
     @property
     def server(self) -> Place:
@@ -123,6 +126,12 @@ class HasLocation(Protocol):
 def note_place(server: HasLocation, place: Place) -> None:
     """Remember where a server takes data connections, so that the next ones go there first."""
     server.location = server.location._replace(proven=place)
+
+
+def id_of(offer: Mapping[str, Any]) -> str:
+    """Return which server it is that has made an offer, as it says itself; empty if it does not say."""
+    id_ = offer.get("server")
+    return id_ if isinstance(id_, str) and len(id_) == _ID_LETTERS else ""
 
 
 def is_loopback(address: str) -> bool:

@@ -116,8 +116,10 @@ class Healer:
         self._tries: dict[int, _Tries] = {}
         self._sessions: dict[int, JobSession] = {}  # those that were begun here
 
-    def look(self, now: float, *, is_wanted: bool) -> None:
-        """Begin what is due; `is_wanted`: whether there are jobs."""
+    def look(self, now: float, *, is_wanted: bool, is_full: bool) -> None:
+        """Begin what is due; `is_wanted`: whether there are jobs; `is_full`: whether there are more than slots."""
+        if is_full and (follower := self._mesh.growth.follower) is not None:
+            follower.begin()
         for number, node in self._nodes.items():
             tries = self._tries.get(number)
             if node.is_leaving:
@@ -135,11 +137,6 @@ class Healer:
                     self._tell(number)
                 else:
                     self._begin(node, tries)
-
-    def follow(self, deadline: float) -> None:
-        """Take in servers that are new, in the thread that waits for a job, if the network is to do so."""
-        if (follow := self._mesh.growth.follow) is not None:
-            follow(deadline)
 
     def note_loss(self, node: NodeWorkers, lost_at: float, jobs: Sequence[Job] = ()) -> bool:
         """Record that a node is lost just now; return whether its jobs are kept until more is known."""
@@ -275,6 +272,7 @@ class Healer:
 
     def _take(self, node: NodeWorkers, server: Server, channel: Channel | None) -> None:
         tries = self._tries.pop(node.number)
+        self._mesh.growth.ids.add(server.location.id)
         seconds = time.monotonic() - tries.began
         if channel is None and isinstance(server, JobSession):
             before, self._sessions[node.number] = self._sessions.get(node.number), server

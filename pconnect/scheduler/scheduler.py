@@ -129,12 +129,7 @@ class Scheduler:
             self._thread.wake()
 
     def attend(self, job: Job, deadline: float) -> None:
-        """Take in here what comes of a job that was sent, if it is the only one; return early in any other case.
-
-        A network that follows its pool looks for new servers now, if jobs wait.
-        """
-        if self._waiting:
-            self._healer.follow(deadline)
+        """Take in here what comes of a job that was sent, if it is the only one; return early in any other case."""
         if len(self._open) == 1 and not self._extensions:
             self._thread.read_here(
                 lambda: self._manager.connection_of(job), lambda: job.done() or job.calls_back, deadline
@@ -272,7 +267,8 @@ class Scheduler:
 
     def _look(self, now: float) -> None:
         """Do what only time makes necessary."""
-        self._healer.look(now, is_wanted=bool(self._open))
+        is_full = len(self._open) > self._manager.count_slots(self._manager.nodes)
+        self._healer.look(now, is_wanted=bool(self._open), is_full=is_full)
         self._look_at_servers(now)
         self._demand.give_back_idle(self._waiting)
         for job, grace in list(self._stopping.items()):

@@ -61,9 +61,10 @@ class Growth:
     #: Comes back to the sessions of nodes, until a deadline, and returns why it could not to some; see
     #: `pconnect.resume.same_client`. ``None``: their sessions do not wait for anybody.
     come_back: Callable[[Sequence[int], float], dict[int, Exception]] | None = None
-    #: Takes in servers that are new, if it is time, before somebody waits for jobs until a deadline; see
-    #: `pconnect.pool.following`. ``None``: the network has the nodes that it was given.
-    follow: Callable[[float], None] | None = None
+    #: The ids of all servers that the network has or had, also of those that are lost, and of those that were removed.
+    ids: set[str] = dataclasses.field(default_factory=set)
+    #: Adds servers of the pool while jobs wait; a `pconnect.pool.following.Following`. ``None``: nobody does.
+    follower: Any = None
     #: Called when there are other nodes, or other keys of nodes, than before.
     on_change: list[Callable[[], object]] = dataclasses.field(default_factory=list)
 
@@ -114,7 +115,7 @@ class ClientMesh(Mesh):
         #: The nodes that have another version of Python, whose byte code is another, and which, in words.
         self.foreign: dict[int, str] = {}
         self._numbers = _Numbers()
-        self.growth = Growth(Probing(self, self.servers))
+        self.growth = Growth(Probing(self, self.servers), ids={server.location.id for server in servers})
         event_loop.attention = self.growth.probing.look
         for server in servers:
             self._take_in(server)
@@ -129,29 +130,42 @@ class ClientMesh(Mesh):
         server.failures.on_failure = self.note_failure
         self.growth.probing.take_in(server)
 
-    def add_servers(self, servers: Sequence[Server], change: str) -> None:
-        """Take in nodes that have logged in, with the next numbers; see `change_members`."""
+    def add_servers(self, servers: Sequence[Server], hosts: Mapping[int, Host], change: str) -> None:
+        """Take in nodes that have logged in at these hosts, with the next numbers; see `change_members`."""
         for server in servers:
             self._take_in(server)
-            self.servers[server.node] = server
+        self._have_servers(self.servers | {server.node: server for server in servers})
+        self.growth.hosts = self.growth.hosts | {server.node: hosts[server.node] for server in servers}
         self.change_members([server.data for server in servers], [], change)
 
     def replace_server(self, server: Server) -> None:
         """Take in what is known of a node from now on, under the connection that it has."""
         self._take_in(server)
-        self.servers[server.node] = server
+        self._have_servers(self.servers | {server.node: server})
 
     def drop_servers(self, nodes: Sequence[int], change: str) -> None:
         """Leave out nodes of which the sessions have ended, or end now; see `change_members`."""
-        gone = [self.servers.pop(node) for node in nodes if node in self.servers]
+        gone = [self.servers[node] for node in nodes if node in self.servers]
+        self._have_servers({node: server for node, server in self.servers.items() if server not in gone})
+        self.growth.hosts = {node: h for node, h in self.growth.hosts.items() if node in self.servers}
         if self.mesh_setup is not None and self.mesh_setup.routes is not None:
             self.mesh_setup.routes.forget(nodes)
         self.change_members([], [server.node for server in gone], change)
         for server in gone:
             self.event_loop.discard(server.command)
-            self.growth.hosts.pop(server.node, None)
             self.foreign.pop(server.node, None)
             server.end(ConnectionLostError(self.why_removed(server.node)))
+
+    def _have_servers(self, servers: dict[int, Server]) -> None:
+        """Have other nodes than before; a thread that goes through those from before is not disturbed."""
+        self.servers = self.growth.probing.servers = servers
+
+    def note_reached(self, servers: Collection[Server]) -> None:
+        """Record that the servers of nodes are known now, and not missing any more."""
+        self.growth.ids.update(server.location.id for server in servers)
+        self.attendance.forget(
+            place for server in servers for place in (self.growth.hosts[server.node], server.location.server)
+        )
 
     @property
     def trusts_prints(self) -> bool:

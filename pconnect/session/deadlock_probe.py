@@ -101,12 +101,12 @@ class Timing(NamedTuple):
 
 
 class Probing:
-    """The client's search. `servers`: those that are there, by node. `timing`: when it asks them."""
+    """The client's search. `servers`: see there. `timing`: when it asks them."""
 
     def __init__(self, mesh: Mesh, servers: Mapping[int, Server], timing: Timing = Timing()) -> None:  # noqa: B008 - immutable
         self._mesh = mesh
         self._timing = timing
-        self._servers = servers
+        self.servers = servers  #: those that are there, by node
         self._rounds = Rounds(timing.settling)
         self._serial = -1
         self._due = 0.0
@@ -143,33 +143,33 @@ class Probing:
         return self._advice[0] if self._advice and self._advice[1] >= self._rounds.number - 1 else None
 
     def _own_state(self) -> State:
-        listens = [node for node, server in self._servers.items() if server.calls_back]
+        listens = [node for node, server in self.servers.items() if server.calls_back]
         state = state_of(self._mesh, 0, listens=listens)
         # Commands and the like are not among the messages of nodes to each other, so let them count as changes.
-        posted = sum(server.command.values_sent for server in self._servers.values())
+        posted = sum(server.command.values_sent for server in self.servers.values())
         return state._replace(serial=state.serial + posted)
 
     def _ask(self, now: float, own: State) -> None:
         self._due = now + self._timing.period
-        alive = [node for node, server in self._servers.items() if server.state == "open"]
+        alive = [node for node, server in self.servers.items() if server.state == "open"]
         for node in self._rounds.begin(now, own, alive):
             self._post(node, self._rounds.number, None)
 
     def _post(self, node: int, tag: int, value: object) -> None:
-        server = self._servers[node]
+        server = self.servers[node]
         server.command.post(Kind.PROBE, tag, value)
         self._mesh.event_loop.flush(server.command)
 
     def _conclude(self, own: State) -> tuple[Mapping[int, State], list[int]] | None:
         """Return the states that hold, and the nodes for which the client waits in vain, if that is so."""
-        running = {node: server.running for node, server in self._servers.items()}
+        running = {node: server.running for node, server in self.servers.items()}
         states = self._rounds.unchanged(own, running)
-        stuck = stuck_nodes({n: s for n, s in states.items() if n == 0 or self._servers[n].state == "open"})
+        stuck = stuck_nodes({n: s for n, s in states.items() if n == 0 or self.servers[n].state == "open"})
         return (states, concerned_nodes(states, stuck)) if CLIENT in stuck else None
 
     def _explain(self, states: Mapping[int, State], nodes: list[int]) -> DeadlockError:
         sources = {
-            node: self._servers[node].running[number].source
+            node: self.servers[node].running[number].source
             for node in nodes
             if (number := states[node].command)
         }
@@ -180,11 +180,11 @@ class Probing:
         """Have the engines concerned raise where they wait; return the error for the client."""
         error = self._explain(states, nodes)
         commands = {node: number for node in nodes if (number := states[node].command)}
-        running = {node: self._servers[node].running for node in commands}
+        running = {node: self.servers[node].running for node in commands}
         self._rounds.found = error.waits
         blocked = [[*line[:-1], list(line.waits_for)] for line in error.waits]
         for node, number in commands.items():
-            self._servers[node].failures.tell_of_deadlock(number)
+            self.servers[node].failures.tell_of_deadlock(number)
             self._post(node, self._rounds.number, [states[node].serial, str(error), blocked])
         with contextlib.suppress(TimeoutError):
             self._mesh.event_loop.run_until(

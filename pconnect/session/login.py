@@ -269,7 +269,7 @@ def _begin(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[tuple[Cha
         if terms.credentials is None:
             return *(yield from _introduce(terms, sock, node)), node
         return Channel(sock), *(yield from _enrol(terms, sock, node))
-    except (TimeoutError, ServerBusyError, AuthenticationError, _NoLoginError):
+    except (TimeoutError, ServerBusyError, AuthenticationError, UnwantedServerError, _NoLoginError):
         raise
     except OSError as error:
         raise _NoLoginError(str(error.strerror or error)) from error

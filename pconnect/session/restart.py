@@ -93,6 +93,8 @@ def restart(connections: Connections, *, timeout: float = 30.0) -> None:
     client = client_mesh(mesh)
     if client.mesh_setup is None:
         raise ConfigurationError("this network has no servers that could start an engine")
+    if client.growth.follower is not None:
+        client.growth.follower.wait()
     if client.growth.under_way:
         raise ConfigurationError(f"{client.growth.under_way}: restart when that is done")
     if any(server.life.is_closing for server in client.servers.values()):

@@ -10,7 +10,7 @@ import pytest
 
 from pconnect import ConfigurationError, ConnectError, pconnect
 from pconnect.detach.token import Token
-from pconnect.pool import given
+from pconnect.growth import outcomes
 from pconnect.session.login import add_node, log_in_at
 from pconnect.session.mesh_setup import MeshSetup
 from srp_tools.steps import Steps, Wait
@@ -60,9 +60,9 @@ def test_nothing_stays_open_after_an_interrupt(
     """Even while the error is kept, as Python's prompt does, nothing is left to it and to the collector."""
     match stage:
         case "logins":
-            monkeypatch.setattr(given, "log_in_at", interrupted(log_in_at))
+            monkeypatch.setattr(outcomes, "log_in_at", interrupted(log_in_at))
         case "joins":
-            monkeypatch.setattr(given, "add_node", interrupted(add_node))
+            monkeypatch.setattr(outcomes, "add_node", interrupted(add_node))
         case _:
             monkeypatch.setattr(MeshSetup, "dial", interrupted(MeshSetup.dial))
     credentials = server.credentials

@@ -18,11 +18,10 @@ from pconnect import (
     restart,
     reval,
 )
-from pconnect.growth.adding import changing, refusal, tell_change
+from pconnect.growth.adding import changing, tell_change
 from pconnect.session.remote_calls import client_mesh
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
-from srp_tools.errors import AuthenticationError
 from tests.support.networks import assert_works
 from tests.support.servers import Server, connect, run_server
 from tests.support.waiting import DEADLINE, wait_until
@@ -170,11 +169,3 @@ def test_another_thread_adds(server: Server, second: Server) -> None:
         assert net.nodes == [0, 1, 2]
         psend(1, net[1])
         assert waits.result(DEADLINE) == [1]
-
-
-def test_the_error_is_of_the_kind_of_its_reasons() -> None:
-    denied = AuthenticationError("no")
-    assert isinstance(refusal({"a": denied, "b": denied}), AuthenticationError)
-    mixed = refusal({"a": denied, "b": ConnectionRefusedError("off")})
-    assert isinstance(mixed, ConnectError)
-    assert not isinstance(mixed, AuthenticationError)

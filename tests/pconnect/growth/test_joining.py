@@ -6,6 +6,7 @@ from typing import Any
 
 from pconnect.errors import ConnectionLostError
 from pconnect.growth.joining import Joining, tell_members
+from pconnect.link.host_names import Host
 from pconnect.protocol.frames import DEFAULT_LIMITS
 from pconnect.protocol.kinds import Kind
 from pconnect.session.client_mesh import ClientMesh
@@ -13,6 +14,7 @@ from pconnect.session.mesh_setup import MeshSetup
 from pconnect.values.decoder import unpack
 from tests.support.links import LIMIT, FakeServer, client_of
 
+HOSTS = {3: Host("host3", "host3", 12502)}
 SETUP = MeshSetup(bytes(16), None, DEFAULT_LIMITS, 30.0, "/")
 
 
@@ -27,7 +29,9 @@ def test_the_others_hear_of_a_node_before_it_is_set_up() -> None:
         joining = Joining(mesh, SETUP, [late.server], time.monotonic() + LIMIT)
         thread = threading.Thread(target=lambda: list(map(answer, fars)))
         thread.start()
-        joining.announce("node 3 (host3) was added", lambda: mesh.add_servers([late.server], "it was added"))
+        joining.announce(
+            "node 3 (host3) was added", lambda: mesh.add_servers([late.server], HOSTS, "it was added")
+        )
         thread.join(LIMIT)
         assert net.nodes == [0, 1, 2, 3]
         mesh.event_loop.lose(mesh.servers[2].command, ConnectionLostError("gone"))

@@ -1,11 +1,16 @@
+import os
+import signal
 from pathlib import Path
+
+import psutil
 
 from pconnect.pool.further import further_hosts, survey
 from pconnect.session.remote_calls import client_mesh
 from srp_tools.generate import generate_srp_data
+from srp_tools.steps import deadline_after
 from tests.support.pools import announce
 from tests.support.servers import connect, make_users, run_server
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLINE, wait_until
 
 
 def test_what_the_network_does_not_have_is_found_with_its_addresses(tmp_path: Path) -> None:
@@ -28,4 +33,20 @@ def test_what_the_network_does_not_have_is_found_with_its_addresses(tmp_path: Pa
         [[host]] = found.values()
         assert host.label == beta.host
         assert net.add(host.label) == [3]
+        assert list(further_hosts(mesh, 30.0)) == ["77" * 16]
+        # One that does not answer in time, or is lost, is still one that the network has.
+        stopped = beta.sessions(net)
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+            wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "it to stop")  # noqa: B023
+        _, answers = survey(mesh, list(mesh.servers), 0.3)
+        assert list(answers) == [1]
+        assert list(further_hosts(mesh, 0.3)) == ["77" * 16]
+        for pid in stopped:
+            os.kill(pid, signal.SIGKILL)
+        mesh.event_loop.run_until(
+            lambda: mesh.servers[3].command.error is not None, deadline_after(DEADLINE), "the loss"
+        )
+        assert list(further_hosts(mesh, 30.0)) == ["77" * 16]
+        net.remove(3)
         assert list(further_hosts(mesh, 30.0)) == ["77" * 16]
