@@ -30,7 +30,7 @@ from pserver.admin.given_settings import hand_over, whole_variables
 from pserver.admin.left_sessions import detached_sessions, end_left_sessions
 from pserver.admin.options import check_keywords, document_options
 from pserver.admin.settings import resolve, server_name
-from pserver.config.page_options import PACKAGES
+from pserver.config.page_options import PACKAGES, read_token
 from pserver.config.server_config import ServerConfig
 from pserver.ctl.live_status import live_server
 from pserver.daemon.missing_users import no_users
@@ -159,10 +159,10 @@ def check_start(config: ServerConfig) -> None:
     """Refuse to start a server that should not, that nobody could log in to, or that is in the way of another.
 
     Raises `ConfigurationError` if users have no accounts, or would share one, and `config` does not allow it; if root
-    would run its page, or packages for it are missing; if this
-    process may have too few descriptors; if a server of this name, or with this log, is running; if there can be no
-    folder for results. Raises `CredentialError` if the file of verifiers is missing, open to others, malformed, or
-    without users.
+    would run its page, packages for it are missing, or its token can be guessed; if this process may have too few
+    descriptors; if a server of this name, or with this log, is running; if there can be no folder for results. Raises
+    `CredentialError` if the file of verifiers is missing, open to others, malformed, or without users, or if others can
+    read the token of the page.
     """
     if config.has_accounts and not config.use_tls:
         raise ConfigurationError(
@@ -179,6 +179,8 @@ def check_start(config: ServerConfig) -> None:
         raise ConfigurationError(
             f"--status-page: {', '.join(missing)} is not installed; run pip install 'pserver[page]', or leave it out"
         )
+    if config.status_page is not None and config.status_page_token:
+        read_token(Path(config.status_page_token))
     check_descriptor_limit()
     check_is_first(config.name, Path(config.log_file) if config.log_file else None)
     if config.has_accounts:

@@ -11,10 +11,12 @@ from typing import NamedTuple
 from pserver.config.listen_options import FilePath
 from pserver.config.option import OptionGroup, setting
 from srp_tools.errors import ConfigurationError
+from srp_tools.private_files import read_private
 
 DEFAULT_PORT = 12503
 PACKAGES = ("starlette", "uvicorn", "prometheus_client")  #: that a page needs, those of the extra
 _LOOPBACK = "127.0.0.1"
+_LEAST_TOKEN, _MOST_TOKEN_BYTES = 16, 1024
 _BRACKETED = re.compile(r"\[([^][]+)\](?::([0-9]+))?")
 
 
@@ -60,6 +62,20 @@ def page_address(text: str) -> str:
     """Return a text that `parse_address` understands; raise `ConfigurationError` if it does not."""
     parse_address(text)
     return text
+
+
+def read_token(path: Path) -> str:
+    """Return the token in a private file.
+
+    Raises `CredentialError` if others can read it, or there is none; `ConfigurationError` if it can be guessed.
+    """
+    token = read_private(path, _MOST_TOKEN_BYTES).strip()
+    if len(token) < _LEAST_TOKEN or not all("!" <= each <= "~" for each in token):
+        raise ConfigurationError(
+            f"{path}: a token has at least {_LEAST_TOKEN} printable characters of ASCII, and no space; "
+            "python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one"
+        )
+    return token
 
 
 def add_page_options(parser: argparse._ActionsContainer) -> None:

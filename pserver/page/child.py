@@ -13,11 +13,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pserver.config.page_options import parse_address
+from pserver.config.page_options import parse_address, read_token
 from pserver.page.address_file import address_shown
 from pserver.page.application import make_application
 from pserver.page.own_servers import OwnServers
-from pserver.page.serving import listen, new_token, read_token, serve, url_of
+from pserver.page.serving import listen, new_token, serve, url_of
 from pserver.system.clean_start import hold_warnings
 from pserver.system.processes import die_with_parent, name_process, set_title
 from srp_tools.errors import ParallelError

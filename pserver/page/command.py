@@ -3,8 +3,9 @@
 import argparse
 import sys
 
+from pserver.config.page_options import read_token
 from pserver.page.application import make_application
-from pserver.page.serving import is_loopback, listen, new_token, read_token, serve, url_of
+from pserver.page.serving import is_loopback, listen, new_token, serve, url_of
 from pserver.page.source import Source
 
 

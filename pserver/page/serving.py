@@ -6,7 +6,6 @@ import ipaddress
 import logging
 import secrets
 import socket
-from pathlib import Path
 from urllib.parse import quote
 
 import uvicorn
@@ -14,11 +13,9 @@ from starlette.types import ASGIApp
 
 from pserver.config.page_options import DEFAULT_PORT, Address
 from srp_tools.errors import ConfigurationError
-from srp_tools.private_files import read_private
 
 _MOST_CONNECTIONS = 128
 _HEAD_BYTES = 16384  # of a request
-_LEAST_TOKEN, _MOST_TOKEN_BYTES = 16, 1024
 
 
 def is_loopback(host: str) -> bool:
@@ -56,20 +53,6 @@ def _listen(host: str, port: int) -> socket.socket:
 def new_token() -> str:
     """Return a token that nobody can guess."""
     return secrets.token_urlsafe(32)
-
-
-def read_token(path: Path) -> str:
-    """Return the token in a private file.
-
-    Raises `CredentialError` if others can read it, or there is none; `ConfigurationError` if it can be guessed.
-    """
-    token = read_private(path, _MOST_TOKEN_BYTES).strip()
-    if len(token) < _LEAST_TOKEN or not all("!" <= each <= "~" for each in token):
-        raise ConfigurationError(
-            f"{path}: a token has at least {_LEAST_TOKEN} printable characters of ASCII, and no space; "
-            "python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one"
-        )
-    return token
 
 
 def url_of(sock: socket.socket, token: str) -> str:

@@ -7,9 +7,9 @@ import pytest
 from pserver.admin.control import check_start
 from pserver.admin.options import CommandParser, add_options, config_of, start_options
 from pserver.admin.settings import resolve
-from pserver.config.page_options import Address, parse_address
+from pserver.config.page_options import Address, parse_address, read_token
 from pserver.config.server_config import ServerConfig
-from srp_tools.errors import ConfigurationError
+from srp_tools.errors import ConfigurationError, CredentialError
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,21 @@ def test_a_server_with_accounts_has_none(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("os.geteuid", lambda: 0)
     with pytest.raises(ConfigurationError, match="the page would run as root"):
         check_start(ServerConfig(status_page=""))
+
+
+def test_a_token_in_a_file(tmp_path: Path) -> None:
+    folder = tmp_path / "private"
+    folder.mkdir(mode=0o700)
+    path = folder / "token"
+    path.write_text("0123456789abcdef\n")
+    path.chmod(0o644)
+    with pytest.raises(CredentialError, match="is open to others"):
+        read_token(path)
+    with pytest.raises(CredentialError, match="is open to others"):
+        check_start(ServerConfig(status_page="", status_page_token=str(path), allow_root=True))
+    path.chmod(0o600)
+    assert read_token(path) == "0123456789abcdef"
+    for bad in ("short", "with space in it all", "x" * 2000, "ünicode-0123456789"):
+        path.write_text(bad)
+        with pytest.raises((ConfigurationError, CredentialError)):
+            read_token(path)

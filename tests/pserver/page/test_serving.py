@@ -2,14 +2,13 @@
 
 import http.client
 import socket
-from pathlib import Path
 
 import pytest
 
 from pserver.config.page_options import DEFAULT_PORT, Address
 from pserver.page.documents import Report
-from pserver.page.serving import is_loopback, listen, new_token, read_token, url_of
-from srp_tools.errors import ConfigurationError, CredentialError
+from pserver.page.serving import is_loopback, listen, new_token, url_of
+from srp_tools.errors import ConfigurationError
 from tests.support.served_page import TOKEN, served
 from tests.support.small_documents import TestSource, document
 from tests.support.waiting import DEADLINE
@@ -38,22 +37,6 @@ def test_the_address_for_a_browser() -> None:
 
 def test_tokens_cannot_be_guessed() -> None:
     assert len({new_token() for _ in range(100)}) == 100 and len(new_token()) >= 43
-
-
-def test_a_token_in_a_file(tmp_path: Path) -> None:
-    folder = tmp_path / "private"
-    folder.mkdir(mode=0o700)
-    path = folder / "token"
-    path.write_text("0123456789abcdef\n")
-    path.chmod(0o644)
-    with pytest.raises(CredentialError, match="is open to others"):
-        read_token(path)
-    path.chmod(0o600)
-    assert read_token(path) == "0123456789abcdef"
-    for bad in ("short", "with space in it all", "x" * 2000, "ünicode-0123456789"):
-        path.write_text(bad)
-        with pytest.raises((ConfigurationError, CredentialError)):
-            read_token(path)
 
 
 def test_loopback() -> None:
