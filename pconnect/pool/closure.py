@@ -1,7 +1,7 @@
 """Which servers there are in a pool, as far as the client has heard, until nobody names a new one. No I/O.
 
 The client starts with the servers that the user has named. It logs in at each, asks it for its neighbours, and goes on
-with those that it does not know yet, round after round. A server is known by its id, which it names in its login, and
+with those that it does not know yet, round after round. A server is known by its id, which it proves in its login, and
 not by its address: one that is reached in two ways is one node. What a server says of others is no more than addresses
 to try: none of them is believed before it has proved that it has the user's verifier.
 
@@ -49,23 +49,30 @@ class Candidate:
     is_reached: bool = False
     is_deferred: bool = False  #: it comes after all that are found later
     is_other: bool = False  #: a server that is known already, by another name
-    seen: set[Place] = field(default_factory=set)  #: all places that were named for it
+    #: All places that were named for it, and how many came before each in the line that named it.
+    seen: dict[Place, int] = field(default_factory=dict)
     sources: list[str] = field(default_factory=list)  #: the servers that have named it
     heard: float = math.inf  #: seconds since one of them has heard of it
     is_joined: bool = False  #: whether the administrator of one of them has named it there
 
     def add(self, hosts: Sequence[Host]) -> None:
-        """Have it tried at more places, if they are new."""
-        for host in hosts:
+        """Have it tried at more places, if they are new: first at the first of each line."""
+        for rank, host in enumerate(hosts):
             place = host.name, host.port
             if place not in self.seen and len(self.seen) < _MOST_HOSTS:
-                self.seen.add(place)
+                self.seen[place] = rank
                 self.hosts.append(host)
+        self.hosts.sort(key=lambda host: self.seen[host.name, host.port])
 
     def give_up(self, why: Exception) -> None:
-        """Record why it was not reached; its other places are tried only if somebody names them anew."""
+        """Record why it was not reached; it is tried no more, unless somebody names other places for it."""
         self.errors.append(why)
         self.hosts.clear()
+
+    def defer(self, why: Exception) -> None:
+        """Record why it was not reached, and have its other places tried after all that is found later."""
+        self.errors.append(why)
+        self.is_deferred = True
 
     def note(self, source: str, member: Mapping[str, Any]) -> None:
         """Record what a server says of it."""

@@ -31,7 +31,8 @@ _ASK_SECONDS = 5.0  # for what a server says at once, or never
 _ROUND_PART = 0.5
 # And at most so long for servers that were found: what does not answer is most likely gone, or was never there.
 _FOUND_SECONDS = 10.0
-_SILENT_PART = 0.5  # of the time, for the silence of all that were found
+# Of the time, and at most so long, for the silence of all that were found.
+_SILENT_PART, _SILENT_SECONDS = 0.5, 60.0
 _NOT_TRIED = "it was not tried: the time for servers that were found went to others that do not answer"
 
 Outcomes = dict[Any, Server | Exception]
@@ -68,7 +69,9 @@ class Finding:
                     event_loop.add(server.command)
             self._nodes |= nodes
             self._ask(reached, event_loop, min(deadline, deadline_after(_ASK_SECONDS)))
-            self._patience = self._patience or Patience((deadline - time.monotonic()) * _SILENT_PART)
+            if self._patience is None:
+                seconds = (deadline - time.monotonic()) * _SILENT_PART
+                self._patience = Patience(min(seconds, _SILENT_SECONDS))
         if not any(isinstance(outcome, Server) for outcome in outcomes.values()):
             raise refusal(self.closure.missing())
         self.hosts = [self._tried[candidate] for candidate in self._nodes.values()]
@@ -121,7 +124,11 @@ class Finding:
                 continue
             if not isinstance(outcome, REASONS):
                 raise outcome
-            candidate.give_up(self._attempts[candidate].explain(outcome))
+            why = self._attempts[candidate].explain(outcome)
+            if self._patience is not None and isinstance(outcome, TimeoutError) and not candidate.is_reached:
+                candidate.defer(why)
+                continue
+            candidate.give_up(why)
             if candidate.is_reached:  # its number is taken, so the network is made anew without it
                 candidate.is_reached = False
                 outcomes[numbering.take(candidate)] = candidate.errors[-1]

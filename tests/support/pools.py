@@ -1,4 +1,4 @@
-"""Announcing servers that are none, with a member's password."""
+"""False announcements, with a member's password."""
 
 from typing import Any
 

@@ -111,6 +111,16 @@ def test_further_addresses_are_tried_when_others_name_them() -> None:
     assert closure.missing() == {}
 
 
+def test_the_first_address_of_each_line_comes_before_the_others() -> None:
+    """So a false line under the id of a server does not put many addresses before the true one."""
+    closure = closure_of("alpha")
+    [alpha] = closure.next_round()
+    false = member(2, *(f"10.9.9.{n}" for n in range(16)))
+    reach(closure, alpha, 1, false, member(2, "beta", "192.168.1.2"))
+    [beta] = closure.next_round()
+    assert [host.name for host in beta.hosts][:4] == ["10.9.9.0", "beta", "10.9.9.1", "192.168.1.2"]
+
+
 def test_one_that_is_gone_is_reported_and_not_tried_unless_another_has_heard_of_it() -> None:
     closure = closure_of("alpha", "gamma")
     alpha, gamma = closure.next_round()

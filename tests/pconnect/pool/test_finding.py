@@ -177,6 +177,7 @@ def test_many_that_say_nothing_do_not_keep_out_those_that_are_there(
             {"id": f"{number:032x}", "name": "false", "addresses": [place], "slots": 2, "source": f"10.9.0.{number}",
              "interval": 3600, "gone": False, "user": "member+pool", "secret": ""} for number in range(1, 101)
         ]  # fmt: skip
+        listed[0]["id"] = known[pool["c"].status["name"]]  # a line before the true one, under its id
         kept = tmp_path / "state" / "listing" / "pool" / "members.json"
         kept.parent.mkdir(parents=True, mode=0o700)
         kept.write_text(json.dumps({"members": listed, "joined": []}))
