@@ -65,7 +65,8 @@ class Mesh:
         self.suspects.clear()
         for connection in self.connections:
             connection.begin_epoch(epoch)
-            self._look_at(connection)
+            if connection.node not in self.removed:  # no call that begins now can have those
+                self._look_at(connection)
 
     def change_members(self, added: Sequence[Connection], removed: Sequence[int], change: str) -> None:
         """Take in nodes with the next numbers, and leave out others; collective calls of all begin anew after that.

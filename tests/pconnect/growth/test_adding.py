@@ -1,7 +1,7 @@
 """Nodes that are added to networks of real servers, while work goes on."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,15 @@ from pconnect import (
     restart,
     reval,
 )
+from pconnect.growth import adding, outcomes
 from pconnect.growth.adding import changing, tell_change
+from pconnect.growth.kept_values import send_kept_values
+from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.remote_calls import client_mesh
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
 from tests.support.networks import assert_works
+from tests.support.old_servers import old_at
 from tests.support.servers import Server, connect, run_server
 from tests.support.waiting import DEADLINE, wait_until
 
@@ -169,3 +173,53 @@ def test_another_thread_adds(server: Server, second: Server) -> None:
         assert net.nodes == [0, 1, 2]
         psend(1, net[1])
         assert waits.result(DEADLINE) == [1]
+
+
+def test_a_node_that_gets_its_values_too_late_is_no_member(
+    server: Server, second: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect([server]) as net:
+        value = net.broadcast([1, 2])
+        assert list(net.map(sum, [value])) == [3]
+
+        def late(mesh: ClientMesh, numbers: Collection[int], _: float) -> dict[int, Exception]:
+            return send_kept_values(mesh, numbers, 0.0)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(adding, "send_kept_values", late)
+            with pytest.raises(
+                ConnectError, match=r"it did not get the values of net\.broadcast within"
+            ) as caught:
+                net.add(second.host)
+        assert list(caught.value.reasons) == [second.host]
+        assert (net.nodes, sorted(net.mesh.removed)) == ([0, 1], [2])
+        assert net.eval("sockets.nodes").result(DEADLINE) == [[0, 1]]
+        wait_until(lambda: not second.sessions(net), "the end of its session")
+
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(adding, "send_kept_values", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                net.add(second.host)
+        assert net.nodes == [0, 1]
+        assert net.add(second.host) == [4]
+        assert list(net[4].map(sum, [value])) == [3]
+
+
+def test_a_server_of_another_version_is_a_reason_and_nothing_stays_open(
+    server: Server, second: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect([server]) as net:
+        with monkeypatch.context() as patch:
+            patch.setattr(outcomes, "log_in_at", old_at(second))
+            for hosts in ([second.host, server.host], [second.host, f"localhost:{server.cmd_port}"]):
+                with pytest.raises(ConnectError, match="it speaks version 1") as caught:
+                    net.add(hosts)
+                assert list(caught.value.reasons) == [second.host]
+        assert net.nodes == [0, 1]
+        wait_until(lambda: len(server.sessions(net)) == 1, "the end of the other session")
+        net.mesh.attendance.missing[second.host] = ConnectionRefusedError("it was off")  # type: ignore[attr-defined]
+        net.add([second.host])
+        assert net.missing == {}

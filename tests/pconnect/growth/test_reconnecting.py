@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pconnect import (
@@ -19,12 +20,18 @@ from pconnect import (
     psend,
     reval,
 )
+from pconnect.growth import logins, reconnecting
+from pconnect.growth.adding import changing
+from pconnect.growth.kept_values import send_kept_values
 from pconnect.growth.reconnecting import is_lost
+from pconnect.link.host_names import Host
+from pconnect.session.login import log_in_at
 from pconnect.session.remote_calls import client_mesh
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
 from tests.support.begun_jobs import begun, note_and_wait, open_gate
 from tests.support.networks import assert_works
+from tests.support.old_servers import old_at
 from tests.support.servers import Server, connect, run_server
 from tests.support.waiting import DEADLINE, wait_until
 
@@ -112,6 +119,72 @@ def test_a_session_that_has_not_seen_its_loss_is_waited_for(server: Server) -> N
             os.kill(pid, signal.SIGCONT)
         assert net.reconnect(timeout=DEADLINE) == [1, 2]
         assert_works(net)
+
+
+def test_what_fails_at_one_server_leaves_nothing_open_at_others(
+    server: Server, two_slots: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connect([server, two_slots]) as net:
+        kept = net.broadcast([1, 2])
+        net.mesh.attendance.missing[server.host] = ConnectionRefusedError("it was off")  # type: ignore[attr-defined]
+        kill_sessions(server, net, 1)
+        kill_sessions(two_slots, net, 2)
+        with monkeypatch.context() as patch:
+            patch.setattr(logins, "log_in_at", old_at(two_slots))
+            with pytest.raises(ConnectError, match=r"node 2 .* it speaks version 1") as caught:
+                net.reconnect()
+        assert list(caught.value.reasons) == [f"node 2 ({two_slots.host})"]
+        assert net[1].eval("1").result(DEADLINE) == 1
+        assert net.missing == {}
+
+        def fault(host: Host, *args: Any) -> Any:
+            if host.label == two_slots.host:
+                raise ZeroDivisionError
+            return (yield from log_in_at(host, *args))
+
+        kill_sessions(server, net, 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(logins, "log_in_at", fault)
+            with pytest.raises(ZeroDivisionError):
+                net.reconnect()
+        wait_until(lambda: not server.sessions(net), "the end of the session that nobody uses")
+        with monkeypatch.context() as patch:
+
+            def late(*args: Any) -> dict[int, Exception]:
+                return {**send_kept_values(*args), 2: TimeoutError("values were late")}
+
+            patch.setattr(reconnecting, "send_kept_values", late)
+            with pytest.raises(ConnectError, match="values were late"):
+                net.reconnect()
+        assert is_lost(client_mesh(net.mesh).servers[2])
+        assert net.reconnect() == [2]
+        assert sorted(set(net.map(sum, [kept] * 9))) == [3]
+        kept.release()
+
+
+def test_a_server_that_is_silent_is_lost_only_after_some_seconds(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with server.connect(1) as net:
+        stopped = server.sessions(net)
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+            wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "it to stop")  # noqa: B023
+        with (
+            changing(client_mesh(net.mesh), "nodes are being tested"),
+            pytest.raises(ConfigurationError, match="nodes are being tested"),
+        ):
+            net.reconnect(timeout=0.2)
+        with pytest.raises(ConnectError, match="has not answered, and is left as it is: after 5 s"):
+            net.reconnect(timeout=0.2)
+        assert not is_lost(client_mesh(net.mesh).servers[1])
+        monkeypatch.setattr(reconnecting, "_ANSWER_SECONDS", 0.1)
+        with pytest.raises(ConnectError):
+            net.reconnect(timeout=0.5)
+        assert is_lost(client_mesh(net.mesh).servers[1])
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        assert net.reconnect(timeout=DEADLINE) == [1]
 
 
 @pytest.mark.parametrize("retries", [0, 1])

@@ -52,3 +52,13 @@ def test_while_hosts_may_be_missing_a_try_leaves_time_for_the_next() -> None:
 def test_what_cannot_be_required(required: object) -> None:
     with pytest.raises(ConfigurationError, match="how many of the 4 engines must be there"):
         Attendance(HOSTS, required)
+
+
+def test_what_was_reached_is_not_missing_any_more() -> None:
+    attendance = Attendance(parse_hosts(["alpha", "beta:4000", "gamma"]), required=False)
+    attendance.may_lack({1: DOWN, 2: DOWN})
+    attendance.missing["what is no host"] = DOWN
+    attendance.forget([("beta", 12502), ("delta", 1)])
+    assert list(attendance.missing) == ["alpha", "beta:4000", "what is no host"]
+    attendance.forget([*parse_hosts("beta:4000"), ("alpha", 12502)])
+    assert list(attendance.missing) == ["what is no host"]

@@ -102,8 +102,10 @@ def test_a_whole_network_changes_and_its_parts_do_not(net: Network) -> None:
         net.mesh.check_there(2)
     net.mesh.check_there(3)
     assert net.mesh.change == "node 4 came, node 2 went"
+    assert net.mesh.suspects == {2}  # for calls that are under way
     net.mesh.begin_epoch(3)
     assert not net.mesh.change
+    assert net.mesh.suspects == set()
 
 
 def test_what_stands_for_a_removed_node_is_lost() -> None:

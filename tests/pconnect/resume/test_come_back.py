@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 from pconnect import ConnectError, pconnect, precv
+from pconnect.growth import outcomes
 from pconnect.link.missing_hosts import Attendance
 from pconnect.resume.come_back import come_back
 from pconnect.resume.resume_file import ResumeFile, read_file
+from pconnect.session.remote_calls import client_mesh
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.steps import deadline_after
+from tests.support.old_servers import old_at
 from tests.support.servers import Server, connect
 from tests.support.waiting import DEADLINE
 
@@ -69,3 +72,43 @@ def test_it_is_what_pconnect_does(waiting_server: Server, tmp_path: Path, vanish
     with pconnect(resume=tmp_path / "f", profile="", timeout=DEADLINE, user=user, password=password) as again:
         assert again.resumed
         assert again.network_id == net.network_id
+
+
+def test_what_servers_the_network_had_and_that_it_has_them_alone_is_known_again(
+    waiting_server: Server, tmp_path: Path, vanish: Vanish
+) -> None:
+    net = connect([waiting_server], resume=tmp_path / "f")
+    mesh = client_mesh(net.mesh)
+    mesh.growth.ids.add("77" * 16)  # of a node that was removed
+    [on_change] = mesh.growth.on_change
+    on_change()
+    vanish(net)
+    saved = saved_of(tmp_path / "f")
+    again = come_back(
+        saved,
+        waiting_server.credentials,
+        Attendance(list(saved.hosts)),
+        deadline_after(DEADLINE),
+        takes_over=False,
+        is_exclusive=True,
+    )
+    assert again is not None
+    with again:
+        found = client_mesh(again.mesh)
+        assert found.growth.ids == {"77" * 16, found.servers[1].location.id}
+        assert found.mesh_setup is not None and found.mesh_setup.terms is not None
+        assert found.mesh_setup.terms.is_exclusive
+
+
+def test_another_version_is_a_reason_of_its_host(
+    waiting_server: Server, tmp_path: Path, vanish: Vanish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vanish(connect([waiting_server], resume=tmp_path / "f"))
+    with monkeypatch.context() as patch:
+        patch.setattr(outcomes, "log_in_at", old_at(waiting_server))
+        with pytest.raises(ConnectError, match="it speaks version 1") as caught:
+            back(saved_of(tmp_path / "f"), waiting_server)
+    assert list(caught.value.reasons) == [waiting_server.host]
+    again = back(saved_of(tmp_path / "f"), waiting_server)
+    assert again is not None
+    again.close()
