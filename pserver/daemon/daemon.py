@@ -123,6 +123,7 @@ class _Daemon:
         self._facts = {"user": getpass.getuser(), "started": time.time(), "version": distribution_version()}
         self._selector = stack.enter_context(CallbackSelector())
         kept = MemberFile(config.kept_folder(), time.monotonic())
+        stack.callback(kept.key.close)
         start = functools.partial(self._start_session, LimitsOfSessions(), key=kept.key)
         self._logins = Logins(config, self._selector, start)
         stack.callback(self._logins.close)

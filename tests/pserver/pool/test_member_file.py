@@ -20,11 +20,14 @@ def filled(kept: Path) -> MemberList:
     file.members.announce(words, Whence("member+pool", "10.0.0.2", "10.0.0.2"), 0.0)
     file.members.is_changed = True
     file.write_if_changed()
+    file.key.close()
     return file.members
 
 
 def read(kept: Path) -> MemberList:
-    return MemberFile(kept, 5.0).members
+    file = MemberFile(kept, 5.0)
+    file.key.close()
+    return file.members
 
 
 def test_a_server_is_the_same_after_a_restart(kept: Path) -> None:
@@ -43,6 +46,7 @@ def test_what_is_wrong_in_it_costs_neither_the_id_nor_the_joined_hosts(
     file = MemberFile(kept, 0.0)
     file.members.join("gamma", given=False)
     file.write_if_changed()
+    file.key.close()
     [path] = kept.parent.rglob("members.json")
     whole = json.loads(path.read_text())
     path.write_text(json.dumps(whole | {"members": [{"addresses": ["10.0.0.5:True"]}]}))

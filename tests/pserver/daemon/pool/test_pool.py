@@ -33,8 +33,9 @@ class Office:
             name="one", allow_root=True, member_file=folder / "member", bind="127.0.0.1"
         )
         self.asked: list[Any] = []
+        self.file = MemberFile(folder / "kept", time.monotonic())
         self.pool = Pool(
-            MemberFile(folder / "kept", time.monotonic()),
+            self.file,
             lambda: self.config,
             selector,
             lambda words, _: self.asked.append(words["announce"]),
@@ -76,6 +77,7 @@ def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
         office = Office(selector, tmp_path)
         yield office
         office.pool.close()
+        office.file.key.close()
 
 
 def test_a_member_is_told_who_this_is_and_clients_are_told_of_it(office: Office) -> None:
