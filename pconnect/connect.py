@@ -128,9 +128,11 @@ def pconnect(
         Whether processes of one account on one machine exchange data over Unix sockets instead of TLS; see
         doc/security.md.
     elastic
-        Whether the network follows its pool: every 5 seconds, or as many as you give, in which jobs wait for a slot and
-        you for a job, it asks its servers for others, and adds those that are new, as `net.add` does. One that cannot
-        be reached is named in ``net.missing``, and tried again later.
+        ``True`` to follow the pool: while there are more jobs than slots, the client asks its servers every 5 seconds
+        which others they know, and adds the new ones, as `net.add` does. A number gives other seconds. A thread does
+        this, so it does not matter how you wait for the jobs, and no result is late. ``net.missing`` names servers that
+        cannot be reached; they are tried again after growing pauses. No server gets a second engine, and one that you
+        have removed comes back only when you add it. Servers that leave the pool stay in the network, as lost nodes.
     accept
         A function that decides which servers get jobs, such as ``lambda server: server.memory_free > 8e9``. It is
         called with a `pconnect.statistics.server_facts.ServerFacts` of each server, in the thread of the jobs, every 5

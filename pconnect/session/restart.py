@@ -93,15 +93,15 @@ def restart(connections: Connections, *, timeout: float = 30.0) -> None:
     client = client_mesh(mesh)
     if client.mesh_setup is None:
         raise ConfigurationError("this network has no servers that could start an engine")
-    if client.growth.follower is not None:
-        client.growth.follower.wait()
-    if client.growth.under_way:
-        raise ConfigurationError(f"{client.growth.under_way}: restart when that is done")
     if any(server.life.is_closing for server in client.servers.values()):
         raise ConnectionLostError("the network is being closed")
     client.event_loop.catch_up()
     client.renew_certificates()
     with client.event_loop.sigint_deferred:
+        if client.growth.follower is not None:
+            client.growth.follower.wait()
+        if client.growth.under_way:
+            raise ConfigurationError(f"{client.growth.under_way}: restart when that is done")
         servers = [client.servers[target.node] for target in targets]
         work = client.growth.restart = _Restart(client, client.mesh_setup, servers, timeout)
     try:

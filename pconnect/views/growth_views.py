@@ -27,8 +27,9 @@ class GrowthView(PoolView):
         The new nodes have the next numbers, and no other number changes. `net` and what engines know as ``sockets``
         have them at once. Executors, maps and pools that run on the whole network use their slots from now on. Their
         workspaces are empty: functions of jobs that look for names there do not find them before you have sent these.
-        A busy engine is not waited for: its link to a new one is made when it is next idle or inside a call of this
-        package. A collective call of all nodes that is under way fails; your next command begins anew.
+        They get the values that `broadcast` has sent to all nodes. A busy engine is not waited for: its link to a new
+        one is made when it is next idle or inside a call of this package. A collective call of all nodes that is under
+        way fails; your next command begins anew.
 
         Parameters
         ----------
@@ -47,9 +48,10 @@ class GrowthView(PoolView):
         ------
         ConnectError
             A server cannot be logged in at, or an engine not be connected with the others; ``reasons`` has the error of
-            each host that failed. If the only reasons are refused logins, it is an `AuthenticationError`; if they are
-            servers that take no new session, a `ServerRefusedError`. No node was added. Where all logins had succeeded,
-            the numbers stay empty.
+            each host that failed, also where it speaks another version, or did not get the values of `broadcast` in
+            time. If the only reasons are refused logins, it is an `AuthenticationError`; if they are servers that take
+            no new session, a `ServerRefusedError`. No node was added. Where all logins had succeeded, the numbers stay
+            empty.
         ConfigurationError
             A host cannot be understood; this is a part of a network; or its nodes are being changed already. Nothing
             was done.
@@ -121,7 +123,8 @@ class GrowthView(PoolView):
             get new sessions instead, if the old ones have ended.
         timeout
             Limit for the whole call, in seconds. A server that still has the old session, because it has not seen yet
-            that the connection is lost, is asked again within it.
+            that the connection is lost, is asked again within it. A server counts as lost when it has not answered for
+            5 seconds. With a shorter limit, one that is silent is left as it is, and is a reason of the error.
 
         Returns
         -------
