@@ -11,7 +11,7 @@ from pconnect.growth.logins import drop, log_in_nodes
 from pconnect.growth.outcomes import refusal
 from pconnect.link.connection import Connection
 from pconnect.link.host_names import Host, parse_hosts
-from pconnect.protocol.kinds import Role
+from pconnect.protocol.kinds import Kind, Role
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.mesh_setup import MeshSetup
 from pconnect.session.server import Server
@@ -19,6 +19,8 @@ from pconnect.session.versions import foreign_pythons
 from srp_tools.steps import deadline_after
 
 MakeConnection = Callable[..., Connection]
+
+_TOLD_SECONDS = 1.0  # for the others to hear of it, when nodes are taken back
 
 
 def add_nodes(mesh: ClientMesh, hosts: object, make: MakeConnection, timeout: float) -> list[int]:
@@ -86,8 +88,7 @@ def take_in(  # noqa: PLR0917 - what a login has left
             failures |= send_kept_values(mesh, there, deadline)
         back = [server for server in servers if failures and (not is_partial or server.node in failures)]
     finally:
-        with mesh.event_loop.sigint_deferred:
-            _take_back(mesh, back)
+        _take_back(mesh, back)
     if members := [server for server in servers if server not in back]:
         mesh.note_reached(members)
         mesh.foreign |= foreign_pythons(members)
@@ -130,14 +131,24 @@ def tell_change(mesh: ClientMesh) -> None:
 
 def _take_back(mesh: ClientMesh, servers: Sequence[Server]) -> None:
     """Remove nodes that did not become members: the numbers of those that were announced stay empty."""
-    announced = [server for server in servers if mesh.servers.get(server.node) is server]
-    drop(mesh, [server for server in servers if server not in announced])
-    if announced:
+    number, others = mesh.next_number(), [server for server in mesh.servers.values() if server not in servers]
+    with mesh.event_loop.sigint_deferred:
+        announced = [server for server in servers if mesh.servers.get(server.node) is server]
+        drop(mesh, [server for server in servers if server not in announced])
+        if not announced:
+            return
         change = f"{_named(announced)} could not be added, and left the network"
-        others = [server for server in mesh.servers.values() if server not in announced]
         numbers = [server.node for server in announced]
-        tell_members(mesh, others, mesh.next_number(), [], numbers, change, deadline_after(None))
+        tell_members(mesh, others, number, [], numbers, change, deadline_after(None))
         mesh.drop_servers(numbers, change)
+    with contextlib.suppress(TimeoutError):
+        mesh.event_loop.run_until(
+            lambda: all(server.has_answered(Kind.MEMBERS, number) for server in others),
+            deadline_after(_TOLD_SECONDS),
+            "nodes to leave",
+        )
+    for server in others:
+        server.answers.pop((Kind.MEMBERS, number), None)
 
 
 def _named(servers: Sequence[Server]) -> str:
