@@ -10,7 +10,7 @@ from pconnect.growth.joining import Joining
 from pconnect.growth.kept_values import send_kept_values
 from pconnect.growth.logins import drop, log_in_nodes
 from pconnect.growth.outcomes import refusal
-from pconnect.growth.removing import Nodes, numbers_of, replace_job_nodes
+from pconnect.growth.removing import Nodes, numbers_of, renew_job_nodes
 from pconnect.protocol.kinds import Kind
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.mesh_setup import MeshSetup
@@ -49,7 +49,7 @@ def _bring_back(
     mesh.renew_certificates()
     failures: Failures = {}
     try:
-        replace_job_nodes(mesh, lost, min(_JOB_SECONDS, max(0.0, deadline - time.monotonic()) / 3))
+        renew_job_nodes(mesh, lost, min(_JOB_SECONDS, max(0.0, deadline - time.monotonic()) / 3))
         if mesh.growth.come_back is not None and not fresh:
             failures = mesh.growth.come_back(lost, deadline)
         else:

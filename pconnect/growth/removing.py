@@ -25,7 +25,6 @@ Nodes = int | Connection | Network | Collection[int]
 _TOLD_SECONDS = 1.0
 # Beside the grace of its commands, so long a session has to end.
 _END_SECONDS = 5.0
-_BEFORE = " before it had ended"
 _LOOK_SECONDS = 0.02  # between two looks at what another thread does
 
 
@@ -47,7 +46,7 @@ def remove_nodes(mesh: ClientMesh, nodes: Nodes, grace: float) -> None:
             with mesh.event_loop.sigint_deferred:
                 mesh.drop_servers(numbers, change)
                 if mesh.scheduler is not None:  # only now: nothing is to run twice at the same time
-                    left = mesh.scheduler.changes.forget(numbers, "was removed from the network" + _BEFORE)
+                    left = mesh.scheduler.changes.forget(numbers)
         if mesh.scheduler is not None:
             _serve_until(mesh, left)
         for server in servers:
@@ -74,11 +73,10 @@ def numbers_of(mesh: ClientMesh, nodes: Nodes) -> list[int]:
     return list(dict.fromkeys(numbers))
 
 
-def replace_job_nodes(mesh: ClientMesh, numbers: Sequence[int], grace: float) -> None:
-    """Have the jobs of nodes that are lost, and get new sessions, end: those that run in one begun for them in time."""
+def renew_job_nodes(mesh: ClientMesh, numbers: Sequence[int], grace: float) -> None:
+    """Have jobs end at nodes that are lost and get new sessions: what runs in one begun for jobs has some seconds."""
     if mesh.scheduler is not None:
-        why = "got a new session" + _BEFORE
-        _serve_until(mesh, mesh.scheduler.changes.replace(numbers, grace, why), grace)
+        _serve_until(mesh, mesh.scheduler.changes.renew(numbers, grace), grace)
 
 
 def _serve_until(mesh: ClientMesh, left: concurrent.futures.Future[None], grace: float = 0.0) -> None:

@@ -188,7 +188,7 @@ class Healer:
             self._mesh.growth.healing.pop(number, None)
             if (tries := self._tries.pop(number, None)) is not None:
                 for job in reversed(tries.held):
-                    self._owner.lose(job, f"{self._nodes[number]} {why}")
+                    self._owner.lose(job, f"{self._nodes[number]} {why} before it had ended")
 
     def ask(self, kind: Kind, number: int, value: object, timeout: float) -> Steps[dict[int, dict[str, Any]]]:
         """Return what the servers of the sessions that were begun here answer to a question with this number."""

@@ -14,6 +14,9 @@ from pconnect.scheduler.loop_thread import LoopThread
 from pconnect.scheduler.worker_manager import WorkerManager
 from srp_tools.steps import Steps, deadline_after
 
+_REMOVED = "was removed from the network"
+_RENEWED = "got a new session"
+
 _Answers = dict[int, dict[str, Any]]
 
 
@@ -27,19 +30,20 @@ class NodeChanges:
         """Have no more jobs begin at some nodes; return what ends when none runs there, or `grace` seconds later."""
         return self._start(self._retire(numbers, grace))
 
-    def forget(self, numbers: Collection[int], why: str) -> concurrent.futures.Future[None]:
+    def forget(self, numbers: Collection[int]) -> concurrent.futures.Future[None]:
         """Forget nodes that are retired, and whose sessions have ended; return what ends when that is done.
 
-        What may have begun there and has no result is lost: the error says the node and `why`.
+        What may have begun there and has no result is lost.
         """
-        return self._start(self._forget(numbers, why))
+        return self._start(self._forget(numbers))
 
-    def replace(self, numbers: Collection[int], grace: float, why: str) -> concurrent.futures.Future[None]:
-        """Forget nodes that are lost and get new sessions, as `forget` does.
+    def renew(self, numbers: Collection[int], grace: float) -> concurrent.futures.Future[None]:
+        """Leave the sessions of nodes that are lost and are to get new ones, for which jobs wait; see `forget`.
 
-        Where one has a session again for jobs, what runs there has `grace` seconds to end.
+        Where one has a session again for jobs, what runs there has `grace` seconds to end. `Scheduler.add_nodes` says
+        what has come of it.
         """
-        return self._start(self._replace(numbers, grace, why))
+        return self._start(self._renew(numbers, grace))
 
     def await_news(self, nodes: Iterable[int]) -> None:
         """Wait for what the servers of some nodes tell of their new engines, before a job fails for want of a node."""
@@ -65,16 +69,18 @@ class NodeChanges:
         self._healer.stop(numbers)
         yield from self._manager.retire_nodes(numbers, deadline_after(grace))
 
-    def _forget(self, numbers: Collection[int], why: str) -> Steps[None]:
+    def _forget(self, numbers: Collection[int]) -> Steps[None]:
         self._healer.stop(numbers)
-        yield from self._healer.end(numbers, why)
-        self._manager.forget_nodes(numbers, why)
+        yield from self._healer.end(numbers, _REMOVED)
+        self._manager.forget_nodes(numbers, _REMOVED)
 
-    def _replace(self, numbers: Collection[int], grace: float, why: str) -> Steps[None]:
-        yield from self._retire(numbers, 0.0)
+    def _renew(self, numbers: Collection[int], grace: float) -> Steps[None]:
+        self._healer.stop(numbers)
+        yield from self._manager.retire_nodes(numbers, deadline_after(0.0), returns=True)
         healed = [number for number in numbers if self._healer.has_session(number)]
-        yield from self._retire(healed, grace)
-        yield from self._forget(numbers, why)
+        yield from self._manager.retire_nodes(healed, deadline_after(grace), returns=True)
+        yield from self._healer.end(numbers, _RENEWED)
+        self._manager.empty_nodes(numbers, _RENEWED)
 
     def _start(self, steps: Steps[Any]) -> concurrent.futures.Future[Any]:
         """Run steps in the thread of the jobs; what is returned has their result, or what they raised."""

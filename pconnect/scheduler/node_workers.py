@@ -33,7 +33,8 @@ class _Fate(Enum):
 
     HERE = auto()
     LOST = auto()
-    LEAVING = auto()  # it is being removed, or gets another session; it may be lost meanwhile
+    LEAVING = auto()  # it is being removed; it may be lost meanwhile
+    RENEWED = auto()  # it gets another session
 
 
 class NodeWorkers:
@@ -73,7 +74,7 @@ class NodeWorkers:
     @property
     def is_leaving(self) -> bool:
         """Whether the user has it removed, or has it get another session."""
-        return self._fate is _Fate.LEAVING
+        return self._fate in {_Fate.LEAVING, _Fate.RENEWED}
 
     @property
     def living(self) -> list[RemoteWorker]:
@@ -103,6 +104,8 @@ class NodeWorkers:
     @property
     def may_run_jobs(self) -> bool:
         """Whether jobs may wait for it: an administrator who has taken its slots may give them back."""
+        if self._fate is _Fate.RENEWED:
+            return True
         return not self.gone and (self.slots != 0 or self.has_offered)
 
     @property
@@ -147,10 +150,10 @@ class NodeWorkers:
         if not self.is_leaving:
             self._fate = _Fate.LOST
 
-    def leave(self, why: str) -> None:
-        """Record that it is about to be removed, or to get another session: nothing more begins in this one."""
-        self.disable(why)
-        self._fate = _Fate.LEAVING
+    def leave(self, *, returns: bool) -> None:
+        """Record that it is about to be removed, or `returns` with another session: nothing more begins in this one."""
+        self.disable("it is getting a new session" if returns else "it is being removed")
+        self._fate = _Fate.RENEWED if returns else _Fate.LEAVING
 
     def revive(self, server: Server) -> None:
         """Begin anew: the node has a session, in which nothing was asked for yet."""

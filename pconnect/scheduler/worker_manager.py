@@ -74,33 +74,48 @@ class WorkerManager:
             self._open_node(node, channel)
 
     def add(self, servers: Iterable[Server]) -> None:
-        """Connect to further nodes, or to such with new sessions."""
+        """Connect to further nodes, or to the new sessions of some that are there."""
         for server in servers:
-            self.forget_nodes([server.node], "got a new session before it had ended")
-            node = self.nodes[server.node] = NodeWorkers(server)
+            node = self.nodes.get(server.node)
+            if node is None:
+                node = self.nodes[server.node] = NodeWorkers(server)
+            else:
+                self.empty_nodes([server.node], "got a new session")
+                node.revive(server)
             self.attend(node)
 
-    def retire_nodes(self, numbers: Collection[int], deadline: float) -> Steps[None]:
-        """Have nothing more begin at some nodes; return when their workers have ended, or at a deadline."""
+    def retire_nodes(
+        self, numbers: Collection[int], deadline: float, *, returns: bool = False
+    ) -> Steps[None]:
+        """Have nothing more begin at some nodes; return when their workers have ended, or at a deadline.
+
+        `returns`: whether they are to have another session.
+        """
         nodes = [self.nodes[number] for number in numbers if number in self.nodes]
         for node in nodes:
-            node.leave("it is being removed, or gets a new session")
+            node.leave(returns=returns)
         while any(map(_may_still_end, nodes)) and time.monotonic() < deadline:
             for node in nodes:
                 for worker in node.workers.values():  # some may come only now
                     self.retire(worker)
             yield from pause(_LOOK_SECONDS)
 
-    def forget_nodes(self, numbers: Collection[int], why: str) -> None:
-        """Forget nodes whose sessions have ended, or cannot be asked; their jobs may have begun, so they are lost."""
-        for node in [self.nodes.pop(number) for number in numbers if number in self.nodes]:
+    def empty_nodes(self, numbers: Collection[int], why: str) -> None:
+        """Leave sessions that have ended, or cannot be asked; their jobs may have begun, so they are lost."""
+        for node in [self.nodes[number] for number in numbers if number in self.nodes]:
             for worker in list(node.workers.values()):
                 self._forget(node, worker)
                 for job in reversed(worker.jobs.values()):
-                    self._owner.lose(job, f"{node} {why}")
+                    self._owner.lose(job, f"{node} {why} before it had ended")
             if node.channel is not None:
                 self._event_loop.discard(node.channel)
             self.on_change(node.number)
+
+    def forget_nodes(self, numbers: Collection[int], why: str) -> None:
+        """Do so, and forget the nodes."""
+        self.empty_nodes(numbers, why)
+        for number in numbers:
+            self.nodes.pop(number, None)
 
     def workers(self) -> list[RemoteWorker]:
         """Return all workers of all nodes."""
@@ -140,8 +155,11 @@ class WorkerManager:
     # --- nodes ---
 
     def _dial_node(self, node: NodeWorkers) -> None:
+        server = node.server
+
         def end(outcome: Channel | Exception) -> None:
-            if self.nodes.get(node.number) is not node:  # it was removed meanwhile
+            # It was removed meanwhile, or has another session.
+            if self.nodes.get(node.number) is not node or node.server is not server:
                 if isinstance(outcome, Channel):
                     outcome.close()
             elif isinstance(outcome, Channel):
@@ -279,7 +297,7 @@ class WorkerManager:
         node.add(worker)
 
         def end(outcome: Channel | Exception) -> None:
-            if number not in node.workers:
+            if node.workers.get(number) is not worker:
                 if isinstance(outcome, Channel):
                     outcome.close()
                 return

@@ -193,17 +193,19 @@ def test_jobs_that_had_begun_are_lost_and_run_again_only_with_retries(
 ) -> None:
     """The old session has not seen that the client is gone, and still runs them."""
     servers = [server, two_slots]
-    with connect(servers) as net:
+    with connect(servers) as net, ExitStack() as stack:
         mesh: Any = client_mesh(net.mesh)
         job = net.executor(retries=retries).submit(note_and_wait, str(tmp_path))
         wait_until(lambda: bool(begun(tmp_path)), "the job to begin")
         node = job.node or 0
-        stopped = servers[node - 1].sessions(net)
-        for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
+        [stopped] = servers[node - 1].sessions(net)
+        os.kill(stopped, signal.SIGSTOP)
+        stack.callback(os.kill, stopped, signal.SIGCONT)
+        wait_until(lambda: Path(f"/proc/{stopped}/stat").read_text().split()[2] == "T", "it to stop")
+        bound = net[node].submit(abs, -1)
         mesh.event_loop.lose(mesh.servers[node].command, ConnectionLostError("a cable"))
         with pytest.raises(ConnectError, match="could not connect"):
-            net.reconnect(timeout=1.0)
+            net.reconnect(timeout=1.5)
         if retries:
             wait_until(lambda: len(begun(tmp_path)) == 2, "the job to begin again")
         open_gate(tmp_path)
@@ -212,9 +214,27 @@ def test_jobs_that_had_begun_are_lost_and_run_again_only_with_retries(
         else:
             with pytest.raises(JobLostError, match=rf"node {node} .* a new session"):
                 job.result(DEADLINE)
-        for pid in stopped:
-            os.kill(pid, signal.SIGCONT)
         assert (len(begun(tmp_path)), job.losses) == (1 + retries, 1)
+        stack.close()
+        assert net.reconnect(timeout=DEADLINE) == [node]
+        assert (bound.result(DEADLINE), bound.losses) == (1, 0)  # it has waited
+
+
+def test_an_executor_that_holds_a_server_holds_it_in_its_new_session(one_slot: Server) -> None:
+    with one_slot.connect() as net, one_slot.connect() as other:
+        for _ in range(2):
+            executor = net.executor(exclusive=True)
+            assert executor.submit(abs, -1).result(DEADLINE) == 1
+            kill_sessions(one_slot, net, 1)
+            assert net.reconnect() == [1]
+            assert executor.submit(abs, -2).result(DEADLINE) == 2
+            assert [node.is_held for node in client_mesh(net.mesh).scheduler.nodes()] == [True]
+            waiting = other.submit(abs, -3)
+            for k in range(5):
+                assert executor.submit(abs, -k).result(DEADLINE) == k
+            assert not waiting.done()
+            executor.shutdown()
+            assert waiting.result(DEADLINE) == 3
 
 
 def test_only_whole_networks_and_nodes_of_theirs(server: Server) -> None:

@@ -17,7 +17,7 @@ from pconnect import (
     restart,
     reval,
 )
-from pconnect.growth.removing import numbers_of, replace_job_nodes
+from pconnect.growth.removing import numbers_of, renew_job_nodes
 from pconnect.session.remote_calls import client_mesh
 from pconnect.views.network_views import ClientNetwork
 from tests.support.begun_jobs import begun, note_and_wait, open_gate
@@ -136,7 +136,7 @@ def test_which_nodes_can_be_removed(server: Server) -> None:
                 net.remove(wrong)
         with pytest.raises(ConfigurationError, match="whole network"):
             net[1:].remove(1)
-        replace_job_nodes(mesh, [1], 0.0)  # there are none
+        renew_job_nodes(mesh, [1], 0.0)  # there are none
         net.remove(2)
         with pytest.raises(ConfigurationError, match=r"node 2 .* was removed"):
             net.remove(2)

@@ -96,11 +96,12 @@ def test_sessions_that_do_not_answer_are_ended_side_by_side(owner: Owner, thread
     forgotten: list[Any] = []
     manager: Any = SimpleNamespace(forget_nodes=lambda *given: forgotten.append(given))
     began = time.monotonic()
-    NodeChanges(thread, manager, healing).forget(nodes, "was removed").result(LIMIT)
+    NodeChanges(thread, manager, healing).forget(nodes).result(LIMIT)
     assert time.monotonic() - began < 2 * 3.0
     assert len(closed) == 8 and len(loop.discarded) == 16
-    assert forgotten == [(nodes, "was removed")]
-    assert owner.lost == [("second", "node 3 was removed"), ("first", "node 3 was removed")]
+    assert forgotten == [(nodes, "was removed from the network")]
+    why = "node 3 was removed from the network before it had ended"
+    assert owner.lost == [("second", why), ("first", why)]
     assert not any(map(healing.has_session, nodes))
 
 
@@ -125,12 +126,12 @@ def test_only_sessions_that_were_begun_for_jobs_have_time_to_end(thread: LoopThr
     healing, _ = healer(owner, {1: "node 1", 2: "node 2"})
     healing._sessions[2] = SimpleNamespace(has_waited=True, command=None, data=None)
 
-    def retire(numbers: list[int], deadline: float) -> Steps[None]:
-        told.append(("retire", list(numbers), deadline > time.monotonic() + 1.0))
+    def retire(numbers: list[int], deadline: float, *, returns: bool) -> Steps[None]:
+        told.append((f"retire {returns}", list(numbers), deadline > time.monotonic() + 1.0))
         yield from pause(0.0)
 
     manager: Any = SimpleNamespace(
-        retire_nodes=retire, forget_nodes=lambda numbers, _: told.append(("forget", list(numbers), False))
+        retire_nodes=retire, empty_nodes=lambda numbers, _: told.append(("empty", list(numbers), False))
     )
-    NodeChanges(thread, manager, healing).replace([1, 2], 5.0, "got a new session").result(LIMIT)
-    assert told == [("retire", [1, 2], False), ("retire", [2], True), ("forget", [1, 2], False)]
+    NodeChanges(thread, manager, healing).renew([1, 2], 5.0).result(LIMIT)
+    assert told == [("retire True", [1, 2], False), ("retire True", [2], True), ("empty", [1, 2], False)]

@@ -84,7 +84,7 @@ def test_one_that_leaves_runs_nothing_more_whatever_is_said_of_it(
     opened(node, links)
     node.take_facts(READY)
     node.want_more()
-    node.leave("it is being removed")
+    node.leave(returns=False)
     node.take_facts(READY)
     node.await_news()
     assert (node.is_leaving, node.is_lost, node.is_ready, node.may_run_jobs, node.wanted) == (
@@ -92,6 +92,10 @@ def test_one_that_leaves_runs_nothing_more_whatever_is_said_of_it(
     )  # fmt: skip
     node.lose("it is lost: gone")
     assert (node.is_leaving, node.is_lost) == (True, False)
+    node.leave(returns=True)
+    assert (node.is_leaving, node.is_ready, node.may_run_jobs) == (True, False, True)
+    node.revive(node.server)
+    assert not node.is_leaving
 
 
 def test_a_wish_is_told_when_it_has_changed(node: NodeWorkers, links: tuple[Channel, Channel]) -> None:
