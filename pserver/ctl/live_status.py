@@ -9,12 +9,14 @@ import contextlib
 import dataclasses
 import select
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Hashable, Mapping
+from typing import Any, TypeVar
 
 from pserver.ctl.asking import ANSWER_SECONDS, NoAnswerError, Question, control_path
 from pserver.system.pidfile import RunningServer, find_server, list_servers
 from srp_tools.errors import ConfigurationError
+
+Key = TypeVar("Key", bound=Hashable)
 
 _STATUS = {"do": "status"}
 
@@ -36,32 +38,33 @@ def live_servers() -> list[RunningServer]:
 
 def _with_answers(servers: list[RunningServer]) -> list[RunningServer]:
     """All are asked at once: those that do not answer take no longer than one, and keep no other from answering."""
-    answers = ask_all(servers, dict.fromkeys([server.name for server in servers], _STATUS))
+    numbered = dict(enumerate(servers))  # one name may be in several run-time folders
+    answers = ask_all(numbered, dict.fromkeys(numbered, _STATUS))
     return [
-        dataclasses.replace(server, status=answers.get(server.name, {**server.status, "answers": False}))
-        for server in servers
+        dataclasses.replace(server, status=answers.get(number, {**server.status, "answers": False}))
+        for number, server in numbered.items()
     ]
 
 
 def ask_all(
-    servers: Iterable[RunningServer],
-    requests: Mapping[str, Mapping[str, object]],
+    servers: Mapping[Key, RunningServer],
+    requests: Mapping[Key, Mapping[str, object]],
     seconds: float = ANSWER_SECONDS,
-) -> dict[str, dict[str, Any]]:
-    """Ask servers of this account at once; return the answers of those that give one within some seconds, by name.
+) -> dict[Key, dict[str, Any]]:
+    """Ask servers of this account at once; return the answers of those that give one within some seconds.
 
-    `requests`: by name, what each is asked for.
+    `requests`: what each is asked for. Servers, requests and answers have the same keys.
     """
-    questions: dict[str, Question] = {}
-    for server in servers:
+    questions: dict[Key, Question] = {}
+    for key, server in servers.items():
         with contextlib.suppress(NoAnswerError):
-            questions[server.name] = Question(control_path(server.name, server.folder), requests[server.name])
+            questions[key] = Question(control_path(server.name, server.folder), requests[key])
     return _await_answers(questions, seconds)
 
 
-def _await_answers(questions: Mapping[str, Question], seconds: float) -> dict[str, dict[str, Any]]:
-    waiting = {question.fileno(): name for name, question in questions.items()}
-    answers: dict[str, dict[str, Any]] = {}
+def _await_answers(questions: Mapping[Key, Question], seconds: float) -> dict[Key, dict[str, Any]]:
+    waiting = {question.fileno(): key for key, question in questions.items()}
+    answers: dict[Key, dict[str, Any]] = {}
     deadline = time.monotonic() + seconds
     poll = select.poll()
     for descriptor in waiting:
@@ -69,9 +72,9 @@ def _await_answers(questions: Mapping[str, Question], seconds: float) -> dict[st
     while waiting and (ready := poll.poll(max(0.0, deadline - time.monotonic()) * 1000)):
         for descriptor, _ in ready:
             poll.unregister(descriptor)
-            name = waiting.pop(descriptor)
+            key = waiting.pop(descriptor)
             with contextlib.suppress(ConfigurationError):  # it has just ended
-                answers[name] = questions[name].answer(time.monotonic() + ANSWER_SECONDS)
-    for name in waiting.values():
-        questions[name].close()
+                answers[key] = questions[key].answer(time.monotonic() + ANSWER_SECONDS)
+    for key in waiting.values():
+        questions[key].close()
     return answers

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pserver.config.page_options import parse_address, read_token
+from pserver.ctl.sources import OwnServers
 from pserver.page.address_file import address_shown
 from pserver.page.application import make_application
-from pserver.page.own_servers import OwnServers
+from pserver.page.asked_servers import AskedServers
 from pserver.page.serving import listen, new_token, serve, url_of
 from pserver.system.clean_start import hold_warnings
 from pserver.system.processes import die_with_parent, name_process, set_title
@@ -39,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _tell(daemon, {"error": str(error)})
             sys.exit(1)
         url = url_of(sock, token)
-        app = make_application(OwnServers(options.name), token, names=[sock.getsockname()[0], *options.host])
+        source = AskedServers(OwnServers(options.name))
+        app = make_application(source, token, names=[sock.getsockname()[0], *options.host])
         with address_shown(options.name, url):
             _tell(daemon, {"at": url.partition("?")[0]})
             serve(app, sock)

@@ -12,8 +12,8 @@ from typing import NoReturn
 
 from pserver.admin.options import CommandParser
 from pserver.config.page_options import add_page_options
+from pserver.ctl.sources import Answer, OwnServers, Source
 from pserver.pstat.screen import Screen
-from pserver.pstat.sources import Answer, OwnServers, Source
 from pserver.pstat.table import LEGEND, joined, lines_of, summary
 from pserver.system.pidfile import list_servers
 from srp_tools.cli import run_command
@@ -106,7 +106,7 @@ def _serve(options: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"the page needs more packages ({error}); install them with: pip install 'pserver[page]'"
         ) from error
-    status = pages.serve(options.hosts, options.user, options)
+    status = pages.serve(find_source(options), options)
     return int(status)
 
 

@@ -6,16 +6,18 @@ import time
 from collections.abc import Mapping, Sequence
 
 from pconnect.connect import pconnect
-from pconnect.errors import AuthenticationError, ProtocolError
+from pconnect.errors import AuthenticationError, ConfigurationError, ProtocolError
 from pconnect.link.dialing import DEFAULT_PEER_TIMEOUT
 from pconnect.link.host_names import Host, parse_hosts
 from pconnect.profiles import configured_options
 from pconnect.protocol.frames import Limits
 from pconnect.session.login import LoginTerms, find_credentials, make_terms, open_control
 from pserver.ctl.elsewhere import request_over
-from pserver.pstat.sources import Answer, Document, request_for
+from pserver.ctl.sources import Answer, Document, killed_in_words, request_for, request_to_kill
 from srp_tools.channel import Channel
-from srp_tools.steps import Steps, deadline_after, run_all
+from srp_tools.steps import Steps, deadline_after, run, run_all
+
+_STOP_SECONDS = 10.0
 
 
 def configured_hosts(hosts: Sequence[str], user: str | None) -> "Hosts | None":
@@ -44,7 +46,7 @@ class Hosts:
         self._refused: dict[str, Answer] = {}  # another try would only lock the user out
 
     def ask(self, seconds: float, since: Mapping[str, float] | None = None) -> list[Answer]:
-        """See `pserver.pstat.sources.Source`."""
+        """See `pserver.ctl.sources.Source`."""
         asked = [name for name in self._hosts if name not in self._refused]
         steps = {name: self._question(name, request_for(since, name)) for name in asked}
         outcomes = run_all(steps, deadline_after(seconds))
@@ -73,13 +75,24 @@ class Hosts:
     def _say(self, name: str, request: Mapping[str, object]) -> Steps[Document]:
         return (yield from request_over(self._channels[name], {**request, "stay": True}, name))
 
+    def stop(self, name: str, session: int) -> str:
+        """See `pserver.ctl.sources.Source`; with a login of its own, as another thread may be asking."""
+        if name not in self._hosts:
+            raise ConfigurationError(f"there is no server {name!r:.100}")
+        deadline = deadline_after(_STOP_SECONDS)
+        channel, _ = run(open_control(self._hosts[name], self._terms), deadline)
+        try:
+            return killed_in_words(run(request_over(channel, request_to_kill(session), name), deadline))
+        finally:
+            channel.close()
+
     def _leave(self, name: str) -> None:
         channel = self._channels.pop(name, None)
         if channel is not None:
             channel.close()
 
     def close(self) -> None:
-        """See `pserver.pstat.sources.Source`."""
+        """See `pserver.ctl.sources.Source`."""
         for name in list(self._channels):
             self._leave(name)
 

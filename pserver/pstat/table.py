@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pconnect.statistics.document import ended, free_slots, load_of, number, session_count
-from pserver.pstat.sources import Answer
+from pserver.ctl.sources import Answer
 from pserver.statistics.in_words import size
 from srp_tools.printable import printable_name
 

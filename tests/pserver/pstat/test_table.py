@@ -1,6 +1,6 @@
 import pytest
 
-from pserver.pstat.sources import Answer
+from pserver.ctl.sources import Answer
 from pserver.pstat.table import LEGEND, Cell, duration, joined, lines_of, summary
 from tests.pserver.statistics.test_in_words import document
 
