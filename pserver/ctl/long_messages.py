@@ -4,13 +4,20 @@ A socket that keeps messages apart takes only what fits into its buffer. A longe
 a name, whose descriptor is sent in its place.
 """
 
+import errno
+import fcntl
 import os
 import socket
+import struct
+import termios
 
 from pserver.system.descriptors import receive_descriptors
 
 _SHORT_BYTES = 2**15  # the system takes several times as many
 _MAX_BYTES = 2**24
+# Of what the other end has not read, as the system counts them: a short message, and some dozens of memory files. Else
+# one that reads nothing could have hundreds kept.
+_MOST_UNREAD = 40_000
 _IN_MEMORY = b"in memory"
 
 
@@ -19,6 +26,8 @@ def send_long(sock: socket.socket, data: bytes) -> None:
     if len(data) <= _SHORT_BYTES:
         sock.send(data)
         return
+    if _unread(sock) > _MOST_UNREAD:
+        raise BlockingIOError(errno.EAGAIN, "the other end does not read")
     memory = os.memfd_create("pserver-message", os.MFD_CLOEXEC)
     try:
         with open(memory, "wb", closefd=False) as file:
@@ -26,6 +35,12 @@ def send_long(sock: socket.socket, data: bytes) -> None:
         socket.send_fds(sock, [_IN_MEMORY], [memory])
     finally:
         os.close(memory)
+
+
+def _unread(sock: socket.socket) -> int:
+    """Return how many bytes the other end has not read, with what the system needs for each message (unix(7))."""
+    count: int = struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0]
+    return count
 
 
 def receive_long(sock: socket.socket) -> bytes:

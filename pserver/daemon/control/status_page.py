@@ -24,6 +24,7 @@ log = logging.getLogger("pserver")
 _PAUSES = (1.0, 5.0, 30.0)  # seconds before another one, by how many have died soon
 _STABLE_SECONDS = 60.0  # one that lived so long has not died "again"
 _END_SECONDS = 2.0
+_REAP_SECONDS = 0.1  # between two looks whether one has ended that has closed its end
 _MOST_BYTES = 4096
 
 
@@ -51,10 +52,13 @@ class StatusPage:
         return None if self._due is None else max(0.0, self._due - time.monotonic())
 
     def step(self) -> None:
-        """Start the process if it is time."""
+        """Start the process if it is time, and the one before has ended."""
         if self._due is None or time.monotonic() < self._due:
             return
         self._due = None
+        if self._process is not None:
+            self._reap(self._process)
+            return
         try:
             self._start()
         except OSError as error:
@@ -93,7 +97,8 @@ class StatusPage:
         except OSError:
             data = b""
         if not data:
-            self._ended()
+            self._leave()
+            self._due = time.monotonic() + _REAP_SECONDS  # it has ended, or is about to
             return
         with contextlib.suppress(ValueError):  # its own words are short, and arrive at once
             match json.loads(data):
@@ -102,11 +107,14 @@ class StatusPage:
                 case {"error": str(why)}:
                     log.error("there is no page: %s", why)
 
-    def _ended(self) -> None:
-        """Reap the process, which has closed its end: it has ended, or is about to."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-        code = self._close()
+    def _reap(self, process: subprocess.Popen[bytes]) -> None:
+        """Reap the process, which has closed its end; one that hangs is waited for by no step."""
+        code = process.poll()
+        if code is None:
+            process.kill()
+            self._due = time.monotonic() + _REAP_SECONDS
+            return
+        self._process = None
         if time.monotonic() - self._began > _STABLE_SECONDS:
             self._deaths = 0
         log.warning("the process of the page has ended: %s", describe_exit(code))
@@ -116,25 +124,25 @@ class StatusPage:
         self._due = time.monotonic() + _PAUSES[min(self._deaths, len(_PAUSES) - 1)]
         self._deaths += 1
 
-    def _close(self) -> int | None:
-        sock, process = self._sock, self._process
-        self._sock = self._process = None
-        if sock is not None:
-            self._selector.unregister(sock)
-            sock.close()
-        if process is None:
-            return None
-        process.terminate()
-        try:
-            return process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait()
+    def _leave(self) -> None:
+        if self._sock is not None:
+            self._selector.unregister(self._sock)
+            self._sock.close()
+            self._sock = None
 
     def close(self) -> None:
         """End the process, and start no other."""
         self._due = None
-        self._close()
+        self._leave()
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for end in (process.terminate, process.kill):
+            end()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_END_SECONDS)
+                return
+        log.error("the process of the page (%d) does not end", process.pid)
 
 
 def _environment() -> dict[str, str]:

@@ -40,3 +40,18 @@ def test_too_long_is_refused(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> Non
     send_long(ends[0], bytes(2**16 + 1))
     with pytest.raises(OSError, match="more than 65536 bytes"):
         receive_long(ends[1])
+
+
+def test_what_is_not_read_takes_a_bounded_number_of_memory_files(ends: Ends) -> None:
+    ends[0].setblocking(False)
+    send_long(ends[0], bytes(2**15))  # which is not long
+    sent = 0
+    with pytest.raises(BlockingIOError):
+        for _ in range(300):
+            send_long(ends[0], bytes(2**15 + 1))
+            sent += 1
+    assert 1 <= sent <= 64
+    for _ in range(sent + 1):
+        receive_long(ends[1])
+    send_long(ends[0], bytes(2**15 + 1))
+    assert receive_long(ends[1]) == bytes(2**15 + 1)
