@@ -2,8 +2,9 @@
 
 A thread looks once a second: how many workers does the scheduler want (its own estimate, as for any adaptive cluster of
 Dask), and which nodes are there? Then it starts some, where there are the fewest, or lets idle ones move what they hold
-to others and end. So a node that is added to the network (``net.add``) gets workers when there is work for them. One
-that is removed, or lost, is left alone: Dask computes again what was lost with its workers.
+to others and end. So a node that is added to the network (``net.add``) gets workers when there is work for them. If
+more workers are wanted than fit on the nodes, a network that follows its pool looks for further servers, as it does for
+jobs. A node that is removed, or lost, is left alone: Dask computes again what was lost with its workers.
 
 A worker is a cluster of its own for its engine, with a key of its own: it is started and ended without the others. An
 engine that is busy with a command cannot start a worker, so it is passed over. Where one could not be started, the next
@@ -79,7 +80,7 @@ class AdaptiveWorkers:
     """The workers of a cluster, as many as are wanted.
 
     `nodes`: returns the numbers of the nodes that may have workers. `scheduler`: the node that has the scheduler.
-    `plan`: of each worker, without names.
+    `plan`: of each worker, without names. `follow`: called when more workers are wanted than the nodes have places for.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class AdaptiveWorkers:
         *,
         nodes: Callable[[], Sequence[int]],
         scheduler: int,
+        follow: Callable[[], None],
     ) -> None:
         self._mesh = mesh
         self._authority = authority
@@ -98,6 +100,7 @@ class AdaptiveWorkers:
         self._bounds = bounds
         self._nodes = nodes
         self._scheduler = scheduler
+        self._follow = follow
         self._address = ""
         self._steering: Steering | None = None
         self._workers: dict[str, _Worker] = {}
@@ -148,6 +151,8 @@ class AdaptiveWorkers:
         if wanted > len(self._workers):
             for error in self._start_some(wanted - len(self._workers)):
                 log.warning("a worker of Dask could not be started: %s", error)
+            if wanted > len(self._workers):
+                self._follow()
         self._retire(spare, len(self._workers) - wanted)
 
     # --- more ---

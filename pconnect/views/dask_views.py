@@ -60,6 +60,7 @@ class DaskViews:
         adaptive
             Whether the number of workers follows the work: there are as many as the scheduler wants, and as fit on the
             nodes that the network has by then, with those that ``net.add`` brings and without those that are removed.
+            With ``pconnect(elastic=True)``, the network adds servers of its pool when more workers are wanted than fit.
         minimum, maximum
             Of the workers in all, with `adaptive`; ``None``: as many as fit.
         dashboard
@@ -121,7 +122,13 @@ class DaskViews:
         if adaptive:
             bounds = Bounds(minimum, maximum, 1 if workers is None else workers)
             follower = AdaptiveWorkers(
-                mesh, authority, plan, bounds, nodes=_places_of(self, mesh), scheduler=first
+                mesh,
+                authority,
+                plan,
+                bounds,
+                nodes=_places_of(self, mesh),
+                scheduler=first,
+                follow=_follow_of(self, mesh),
             )
             plan = plan.only(first, SCHEDULER)
         elif (minimum, maximum) != (0, None):
@@ -200,6 +207,14 @@ def _places_of(network: Network, mesh: ClientMesh) -> Callable[[], list[int]]:
         return lambda: sorted(mesh.servers)
     part = network.nodes
     return lambda: [node for node in part if node in mesh.servers]
+
+
+def _follow_of(network: Network, mesh: ClientMesh) -> Callable[[], None]:
+    """Return what looks for further servers of the pool, if the network is whole and follows it."""
+    if network.is_whole and mesh.growth.follower is not None:
+        begin: Callable[[], None] = mesh.growth.follower.begin
+        return begin
+    return lambda: None
 
 
 def _end_together(

@@ -1,5 +1,6 @@
 """Workers that follow the work, and the nodes that are there."""
 
+import contextlib
 import os
 import signal
 import time
@@ -12,7 +13,8 @@ import pytest
 from pconnect import ConfigurationError
 from pconnect.dask.adaptive import Bounds
 from pconnect.views.network_views import ClientNetwork
-from tests.support.servers import Server, engine_pids
+from srp_tools.generate import generate_srp_data
+from tests.support.servers import Server, connect, engine_pids, make_users, run_server
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 
@@ -83,3 +85,23 @@ def test_a_minimum_is_there_at_once_and_what_is_killed_comes_again(net: ClientNe
         pids = [*client.run(os.getpid).values(), *engine_pids(net).values()]
         net.close()
     wait_gone(*pids)
+
+
+@pytest.mark.slow
+def test_workers_come_with_servers_of_the_pool_where_the_network_follows_it(tmp_path: Path) -> None:
+    users = make_users(tmp_path / "users")
+    generate_srp_data(member=True, folder=tmp_path / "users", bits=2048)
+    state = f"--spool-dir={tmp_path / 'state'}"
+    with (
+        contextlib.ExitStack() as stack,
+        run_server(tmp_path / "a", state, users=users) as alpha,
+        connect([alpha], elastic=0.2) as net,
+        net.dask(adaptive=True, timeout=DEADLINE) as client,
+    ):
+        tasks = busy(client, tmp_path / "go")
+        wait_until(lambda: names(client) == {"node1-0"}, "the first worker")
+        beta = stack.enter_context(run_server(tmp_path / "b", state, f"--join={alpha.host}", users=users))
+        wait_until(lambda: names(client) == {"node1-0", "node2-0"}, "one at the new server")
+        assert net[2].host == beta.host
+        (tmp_path / "go").touch()
+        assert client.gather(tasks) == [True] * len(tasks)
