@@ -191,6 +191,19 @@ class Closure:
         return any((host.name, host.port) in self._reached for host in parse_hosts(label))
 
 
+def by_doubt(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return servers that were found, those first that are most likely there; each source has its turn.
+
+    So a server that names many which are not there puts off those that others name only a little.
+    """
+    turns: dict[str, int] = {}
+    turn_of: dict[Candidate, int] = {}
+    for each in sorted(candidates, key=lambda each: each.doubt):
+        turn_of[each] = min((turns.get(source, 0) for source in each.sources), default=0)
+        turns |= {source: turns.get(source, 0) + 1 for source in each.sources}
+    return sorted(turn_of, key=turn_of.__getitem__)
+
+
 #: What may be said of a member, the best first.
 STATES = HERE, NOT_REACHED, GONE = "here", "not reached", "gone"
 

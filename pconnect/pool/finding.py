@@ -12,7 +12,7 @@ from pconnect.growth.outcomes import REASONS, refusal, steps_for_others
 from pconnect.link.attempt import Attempt
 from pconnect.link.host_names import Host
 from pconnect.loop.event_loop import EventLoop
-from pconnect.pool.closure import Candidate, Closure
+from pconnect.pool.closure import Candidate, Closure, by_doubt
 from pconnect.pool.neighbours import ask_neighbours
 from pconnect.pool.numbering import Numbering
 from pconnect.pool.patience import Patience
@@ -82,7 +82,7 @@ class Finding:
         """Log in at some servers, as many side by side as may be; return what has numbered them."""
         patience = self._patience
         if patience is not None and len(candidates) > _TOGETHER:
-            candidates.sort(key=lambda each: each.doubt)
+            candidates = by_doubt(candidates)
         numbering = Numbering(candidates if patience else self.closure.given, len(self._nodes) + 1)
         if patience is not None and not patience.begin_round():
             for each in candidates:

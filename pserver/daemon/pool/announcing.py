@@ -39,6 +39,7 @@ class Announcing:
         self._request = request
         self._order = order
         self._interval = interval
+        self._at = 0.0  # when something was said last; it does not go back with the clock
         self._due: dict[str, float] = {}  # when each host is next told
         self._sock: socket.socket | None = None  # on which the answers come
         self._waiting: set[str] = set()  # the hosts of which there is no answer yet
@@ -71,7 +72,7 @@ class Announcing:
         self._due.pop(host, None)
 
     def _begin(self, hosts: list[str], now: float) -> None:
-        words = {"do": "announce", "interval": self._interval(), "at": time.time()}
+        words = {"do": "announce", "interval": self._interval()}
         for host in hosts:
             self._due[host] = now + self._wait_for(self._members.joined[host])
         sock = self._send(hosts, words)
@@ -86,7 +87,7 @@ class Announcing:
         """Tell hosts that this server is their member no more; nothing waits for that."""
         known = [host for host in hosts if host]
         if known:
-            sock = self._send(known, {"do": "leave", "at": time.time()})
+            sock = self._send(known, {"do": "leave"})
             if sock is not None:
                 sock.close()
 
@@ -99,7 +100,8 @@ class Announcing:
         sock.setblocking(False)
         try:
             with theirs:
-                words = {**own, **words}
+                self._at = max(time.time(), self._at + 0.001)
+                words = {**own, **words, "at": self._at}
                 self._request({"announce": {**order, "hosts": hosts, "words": words}}, [theirs.fileno()])
         except OSError as error:
             log.error("this server cannot be announced: %s", error)

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from pconnect.link.host_names import parse_hosts
-from pconnect.pool.closure import Candidate, Closure, hosts_of, state_of
+from pconnect.pool.closure import Candidate, Closure, by_doubt, hosts_of, state_of
 
 
 def member(number: int, *addresses: str, **more: object) -> dict[str, Any]:
@@ -109,6 +109,19 @@ def test_further_addresses_are_tried_when_others_name_them() -> None:
     assert closure.next_round() == [beta] and [host.port for host in beta.hosts] == [4000]
     reach(closure, beta, 2)
     assert closure.missing() == {}
+
+
+def test_those_that_are_most_likely_there_come_first_and_each_source_has_its_turn() -> None:
+    closure = closure_of("alpha")
+    [alpha] = closure.next_round()
+    announced: dict[str, Any] = {"how": "announces itself"}
+    false = [member(n, f"10.9.9.{n}", heard=0.0) for n in range(10, 30)]
+    old, new = member(2, "old", heard=50.0, **announced), member(3, "new", heard=5.0, **announced)
+    reach(closure, alpha, 1, old, new, member(4, "joined", heard=20.0))
+    closure.tell("10.0.0.66", told(*false))
+    assert labels(by_doubt(closure.next_round()))[:6] == [
+        "10.9.9.10", "joined", "10.9.9.11", "new", "10.9.9.12", "old"
+    ]  # fmt: skip
 
 
 def test_the_first_address_of_each_line_comes_before_the_others() -> None:

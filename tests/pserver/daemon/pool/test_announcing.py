@@ -3,6 +3,7 @@ import json
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -116,6 +117,18 @@ def test_a_failure_is_logged_once(
     lines = [line.partition(": ")[2] or line for line in caplog.messages]
     assert lines[0] == "refused" and "makes no sense" in lines[1]
     assert lines[2] == "announced to alpha, which is the server alpha" and len(lines) == 3
+
+
+def test_what_is_said_later_has_a_later_time_also_when_the_clock_is_set_back(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+    for clock in (1000.0, 990.0, 1001.0):
+        monkeypatch.setattr(time, "time", lambda clock=clock: clock)
+        office.announcing.leave(["alpha"])
+        said.append(office.starter.asked[-1]["words"]["at"])
+        office.starter.finish()
+    assert said == sorted(set(said)) and said[0] == 1000.0 and said[2] == 1001.0
 
 
 def test_a_process_that_dies_is_a_failure(office: Office) -> None:
