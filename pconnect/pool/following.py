@@ -93,7 +93,11 @@ class Following:
                 return
             self._due = math.inf  # until this look is over
             self._thread = threading.Thread(target=self._run, name="pconnect pool", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # there are too many, or the program ends
+            self._thread, self._due = None, self._clock() + self._interval
+            log.warning("servers of the pool were not looked for: %s", error)
 
     def wait(self) -> None:
         """Wait until no nodes are being taken in; for others that want to change nodes."""

@@ -15,6 +15,8 @@ import pytest
 
 from pconnect import ConfigurationError, as_completed, pconnect
 from pconnect.growth.adding import changing
+from pconnect.growth.reconnecting import is_lost
+from pconnect.link.host_names import parse_hosts
 from pconnect.pool import following as following_module
 from pconnect.pool.following import DEFAULT_INTERVAL, Following, interval_of
 from pconnect.session.mesh_setup import MeshSetup
@@ -138,24 +140,34 @@ def followed(pool: Pool) -> Iterator[Followed]:
         yield Followed(net, following, now)
 
 
-def test_a_server_gets_one_engine_whatever_is_said_of_it(pool: Pool, followed: Followed) -> None:
+def test_a_server_gets_one_engine_whatever_is_said_of_it(
+    pool: Pool, followed: Followed, tmp_path: Path
+) -> None:
     net, beta = followed.net, pool.beta
-    ids = client_mesh(net.mesh).growth.ids
+    mesh = client_mesh(net.mesh)
     followed.look(5.0)
-    assert (net.nodes, pool.beta_id in ids) == ([0, 1, 2], True)
+    assert (net.nodes, pool.beta_id in mesh.growth.ids) == ([0, 1, 2], True)
     # At the addresses of the false ones are beta and alpha, and nothing.
     for _ in range(3):
         followed.look(1000.0)
     assert net.nodes == [0, 1, 2]
-    assert net.eval("len(sockets)").result(DEADLINE) == [3, 3]
     assert sorted(net.missing) == sorted([f"127.0.0.1:{beta.cmd_port}", "127.0.0.1:1"])
     # One that is lost is not another one.
     for pid in beta.sessions(net):
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: net[2].eval("1").exception(DEADLINE) is not None, "the loss")
+    mesh.event_loop.run_until(
+        lambda: is_lost(mesh.servers[2]), time.monotonic() + DEADLINE, "the loss of the node"
+    )
+    followed.look(1000.0)
+    job = net[1].submit(_meet, str(tmp_path))  # as long as there are jobs, it is brought back
+    wait_until(lambda: "runs jobs again" in mesh.growth.healing.get(2, ""), "it to come back for jobs")
+    (tmp_path / "one").touch()
+    (tmp_path / "two").touch()
+    assert job.result(DEADLINE) == 1
     followed.look(1000.0)
     assert net.nodes == [0, 1, 2]
     assert net.reconnect() == [2]
+    assert net.eval("len(sockets)").result(DEADLINE) == [3, 3]
     # One that was removed comes back when you say so.
     net.remove(2)
     followed.look(1000.0)
@@ -178,6 +190,11 @@ def test_what_fails_waits_longer_each_time_and_takes_no_number(pool: Pool, follo
         followed.look(1e6)
     assert following._failures[NOTHING].pause == 300.0
     assert (len(net.mesh.connections), net.mesh.change) == (2, "")
+    # Another address comes first each time: one that is silent takes all the time there is.
+    hosts = parse_hosts(["alpha", "beta"])
+    followed.now[0] += 1e6
+    first = [following._choose({id_: hosts})[id_][0].name for id_ in (NOTHING, "11" * 16)]
+    assert first == [hosts[following._failures[NOTHING].count % 2].name, "alpha"]
     # What nobody lists any more is forgotten.
     following._forget_others({IMPOSTOR: []})
     assert list(following._failures) == [IMPOSTOR]
@@ -247,3 +264,16 @@ def test_closing_the_network_ends_a_look(pool: Pool) -> None:
             thread = following._thread
             assert thread is not None and not thread.is_alive()
         announce(pool.alpha, do="leave", id="55" * 16, at=2.0)
+
+
+def test_where_there_can_be_no_thread_it_tries_again_later(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    followed.now[0] += 5.0
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        followed.following.begin()
+    assert followed.following._due == followed.now[0] + 5.0
