@@ -20,6 +20,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("word", "argument", "request_"),
     [
         ("kill", "17", {"do": "kill", "what": "17"}),
+        ("forget", "10.0.0.66", {"do": "forget", "what": "10.0.0.66"}),
         ("slots", "4", {"do": "slots", "total": 4}),
         ("slots", "four", {"do": "slots", "total": "four"}),
         ("slots", "-1", {"do": "slots", "total": "-1"}),
@@ -29,6 +30,11 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_request(word: str, argument: str, request_: dict[str, object]) -> None:
     assert request_for(word, argument) == request_
+
+
+def test_what_was_forgotten_is_named() -> None:
+    members = [{"name": "x\x1b", "addresses": ["10.0.0.66", "10.0.0.67"]}]
+    assert _LINES["forget"]({"forgotten": members}) == ["Forgot the member x\\x1b at 10.0.0.66."]
 
 
 def test_sessions_are_a_table() -> None:
