@@ -1,11 +1,13 @@
-"""What a table shows of the statistics of one server; doc/reference/statistics.md describes the document.
+"""Reading the statistics of one server; doc/reference/statistics.md describes the document.
 
-The document comes from a peer: what has another type than described is shown as unknown.
+All that shows documents reads them with these functions: tables, the terminal and the page. A document comes from a
+peer: what has another type than described is unknown.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
+
+from srp_tools.rules.numbers import is_finite
 
 HEADINGS = (
     "name", "ping age (s)", "processed", "processing time (s)", "avg. process time (s)", "avg. transfer time (s)",
@@ -24,17 +26,16 @@ def row_of(name: str, ping_age: float | None, document: Mapping[str, Any] | None
     if document is None:
         return [name, age, *[None] * (len(HEADINGS) - 3), state]
     machine, totals = part(document, "machine"), part(document, "totals")
-    processed = ended(totals)
     words = part(part(document, "server"), "admission").get("words")
     return [
         name,
         age,
-        processed,
+        ended(totals),
         _rounded(number(totals, "processing_seconds"), 3),
-        *(_average(number(totals, f"{what}_seconds"), processed) for what in ("processing", "transfer")),
-        _sum(totals, "failed"),
-        _sum(totals, "lost"),
-        _average(number(totals, "queue_seconds"), processed),
+        *(_rounded(average(totals, what), 6) for what in ("processing", "transfer")),
+        count(totals, "failed"),
+        count(totals, "lost"),
+        _rounded(average(totals, "queue"), 6),
         load_of(machine),
         *(_giga(number(machine, f"{what}_free")) for what in ("memory", "disk")),
         free_slots(document),
@@ -46,20 +47,19 @@ def row_of(name: str, ping_age: float | None, document: Mapping[str, Any] | None
 def number(facts: Mapping[str, Any], name: str) -> float | None:
     """Return an entry that is a number; ``None`` if it is none, or missing."""
     value = facts.get(name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return value if is_number else None
+    return value if is_finite(value) else None
 
 
 def ended(totals: Mapping[str, Any]) -> int | None:
     """Return how many jobs and programs have ended by themselves, done or failed."""
-    done, failed = _sum(totals, "done"), _sum(totals, "failed")
+    done, failed = count(totals, "done"), count(totals, "failed")
     return None if done is None or failed is None else done + failed
 
 
 def load_of(machine: Mapping[str, Any]) -> float | None:
     """Return the average load of one minute."""
     match machine.get("load"):
-        case [int() | float() as load, *_]:
+        case [load, *_] if is_finite(load):
             return round(float(load), 2)
     return None
 
@@ -84,14 +84,17 @@ def part(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _sum(totals: Mapping[str, Any], how: str) -> int | None:
+def count(totals: Mapping[str, Any], how: str) -> int | None:
+    """Return how many jobs and programs have ended in one way."""
     counts = [number(totals, f"{what}_{how}") for what in ("jobs", "programs")]
-    known = [int(count) for count in counts if count is not None]
+    known = [int(each) for each in counts if each is not None]
     return sum(known) if len(known) == len(counts) else None
 
 
-def _average(seconds: float | None, count: int | None) -> float | None:
-    return round(seconds / count, 6) if seconds is not None and count else None
+def average(totals: Mapping[str, Any], what: str) -> float | None:
+    """Return the seconds that something took on average for what ended by itself; ``None`` if nothing has."""
+    seconds, number_of = number(totals, f"{what}_seconds"), ended(totals)
+    return seconds / number_of if seconds is not None and number_of else None
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

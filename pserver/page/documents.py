@@ -4,9 +4,11 @@ Documents come from servers, perhaps of other machines. Nothing in them is trust
 is ``None``, a text is cut, and of a list that is too long the rest is left out.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
+
+from pconnect.statistics.document import load_of, part
+from srp_tools.rules.numbers import is_finite
 
 Document = Mapping[str, Any]
 
@@ -41,9 +43,7 @@ class Report(NamedTuple):
 
 def number(value: object) -> int | float | None:
     """Return a finite number, or ``None`` for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return value if math.isfinite(value) and abs(value) < 2**63 else None
+    return value if is_finite(value) else None
 
 
 def text(value: object, most: int = MOST_TEXT) -> str | None:
@@ -51,12 +51,6 @@ def text(value: object, most: int = MOST_TEXT) -> str | None:
     if not isinstance(value, str):
         return None
     return value if len(value) <= most else f"{value[: most - 1]}…"
-
-
-def part(document: Document, name: str) -> Mapping[str, Any]:
-    """Return the object that a document has under a name; an empty one if there is none."""
-    found = document.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 def entries(document: Document, name: str, most: int) -> Iterator[Mapping[str, Any]]:
@@ -73,7 +67,6 @@ def row_of(report: Report) -> dict[str, object]:
     if document is None:
         return {"is_up": False, "error": text(report.error, 500)}
     server, machine, totals = part(document, "server"), part(document, "machine"), part(document, "totals")
-    load = machine.get("load")
     others = part(document, "others")
     states = slot_states(document)
     return {
@@ -88,7 +81,7 @@ def row_of(report: Report) -> dict[str, object]:
         "cmd_port": number(server.get("cmd_port")),
         "time": number(document.get("time")),
         "processors": number(machine.get("processors")),
-        "load": number(load[0]) if isinstance(load, list) and load else None,
+        "load": load_of(machine),
         **{name: number(machine.get(name)) for name in SIZES},
         **{name: number(totals.get(name)) for name in TOTALS},
         **{f"slots_{state}": count for state, count in states.items()},

@@ -11,7 +11,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pserver.page.documents import MOST_SLOTS, Document, Report, entries, number, part, slot_states, text
+from pconnect.statistics.document import part
+from pserver.page.documents import MOST_SLOTS, Document, Report, entries, number, slot_states, text
 
 _OUTCOMES = ("done", "failed", "lost")
 

@@ -9,7 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pconnect.statistics.document import ended, free_slots, load_of, number, session_count
+from pconnect.statistics.document import (
+    average,
+    count,
+    ended,
+    free_slots,
+    load_of,
+    number,
+    part,
+    session_count,
+)
 from pserver.ctl.sources import Answer
 from pserver.statistics.in_words import size
 from srp_tools.printable import printable_name
@@ -42,17 +51,15 @@ class _Server:
     now: float
 
     def part(self, name: str) -> Facts:
-        part = (self.answer.document or {}).get(name)
-        return part if isinstance(part, dict) else {}
+        return part(self.answer.document or {}, name)
 
     def average(self, what: str) -> Cell:
-        seconds, count = number(self.part("totals"), f"{what}_seconds"), ended(self.part("totals"))
-        return Cell(duration(seconds / count) if seconds is not None and count else "")
+        seconds = average(self.part("totals"), what)
+        return Cell("" if seconds is None else duration(seconds))
 
     def count(self, how: str) -> Cell:
-        counts = [number(self.part("totals"), f"{what}_{how}") for what in ("jobs", "programs")]
-        total = sum(int(count) for count in counts if count is not None)
-        return Cell("" if None in counts else str(total), "bad" if total else "")
+        total = count(self.part("totals"), how)
+        return Cell(_text(total), "bad" if total else "")
 
 
 def _ping(server: _Server) -> Cell:
@@ -63,8 +70,7 @@ def _ping(server: _Server) -> Cell:
 def _state(server: _Server) -> Cell:
     if server.answer.document is None:
         return Cell(server.answer.error, "bad")
-    admission = server.part("server").get("admission")
-    words = admission.get("words") if isinstance(admission, dict) else None
+    words = part(server.part("server"), "admission").get("words")
     return Cell(words if isinstance(words, str) else "")
 
 
@@ -90,10 +96,10 @@ def _processing(server: _Server) -> Cell:
     return Cell("" if seconds is None else duration(seconds))
 
 
-def _size(part: str, name: str) -> Callable[[_Server], Cell]:
+def _size(section: str, name: str) -> Callable[[_Server], Cell]:
     def cell(server: _Server) -> Cell:
-        count = number(server.part(part), name)
-        return Cell(size(None if count is None else int(count)))
+        found = number(server.part(section), name)
+        return Cell(size(None if found is None else int(found)))
 
     return cell
 

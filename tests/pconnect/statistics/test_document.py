@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from pconnect.statistics.document import HEADINGS, ended, free_slots, load_of, row_of, session_count
+from pconnect.statistics.document import HEADINGS, ended, free_slots, row_of, session_count
 
 TOTALS = {
     "jobs_done": 6, "jobs_failed": 1, "jobs_lost": 1, "programs_done": 2, "programs_failed": 1, "programs_lost": 2,
@@ -44,13 +44,16 @@ def test_averages_of_nothing_are_unknown() -> None:
     assert row[2:8] == [0, 0, None, None, 0, 0]
 
 
-@pytest.mark.parametrize("odd", [None, True, "x", [], {}, math.nan, -1, [None], {"x": 1}, [[]]])
+@pytest.mark.parametrize(
+    "odd", [None, True, "x", [], {}, math.nan, -1, [None], {"x": 1}, [[]], 10**400, [10**400]]
+)
 def test_what_a_peer_says_in_another_form_is_unknown(odd: Any) -> None:
     for name in DOCUMENT:
         assert len(row_of("h", 0.0, DOCUMENT | {name: odd}, "")) == len(HEADINGS)
     for name in TOTALS:
         row_of("h", 0.0, DOCUMENT | {"totals": TOTALS | {name: odd}}, "")
-    load_of({"load": odd})
+    for name in ("load", "memory_free", "disk_free"):
+        row_of("h", 0.0, DOCUMENT | {"machine": {name: odd}}, "")
     free_slots({"slots": odd})
     session_count({"sessions": odd, "others": odd})
     assert ended({}) is None
