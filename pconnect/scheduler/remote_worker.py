@@ -1,5 +1,6 @@
 """One worker, as the client sees it: its connection, its jobs, and what it keeps of functions and arrays."""
 
+import itertools
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
 
@@ -164,13 +165,17 @@ class RemoteWorker:
         return self._recalling
 
     def end_recall(self, number: int, *, runs_still: bool) -> list[Job]:
-        """Take the answer; return the jobs that it will not begin, the last first."""
+        """Take the answer; return the jobs that it will not begin, the last first.
+
+        Those before the long one have ended, and their results are on the way.
+        """
         self._recalling = 0
         if not runs_still:
             if self._long == number:
                 self._long = 0  # its result is on its way
             return []
-        recalled = [job for job in reversed(self.jobs.values()) if job.number != number]
+        behind = itertools.takewhile(lambda job: job.number != number, reversed(self.jobs.values()))
+        recalled = list(behind)
         for job in recalled:
             self.forget(job)
         return recalled

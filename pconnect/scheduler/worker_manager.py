@@ -281,8 +281,8 @@ class WorkerManager:
                 self._recall(node, worker)
             case Kind.RECALL if worker is not None:
                 self._take_back(node, worker, *message.value)
-            case Kind.ENDED if worker is not None:
-                self._on_worker_exit(node, worker, message.value)
+            case Kind.ENDED:
+                self._hear_end(node, worker, message)
 
     def _take_facts(self, node: NodeWorkers, message: Message) -> None:
         if message.kind is Kind.POOL:
@@ -327,6 +327,16 @@ class WorkerManager:
         worker.take(job, settle(job, message.value))
         if worker.retiring:
             self._event_loop.flush(worker.connection)
+
+    def _hear_end(self, node: NodeWorkers, worker: RemoteWorker | None, message: Message) -> None:
+        """Take the end of a worker, or what waits in one that runs a long job: the results of jobs before that."""
+        told = message.value
+        if worker is not None:
+            self._on_worker_exit(node, worker, told)
+        for busy in list(node.workers.values()) if not message.tag else ():
+            if told["job"] in busy.jobs:
+                for result in busy.decode(told["results"]):  # they come once more later
+                    self._take(busy, result)
 
     def _recall(self, node: NodeWorkers, worker: RemoteWorker) -> None:
         """Ask for the jobs behind a long one; see `pserver.jobs.recall`."""

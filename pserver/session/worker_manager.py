@@ -380,7 +380,10 @@ class Workers:
                     worker.cancel(*message.value)
             case Kind.RECALL if worker is not None and worker.pid:
                 job = message.value
-                self._channel.tell(Kind.RECALL, worker.number, [job, worker.page.recall(job)])
+                runs_still = worker.page.recall(job)
+                if runs_still:
+                    self._channel.tell(Kind.ENDED, 0, worker.early_results(job))
+                self._channel.tell(Kind.RECALL, worker.number, [job, runs_still])
             case Kind.STATISTICS:
                 tell = functools.partial(self._channel.tell, Kind.STATISTICS, message.tag)
                 self._slot_client.ask_statistics(message.value, tell)

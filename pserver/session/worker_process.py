@@ -140,6 +140,11 @@ class WorkerProcess:
             "outputs": [tail_of(file) for file in self.outputs],
         }
 
+    def early_results(self, job: int) -> dict[str, Any]:
+        """Return what the client is to hear of jobs before a long one, which has been recalled: so none comes after."""
+        results = bytes(self.page.results(self.page.read().unsent))
+        return {"how": "", "job": job, "seconds": 0.0, "results": results, "outputs": [[b"", 0], [b"", 0]]}
+
     def bound_outputs(self) -> None:
         """Throw away what a job has printed, if it is very much."""
         for file in self.outputs:

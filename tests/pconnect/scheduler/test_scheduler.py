@@ -98,6 +98,34 @@ def test_others_do_what_was_sent_behind_a_job_that_turns_out_long(
         assert sorted(int(line) for line in (tmp_path / "done").read_text().split()) == [-2, *range(200)]
 
 
+def test_jobs_before_one_that_turns_out_long_are_done_once_and_not_held_up(
+    jobs_network: ClientNetwork, tmp_path: Path
+) -> None:
+    """Their results wait for company in the page of its worker."""
+
+    def work(number: int, gate: str) -> int:
+        with (tmp_path / "done").open("a") as file:
+            file.write(f"{number}\n")
+        while gate and not Path(gate).exists():
+            time.sleep(0.01)
+        return number
+
+    two_workers(jobs_network)
+    for job in [jobs_network.submit(work, -1, "") for _ in range(300)]:
+        job.result(LIMIT)
+    for k in range(5):
+        (tmp_path / "done").unlink()
+        gate = tmp_path / str(k)
+        jobs = [
+            jobs_network.submit(work, number, str(gate) if number == 100 else "") for number in range(300)
+        ]
+        assert [job.result(LIMIT) for job in jobs if job is not jobs[100]] == [*range(100), *range(101, 300)]
+        assert not jobs[100].done()
+        gate.touch()
+        assert jobs[100].result(LIMIT) == 100
+        assert sorted(map(int, (tmp_path / "done").read_text().split())) == list(range(300))
+
+
 def test_one_function_that_takes_long_waits_for_nothing_of_another(jobs_network: ClientNetwork) -> None:
     """However short those before have been, they say nothing of it."""
     two_workers(jobs_network)
