@@ -4,8 +4,9 @@ It never decrypts and never waits for a peer. `pserver.daemon.door.acceptor` fin
 to log in waits for its turn, see `pserver.daemon.door.logins`. The descriptor of a data connection is passed to the
 engine that was registered for its network and node (SCM_RIGHTS); TLS begins there.
 
-Sessions are forked by the starter, see `pserver.starter.starter`; the daemon itself loads nothing of theirs. Sessions
-are not ours to wait for after our death: when the daemon is killed, networks go on.
+Sessions are forked by the starter, see `pserver.starter.starter`; the daemon itself loads nothing of theirs. It signs
+for each login that it is this server, because a session may become a user's and never has that key. Sessions are not
+ours to wait for after our death: when the daemon is killed, networks go on.
 """
 
 import contextlib
