@@ -48,8 +48,8 @@ class Control:
         Users who are no administrators may ask for the statistics, which may take a moment, see `Questions`, and end
         their own sessions. A member has one answer for each login.
         """
-        self._logins.hear(session)
         user = session.user or ""
+        self._logins.hear(session, stays=request.get("stay") is True and not is_member(user))
         if is_member(user):
             reply(json.dumps({**self._pool.answer_member(request, user, session.peer), "is_last": True}))
         elif request.get("do") == "statistics":

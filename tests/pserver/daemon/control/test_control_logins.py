@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from pserver.daemon.control.control_logins import MOST, MOST_OF_USER, ControlLogins
+from pserver.daemon.control.control_logins import END_SECONDS, MOST, MOST_OF_USER, ControlLogins
 from pserver.daemon.control.endings import Endings
 from pserver.daemon.held_session import Session
 from tests.pserver.daemon.control.conftest import Place
@@ -28,13 +28,13 @@ def test_a_user_has_few_and_the_one_that_was_silent_for_longest_ends(
     endings = Endings()
     logins = ControlLogins(endings)
     bob = ask(place, "bob")
-    logins.hear(bob)
+    logins.hear(bob, stays=True)
     alices = [ask(place, "alice") for _ in range(MOST_OF_USER)]
     for session in [*alices, alices[0]]:  # the first asks again
-        logins.hear(session)
+        logins.hear(session, stays=True)
     assert len(living(place, endings, "alice")) == MOST_OF_USER
     further = ask(place, "alice")
-    logins.hear(further)
+    logins.hear(further, stays=True)
     wait_until(lambda: len(living(place, endings, "alice")) == MOST_OF_USER, "the end of one")
     assert living(place, endings, "alice") == [alices[0], *alices[2:], further]
     assert living(place, endings, "bob") == [bob]
@@ -46,10 +46,22 @@ def test_all_users_together_have_no_more_than_a_server_can_bear(place: Place) ->
     logins = ControlLogins(endings)
     sessions = [ask(place, f"user {number // MOST_OF_USER}") for number in range(MOST + 1)]
     for session in sessions:
-        logins.hear(session)
+        logins.hear(session, stays=True)
     wait_until(lambda: len(living(place, endings, "user 0")) == MOST_OF_USER - 1, "the end of the first")
     assert list(place.sessions) == sessions[1:]
     sessions[1].kill_all()  # one that has ended by itself makes room
     wait_until(lambda: len(living(place, endings, "user 0")) == MOST_OF_USER - 2, "its end")
-    logins.hear(ask(place, "zoe"))
+    logins.hear(ask(place, "zoe"), stays=False)
     assert len(list(place.sessions)) == MOST
+
+
+def test_those_that_have_their_only_answer_have_some_seconds_to_end_by_themselves(place: Place) -> None:
+    endings, now = Endings(), [100.0]
+    logins = ControlLogins(endings, lambda: now[0])
+    members = [ask(place, "member+pool") for _ in range(2 * MOST_OF_USER)]
+    for session in members:
+        logins.hear(session, stays=False)
+    assert living(place, endings, "member+pool") == members
+    now[0] += END_SECONDS  # these do not take their answers
+    logins.hear(ask(place, "member+pool"), stays=False)
+    wait_until(lambda: len(living(place, endings, "member+pool")) == MOST_OF_USER, "the end of the first")
