@@ -16,7 +16,7 @@ import pytest
 
 from pconnect.errors import ConnectionLostError
 from tests.support.servers import Server
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, wait_until
 
 COMMAND = [sys.executable, "-c", "import sys; from pserver.pstat.cli import main; sys.exit(main())"]
 
@@ -27,11 +27,14 @@ def shown(variables: Mapping[str, str], *words: str) -> Iterator[str]:
     command = [*COMMAND, *words, "--serve", "127.0.0.1:0"]
     with subprocess.Popen(command, env=dict(variables), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        found = re.fullmatch(r"The page is at (http://\S+)\n", process.stdout.readline())
-        assert found
-        yield found[1]
-        process.send_signal(signal.SIGINT)
-        assert process.wait(DEADLINE) == 130
+        try:
+            found = re.fullmatch(r"The page is at (http://\S+)\n", process.stdout.readline())
+            assert found
+            yield found[1]
+            process.send_signal(signal.SIGINT)
+            assert process.wait(DEADLINE) == 130
+        finally:
+            process.kill()  # after a failure it would be waited for until the whole run is ended
 
 
 def ask(url: str, path: str, body: object = None) -> Any:
@@ -42,6 +45,18 @@ def ask(url: str, path: str, body: object = None) -> Any:
         return json.load(answer)
 
 
+def ask_until_up(url: str) -> list[Any]:
+    """Return what the page says once its first server has answered: a login may take longer than the page waits."""
+    newest: list[Any] = []
+
+    def is_up() -> bool:
+        newest[:] = ask(url, "api/statistics")["servers"]
+        return bool(newest[0]["is_up"])
+
+    wait_until(is_up, "the server to answer")
+    return newest
+
+
 def test_servers_of_this_account_and_hosts_with_a_login(asked: Server, tmp_path: Path) -> None:
     password = tmp_path / "password"
     password.touch(0o600)
@@ -49,10 +64,10 @@ def test_servers_of_this_account_and_hosts_with_a_login(asked: Server, tmp_path:
     runtime = dict.fromkeys(("XDG_RUNTIME_DIR", "PSERVER_RUNTIME_DIR"), str(asked.folder))
     variables = os.environ | {"XDG_CONFIG_HOME": str(tmp_path), "PCONNECT_CREDENTIALS": str(password)}
     with shown(variables | runtime) as url:
-        (server,) = ask(url, "api/statistics")["servers"]
+        (server,) = ask_until_up(url)
         assert server["document"]["server"]["pid"] == asked.process.pid
     with shown(variables, asked.host, "127.0.0.1:1") as url, asked.connect() as net:
-        server, nobody = ask(url, "api/statistics")["servers"]
+        server, nobody = ask_until_up(url)
         assert (
             server["document"]["server"]["pid"] == asked.process.pid and server["document"]["samples"]["rows"]
         )
