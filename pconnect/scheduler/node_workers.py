@@ -102,6 +102,11 @@ class NodeWorkers:
         return self.channel is not None and self.slots is not None and not self.gone
 
     @property
+    def is_heard(self) -> bool:
+        """Whether its server can say what becomes of its workers."""
+        return self.channel is not None and self.channel.error is None
+
+    @property
     def may_run_jobs(self) -> bool:
         """Whether jobs may wait for it: an administrator who has taken its slots may give them back."""
         if self._fate is _Fate.RENEWED:

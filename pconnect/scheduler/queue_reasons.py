@@ -1,6 +1,6 @@
 """Why a job waits in the queue, in words. Any thread may ask: others change meanwhile what is looked at here."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from pconnect.errors import shown_source
 from pconnect.scheduler.node_workers import NodeWorkers
@@ -25,6 +25,17 @@ def why_queued(
     ]
     more = len(nodes) - _SHOWN_NODES
     return "; ".join([*reasons, *([f"and {more} nodes more"] if more > 0 else [])])
+
+
+def describe_silent(nodes: Iterable[NodeWorkers], numbers: Collection[int]) -> str:
+    """Return which of some nodes have not said how many slots they have."""
+    return ", ".join(str(node) for node in nodes if node.number in numbers and node.slots is None)
+
+
+def describe_unable(nodes: Iterable[NodeWorkers], able: Collection[int]) -> str:
+    """Return why all nodes but some can run nothing."""
+    unable = [node for node in nodes if node.number not in able]
+    return "; ".join(f"{node}: {node.gone or 'its server offers no slots'}" for node in unable)
 
 
 def _reason(node: NodeWorkers, workers: Collection[RemoteWorker], now: float) -> str:

@@ -57,6 +57,11 @@ class RemoteWorker:
         return not (self.retiring or self._is_isolated or self.connection.is_awaited or self.connection.error)
 
     @property
+    def may_have_more(self) -> bool:
+        """Whether results may still come on its connection, also if it has ended: as long as that has not."""
+        return bool(self.jobs) and not self.connection.is_awaited and self.connection.error is None
+
+    @property
     def has_room(self) -> bool:
         """Whether it should have another job, if that is a short one."""
         if not self.is_open or self._recalling or self._long in self.jobs:

@@ -27,7 +27,7 @@ from pconnect.scheduler.loop_thread import LOOK_SECONDS, LoopThread
 from pconnect.scheduler.node_changes import NodeChanges
 from pconnect.scheduler.node_workers import NodeWorkers
 from pconnect.scheduler.prefetch import assign
-from pconnect.scheduler.queue_reasons import why_queued
+from pconnect.scheduler.queue_reasons import describe_silent, describe_unable, why_queued
 from pconnect.scheduler.worker_demand import WorkerDemand
 from pconnect.scheduler.worker_manager import WorkerManager
 from pconnect.session.client_mesh import ClientMesh
@@ -110,7 +110,7 @@ class Scheduler:
         Raises `TimeoutError` if not all have said it in time.
         """
         if not self._manager.heard.wait(timeout):
-            silent = self._manager.describe_silent(nodes)
+            silent = describe_silent(self.nodes(), nodes)
             raise TimeoutError(f"{silent}: no word of how many slots there are, after {timeout:g} s")
         return self._manager.count_slots(nodes)
 
@@ -304,7 +304,7 @@ class Scheduler:
             self._waiting.stuck_since = now
         if now - self._waiting.stuck_since < _NO_NODE_SECONDS:
             return
-        reasons = self._manager.describe_unable(able) or "the nodes for which it was are not there any more"
+        reasons = describe_unable(self.nodes(), able) or "the nodes for which it was are not there any more"
         for job in stuck:
             self._fail_waiting(job, JobLostError(f"{job.name} cannot be run anywhere: {reasons}"))
 

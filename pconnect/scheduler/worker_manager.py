@@ -31,6 +31,7 @@ log = logging.getLogger("pconnect")
 
 _DIAL_TIMEOUT = 30.0  # a worker waits as long for its connection
 _LOOK_SECONDS = 0.02  # between two looks whether workers have ended
+_LAST_SECONDS = 5.0  # for what a worker had sent before it ended
 _MAX_SUSPICIONS = 3  # so often a worker may die before it has begun a job that it was to run next
 
 
@@ -94,7 +95,7 @@ class WorkerManager:
         nodes = [self.nodes[number] for number in numbers if number in self.nodes]
         for node in nodes:
             node.leave(returns=returns)
-        while any(map(_may_still_end, nodes)) and time.monotonic() < deadline:
+        while any(node.workers and node.is_heard for node in nodes) and time.monotonic() < deadline:
             for node in nodes:
                 for worker in node.workers.values():  # some may come only now
                     self.retire(worker)
@@ -131,17 +132,6 @@ class WorkerManager:
         nodes = [node for node in self.nodes.values() if node.number in numbers and not node.gone]
         servers = {node.place: node.slots or 0 for node in nodes}
         return sum(servers.values())
-
-    def describe_silent(self, numbers: Collection[int]) -> str:
-        """Return which of some nodes have not said how many slots they have."""
-        return ", ".join(
-            str(node) for node in self.nodes.values() if node.number in numbers and node.slots is None
-        )
-
-    def describe_unable(self, able: Collection[int]) -> str:
-        """Return why all nodes but some can run nothing."""
-        unable = [node for node in self.nodes.values() if node.number not in able]
-        return "; ".join(f"{node}: {node.gone or 'its server offers no slots'}" for node in unable)
 
     def _job_channels(self) -> dict[int, Connection]:
         return {number: node.channel for number, node in self.nodes.items() if node.channel is not None}
@@ -222,7 +212,7 @@ class WorkerManager:
         """
         node = self.nodes.get(job.node or 0)
         workers = [worker for worker in node.workers.values() if job.number in worker.jobs] if node else []
-        if not workers or node is None or node.channel is None or node.channel.error:
+        if not workers or node is None or node.channel is None or not node.is_heard:
             return False
         workers[0].connection.post(Kind.DROP, job.number)
         self._event_loop.flush(workers[0].connection)
@@ -361,12 +351,31 @@ class WorkerManager:
             self._recall(node, worker)  # the next is long, too
 
     def _on_worker_exit(self, node: NodeWorkers, worker: RemoteWorker, told: dict[str, Any]) -> None:
+        """Take what a worker has sent before it ended: its connection may be slower than the job channel."""
+        self._event_loop.drain(worker.connection)
+        told = told | {"retiring": worker.retiring}
+        if not worker.may_have_more:
+            self._take_exit(node, worker, told)
+            return
+        worker.retiring = True
+        deadline = time.monotonic() + _LAST_SECONDS
+
+        def wait() -> Steps[None]:
+            while worker.may_have_more and time.monotonic() < deadline:
+                yield from pause(_LOOK_SECONDS)
+
+        self._event_loop.background.start(wait(), math.inf, lambda _: self._take_exit(node, worker, told))
+
+    def _take_exit(self, node: NodeWorkers, worker: RemoteWorker, told: dict[str, Any]) -> None:
+        if node.workers.get(worker.number) is not worker:
+            return  # the node was lost meanwhile
+        is_unknown = worker.may_have_more
         self._forget(node, worker)
         for message in worker.decode(told["results"]):
             self._take(worker, message)
         jobs = list(worker.jobs.values())
         running = worker.jobs.get(told["job"])
-        if running is None and jobs and not worker.retiring and not node.gone:
+        if running is None and jobs and not told["retiring"] and not node.gone and not is_unknown:
             jobs[0].suspicions += 1  # it may have died of what it was about to receive
             if jobs[0].suspicions >= _MAX_SUSPICIONS:
                 running = jobs[0]
@@ -375,12 +384,12 @@ class WorkerManager:
             running.duration = told["seconds"]
             take_output(running, *told["outputs"])
         for job in reversed(jobs):
-            self._owner.requeue(job)
+            if is_unknown:
+                self._owner.lose(
+                    job, f"its worker at {node} died: {told['how']}; whether it had done this is unknown"
+                )
+            else:
+                self._owner.requeue(job)
         if running is not None:
             words = f"its worker at {node} died: {told['how']}"
             self._owner.lose(running, with_last_words(words, running.stdout + running.stderr))
-
-
-def _may_still_end(node: NodeWorkers) -> bool:
-    """Whether a node has workers whose ends would be told."""
-    return bool(node.workers) and node.channel is not None and node.channel.error is None

@@ -1,6 +1,6 @@
 """Nodes that are removed from networks of real servers, while work goes on."""
 
-import time
+import threading
 from pathlib import Path
 
 import pytest
@@ -97,11 +97,24 @@ def test_what_has_begun_at_a_removed_node_begins_once(server: Server, tmp_path: 
         open_gate(tmp_path)
         with pytest.raises(JobLostError, match=r"node 2 .* was removed .* before it had ended"):
             job.result(DEADLINE)
-        ends = net[1].submit(time.sleep, 0.5)
-        wait_until(ends.running, "the other job to begin")
-        net.remove(1)
-        assert (ends.result(DEADLINE), ends.losses) == (None, 0)
         assert begun(tmp_path) == [False]
+
+
+def test_what_ends_within_the_grace_is_no_loss(server: Server, tmp_path: Path) -> None:
+    with server.connect(1) as net:
+        job = net.submit(note_and_wait, str(tmp_path))
+        wait_until(lambda: bool(begun(tmp_path)), "the job to begin")
+        [node] = client_mesh(net.mesh).scheduler.nodes()
+
+        def let_it_end() -> None:
+            wait_until(lambda: node.is_leaving, "the removal to begin")
+            open_gate(tmp_path)
+
+        thread = threading.Thread(target=let_it_end)
+        thread.start()
+        net.remove(1, grace=DEADLINE)
+        thread.join()
+        assert (job.result(DEADLINE), job.losses, begun(tmp_path)) == (1, 0, [False])
 
 
 def test_what_runs_there_ends_and_so_do_collective_calls_of_all(server: Server) -> None:

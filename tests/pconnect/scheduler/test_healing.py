@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from pconnect.scheduler.healing import _Tries
 from pconnect.session.remote_calls import client_mesh
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
+from tests.support.begun_jobs import begun, note_and_wait, open_gate
 from tests.support.servers import Server, connect, run_server
 from tests.support.waiting import DEADLINE, wait_until
 
@@ -145,6 +147,31 @@ def test_which_do_not_come_back_by_themselves(
             next(rest)
         rest.close()  # type: ignore[attr-defined]
         assert [job.result(DEADLINE) for job in jobs] == list(range(9))
+
+
+@pytest.mark.slow
+def test_what_runs_in_a_session_that_was_begun_for_jobs_ends_before_a_reconnect(
+    server: Server, member: Member, tmp_path: Path
+) -> None:
+    with connect([server, member.server]) as net:
+        mesh = client_mesh(net.mesh)
+        net.submit(abs, -1).result(DEADLINE)
+        member.kill(net)
+        member.start()
+        job = net[2].submit(note_and_wait, str(tmp_path))
+        wait_until(lambda: bool(begun(tmp_path)), "the job to begin in the new session")
+        assert "runs jobs again" in mesh.growth.healing[2]
+        node = mesh.scheduler.nodes()[1]
+
+        def let_it_end() -> None:
+            wait_until(lambda: node.is_leaving, "the reconnect to begin")
+            open_gate(tmp_path)
+
+        thread = threading.Thread(target=let_it_end)
+        thread.start()
+        assert net.reconnect() == [2]
+        thread.join()
+        assert (job.result(DEADLINE), job.losses, begun(tmp_path)) == (1, 0, [False])
 
 
 def test_what_is_said_of_tries() -> None:

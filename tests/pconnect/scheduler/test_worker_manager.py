@@ -3,14 +3,31 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from pconnect import ConnectionLostError, JobLostError
+from pconnect.jobs.function_cache import Functions
+from pconnect.jobs.job import Job, JobOptions, encode_job
+from pconnect.loop.event_loop import EventLoop
+from pconnect.protocol.frames import DEFAULT_LIMITS
+from pconnect.protocol.kinds import Kind
+from pconnect.protocol.messages import encode_message
+from pconnect.scheduler import worker_manager
+from pconnect.scheduler.node_workers import NodeWorkers
+from pconnect.scheduler.remote_worker import RemoteWorker
+from pconnect.scheduler.worker_manager import WorkerManager
+from pconnect.session.running_commands import RunningCommands
 from pconnect.views.network_views import ClientNetwork
+from srp_tools.channel import Channel
+from tests.support.links import channels
 from tests.support.servers import run_server
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
+from tests.support.workers import Owner
 
 LIMIT = 20.0
 
@@ -138,3 +155,58 @@ def test_a_first_job_after_a_stop_of_the_server_fails_soon(tmp_path: Path) -> No
         ):
             net.submit(abs, 1).result(DEADLINE)
         assert time.monotonic() - began < 15  # it is dialled for 30 s where it may come back
+
+
+@pytest.fixture
+def dying() -> Iterator[tuple[WorkerManager, NodeWorkers, RemoteWorker, Channel, list[Any]]]:
+    """Give a manager, a node, its worker with two jobs that are sent, the worker's end, and what becomes of jobs."""
+    event_loop = EventLoop()
+    fates: list[Any] = []
+    owner: Any = SimpleNamespace(
+        ended=lambda job: fates.append(("ended", job.number)),
+        requeue=lambda job: fates.append(("requeued", job.number)),
+        lose=lambda job, _: fates.append(("lost", job.number)),
+    )
+    setup: Any = SimpleNamespace(authority=None, tls=None)
+    manager = WorkerManager([], setup, event_loop, owner)
+    server: Any = SimpleNamespace(node=1, host="alpha", commands=RunningCommands())
+    node, worker = NodeWorkers(server), RemoteWorker(server, 5, 4321, 7, DEFAULT_LIMITS)
+    near, far = channels()
+    worker.open(near)
+    worker.connection.on_message = lambda message: manager._take(worker, message)
+    event_loop.add(worker.connection)
+    manager.nodes[1] = node
+    node.add(worker)
+    for number in (1, 2):
+        job = Job(number, "abs(...)", [], JobOptions(), Owner())
+        job.function = Functions().get(abs)
+        job.buffers = encode_job(job, (-number,), {}, DEFAULT_LIMITS.max_message_bytes)
+        assert job.begin()
+        worker.send([job])
+    event_loop.flush(worker.connection)
+    yield manager, node, worker, far, fates
+    event_loop.close()
+    far.close()
+
+
+ENDED = {"how": "SIGKILL", "job": 0, "seconds": 0.0, "results": b"", "outputs": [[b"", 0], [b"", 0]]}
+Dying = tuple[WorkerManager, NodeWorkers, RemoteWorker, Channel, list[Any]]
+
+
+def test_results_that_are_on_the_way_when_the_end_of_a_worker_is_told_count(dying: Dying) -> None:
+    """They come on another connection, which may be slower; what has not come at its end had not begun."""
+    manager, node, worker, far, fates = dying
+    manager._on_worker_exit(node, worker, ENDED)
+    assert fates == [] and not worker.is_open
+    far.send(b"".join(encode_message(Kind.RESULT, 1, [0, 1, 0.0, 0.0], 2**20)))
+    far.close()
+    manager._event_loop.run_until(lambda: len(fates) == 2, time.monotonic() + DEADLINE, "the end")
+    assert fates == [("ended", 1), ("requeued", 2)] and not node.workers
+
+
+def test_what_has_no_end_may_have_been_done(dying: Dying, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_manager, "_LAST_SECONDS", 0.05)
+    manager, node, worker, _, fates = dying
+    manager._on_worker_exit(node, worker, ENDED)
+    manager._event_loop.run_until(lambda: len(fates) == 2, time.monotonic() + DEADLINE, "the end")
+    assert fates == [("lost", 2), ("lost", 1)] and not node.workers
