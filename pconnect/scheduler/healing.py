@@ -190,12 +190,17 @@ class Healer:
                 for job in reversed(tries.held):
                     self._owner.lose(job, f"{self._nodes[number]} {why} before it had ended")
 
-    def ask(self, kind: Kind, number: int, value: object, timeout: float) -> Steps[dict[int, dict[str, Any]]]:
-        """Return what the servers of the sessions that were begun here answer to a question with this number."""
+    def ask(
+        self, kind: Kind, number: int, value_for: Callable[[int], object], timeout: float
+    ) -> Steps[dict[int, dict[str, Any]]]:
+        """Return what the servers of the sessions that were begun here answer to a question with this number.
+
+        `value_for`: returns what a node is asked.
+        """
         answer = Kind.FACTS if kind is Kind.QUERY else kind
         asked = [server for server in self._sessions.values() if server.command.error is None]
         for server in asked:
-            server.command.post(kind, number, value)
+            server.command.post(kind, number, value_for(server.node))
             self._event_loop.flush(server.command)
         deadline = time.monotonic() + timeout
         while not all(server.has_answered(answer, number) for server in asked):

@@ -5,7 +5,7 @@ A node leaves in two steps, between which its session is ended: then nothing tha
 
 import concurrent.futures
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from pconnect.protocol.kinds import Kind
@@ -55,10 +55,10 @@ class NodeChanges:
 
         self._thread.call(await_all)
 
-    def ask(self, kind: Kind, number: int, value: object, timeout: float) -> _Answers:
+    def ask(self, kind: Kind, number: int, value_for: Callable[[int], object], timeout: float) -> _Answers:
         """Return what the nodes that came back by themselves answer to a question with this number, by node."""
         answers: concurrent.futures.Future[_Answers] = self._start(
-            self._healer.ask(kind, number, value, timeout)
+            self._healer.ask(kind, number, value_for, timeout)
         )
         try:
             return answers.result(timeout + 1.0)

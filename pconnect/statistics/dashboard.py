@@ -106,6 +106,11 @@ class Dashboard:
         except (ParallelError, OSError, ValueError, KeyboardInterrupt) as error:
             return {"error": str(error) or type(error).__name__}
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether it is still served."""
+        return self._process.poll() is None
+
     def close(self) -> None:
         """End the page; nothing is done twice."""
         with contextlib.suppress(OSError):

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pconnect.commands.table import Table
@@ -15,6 +15,7 @@ from pconnect.statistics.worker_table import worker_table
 from srp_tools.steps import deadline_after
 
 _SILENT = "does not answer"
+_BRIEF = {"brief": True}  # without samples and timeline
 
 
 class Statistics(Table):
@@ -38,15 +39,17 @@ class Statistics(Table):
     (1, ['name', 'ping age (s)', 'processed'], ['open'])
     """
 
-    def __init__(self, mesh: ClientMesh, nodes: Sequence[int], timeout: float) -> None:
+    def __init__(self, mesh: ClientMesh, nodes: Callable[[], Sequence[int]], timeout: float) -> None:
         self._mesh = mesh
-        self._nodes = list(nodes)
+        self._nodes = nodes  # of now: a network may get more, and lose some
         self.documents: dict[str, dict[str, Any] | None] = {}
         super().__init__(HEADINGS, [])
         self.update(timeout=timeout)
 
     def update(self, *, timeout: float = 5.0) -> "Statistics":
         """Ask the servers again, all at once, and return this table.
+
+        Of a whole network it has the servers of now: those that were added since, and no more those that were removed.
 
         Parameters
         ----------
@@ -55,11 +58,12 @@ class Statistics(Table):
             does not answer by then has its last figures, and its state says so.
         """
         servers = _one_of_each(
-            [self._mesh.servers[node] for node in self._nodes if node in self._mesh.servers]
+            [self._mesh.servers[node] for node in self._nodes() if node in self._mesh.servers]
         )
         asked_at = time.monotonic()
-        answers = _ask(self._mesh, servers, {server.node: {"brief": True} for server in servers}, timeout)
+        answers = _ask(self._mesh, servers, {server.node: _BRIEF for server in servers}, timeout)
         self._rows = []
+        self.documents = {server.host: self.documents.get(server.host) for server in servers}
         for server in servers:
             answer = answers.get(
                 server.node, {"error": _SILENT if server.command.error is None else server.state}
@@ -69,7 +73,7 @@ class Statistics(Table):
                 self.documents[server.host] = answer
             elif healing := self._mesh.growth.healing.get(server.node):
                 answer["error"] = f"{answer['error']}; {healing}"
-            document = self.documents.setdefault(server.host, None)
+            document = self.documents[server.host]
             at = server.last_reply_at
             age = None if at is None else asked_at - at
             self._rows.append(row_of(server.host, age, document, str(answer.get("error", ""))))
@@ -81,7 +85,7 @@ class Statistics(Table):
         For each node there is the sum over all workers that there have been, and each worker that lives. The units are
         in the headings; ``running`` is how many jobs run; for a slot, for how long its job has been running.
         """
-        return worker_table(self._mesh, self._nodes, timeout)
+        return worker_table(self._mesh, self._nodes(), timeout)
 
     def to_dict(self) -> dict[str, dict[str, Any] | None]:
         """Return the documents of the servers, by host; changing them changes nothing here."""
@@ -149,6 +153,8 @@ def _ask(
             del server.answers[key]
     answers = {node: answer for node, answer in found.items() if answer is not None}
     if mesh.growth.healing and mesh.scheduler is not None:
-        again = mesh.scheduler.changes.ask(Kind.STATISTICS, mesh.next_number(), {"brief": True}, timeout)
+        again = mesh.scheduler.changes.ask(
+            Kind.STATISTICS, mesh.next_number(), lambda node: dict(wanted.get(node, _BRIEF)), timeout
+        )
         answers |= {server.node: again[server.node] for server in servers if server.node in again}
     return answers

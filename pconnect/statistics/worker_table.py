@@ -21,7 +21,7 @@ def worker_table(mesh: ClientMesh, nodes: Sequence[int], timeout: float) -> Tabl
     asked_at = time.monotonic()
     answers = mesh.query(timeout)
     if mesh.growth.healing and mesh.scheduler is not None:
-        again = mesh.scheduler.changes.ask(Kind.QUERY, mesh.next_number(), None, timeout)
+        again = mesh.scheduler.changes.ask(Kind.QUERY, mesh.next_number(), lambda _: None, timeout)
         answers |= {node: (facts, 0.0) for node, facts in again.items()}
     rows: list[list[object]] = []
     for node in [node for node in nodes if node in mesh.servers]:

@@ -1,5 +1,6 @@
 """The verb of a network that shows its servers on a page."""
 
+import contextlib
 import importlib.util
 import os
 import sys
@@ -8,7 +9,6 @@ from typing import Any
 
 from pconnect.errors import ConfigurationError
 from pconnect.loop.network import Network
-from pconnect.messaging.send_receive import resolve
 from pconnect.session.remote_calls import client_mesh
 from pconnect.statistics.dashboard import Dashboard, notebook_prefix
 from pconnect.statistics.server_table import ask_servers
@@ -28,6 +28,9 @@ class PageViews(DaskViews):
         its own at the loopback interface and ends with the network, or with ``close()``. It ends no sessions. Anyone
         with its address, which contains a random token, sees it. A saved notebook contains the address, too, but that
         leads nowhere once the network is closed.
+
+        A network has one page, which shows the nodes that it has now, also those that are added later; a part of it has
+        another one. Called again, as in a cell that is run again, this returns the page that there is.
 
         Parameters
         ----------
@@ -56,14 +59,36 @@ class PageViews(DaskViews):
         assert isinstance(self, Network)  # noqa: S101 - it is mixed into this alone
         mesh = client_mesh(self.mesh)
         mesh.check_open()
-        nodes = [connection.node for connection in resolve(self)[1]]
+        prefix = _prefix(proxied)
+        pages = [getattr(close, "__self__", None) for close in mesh.before_close]
+        for page in pages:
+            if isinstance(page, _NetworkPage) and page.is_of(self, prefix) and page.is_shown:
+                return page
+        return _NetworkPage(self, prefix)
+
+
+class _NetworkPage(Dashboard):
+    """The page of a network, or of a part of one, which ends it."""
+
+    def __init__(self, view: Network, prefix: str | None) -> None:
+        self._mesh = client_mesh(view.mesh)
+        self._place = None if view.is_whole else sorted(view.nodes), prefix
 
         def ask(since: Mapping[str, float]) -> Mapping[str, Mapping[str, Any]]:
-            return ask_servers(mesh, nodes, since, _ANSWER_SECONDS)
+            return ask_servers(self._mesh, view.nodes, since, _ANSWER_SECONDS)
 
-        dashboard = Dashboard(ask, _prefix(proxied))
-        mesh.before_close.append(dashboard.close)
-        return dashboard
+        super().__init__(ask, prefix)
+        self._mesh.before_close.append(self.close)
+
+    def is_of(self, view: Network, prefix: str | None) -> bool:
+        """Whether it shows these nodes, for a browser that comes this way."""
+        return self._place == (None if view.is_whole else sorted(view.nodes), prefix)
+
+    def close(self) -> None:
+        """End the page; nothing is done twice."""
+        with contextlib.suppress(ValueError):  # the network ends, or it never began
+            self._mesh.before_close.remove(self.close)
+        super().close()
 
 
 def _prefix(proxied: str | None) -> str | None:

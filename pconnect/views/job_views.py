@@ -356,7 +356,8 @@ class JobView:
             the servers say, ``workers()`` what the workers of this network have done, and ``to_pandas()`` makes a
             `pandas.DataFrame`.
         """
-        return Statistics(mesh_of(self), sorted(_nodes(self) or mesh_of(self).servers), timeout)
+        mesh = mesh_of(self)
+        return Statistics(mesh, lambda: sorted(_nodes(self) or mesh.servers), timeout)
 
 
 def _nodes(view: Any, on: int | Sequence[int] | None = None) -> frozenset[int] | None:

@@ -41,19 +41,30 @@ class FromClient:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._awaited: asyncio.Task[bytes] | None = None  # the answer to a question
         self.has_ended = asyncio.Event()
 
     async def reports(self, since: Mapping[str, float]) -> Sequence[Report]:
         """See `pserver.page.source.Source`."""
-        self._writer.write(json.dumps(dict(since)).encode() + b"\n")
         try:
-            line = await asyncio.wait_for(self._reader.readline(), _ANSWER_SECONDS)
-            told = json.loads(line)
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                if self._awaited is not None:  # to a question that nobody waits for any more
+                    await self._answer(self._awaited)
+                self._writer.write(json.dumps(dict(since)).encode() + b"\n")
+                self._awaited = asyncio.create_task(self._reader.readline())
+                told = json.loads(await self._answer(self._awaited))
+        except TimeoutError as error:  # it is stopped, or computes without a break
+            raise ConfigurationError("the client of the network does not answer now") from error
         except (OSError, ValueError) as error:
-            # What comes later would be taken for the answer to another question.
             self.has_ended.set()
             raise ConfigurationError("the client of the network does not answer any more") from error
         return read_answer(told)
+
+    async def _answer(self, awaited: "asyncio.Task[bytes]") -> bytes:
+        """Wait for an answer, which others wait for if this is given up."""
+        line = await asyncio.shield(awaited)
+        self._awaited = None
+        return line
 
     async def stop(self, key: str, session: int) -> str:
         """See `pserver.page.source.Source`."""

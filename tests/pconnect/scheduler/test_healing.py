@@ -14,6 +14,7 @@ from pconnect import ConnectionLostError, JobLostError
 from pconnect.scheduler import healing
 from pconnect.scheduler.healing import _Tries
 from pconnect.session.remote_calls import client_mesh
+from pconnect.statistics.server_table import ask_servers
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
 from tests.support.begun_jobs import begun, note_and_wait, open_gate
@@ -68,6 +69,8 @@ def test_2000_jobs_while_a_member_is_killed_and_comes_back(server: Server, membe
         while "runs jobs again" not in healed.get(2, ""):
             got.append(next(results))
             assert time.monotonic() - began < 10.0, healed
+        shown = ask_servers(client_mesh(net.mesh), [2], {}, DEADLINE)  # what its page shows goes on
+        assert "timeline" in shown[member.server.host]["document"]
         got += results
         assert got == [[10, 20, 30][k % 3] + k for k in range(2000)]
         assert net[2].executor().count_slots(DEADLINE) == 2

@@ -112,13 +112,13 @@ def test_what_fails_in_the_thread_is_raised_where_it_was_asked_for(thread: LoopT
 
     changes = NodeChanges(thread, SimpleNamespace(), SimpleNamespace(ask=ask))  # type: ignore[arg-type]
     with pytest.raises(ConnectionLostError, match="it was closed meanwhile"):
-        changes.ask(Kind.QUERY, 1, None, LIMIT)
+        changes.ask(Kind.QUERY, 1, lambda _: None, LIMIT)
 
 
 def test_where_the_thread_has_ended_nobody_answers(thread: LoopThread) -> None:
     thread.close("the network was closed")
     healing: Any = SimpleNamespace(ask=lambda *_: iter(()))
-    assert NodeChanges(thread, SimpleNamespace(), healing).ask(Kind.QUERY, 1, None, 0.0) == {}  # type: ignore[arg-type]
+    assert NodeChanges(thread, SimpleNamespace(), healing).ask(Kind.QUERY, 1, lambda _: None, 0.0) == {}  # type: ignore[arg-type]
 
 
 def test_only_sessions_that_were_begun_for_jobs_have_time_to_end(thread: LoopThread, owner: Owner) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from pserver.page import of_network
 from pserver.page.of_network import FromClient, read_answer, show
 from srp_tools.errors import ConfigurationError
 from tests.support.small_documents import document
@@ -40,6 +41,26 @@ def test_the_client_is_asked_and_answers() -> None:
         assert report.key == "alpha" and json.loads(client.recv(1000)) == {"alpha": 5.0}
         with pytest.raises(ConfigurationError, match="ends nothing"):
             await source.stop("alpha", 1)
+
+    with_client(check)
+
+
+def test_a_client_that_pauses_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check(source: FromClient, client: socket.socket) -> None:
+        def answer(name: str) -> None:
+            client.sendall(json.dumps({"ok": {name: {"document": document()}}}).encode() + b"\n")
+
+        monkeypatch.setattr(of_network, "_ANSWER_SECONDS", 0.01)
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match="does not answer now"):
+                await source.reports({"alpha": 1.0})
+        monkeypatch.setattr(of_network, "_ANSWER_SECONDS", DEADLINE)
+        assert json.loads(client.recv(1000)) == {"alpha": 1.0}  # and no other one
+        answer("late")
+        answer("newest")
+        (report,) = await source.reports({"alpha": 2.0})
+        assert report.key == "newest" and not source.has_ended.is_set()
+        assert json.loads(client.recv(1000)) == {"alpha": 2.0}
 
     with_client(check)
 
