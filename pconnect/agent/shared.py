@@ -107,6 +107,7 @@ class Shared:
 
     def close(self, *, is_alone: bool) -> None:
         """Leave the servers, and remove what others find us by, unless that is another agent's already."""
+        self.is_stopped.set()
         if is_alone:
             self.socket_path.unlink(missing_ok=True)
             self._offline_mark.unlink(missing_ok=True)
@@ -115,6 +116,8 @@ class Shared:
     def _hear(self) -> None:
         """Take that there is a network, or none; where there is none, a link says so to stand-ins."""
         self._has_changed.set()
+        if self.is_stopped.is_set():  # a mark that was made now would stay
+            return
         is_offline = self.held.current is None or not self.held.current.living
         with contextlib.suppress(OSError):
             if is_offline:

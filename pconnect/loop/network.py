@@ -32,9 +32,8 @@ class Mesh:
         self.node = node  #: number of this node; 0 is the client
         #: One for each node, by number; that of this node is no real link.
         self.connections = list(connections)
-        self.removed = dict(
-            removed
-        )  #: the nodes that were removed, whose numbers stay empty: the host of each
+        #: The nodes that were removed, whose numbers stay empty: the host of each.
+        self.removed = dict(removed)
         #: The numbers of all nodes that are there. Each change of the network makes another list.
         self.members = [number for number in range(len(self.connections)) if number not in self.removed]
         #: How the network has changed last in this epoch, in words; empty: it has not.

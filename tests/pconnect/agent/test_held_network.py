@@ -1,3 +1,4 @@
+import asyncio
 import os
 import signal
 import socket
@@ -5,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pconnect.agent.shared import Shared
 from srp_tools.credentials import Credentials
 from tests.support.prun import prun_user
 from tests.support.servers import Server, run_server
@@ -38,6 +40,16 @@ def test_without_servers_it_says_so_or_runs_here(tmp_path: Path, server: Server)
         assert str(mark.readlink()) == f"/proc/{pid}"
         user.stop()
         assert not mark.is_symlink()
+
+
+def test_what_is_heard_when_the_agent_ends_leaves_no_mark(tmp_path: Path) -> None:
+    async def end() -> None:
+        shared = Shared(tmp_path, "agent")
+        shared.close(is_alone=True)
+        shared._hear()
+
+    asyncio.run(end())
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_servers_make_gets_a_number(tmp_path: Path, server: Server) -> None:
