@@ -7,8 +7,13 @@ port, too. They get nothing:
 
 * The token, 256 random bits, is the first part of the path, as in ``/TOKEN/status``. It is compared in constant time.
 * The ``Host`` must be this address and port, or a page whose name was led here (DNS rebinding) could ask.
-* What says which page it comes from, as web sockets do, must come from one of this address and port.
+* What says which page it comes from, as web sockets do, must come from one of this gate.
 * A link to another page does not pass on the address, and so the token (``Referrer-Policy``); there is no cookie.
+
+The pages are a scheduler's, which may be hostile. A browser would take them for a neighbour of all that listens at
+127.0.0.1, such as Jupyter, and send them its cookies, which know no ports. So they get an origin of their own, which is
+no neighbour of anything (``Content-Security-Policy: sandbox``). They say ``Origin: null``, and what they load from here
+is of another origin: the token stands for it.
 
 It runs in the loop of Dask's client, which ends it.
 """
@@ -34,6 +39,7 @@ from tornado.websocket import (
 _TOKEN_BYTES = 32
 _TIMEOUT = 30.0  # seconds, for a page
 _MAX_MESSAGE_BYTES = 2**26  # of a web socket; plots of many thousand points
+_POLICY = "sandbox allow-scripts allow-popups allow-downloads"
 # What the scheduler needs of a request, and the browser of an answer. The rest concerns one of two connections.
 _ASKED = ("Accept", "Accept-Language", "If-None-Match", "If-Modified-Since")
 _ANSWERED = ("Content-Type", "Etag", "Last-Modified", "Cache-Control")
@@ -91,17 +97,19 @@ class _Gate(WebSocketHandler):
     def prepare(self) -> None:
         token = str(self.path_args[0]) if self.path_args else ""
         own = f"http://{self.request.host}"
-        if (
-            not self._dashboard.may(self.request.host, token)
-            or self.request.headers.get("Origin", own) != own
-        ):
+        origin = self.request.headers.get("Origin", own)
+        if not self._dashboard.may(self.request.host, token) or not self.check_origin(origin):
             raise HTTPError(403)
+
+    def check_origin(self, origin: str) -> bool:
+        """Whether a page of this origin may ask; tornado asks it, too, for web sockets."""
+        return origin in {f"http://{self.request.host}", "null"}
 
     def set_default_headers(self) -> None:
         self.clear_header("Server")
         self.set_header("Referrer-Policy", "no-referrer")
         self.set_header("X-Content-Type-Options", "nosniff")
-        self.set_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.set_header("Content-Security-Policy", _POLICY)
 
     def write_error(self, status_code: int, **_: Any) -> None:
         text = {
