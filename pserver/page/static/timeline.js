@@ -130,7 +130,7 @@ export class Timeline {
   }
 
   get gutter() {
-    return Math.min(150, Math.max(64, this.canvas.clientWidth * 0.16));
+    return Math.min(150, Math.max(84, this.canvas.clientWidth * 0.16));
   }
 
   draw() {
@@ -177,7 +177,7 @@ export class Timeline {
     context.fillStyle = isNamed ? paint.text : paint.soft;
     const label = isNamed ? `${server.name} · ${slot}` : String(slot);
     context.textAlign = "right";
-    context.fillText(cut(label, view.left - 12), view.left - 7, y + bar / 2);
+    context.fillText(cut(label, view.left - 12), view.left - 7, y + bar / 2, view.left - 10);
     context.textAlign = "left";
     const works = server.lanes.get(slot);
     if (!works) return;
@@ -195,8 +195,13 @@ export class Timeline {
       context.globalAlpha = work[END] === null ? 0.72 : 1;
       context.fillRect(x0, y, wide, bar);
       context.globalAlpha = 1;
-      if (work[OUTCOME] === 1 || work[OUTCOME] === 2) this.hatch(x0, y, wide, bar);
-      if (wide > 44 && work[LABEL]) texts.push([cut(work[LABEL], wide - 8), x0 + 4, y + bar / 2 + 0.5]);
+      const label = wide > 44 && work[LABEL] ? cut(work[LABEL], wide - 8) : "";
+      if (work[OUTCOME] === 1 || work[OUTCOME] === 2) {
+        this.hatch(x0, y, wide, bar);
+        // Strokes behind letters would make them hard to read.
+        if (label) context.fillRect(x0 + 1, y, Math.min(wide - 1, context.measureText(label).width + 6), bar);
+      }
+      if (label) texts.push([label, x0 + 4, y + bar / 2 + 0.5]);
       if (x1 === x0) covered = x0;
     }
   }
