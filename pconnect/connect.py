@@ -95,9 +95,10 @@ def pconnect(
     resume
         A name, or the path of a private file. If a client vanishes that was connected with it, as a kernel that
         crashes, the same call comes back to its sessions, for as long as the servers' ``--orphan-timeout`` lets them
-        wait: ``net.resumed`` tells whether it has, and ``net.commands`` has the commands of the client before. Jobs
-        that had begun are lost, or run again if they have ``retries`` and their client is still there. If nothing is
-        there to come back to, it connects anew, and writes the file. See doc/reference/connecting.md.
+        wait: ``net.resumed`` tells whether it has, and ``net.commands`` has the commands of the client before. A
+        client that was only away comes back by itself for its jobs; those that had begun run again, unless they have
+        ``retries=0``. If nothing is there to come back to, it connects anew, and writes the file. See
+        doc/reference/connecting.md.
     take_over
         With `resume`: come back even if another client has the sessions, which loses them.
     user, password

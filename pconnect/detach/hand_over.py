@@ -81,7 +81,7 @@ class _Share:
         server = self.node.server
         facts = {
             "name": job.name,
-            "retries": job.options.retries - job.losses,
+            "retries": (job.options.retries or 0) - job.losses,
             "isolate": job.options.isolate,
             "after": server.commands.finished_by(job.after),
             "limit": job.options.time_limit,

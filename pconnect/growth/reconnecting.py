@@ -49,9 +49,11 @@ def _bring_back(
     mesh.renew_certificates()
     failures: Failures = {}
     try:
-        renew_job_nodes(mesh, lost, min(_JOB_SECONDS, max(0.0, deadline - time.monotonic()) / 3))
-        if mesh.growth.come_back is not None and not fresh:
-            failures = mesh.growth.come_back(lost, deadline)
+        come_back = None if fresh else mesh.growth.come_back
+        grace = min(_JOB_SECONDS, max(0.0, deadline - time.monotonic()) / 3)
+        renew_job_nodes(mesh, lost, grace, away=come_back is not None)
+        if come_back is not None:
+            failures = come_back(lost, deadline)
         else:
             hosts = {number: mesh.growth.hosts[number] for number in lost}
             found, failures = log_in_nodes(mesh, hosts, deadline, waits=True)

@@ -73,10 +73,10 @@ def numbers_of(mesh: ClientMesh, nodes: Nodes) -> list[int]:
     return list(dict.fromkeys(numbers))
 
 
-def renew_job_nodes(mesh: ClientMesh, numbers: Sequence[int], grace: float) -> None:
-    """Have jobs end at nodes that are lost and get new sessions: what runs in one begun for jobs has some seconds."""
+def renew_job_nodes(mesh: ClientMesh, numbers: Sequence[int], grace: float, *, away: bool) -> None:
+    """Have jobs end at nodes that are lost; those in sessions begun for jobs have some seconds. `away`: see `renew`."""
     if mesh.scheduler is not None:
-        _serve_until(mesh, mesh.scheduler.changes.renew(numbers, grace), grace)
+        _serve_until(mesh, mesh.scheduler.changes.renew(numbers, grace, away=away), grace)
 
 
 def _serve_until(mesh: ClientMesh, left: concurrent.futures.Future[None], grace: float = 0.0) -> None:

@@ -62,7 +62,7 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         network: Any = None,
         *,
         allow_pickle: bool = True,
-        retries: int = 0,
+        retries: int | None = None,
         time_limit: float | None = None,
         memory_limit: int | None = None,
         seed: int | None = None,

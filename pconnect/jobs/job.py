@@ -43,7 +43,7 @@ class State(enum.StrEnum):
 class JobOptions:
     """How a job is run; see `pconnect.executors.executor.Executor.submit`."""
 
-    retries: int = 0
+    retries: int | None = None  #: ``None``: 0, and what ended because the client was away runs again
     time_limit: float | None = None
     memory_limit: int | None = None
     isolate: bool = False
@@ -52,7 +52,7 @@ class JobOptions:
     on: frozenset[int] | None = None
 
     def __post_init__(self) -> None:
-        if self.retries < 0:
+        if self.retries is not None and self.retries < 0:
             raise ConfigurationError(f"retries={self.retries}: it is how often a lost job is run again")
         for name in ("time_limit", "memory_limit"):
             value = getattr(self, name)

@@ -89,8 +89,8 @@ class JobOwner(Protocol):
     def requeue(self, job: Job) -> None:
         """Put a job back that was sent and not begun."""
 
-    def lose(self, job: Job, why: str) -> None:
-        """Run a job again whose worker is gone, or say that it is lost."""
+    def lose(self, job: Job, why: str, *, away: bool = False) -> None:
+        """Run a job again whose worker is gone, maybe only because the client was away, or say that it is lost."""
 
 
 class Healer:
@@ -173,7 +173,7 @@ class Healer:
         """Whether a node has a session that was begun here."""
         return number in self._sessions
 
-    def end(self, numbers: Collection[int], why: str) -> Steps[None]:
+    def end(self, numbers: Collection[int], why: str, *, away: bool = False) -> Steps[None]:
         """Give up nodes that are stopped, all at once: end their sessions, then lose the jobs kept for them."""
         servers = [self._sessions.pop(number) for number in numbers if number in self._sessions]
         ending = [server for server in servers if not server.has_waited]
@@ -188,7 +188,7 @@ class Healer:
             self._mesh.growth.healing.pop(number, None)
             if (tries := self._tries.pop(number, None)) is not None:
                 for job in reversed(tries.held):
-                    self._owner.lose(job, f"{self._nodes[number]} {why} before it had ended")
+                    self._owner.lose(job, f"{self._nodes[number]} {why} before it had ended", away=away)
 
     def ask(
         self, kind: Kind, number: int, value_for: Callable[[int], object], timeout: float
@@ -285,9 +285,10 @@ class Healer:
                 self._drop(before)
         self._mesh.growth.healing[node.number] = f"it runs jobs again, after {seconds:.1f} s"
         log.info("node %d (%s) is back for jobs, after %.1f s", node.number, server.host, seconds)
-        if server is node.server or (isinstance(server, JobSession) and server.has_waited):
+        has_waited = server is node.server or (isinstance(server, JobSession) and server.has_waited)
+        if has_waited:
             tries.over = "its session has ended its workers, when the connection was lost"
-        self._lose_held(node, tries)
+        self._lose_held(node, tries, away=has_waited and self._mesh.growth.come_back is not None)
         node.revive(server)
         self._attend(node, channel)
 
@@ -315,10 +316,10 @@ class Healer:
     def _anew(self, number: int) -> Steps[JobSession]:
         return begin_session(self._mesh, self._event_loop, number, _TRY_SECONDS)
 
-    def _lose_held(self, node: NodeWorkers, tries: _Tries) -> None:
+    def _lose_held(self, node: NodeWorkers, tries: _Tries, *, away: bool = False) -> None:
         held, tries.held = tries.held, []
         for job in reversed(held):
-            self._owner.lose(job, f"{node} is lost: {tries.over or tries.why}{node.remedy}")
+            self._owner.lose(job, f"{node} is lost: {tries.over or tries.why}{node.remedy}", away=away)
 
 
 def is_over(server: Server) -> bool:

@@ -37,13 +37,15 @@ class NodeChanges:
         """
         return self._start(self._forget(numbers))
 
-    def renew(self, numbers: Collection[int], grace: float) -> concurrent.futures.Future[None]:
+    def renew(
+        self, numbers: Collection[int], grace: float, *, away: bool = False
+    ) -> concurrent.futures.Future[None]:
         """Leave the sessions of nodes that are lost and are to get new ones, for which jobs wait; see `forget`.
 
         Where one has a session again for jobs, what runs there has `grace` seconds to end. `Scheduler.add_nodes` says
-        what has come of it.
+        what has come of it. `away`: whether they were lost because the client was away.
         """
-        return self._start(self._renew(numbers, grace))
+        return self._start(self._renew(numbers, grace, away=away))
 
     def await_news(self, nodes: Iterable[int]) -> None:
         """Wait for what the servers of some nodes tell of their new engines, before a job fails for want of a node."""
@@ -74,13 +76,13 @@ class NodeChanges:
         yield from self._healer.end(numbers, _REMOVED)
         self._manager.forget_nodes(numbers, _REMOVED)
 
-    def _renew(self, numbers: Collection[int], grace: float) -> Steps[None]:
+    def _renew(self, numbers: Collection[int], grace: float, *, away: bool) -> Steps[None]:
         self._healer.stop(numbers)
         yield from self._manager.retire_nodes(numbers, deadline_after(0.0), returns=True)
         healed = [number for number in numbers if self._healer.has_session(number)]
         yield from self._manager.retire_nodes(healed, deadline_after(grace), returns=True)
-        yield from self._healer.end(numbers, _RENEWED)
-        self._manager.empty_nodes(numbers, _RENEWED)
+        yield from self._healer.end(numbers, _RENEWED, away=away)
+        self._manager.empty_nodes(numbers, _RENEWED, away=away)
 
     def _start(self, steps: Steps[Any]) -> concurrent.futures.Future[Any]:
         """Run steps in the thread of the jobs; what is returned has their result, or what they raised."""

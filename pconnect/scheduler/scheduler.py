@@ -323,13 +323,16 @@ class Scheduler:
         else:
             self._waiting.put_back(job)
 
-    def lose(self, job: Job, why: str) -> None:
-        """Run a job again, or say that it is lost."""
+    def lose(self, job: Job, why: str, *, away: bool = False) -> None:
+        """Run a job again, or say that it is lost. `away`: because the client, which resumes, was away."""
         self._stopping.pop(job, None)
         for stream in (1, 2):
             self.show(job, stream, 0, b"", is_last=True)
+        if away and job.options.retries is None and not job.cancel_asked:
+            self.requeue(job)
+            return
         job.losses += 1
-        if job.losses <= job.options.retries and not job.cancel_asked:
+        if job.losses <= (job.options.retries or 0) and not job.cancel_asked:
             job.avoid |= {job.node or 0}
             self.requeue(job)
         else:

@@ -101,13 +101,13 @@ class WorkerManager:
                     self.retire(worker)
             yield from pause(_LOOK_SECONDS)
 
-    def empty_nodes(self, numbers: Collection[int], why: str) -> None:
+    def empty_nodes(self, numbers: Collection[int], why: str, *, away: bool = False) -> None:
         """Leave sessions that have ended, or cannot be asked; their jobs may have begun, so they are lost."""
         for node in [self.nodes[number] for number in numbers if number in self.nodes]:
             for worker in list(node.workers.values()):
                 self._forget(node, worker)
                 for job in reversed(worker.jobs.values()):
-                    self._owner.lose(job, f"{node} {why} before it had ended")
+                    self._owner.lose(job, f"{node} {why} before it had ended", away=away)
             if node.channel is not None:
                 self._event_loop.discard(node.channel)
             self.on_change(node.number)

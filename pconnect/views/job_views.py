@@ -26,7 +26,7 @@ class JobView:
     def executor(
         self,
         *,
-        retries: int = 0,
+        retries: int | None = None,
         time_limit: float | None = None,
         memory_limit: int | None = None,
         isolate: bool = False,
@@ -41,7 +41,8 @@ class JobView:
         ----------
         retries
             How often a job is run again, elsewhere if possible, that had begun and whose worker, machine or connection
-            was lost. One that raises is never run again.
+            was lost. One that raises is never run again. ``None``: never; but with the `resume` of `pconnect`, jobs
+            that servers ended because the client was away run again, which does not count. 0: nothing runs twice.
         time_limit
             Seconds after which a job is interrupted, and five seconds later its worker killed.
         memory_limit
@@ -150,7 +151,7 @@ class JobView:
         ordered: bool = True,
         chunksize: int | str = "auto",
         on_error: str = "raise",
-        retries: int = 0,
+        retries: int | None = None,
         time_limit: float | None = None,
         on: int | Sequence[int] | None = None,
         allow_pickle: bool = False,
@@ -214,7 +215,7 @@ class JobView:
         uniform_output: bool = True,
         error_handler: Callable[..., Any] | None = None,
         chunksize: int | str = "auto",
-        retries: int = 0,
+        retries: int | None = None,
         time_limit: float | None = None,
         allow_pickle: bool = False,
         seed: int | None = None,

@@ -149,7 +149,7 @@ def test_which_nodes_can_be_removed(server: Server) -> None:
                 net.remove(wrong)
         with pytest.raises(ConfigurationError, match="whole network"):
             net[1:].remove(1)
-        renew_job_nodes(mesh, [1], 0.0)  # there are none
+        renew_job_nodes(mesh, [1], 0.0, away=False)  # there are none
         net.remove(2)
         with pytest.raises(ConfigurationError, match=r"node 2 .* was removed"):
             net.remove(2)

@@ -89,7 +89,7 @@ def _add_x(k: int) -> int:
 def test_jobs_go_on_by_themselves(patient: Server, tmp_path: Path) -> None:
     with connect([patient] * 2, resume=tmp_path / "file") as net:
         net.push(x=5)
-        results = net.map(_add_x, range(200), retries=1)
+        results = net.map(_add_x, range(200))
         got = [next(results) for _ in range(20)]
         cut(net)
         assert [*got, *results] == [k + 5 for k in range(200)]
@@ -102,14 +102,16 @@ def test_jobs_go_on_by_themselves(patient: Server, tmp_path: Path) -> None:
     wait_until(lambda: not patient.status_now()["sessions"], "the ends of the sessions")
 
 
-@pytest.mark.parametrize("retries", [0, 1])
-def test_a_job_that_had_begun_is_lost(patient: Server, tmp_path: Path, retries: int) -> None:
+@pytest.mark.parametrize("retries", [0, 1, None])
+def test_a_job_that_had_begun_runs_again_but_not_without_retries(
+    patient: Server, tmp_path: Path, retries: int | None
+) -> None:
     """Its session has ended the worker, whatever the job had done."""
     with connect([patient], resume=tmp_path / "file") as net:
         job = net.executor(retries=retries).submit(note_and_wait, str(tmp_path))
         wait_until(lambda: bool(begun(tmp_path)), "the job to begin")
         cut(net)
-        if retries:
+        if retries != 0:
             wait_until(lambda: len(begun(tmp_path)) == 2, "it to begin again")
             open_gate(tmp_path)
             assert job.result(DEADLINE) == 2
@@ -118,7 +120,8 @@ def test_a_job_that_had_begun_is_lost(patient: Server, tmp_path: Path, retries: 
                 job.result(DEADLINE)
         open_gate(tmp_path)
         assert net.submit(abs, -1).result(DEADLINE) == 1
-        assert (begun(tmp_path), job.losses) == ([False] * (1 + retries), 1)
+        times, losses = {0: (1, 1), 1: (2, 1), None: (2, 0)}[retries]
+        assert (begun(tmp_path), job.losses) == ([False] * times, losses)
 
 
 def test_without_an_orphan_timeout_the_error_says_so(server: Server, tmp_path: Path) -> None:

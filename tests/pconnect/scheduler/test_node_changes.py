@@ -36,7 +36,7 @@ class Owner:
     def end(self, reason: str) -> None:
         pass
 
-    def lose(self, job: Any, why: str) -> None:
+    def lose(self, job: Any, why: str, *, away: bool = False) -> None:  # noqa: ARG002
         self.lost.append((job, why))
 
 
@@ -130,8 +130,9 @@ def test_only_sessions_that_were_begun_for_jobs_have_time_to_end(thread: LoopThr
         told.append((f"retire {returns}", list(numbers), deadline > time.monotonic() + 1.0))
         yield from pause(0.0)
 
-    manager: Any = SimpleNamespace(
-        retire_nodes=retire, empty_nodes=lambda numbers, _: told.append(("empty", list(numbers), False))
-    )
+    def empty(numbers: list[int], _: str, *, away: bool) -> None:
+        told.append(("empty", list(numbers), away))
+
+    manager: Any = SimpleNamespace(retire_nodes=retire, empty_nodes=empty)
     NodeChanges(thread, manager, healing).renew([1, 2], 5.0).result(LIMIT)
     assert told == [("retire True", [1, 2], False), ("retire True", [2], True), ("empty", [1, 2], False)]

@@ -161,8 +161,8 @@ def test_cancelling_a_job_that_waits_for_another_worker(
     scheduler = scheduler_of(mesh_of(own))
     lose, cancelled = scheduler.lose, []
 
-    def lose_and_cancel(job: Job, why: str) -> None:
-        lose(job, why)
+    def lose_and_cancel(job: Job, why: str, **rest: bool) -> None:
+        lose(job, why, **rest)
         cancelled.append(job.cancel())
 
     monkeypatch.setattr(scheduler, "lose", lose_and_cancel)
