@@ -23,8 +23,9 @@ LIMIT = 30.0  # seconds; nothing here takes three, also on a busy machine
 PACKAGES = ("srp_tools", "pconnect", "pserver")
 # What the extras bring: a module that needs one of them may be without it here.
 EXTRAS = {
-    "IPython", "dask", "distributed", "ipykernel", "joblib", "matplotlib", "pandas", "pyarrow", "scipy", "sklearn",
-    "tqdm", "jax", "ml_dtypes", "polars", "torch", "xarray"}  # fmt: skip
+    "IPython", "dask", "distributed", "ipykernel", "jax", "joblib", "matplotlib", "ml_dtypes", "pandas", "polars",
+    "prometheus_client", "pyarrow", "scipy", "sklearn", "starlette", "torch", "tornado", "tqdm", "uvicorn", "xarray",
+}  # fmt: skip
 BIN = Path(sys.executable).parent
 
 
@@ -64,7 +65,7 @@ def test_every_public_name_is_there() -> None:
         assert (Path(str(package.__file__)).parent / "py.typed").exists()
 
 
-@pytest.mark.parametrize("command", ["pserver", "generate-srp-data", "prun", "pshadow"])
+@pytest.mark.parametrize("command", ["pserver", "generate-srp-data", "prun", "pshadow", "pstat"])
 def test_the_commands_explain_themselves(command: str) -> None:
     assert run(command, "--help").startswith(f"usage: {command}")
 

@@ -12,7 +12,7 @@ from tests.support.servers import Server
 from tests.support.small_programs import GIVEN, PROGRAMS, Row, here, quick
 
 # So often each quick program is run; `PRUN_REPETITIONS` is another number.
-REPETITIONS = int(os.environ.get("PRUN_REPETITIONS", "30"))
+REPETITIONS = int(os.environ.get("PRUN_REPETITIONS", "15"))
 OPTIONS = [f"--env={name}={value}" for name, value in GIVEN.items()]
 
 
