@@ -183,6 +183,8 @@ def test_a_node_that_gets_its_values_too_late_is_no_member(
         assert list(net.map(sum, [value])) == [3]
 
         def late(mesh: ClientMesh, numbers: Collection[int], _: float) -> dict[int, Exception]:
+            for number in numbers:  # busy, so the value waits there
+                reval("import signal; signal.pause()", mesh.connections[number])
             return send_kept_values(mesh, numbers, 0.0)
 
         with monkeypatch.context() as patch:
