@@ -80,7 +80,7 @@ def test_a_silent_place_costs_a_head_start(place: Place, silent: Place) -> None:
 
 
 def test_a_silent_place_has_its_time(place: Place, silent: Place) -> None:
-    assert run_race([silent, place], seconds=0.4) == [(place, "open"), (silent, TimeoutError)]
+    assert run_race([silent, place], seconds=1.5) == [(place, "open"), (silent, TimeoutError)]
     assert run_race([silent], seconds=0.1) == [(silent, TimeoutError)]
 
 

@@ -188,7 +188,7 @@ def test_many_that_say_nothing_do_not_keep_out_those_that_are_there(
                 announce(server, id=known[pool[name].status["name"]], cmd_port=pool[name].cmd_port)
             assert len(server.ask("members")["members"]) == 102
             with pytest.warns(MissingHostsWarning, match="named by 127.0.0.1"):
-                net = connect(pool, server.host, timeout=8.0)
+                net = connect(pool, server.host, timeout=12.0)
             with net:
                 assert names({"listing": server, **pool}, net).startswith("listing")
                 assert {node.host for node in net[2:]} == {pool[name].host for name in "abc"}

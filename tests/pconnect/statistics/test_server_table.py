@@ -46,7 +46,7 @@ def test_a_row_for_each_server_and_what_becomes_of_it(pair: list[Server]) -> Non
         assert len(net[2].statistics(timeout=DEADLINE)) == 1
 
         os.kill(second.process.pid, signal.SIGSTOP)
-        table.update(timeout=0.3)
+        table.update(timeout=2.0)
         assert [row[-1] for row in table] == ["open", "does not answer"]
         assert table[1][2] == truth[second.host]  # its last figures
         os.kill(second.process.pid, signal.SIGCONT)
