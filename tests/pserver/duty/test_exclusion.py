@@ -92,6 +92,7 @@ def test_a_server_for_one_network_alone(shared: tuple[Server, Credentials]) -> N
 
 def test_it_ends_with_the_session_that_has_it(shared: tuple[Server, Credentials]) -> None:
     server, bob = shared
+    wait_until(lambda: not server.ask("statistics", brief=True)["sessions"], "the end of the session before")
     with server.connect(exclusive=True) as net:
         [session] = server.sessions(net)
         os.kill(session, signal.SIGKILL)
