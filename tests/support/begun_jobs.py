@@ -9,12 +9,20 @@ def note_and_wait(folder: str) -> int:
     """Note who runs this, and whether one before still does; return how often it was begun, once there is a gate."""
     notes = Path(folder) / "begun"
     before = [int(line.split()[0]) for line in notes.read_text().splitlines()] if notes.exists() else []
-    overlaps = any(Path(f"/proc/{pid}").exists() for pid in before)
+    overlaps = any(map(_runs, before))
     with notes.open("a") as file:
         file.write(f"{os.getpid()} {overlaps}\n")
     while not (Path(folder) / "gate").exists():
         time.sleep(0.01)
     return len(before) + 1
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process runs; one that has ended, and is not reaped yet, does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "XZ"
+    except OSError:
+        return False
 
 
 def begun(folder: Path) -> list[bool]:
