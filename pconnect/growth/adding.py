@@ -5,13 +5,13 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from pconnect.errors import ConfigurationError, ConnectionLostError
-from pconnect.growth.joining import Joining, tell_members
+from pconnect.growth.joining import Joining, await_told, named, tell_members, were
 from pconnect.growth.kept_values import send_kept_values
 from pconnect.growth.logins import drop, log_in_nodes
 from pconnect.growth.outcomes import refusal
 from pconnect.link.connection import Connection
 from pconnect.link.host_names import Host, parse_hosts
-from pconnect.protocol.kinds import Kind, Role
+from pconnect.protocol.kinds import Role
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.mesh_setup import MeshSetup
 from pconnect.session.server import Server
@@ -19,8 +19,6 @@ from pconnect.session.versions import foreign_pythons
 from srp_tools.steps import deadline_after
 
 MakeConnection = Callable[..., Connection]
-
-_TOLD_SECONDS = 1.0  # for the others to hear of it, when nodes are taken back
 
 
 def add_nodes(mesh: ClientMesh, hosts: object, make: MakeConnection, timeout: float) -> list[int]:
@@ -70,7 +68,7 @@ def take_in(  # noqa: PLR0917 - what a login has left
         server.attach(
             make(server.node, server.host, None, role=Role.CLIENT_DATA, limits=limits, awaited=True)
         )
-    change = f"{_named(servers)} {'was' if len(servers) == 1 else 'were'} added to the network"
+    change = f"{were(servers)} added to the network"
     joining = Joining(mesh, mesh_setup, servers, deadline)
     back = list(servers)
     try:
@@ -137,19 +135,8 @@ def _take_back(mesh: ClientMesh, servers: Sequence[Server]) -> None:
         drop(mesh, [server for server in servers if server not in announced])
         if not announced:
             return
-        change = f"{_named(announced)} could not be added, and left the network"
+        change = f"{named(announced)} could not be added, and left the network"
         numbers = [server.node for server in announced]
         tell_members(mesh, others, number, [], numbers, change, deadline_after(None))
         mesh.drop_servers(numbers, change)
-    with contextlib.suppress(TimeoutError):
-        mesh.event_loop.run_until(
-            lambda: all(server.has_answered(Kind.MEMBERS, number) for server in others),
-            deadline_after(_TOLD_SECONDS),
-            "nodes to leave",
-        )
-    for server in others:
-        server.answers.pop((Kind.MEMBERS, number), None)
-
-
-def _named(servers: Sequence[Server]) -> str:
-    return ", ".join(f"node {server.node} ({server.host})" for server in servers)
+    await_told(mesh, others, number)

@@ -11,12 +11,11 @@ As in a restart, all of it goes on in the loop of the network, and interrupts no
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from pconnect.errors import ConnectionLostError
 from pconnect.protocol.kinds import Kind
-from pconnect.session.client_mesh import ClientMesh
-from pconnect.session.mesh_setup import MeshSetup, describe, mesh_error
+from pconnect.session.client_mesh import ClientMesh, await_answers
+from pconnect.session.mesh_setup import MeshSetup, circumstances, describe, mesh_error
 from pconnect.session.node_state import NodeState
 from pconnect.session.server import Server
 from srp_tools.channel import Channel
@@ -24,6 +23,7 @@ from srp_tools.steps import Task, deadline_after, remaining
 
 # As of a restart: a server that does not answer in this part of the time has most likely vanished.
 _PATIENCE = 1 / 2
+_TOLD_SECONDS = 1.0  # for the others to hear of nodes that leave
 _JOINED = {NodeState.OPEN, NodeState.REJOINED}
 _ON_THEIR_WAY = {NodeState.JOINING, NodeState.REJOINING, *_JOINED}
 
@@ -63,7 +63,8 @@ class Joining:
         """Have the engines connect themselves; return when each is a member, or has a failure."""
         mesh, event_loop = self._mesh, self._mesh.event_loop
         everybody = list(mesh.servers.values())
-        setup = self._mesh_setup.setup(everybody, self._deadline, mesh.removed) | self._circumstances()
+        setup = self._mesh_setup.setup(everybody, self._deadline, mesh.removed)
+        setup |= circumstances(self._servers, self._others, self._has_answered)
         with event_loop.sigint_deferred:
             for server in self._servers:
                 links = self._mesh_setup.local_links(server, everybody) | self._mesh_setup.beyond(server)
@@ -87,21 +88,6 @@ class Joining:
                 error = TimeoutError("its connections to the other nodes were not made within the time limit")
             if error is not None:
                 self.failures.setdefault(server, error)
-
-    def _circumstances(self) -> dict[str, Any]:
-        """Return what an engine must know that comes when others are there."""
-        gone: dict[int, str] = {}
-        for server in self._others:
-            name = f"node {server.node} ({server.host})"
-            if server.state != "open":
-                gone[server.node] = f"{name} is gone: {server.failures.last_error or server.command.error}"
-            elif not self._has_answered(server):
-                gone[server.node] = f"{name} did not answer"
-        return {
-            "together": [server.node for server in self._servers],
-            "gone": gone,
-            "busy": [server.node for server in self._others if server.running],
-        }
 
     def _has_answered(self, server: Server) -> bool:
         return server.has_answered(Kind.MEMBERS, self._number)
@@ -155,6 +141,23 @@ def tell_members(  # noqa: PLR0917 - the parts of a message
                 links = mesh.mesh_setup.local_links(server, begin)
                 server.command.post(Kind.MEMBERS, number, told | links)
                 mesh.event_loop.flush(server.command)
+
+
+def await_told(mesh: ClientMesh, others: Sequence[Server], number: int) -> None:
+    """Wait until nodes have heard of others that leave, before these hang up: else they would see them lost."""
+    numbers = dict.fromkeys(others, number)
+    until = deadline_after(_TOLD_SECONDS)
+    await_answers(mesh.event_loop, Kind.MEMBERS, numbers, until, "nodes to leave")
+
+
+def named(servers: Sequence[Server]) -> str:
+    """Return nodes in words."""
+    return ", ".join(f"node {server.node} ({server.host})" for server in servers)
+
+
+def were(servers: Sequence[Server]) -> str:
+    """Return nodes in words, to say what was done with them."""
+    return f"{named(servers)} {'was' if len(servers) == 1 else 'were'}"
 
 
 def _errors(server: Server) -> Exception | None:

@@ -1,18 +1,17 @@
 """`net.reconnect`: a new session for nodes whose server or machine was gone, under the same numbers."""
 
-import contextlib
 import time
 from collections.abc import Collection, Mapping, Sequence
 
 from pconnect.errors import ConnectionLostError
 from pconnect.growth.adding import changing, tell_change
-from pconnect.growth.joining import Joining
+from pconnect.growth.joining import Joining, were
 from pconnect.growth.kept_values import send_kept_values
 from pconnect.growth.logins import drop, log_in_nodes
 from pconnect.growth.outcomes import refusal
 from pconnect.growth.removing import Nodes, numbers_of, renew_job_nodes
 from pconnect.protocol.kinds import Kind
-from pconnect.session.client_mesh import ClientMesh
+from pconnect.session.client_mesh import ClientMesh, ask
 from pconnect.session.mesh_setup import MeshSetup
 from pconnect.session.node_state import NodeEvent
 from pconnect.session.server import Server
@@ -82,21 +81,13 @@ def _lose_silent(mesh: ClientMesh, numbers: Sequence[int], deadline: float) -> F
 
     Returns those of which there was no time to find that out; they are left as they are.
     """
-    asked = {mesh.servers[n]: mesh.next_number() for n in numbers if not is_lost(mesh.servers[n])}
-    with mesh.event_loop.sigint_deferred:
-        for server, number in asked.items():
-            server.command.post(Kind.QUERY, number)
-            mesh.event_loop.flush(server.command)
+    asked = [mesh.servers[n] for n in numbers if not is_lost(mesh.servers[n])]
     patience = time.monotonic() + _ANSWER_SECONDS
-    with contextlib.suppress(TimeoutError):
-        mesh.event_loop.run_until(
-            lambda: all(server.has_answered(Kind.FACTS, number) for server, number in asked.items()),
-            min(patience, deadline),
-            "answers of the servers",
-        )
+    until = min(patience, deadline)
+    answers = ask(asked, mesh.event_loop, Kind.QUERY, mesh.next_number, until)
     failures: Failures = {}
-    for server, number in asked.items():
-        if server.answers.pop((Kind.FACTS, number), None) is not None or server.command.error:
+    for server in asked:
+        if server.node in answers or server.command.error:
             continue
         if deadline < patience:
             more = f"after {_ANSWER_SECONDS:g} s without an answer it counts as lost; give more timeout"
@@ -110,8 +101,7 @@ def _lose_silent(mesh: ClientMesh, numbers: Sequence[int], deadline: float) -> F
 def _join(mesh: ClientMesh, mesh_setup: MeshSetup, found: Mapping[int, Server], deadline: float) -> Failures:
     """Make the new sessions those of the nodes that were lost; return why some could not become members again."""
     servers = [mesh.servers[number] for number in found]
-    names = ", ".join(f"node {server.node} ({server.host})" for server in servers)
-    change = f"{names} {'was' if len(servers) == 1 else 'were'} connected anew"
+    change = f"{were(servers)} connected anew"
 
     def take_in() -> None:
         for server in servers:

@@ -8,11 +8,10 @@ from collections.abc import Callable, Collection, Sequence
 
 from pconnect.errors import ConfigurationError
 from pconnect.growth.adding import changing, tell_change
-from pconnect.growth.joining import tell_members
+from pconnect.growth.joining import await_told, tell_members, were
 from pconnect.link.connection import Connection
 from pconnect.loop.network import Network
 from pconnect.messaging.send_receive import resolve
-from pconnect.protocol.kinds import Kind
 from pconnect.routes.keeper import RouteWarning
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.node_state import NodeState
@@ -21,8 +20,6 @@ from srp_tools.steps import deadline_after
 
 Nodes = int | Connection | Network | Collection[int]
 
-# So long is waited for the others to have heard of it, before the nodes hang up: else they would see them lost.
-_TOLD_SECONDS = 1.0
 # Beside the grace of its commands, so long a session has to end.
 _END_SECONDS = 5.0
 _LOOK_SECONDS = 0.02  # between two looks at what another thread does
@@ -35,8 +32,7 @@ def remove_nodes(mesh: ClientMesh, nodes: Nodes, grace: float) -> None:
     with changing(mesh, "nodes are being removed") as mesh_setup:
         cut = mesh_setup.routes.cut_by(numbers) if mesh_setup.routes is not None else ""
         servers = [mesh.servers[number] for number in numbers]
-        names = ", ".join(f"node {server.node} ({server.host})" for server in servers)
-        change = f"{names} {'was' if len(servers) == 1 else 'were'} removed from the network"
+        change = f"{were(servers)} removed from the network"
         try:
             if mesh.scheduler is not None:
                 _serve_until(mesh, mesh.scheduler.changes.retire(numbers, grace), grace)
@@ -92,10 +88,7 @@ def _tell(mesh: ClientMesh, servers: Sequence[Server], change: str) -> None:
     number, others = mesh.next_number(), [s for s in mesh.servers.values() if s not in servers]
     nodes = [server.node for server in servers]
     tell_members(mesh, others, number, [], nodes, change, deadline_after(None))
-    told = time.monotonic() + _TOLD_SECONDS
-    _wait(mesh, lambda: all(server.has_answered(Kind.MEMBERS, number) for server in others), told)
-    for server in others:
-        server.answers.pop((Kind.MEMBERS, number), None)
+    await_told(mesh, others, number)
 
 
 def _close(mesh: ClientMesh, servers: Sequence[Server], grace: float) -> None:
@@ -106,10 +99,8 @@ def _close(mesh: ClientMesh, servers: Sequence[Server], grace: float) -> None:
     ended = time.monotonic() + grace + _END_SECONDS
     _wait(mesh, lambda: all(s.life.state is NodeState.CLOSED or s.command.error for s in servers), ended)
 
-    for server in servers:
-        mesh.event_loop.drain(
-            server.data
-        )  # the ends of commands, which may have come later than that of the session
+    for server in servers:  # the ends of commands may have come later than that of the session
+        mesh.event_loop.drain(server.data)
 
 
 def _wait(mesh: ClientMesh, condition: Callable[[], object], deadline: float) -> None:

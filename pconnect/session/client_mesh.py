@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import itertools
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pconnect.commands.command import Command
@@ -299,15 +299,9 @@ class ClientMesh(Mesh):
             number, renewal.number = renewal.number, 0
         if not number:
             return
-        servers = self.servers.values()
-        with contextlib.suppress(TimeoutError):
-            self.event_loop.run_until(
-                lambda: all(server.has_answered(Kind.RENEW, number) for server in servers),
-                deadline_after(_RENEWAL_TIMEOUT),
-                "new certificates",
-            )
-        for server in servers:
-            server.answers.pop((Kind.RENEW, number), None)
+        numbers = dict.fromkeys(self.servers.values(), number)
+        until = deadline_after(_RENEWAL_TIMEOUT)
+        await_answers(self.event_loop, Kind.RENEW, numbers, until, "new certificates")
 
     def abandon(self, error: ConnectionLostError) -> None:
         """Leave the network to the process that this one was forked from; all that has not ended has this error."""
@@ -351,3 +345,41 @@ class ClientMesh(Mesh):
         for server in servers:
             server.report_unseen()
         return [server.node for server in servers if server.life.was_killed is not False]
+
+
+def ask(
+    servers: Iterable[Server],
+    event_loop: EventLoop,
+    kind: Kind,
+    next_number: Callable[[], int],
+    deadline: float,
+    *,
+    value_for: Callable[[Server], object] = lambda _: None,
+) -> dict[int, dict[str, Any]]:
+    """Ask servers, all in one loop, side by side; return what they answer by a deadline, by node.
+
+    `next_number`: returns a number for each question that no other has. `value_for`: returns what a server is asked.
+    """
+    numbers: dict[Server, int] = {}
+    with event_loop.sigint_deferred:
+        for server in servers:
+            if server.command.error is None:
+                numbers[server] = next_number()
+                server.command.post(kind, numbers[server], value_for(server))
+                event_loop.flush(server.command)
+    answer = Kind.FACTS if kind is Kind.QUERY else kind
+    return await_answers(event_loop, answer, numbers, deadline, "answers of the servers")
+
+
+def await_answers(
+    event_loop: EventLoop, kind: Kind, numbers: Mapping[Server, int], deadline: float, what: str
+) -> dict[int, dict[str, Any]]:
+    """Wait for answers with these numbers; return those that come by a deadline and say something, by node."""
+    with contextlib.suppress(TimeoutError):
+        event_loop.run_until(
+            lambda: all(server.has_answered(kind, number) for server, number in numbers.items()),
+            deadline,
+            what,
+        )
+    answers = {server.node: server.answers.pop((kind, number), None) for server, number in numbers.items()}
+    return {node: answer for node, answer in answers.items() if answer is not None}

@@ -6,7 +6,7 @@ It happens when a network is made, and again when a node is restarted.
 import contextlib
 import functools
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -147,6 +147,30 @@ class MeshSetup:
 def describe(server: Server) -> list[Any]:
     """Return the host of a server, and where the other nodes may find it: first where the client has found it."""
     return [server.host, list(map(list, server.location.places_for_others()))]
+
+
+def circumstances(
+    begin: Sequence[Server],
+    others: Sequence[Server],
+    has_answered: Callable[[Server], bool],
+    failures: Mapping[Server, Exception] = {},
+) -> dict[str, Any]:
+    """Return what engines that begin must know of others, which are there, beside the set-up.
+
+    `has_answered`: whether a server has said that it expects them. `failures`: why further nodes are gone.
+    """
+    gone = {server.node: str(error) for server, error in failures.items()}
+    for server in others:
+        name = f"node {server.node} ({server.host})"
+        if server.state != "open":
+            gone[server.node] = f"{name} is gone: {server.failures.last_error or server.command.error}"
+        elif not has_answered(server):
+            gone[server.node] = f"{name} did not answer"
+    return {
+        "together": [server.node for server in begin],
+        "gone": gone,
+        "busy": [server.node for server in others if server.running],
+    }
 
 
 def await_reasons(failed: list[Server], event_loop: EventLoop, deadline: float) -> None:

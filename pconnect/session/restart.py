@@ -26,7 +26,7 @@ from pconnect.errors import ConfigurationError, ConnectError, ConnectionLostErro
 from pconnect.messaging.send_receive import Connections, resolve
 from pconnect.protocol.kinds import Kind
 from pconnect.session.client_mesh import ClientMesh
-from pconnect.session.mesh_setup import MeshSetup, mesh_error
+from pconnect.session.mesh_setup import MeshSetup, circumstances, mesh_error
 from pconnect.session.node_state import NodeState
 from pconnect.session.remote_calls import client_mesh
 from pconnect.session.server import Server
@@ -209,7 +209,8 @@ class _Restart:
         if self._is_taken_over or not self._servers:
             return
         servers = list(self._mesh.servers.values())
-        setup = self._mesh_setup.setup(servers, self._deadline, self._mesh.removed) | self._circumstances()
+        setup = self._mesh_setup.setup(servers, self._deadline, self._mesh.removed)
+        setup |= circumstances(self._started, self._others, self._has_answered, self._failures)
         with self._event_loop.sigint_deferred:
             for server in self._started:
                 server.renew()
@@ -274,21 +275,6 @@ class _Restart:
         if all(server.command.error for server in self._failures):
             raise ConnectionLostError(text)
         raise ConnectError(failures)
-
-    def _circumstances(self) -> dict[str, Any]:
-        """Return what an engine must know that takes the place of another."""
-        gone = {server.node: str(error) for server, error in self._failures.items()}
-        for server in self._others:
-            name = f"node {server.node} ({server.host})"
-            if server.state != "open":
-                gone[server.node] = f"{name} is gone: {server.failures.last_error or server.command.error}"
-            elif not self._has_answered(server):
-                gone[server.node] = f"{name} did not answer"
-        return {
-            "together": [server.node for server in self._started],
-            "gone": gone,
-            "busy": [server.node for server in self._others if server.running],
-        }
 
     def _has_answered(self, server: Server) -> bool:
         return server.has_answered(Kind.RESTART, self._number)

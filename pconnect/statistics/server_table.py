@@ -1,6 +1,5 @@
 """The statistics of the servers of a network: `pconnect.views.job_views.JobView.statistics`."""
 
-import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +7,7 @@ from typing import Any
 
 from pconnect.commands.table import Table
 from pconnect.protocol.kinds import Kind
-from pconnect.session.client_mesh import ClientMesh
+from pconnect.session.client_mesh import ClientMesh, ask
 from pconnect.session.server import Server
 from pconnect.statistics.document import HEADINGS, row_of
 from pconnect.statistics.worker_table import worker_table
@@ -133,25 +132,17 @@ def _ask(
 ) -> Mapping[int, dict[str, Any]]:
     """Return the answers of those that give one, by node; `wanted`: by node, what of the document."""
     mesh.check_open()
-    numbers: dict[int, int] = {}
-    with mesh.event_loop.sigint_deferred:
-        for server in servers:
-            if not server.command.error:
-                numbers[server.node] = mesh.next_number()
-                server.command.post(Kind.STATISTICS, numbers[server.node], dict(wanted[server.node]))
-                mesh.event_loop.flush(server.command)
-    asked = [(mesh.servers[node], number) for node, number in numbers.items()]
-
-    def is_complete() -> bool:
-        return all(server.has_answered(Kind.STATISTICS, number) for server, number in asked)
-
-    with contextlib.suppress(TimeoutError):
-        mesh.event_loop.run_until(is_complete, deadline_after(timeout), "statistics")
-    found = {server.node: server.answers.pop((Kind.STATISTICS, number), None) for server, number in asked}
-    for server, _ in asked:
+    answers = ask(
+        servers,
+        mesh.event_loop,
+        Kind.STATISTICS,
+        mesh.next_number,
+        deadline_after(timeout),
+        value_for=lambda server: dict(wanted[server.node]),
+    )
+    for server in servers:
         for key in [key for key in server.answers if key[0] is Kind.STATISTICS]:  # too late, at another time
             del server.answers[key]
-    answers = {node: answer for node, answer in found.items() if answer is not None}
     if mesh.growth.healing and mesh.scheduler is not None:
         again = mesh.scheduler.changes.ask(
             Kind.STATISTICS, mesh.next_number(), lambda node: dict(wanted.get(node, _BRIEF)), timeout

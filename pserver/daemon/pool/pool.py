@@ -98,9 +98,11 @@ class Pool:
                 self._members.join(host, given=True)
             self._given = given
         for member in self._members.keep_users(lambda user: not self._removal(user)):
-            log.warning("the member %s is forgotten: its user was removed", _shown(member.name))
+            log.warning("the member %s is forgotten: its user was removed", printable_name(member.name))
         for entry in self._members.step(time.monotonic()):
-            log.warning("the member %s at %s is gone", _shown(entry.member.name), entry.member.addresses[0])
+            log.warning(
+                "the member %s at %s is gone", printable_name(entry.member.name), entry.member.addresses[0]
+            )
         self._file.write_if_changed()
         return _LOOK_SECONDS
 
@@ -156,7 +158,9 @@ class Pool:
                 case "leave":
                     member = self._members.leave(request, time.monotonic())
                     if member is not None:
-                        log.info("the member %s at %s leaves", _shown(member.name), member.addresses[0])
+                        log.info(
+                            "the member %s at %s leaves", printable_name(member.name), member.addresses[0]
+                        )
                     return {"ok": {}}
                 case _:
                     raise ConfigurationError("a member may announce itself and leave, and nothing else")
@@ -174,7 +178,9 @@ class Pool:
         whence = Whence(user, source, seen_at)
         entry, is_news = self._members.announce(request, whence, time.monotonic())
         if is_news:
-            log.info("the member %s at %s is here", _shown(entry.member.name), entry.member.addresses[0])
+            log.info(
+                "the member %s at %s is here", printable_name(entry.member.name), entry.member.addresses[0]
+            )
         return {
             "id": self._members.own,
             "name": self._config().name,
@@ -273,7 +279,3 @@ def _is_numeric(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _shown(name: str) -> str:
-    return printable_name(name)
