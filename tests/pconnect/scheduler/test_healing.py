@@ -1,5 +1,6 @@
 """Servers that are killed and started again while jobs are open."""
 
+import itertools
 import os
 import signal
 import threading
@@ -144,9 +145,10 @@ def test_which_do_not_come_back_by_themselves(
             member.kill(net)
         else:
             member.server.ask("kill", what=str(member.server.sessions(net)[0]))
-        rest = net.map(work, [[0, 0, 0]] * 10_000, range(10_000), retries=2)
-        healed = client_mesh(net.mesh).growth.healing
+        rest = net.map(work, itertools.repeat([0, 0, 0]), itertools.count(), retries=2)
+        healed, end = client_mesh(net.mesh).growth.healing, time.monotonic() + DEADLINE
         while words not in healed.get(2, ""):
+            assert time.monotonic() < end, healed
             next(rest)
         rest.close()  # type: ignore[attr-defined]
         assert [job.result(DEADLINE) for job in jobs] == list(range(9))
