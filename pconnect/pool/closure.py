@@ -27,12 +27,13 @@ from pconnect.link.host_names import Host, parse_hosts
 _MOST_SERVERS = 10_000  # of one network: what names more is no pool
 _MOST_HOSTS = 32  # to be tried for one server
 _MOST_SOURCES = 3  # that are told for one server
+# Of errors; they stay what they are.
 _KINDS = (
     TimeoutError,
     AuthenticationError,
     ServerBusyError,
     ServerRefusedError,
-)  # of errors; they stay what they are
+)
 _LOCAL_NAMES = {"localhost", "ip6-localhost", "localhost.localdomain"}
 
 Place = tuple[str, int]  # name or address, and port

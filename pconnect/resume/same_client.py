@@ -42,9 +42,8 @@ def return_to_nodes(mesh: ClientMesh, numbers: Sequence[int], deadline: float) -
             if isinstance(outcome, Server) and number not in found:
                 mesh.event_loop.discard(outcome.command)
         for number in keys.keys() - found.keys():
-            setup.authority.sign(
-                keys[number], number
-            )  # a login that leads nowhere has left another key there
+            # A login that leads nowhere has left another key there.
+            setup.authority.sign(keys[number], number)
     servers = {number: server for number, server in found.items() if isinstance(server, ReturnedServer)}
     _take_in(mesh, servers)
     await_engines(setup, list(servers.values()), mesh.event_loop, deadline)

@@ -65,9 +65,8 @@ class _Tries:
     over: str = ""  #: why there will be no other; empty: there will
     against: str = ""  #: why there is to be no new session; the old one may be there, though
     task: Task | None = None  #: the one that is on its way
-    held: list[Job] = field(
-        default_factory=list
-    )  #: jobs that were running there, if the session may have waited
+    #: Jobs that were running there, if the session may have waited.
+    held: list[Job] = field(default_factory=list)
 
     def __str__(self) -> str:
         if not self.count:

@@ -56,9 +56,8 @@ def _is_asked_again(channel: Channel, control: socket.socket) -> bool:
     poll.register(channel.fileno(), select.POLLIN)
     poll.register(control, select.POLLIN)
     ready = dict(poll.poll(_SILENCE_SECONDS * 1000))
-    return (
-        channel.fileno() in ready and control.fileno() not in ready
-    )  # the daemon says nothing of its own accord
+    # The daemon says nothing of its own accord.
+    return channel.fileno() in ready and control.fileno() not in ready
 
 
 def _read(data: bytes) -> dict[str, Any]:

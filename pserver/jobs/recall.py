@@ -130,9 +130,8 @@ class Intake:
     """The jobs that a worker has received and not begun, in order."""
 
     def __init__(self) -> None:
-        self.jobs: deque[tuple[int, Any, float]] = (
-            deque()
-        )  #: each with its number, contents, and when it came
+        #: Each with its number, contents, and when it came.
+        self.jobs: deque[tuple[int, Any, float]] = deque()
         self.now = 0.0  #: when what comes next was taken in, by the clock of `time.monotonic`
         self._recalled = 0  # jobs are dropped up to the mark with this number
 

@@ -53,9 +53,8 @@ def announce(end: socket.socket, order: Order) -> None:
         try:
             terms = _terms(Path(order.member_file))
             words = {"addresses": _addresses(order), **order.words}
-            "".encode(
-                "idna"
-            )  # what the look-up of names needs is loaded before there is nobody's view of the files
+            # What the look-up of names needs is loaded before there is nobody's view of the files.
+            "".encode("idna")
             if os.geteuid() == 0:
                 leave_root()
         except (ParallelError, OSError) as error:

@@ -75,9 +75,8 @@ class MemberList:
     """The neighbours of the server that has the id `own`."""
 
     own: str
-    announced: dict[tuple[str, str], Entry] = field(
-        default_factory=dict
-    )  #: by id, and the hash of the secret
+    #: By id, and the hash of the secret.
+    announced: dict[tuple[str, str], Entry] = field(default_factory=dict)
     #: When those that left have said so, by their clock, and by ours.
     left: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
     joined: dict[str, Joined] = field(default_factory=dict)  #: by host

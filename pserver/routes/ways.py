@@ -19,9 +19,8 @@ class Ways:
     def __init__(self, nodes: bytes, own: int, timeout: float) -> None:
         told: Any = unpack(nodes)
         self.hosts = ["client", *(host for host, _ in told)]  #: by node
-        self.place_seconds = min(
-            _PLACE_SECONDS, timeout * _PLACE_PART
-        )  #: how long a place may take to answer
+        #: How long a place may take to answer.
+        self.place_seconds = min(_PLACE_SECONDS, timeout * _PLACE_PART)
         self.unusual: dict[
             int, str
         ] = {}  #: nodes that were not reached at their first place, and how they were

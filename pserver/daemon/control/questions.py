@@ -96,9 +96,8 @@ class Questions:
         self._waiting[user] = [each for each in waiting if each[0].is_brief is not is_brief]
         question = Question(is_brief, min(question.since for question, _ in now_answered))
         begin = self._clock()
-        body = self._make(
-            user, question
-        )  # a fault of ours leaves nothing behind that would have it made again
+        # A fault of ours leaves nothing behind that would have it made again.
+        body = self._make(user, question)
         end = self._clock()
         self._rests[user] = until = end + _REST * (end - begin)
         self._all_rest = end + _REST_OF_ALL * (end - begin)
