@@ -210,11 +210,15 @@ def test_2000_jobs_while_the_member_in_the_middle_is_killed_and_comes_back(
     def wait_for(name: str) -> None:
         wait_until(lambda: (tmp_path / name).exists() or (tmp_path / "over").exists(), name, timeout=100)
 
+    def note(name: str) -> None:
+        (tmp_path / "now").write_text(str(time.monotonic()))
+        (tmp_path / "now").rename(tmp_path / name)  # it is there with all of it, or not at all
+
     wait_for("ready")
     arranged.kill(lost)
-    (tmp_path / "killed").write_text(str(time.monotonic()))
+    note("killed")
     arranged.start(lost)
-    (tmp_path / "back").write_text(str(time.monotonic()))
+    note("back")
     wait_for("over")
     told = (tmp_path / "told").read_text()
     names, missing, seconds = json.loads(told.splitlines()[-1])

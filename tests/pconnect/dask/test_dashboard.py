@@ -15,7 +15,7 @@ from tornado.websocket import websocket_connect
 from pconnect.views.network_views import ClientNetwork
 from tests.support.servers import Server
 from tests.support.tcp_sockets import processes_with, tcp_sockets
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -145,4 +145,4 @@ def test_a_scheduler_that_is_gone(net: ClientNetwork) -> None:
     with net.dask(timeout=DEADLINE, set_as_default=False, dashboard=True) as client:
         link = str(client.dashboard_link)
         net[1].kill()
-        assert get(link) == (502, "The scheduler does not answer.\n")
+        wait_until(lambda: get(link) == (502, "The scheduler does not answer.\n"), "the end of the scheduler")
