@@ -97,7 +97,7 @@ def test_it_is_stopped_and_stays_so(server: Server) -> None:
                 assert works(other)
                 assert len(server.sessions(other)) == 1
         wait_gone(first)
-        assert f"({first}) is stopped: it is replaced" in server.log
+        server.wait_for_log(f"({first}) is stopped: it is replaced")
         wait_until(lambda: not Path(folder).exists(), "the folder of the killed session to go")
 
 

@@ -83,6 +83,6 @@ def test_a_session_whose_folder_was_removed_ends(tmp_path: Path, users: tuple[Cr
         token = detach(server, (_SMALL, _SMALL))
         shutil.rmtree(tmp_path / "spool")
         wait_until(lambda: not server.status_now()["sessions"], "the session to end")
-        assert "the folder of its results was removed" in server.log
+        server.wait_for_log("the folder of its results was removed")
         with pytest.raises(ConfigurationError, match="somebody removed or moved their folder"):
             recover(server, token)

@@ -60,7 +60,7 @@ def test_the_table_of_sessions_and_the_end_of_one(server: Server) -> None:
             reval("x = 1", net[1]).result(DEADLINE)
         wait_until(lambda: len(rows(server)) == 1, "the end of that session")
         reval("x = 1", other).result(DEADLINE)
-    assert 'how="an administrator of the server' in server.log
+    server.wait_for_log('how="an administrator of the server')
 
 
 def test_an_idle_session_says_so_and_one_that_computes_does_not(server: Server) -> None:

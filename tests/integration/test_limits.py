@@ -240,4 +240,4 @@ def test_a_session_whose_cgroup_cannot_be_made_does_not_begin(tmp_path: Path, us
         why = r"the limits of the session cannot be set: .*No such file or directory: .*gone/pserver-session-"
         with pytest.raises(ConnectError, match=why):
             server.connect()
-        assert re.search(f"cannot be: {why}", (server.folder / "log").read_text())
+        wait_until(lambda: re.search(f"cannot be: {why}", server.log) is not None, "the line in the log")

@@ -66,6 +66,10 @@ def started(*options: str) -> RunningServer:
     return server
 
 
+def wait_for_log(part: str) -> None:
+    wait_until(lambda: part in default_log("default").read_text(), f"{part!r} in the log")
+
+
 def connect(server: RunningServer, who: Credentials) -> ClientNetwork:
     host = f"127.0.0.1:{server.status['cmd_port']}"
     return pconnect([host], user=who.user, password=who.password, timeout=DEADLINE, profile="")
@@ -83,7 +87,7 @@ def test_what_has_changed_is_taken_in_and_what_needs_a_restart_is_named() -> Non
         reval("x = 1", net).result(DEADLINE)
         with pytest.raises(ConnectionError):
             connect(server, ALICE)
-    assert "slots is 3 instead of 1" in default_log("default").read_text()
+    wait_for_log("slots is 3 instead of 1")
 
 
 def test_an_error_leaves_all_as_it_was_and_has_its_line() -> None:
@@ -92,8 +96,7 @@ def test_an_error_leaves_all_as_it_was_and_has_its_line() -> None:
     path.write_text("slots = 2\nmax_failures = -1\n")
     assert f"{path}, line 2" in command("reload", check=1).stderr
     os.kill(server.pid, signal.SIGHUP)
-    log = default_log("default")
-    wait_until(lambda: "so all is as before" in log.read_text(), "the line in the log")
+    wait_for_log("so all is as before")
     server_file().rename(server_file().with_name("away"))
     write("slots = 2\n")
     assert "tpasswd" in command("reload", check=1).stderr
@@ -118,7 +121,7 @@ def test_a_removed_user_is_gone_within_two_seconds_and_reads_why() -> None:
         with pytest.raises(EngineDiedError, match="this user was removed from the server"):
             reval("x = 1", goes).result(DEADLINE)
         reval("x = 1", stays).result(DEADLINE)
-    assert 'how="this user was removed from the server"' in default_log("default").read_text()
+    wait_for_log('how="this user was removed from the server"')
     with pytest.raises(AuthenticationError):
         connect(server, BOB)
 
