@@ -54,6 +54,7 @@ def test_the_table_of_sessions_and_the_end_of_one(server: Server) -> None:
         shown = pserver(server, "ctl", "sessions").stdout
         assert f"{pid}" in shown and "127.0.0.1 port" in shown
         assert pserver(server, "ctl", "kill", str(pid)).stdout == f"Ended session {pid} of user alice.\n"
+        wait_gone(pid)
         with pytest.raises(
             EngineDiedError, match=r"an administrator of the server \(uid \d+\) ended this session"
         ):

@@ -24,7 +24,7 @@ from srp_tools.steps import deadline_after, run, run_all
 from srp_tools.verifier import make_verifier
 from srp_tools.verifier_file import VerifierFile
 from tests.support.servers import Server, make_users, run_server
-from tests.support.waiting import DEADLINE, wait_until
+from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -172,6 +172,7 @@ def test_a_user_ends_sessions_of_his_own_and_no_others(
         own = server.sessions(bobs)[0]
         killed = ask_at(server.host, "bob", {"do": "kill", "what": str(own)}, DEADLINE)["killed"]
         assert killed == [{"session": own, "user": "bob"}]
+        wait_gone(own)
         with pytest.raises(ConnectionLostError, match=r"its user \(bob\) ended this session"):
             bobs.eval("1").result()
         assert alices.eval("1").result() == [1]
