@@ -289,9 +289,16 @@ def test_dns_rebinding_leads_nowhere(browser: "Browser") -> None:
 def test_when_its_server_has_gone_the_page_says_so_and_comes_back(browser: "Browser") -> None:
     source = TestSource(Report("alpha", document()))
     with served(source, interval=0.1) as target, opened(browser, target.url) as page:
+        page.set_viewport_size({"width": 1280, "height": 900})
         page.wait_for_selector("#servers-table td.good")
-        source.given = [Report("alpha", None, "it does not answer")]
+        assert page.locator("#sessions-table tbody th").count() > 0
+        why = "it does not answer, " + 4 * "for a reason that takes many words, "
+        source.given = [Report("alpha", None, why)]
         page.locator("#servers-table td.bad", has_text="it does not answer").wait_for()
+        # Its sessions can no longer be stopped, and a long reason leaves the other columns in sight.
+        page.locator("#sessions-table tbody th").wait_for(state="detached")
+        frame = page.locator("#servers-table").evaluate("(table) => table.parentElement.clientWidth")
+        assert page.locator("#servers-table td.wraps").bounding_box()["width"] < frame / 2  # type: ignore[index]
         source.given = [Report("alpha", document(2000.0))]
         page.wait_for_selector("#servers-table td.good")
         page.context.set_offline(True)

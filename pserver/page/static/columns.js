@@ -46,7 +46,7 @@ const below = (part, whole, warn, bad) => ({row}) => {
 export const SERVERS = [
   name,
   {title: "Host", value: ({row}) => row.host ?? "", show: ({row}) => row.host, wide: true},
-  {title: "State", value: stateOf, show: stateOf, className: (server) => !server.row.is_up ? "bad" : stateOf(server) === "up" ? "good" : "warn"},
+  {title: "State", value: stateOf, show: stateOf, className: (server) => !server.row.is_up ? "bad wraps" : stateOf(server) === "up" ? "good" : "warn"},
   {title: "Busy slots", value: ({row}) => row.slots_busy, fill: slots},
   number("Waiting", ({row}) => row.waiting, count),
   number("Jobs", ({row}) => sumOf(row, "jobs_done", "programs_done"), count),

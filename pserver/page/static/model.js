@@ -55,6 +55,7 @@ class Server {
 
   // How much has been added in a second: 1 jobs, 2 bytes in, 3 bytes out.
   rate(place) {
+    if (!this.row.is_up) return null;
     const first = this.marks[0], last = this.marks.at(-1);
     if (!first || last[0] - first[0] < 0.5) return null;
     return Math.max(0, (last[place] - first[place]) / (last[0] - first[0]));

@@ -102,7 +102,8 @@ function showGlance() {
 }
 
 function showSessions(all) {
-  const items = all.flatMap((server) => server.sessions.map((session) => [`${server.key}\n${session.session}`, {server, session}]));
+  const items = all.filter(({row}) => row.is_up).flatMap((server) =>
+    server.sessions.map((session) => [`${server.key}\n${session.session}`, {server, session}]));
   sessions.show(items);
   const others = model.sum("others_sessions");
   const text = others ? `${count(others)} more of other users, with ${count(model.sum("others_slots"))} slots.` : "";
