@@ -298,7 +298,7 @@ def test_when_its_server_has_gone_the_page_says_so_and_comes_back(browser: "Brow
         # Its sessions can no longer be stopped, and a long reason leaves the other columns in sight.
         page.locator("#sessions-table tbody th").wait_for(state="detached")
         frame = page.locator("#servers-table").evaluate("(table) => table.parentElement.clientWidth")
-        assert page.locator("#servers-table td.wraps").bounding_box()["width"] < frame / 2  # type: ignore[index]
+        assert page.locator("#servers-table td.wraps").bounding_box()["width"] < frame / 2
         source.given = [Report("alpha", document(2000.0))]
         page.wait_for_selector("#servers-table td.good")
         page.context.set_offline(True)
