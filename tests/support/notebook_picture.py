@@ -78,7 +78,7 @@ def main(path: Path) -> None:
             "width": first["width"],
             "height": last["y"] + last["height"] - first["y"],
         }
-        lab.page.screenshot(path=path, clip=clip)  # type: ignore[arg-type]
+        lab.page.screenshot(path=path, clip=clip)
     Image.open(path).convert("RGB").quantize(_COLOURS).save(path, optimize=True)
 
 
