@@ -6,6 +6,7 @@
 # make smoke       the smoke part on the built wheel, in an empty environment of $(PYTHON)
 # make wheel       build the wheel into build/wheel
 # make coverage    how much of the code its own tests run
+# make docs        build the pages as a site into build/docs/html, and check its links
 # make bench, make bench-peers    how fast it is, beside a plain socket, and beside other systems (in .venv-peers)
 # make bench-scale    how its costs grow with the number of engines and workers
 
@@ -18,7 +19,7 @@ INSTALL := $(PIP) install --editable
 # Tests and demonstrations start many processes: each module is compiled once, not in each of them.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-all lint types quick slow smoke wheel coverage bench bench-peers bench-scale clean
+.PHONY: demo test test-all lint types quick slow smoke wheel coverage docs bench bench-peers bench-scale clean
 
 demo: .venv/demo.stamp
 	$(BIN)/pserver demo
@@ -65,6 +66,13 @@ coverage: .venv/dev.stamp
 	$(BIN)/coverage report --include='srp_tools/*,pconnect/*' --fail-under=95
 	$(BIN)/coverage report --include='pserver/*' --fail-under=85
 
+# A warning is an error, also a name or a page that does not exist.
+docs: .venv/docs.stamp
+	rm -rf build/docs/html
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --nitpicky --quiet --jobs=auto \
+		--doctree-dir build/docs/doctrees doc build/docs/html
+	@echo 'The pages are in build/docs/html/index.html'
+
 bench: .venv/dev.stamp
 	$(BIN)/python -m tests.benchmarks
 
@@ -77,7 +85,7 @@ bench-peers: .venv-peers/peers.stamp
 	.venv-peers/bin/python -m tests.benchmarks.peers --jobs
 
 clean:
-	rm -rf .venv .venv-peers .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv .venv-peers .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build doc/auto_gallery *.egg-info
 
 # The environments and what is installed in them, each once, and again after a change of what is needed.
 .venv/made.stamp .venv-peers/made.stamp: %/made.stamp:
@@ -91,7 +99,11 @@ clean:
 
 .venv/dev.stamp: .venv/made.stamp pyproject.toml
 	$(INSTALL) '.[dev,demo]'
-	touch $@ .venv/demo.stamp
+	touch $@ .venv/demo.stamp .venv/docs.stamp
+
+.venv/docs.stamp: .venv/made.stamp pyproject.toml
+	$(INSTALL) '.[docs]'
+	touch $@
 
 .venv-peers/peers.stamp: .venv-peers/made.stamp pyproject.toml tests/benchmarks/peers/requirements.txt
 	.venv-peers/bin/pip install --quiet --disable-pip-version-check --editable . \

@@ -16,7 +16,7 @@ DOCUMENTS = Path(__file__).parent.parent / "doc"
 SLOW = ("bridges.md", "reference/dask.md", "reference/detach.md", "reference/jobs.md")
 EXAMPLES = [
     pytest.param(source, id=f"{name} {number}", marks=[pytest.mark.slow] if name in SLOW else [])
-    for name in ["bridges.md", *sorted(f"reference/{p.name}" for p in (DOCUMENTS / "reference").glob("*.md"))]
+    for name in ["index.md", "bridges.md", *sorted(f"reference/{p.name}" for p in (DOCUMENTS / "reference").glob("*.md"))]
     for number, source in enumerate(
         re.findall(
             r"^```python\n(.*?)^```$",

@@ -1,0 +1,113 @@
+"""The pages as a site: it builds without warnings, and can be read and searched without a server or the internet."""
+
+import functools
+import http.server
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.browser import SIZES, chromium, opened
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+DOC = Path(__file__).parent.parent.parent / "doc"
+OFFLINE = "--disable-background-networking"
+PAGES = (
+    "index.html", "tutorial.html", "notebook.html", "reference/jobs.html", "reference/api/jobs.html",
+    "reference/cli/pserver.html", "reference/settings.html", "protocol.html", "performance.html",
+)  # fmt: skip
+# What somebody with a task types, and a page that must be among the results.
+SEARCHES = {
+    "random numbers": "reference/jobs.html",
+    "Network.submit": "reference/api/jobs.html",
+    "--max-sessions": "reference/cli/pserver.html",
+    "DeadlockError": "reference/api/errors.html",
+}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the site as `make docs` does."""
+    folder = tmp_path_factory.mktemp("site")
+    options = ["--builder", "html", "--fail-on-warning", "--keep-going", "--nitpicky", "--quiet", "--jobs=2"]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "sphinx",
+            *options,
+            "--doctree-dir",
+            folder / "doctrees",
+            DOC,
+            folder / "html",
+        ],
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "WARNING: " not in done.stderr
+    return folder / "html"
+
+
+@pytest.fixture(scope="module")
+def served(site: Path) -> Iterator[str]:
+    """Serve the site as ``python -m http.server`` does."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=site))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("where", ["files", "http"])
+def test_search_finds_pages(site: Path, where: str, request: pytest.FixtureRequest) -> None:
+    base = site.as_uri() if where == "files" else request.getfixturevalue("served")
+    with chromium(OFFLINE) as browser:
+        for words, wanted in SEARCHES.items():
+            with opened(browser, f"{base}/index.html") as page:
+                page.get_by_role("button", name="Search").first.click()
+                page.locator("dialog input[type=search]").fill(words)
+                page.keyboard.press("Enter")
+                page.locator(f"#search-results a[href*='{wanted}']").first.wait_for()
+
+
+def test_pages_fit_the_screen_and_load_nothing_from_elsewhere(site: Path) -> None:
+    with chromium(OFFLINE) as browser:
+        for size, (width, _) in SIZES.items():
+            for scheme in ("light", "dark"):
+                with opened(browser, f"{site.as_uri()}/index.html", size, color_scheme=scheme) as page:
+                    asked: list[str] = []
+                    page.on("request", lambda request, asked=asked: asked.append(request.url))
+                    for name in PAGES:
+                        page.goto(f"{site.as_uri()}/{name}")
+                        assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, size)
+                    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+def test_the_notebook_has_its_outputs(site: Path) -> None:
+    page = (site / "notebook.html").read_text(encoding="utf-8")
+    for shown in ("this node", "3.14", "LinAlgError", "still here", '<img alt="_images/'):
+        assert shown in page, shown
+
+
+def test_the_pages_have_the_charts(site: Path) -> None:
+    page = (site / "performance.html").read_text(encoding="utf-8")
+    assert all(f"_images/{name}" in page for name in ("growth.svg", "peers.png", "jobs.png"))
+
+
+def test_tasks_of_the_start_page_lead_to_sections(site: Path) -> None:
+    """Fifteen tasks, each a click away; the links themselves are checked by the build."""
+    index = (DOC / "index.md").read_text(encoding="utf-8").partition("## Common tasks")[2]
+    assert index.count("\n- [") >= 15
+    assert "Common tasks" in (site / "index.html").read_text(encoding="utf-8")

@@ -1,0 +1,69 @@
+"""The checker of links in the finished site finds what is wrong, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+from root_pages import translate
+from site_links import faults
+
+GOOD = """<html><head><link rel="stylesheet" href="site.css?v=1"><link rel="canonical" href="https://example.org/"></head>
+<body id="top"><a href="#top">top</a> <a href="sub/b.html#deep%20down">b</a> <a href="https://example.org">out</a>
+<img src="data:image/png;base64,AAAA"> <a href="mailto:a@example.org">mail</a></body></html>
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.html").write_text(GOOD)
+    (tmp_path / "site.css").touch()
+    (tmp_path / "sub/b.html").write_text('<h1 id="deep down">B</h1><a href="../a.html">a</a>')
+    return tmp_path
+
+
+def test_a_good_site_has_no_faults(site: Path) -> None:
+    assert list(faults(site)) == []
+
+
+@pytest.mark.parametrize(
+    ("element", "said"),
+    [
+        ('<a href="c.html">', "c.html leads to no file"),
+        ('<a href="sub">', "sub leads to no file"),
+        ('<a href="#nowhere">', "#nowhere leads to no anchor"),
+        ('<a href="sub/b.html#top">', "sub/b.html#top leads to no anchor"),
+        ('<img src="b.png">', "b.png leads to no file"),
+        ('<script src="https://example.org/x.js">', "it loads https://example.org/x.js from another place"),
+        ('<img src="//example.org/x.png">', "it loads //example.org/x.png from another place"),
+        (
+            '<link rel="preload" href="https://example.org/f.woff2">',
+            "it loads https://example.org/f.woff2 from",
+        ),
+    ],
+)
+def test_a_fault_is_found(site: Path, element: str, said: str) -> None:
+    (site / "a.html").write_text(GOOD.replace("<a href=", f"{element} <a href=", 1))
+    [fault] = faults(site)
+    assert fault.startswith(f"a.html: {said}")
+
+
+@pytest.mark.parametrize(
+    ("text", "folder", "translated"),
+    [
+        ("[a](doc/security.md#keys)", "..", "[a](security.md#keys)"),
+        ("[b](SECURITY.md) [c](LICENSE)", "..", "[b](security-policy.md) [c](../LICENSE)"),
+        ("![d](doc/growth.svg)", "..", "![d](growth.svg)"),
+        ("[e](../CHANGELOG.md#x) [f](#here)", "", "[e](changelog.md#x) [f](#here)"),
+        ("[g](https://example.org/CHANGELOG.md)", "", "[g](https://example.org/CHANGELOG.md)"),
+    ],
+)
+def test_links_between_the_site_and_the_root(text: str, folder: str, translated: str) -> None:
+    assert translate(text, folder, "") == translated
+
+
+def test_links_from_a_folder_of_the_site() -> None:
+    text = "[d](../../CHANGELOG.md) [e](../glossary.md) [f](../../README.md#the-calls)"
+    assert (
+        translate(text, "howto", "howto")
+        == "[d](../changelog.md) [e](../glossary.md) [f](../index.md#the-calls)"
+    )
