@@ -75,7 +75,7 @@ html_show_sourcelink = False
 html_last_updated_fmt = None
 html_theme_options = {
     "logo": {"text": "pserver"},
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 5,
     "navigation_with_keys": False,
     "show_toc_level": 2,
     "navbar_align": "left",
@@ -97,6 +97,7 @@ if any((HERE / "gallery").glob("plot_*.py")):
         "within_subsection_order": "FileNameSortKey",
         "download_all_examples": False,
         "show_memory": False,
+        "write_computation_times": False,
         "show_signature": False,
         "remove_config_comments": True,
         "plot_gallery": True,
