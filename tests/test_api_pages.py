@@ -56,6 +56,14 @@ def test_entries_have_a_docstring(name: str) -> None:
     assert summary_of(ENTRIES[name]).strip(".")
 
 
+def test_docstrings_lead_to_pages_names_and_errors() -> None:
+    text = restructured_text(ENTRIES["pconnect.pconnect"])
+    assert ":doc:`/reference/configuration`" in text
+    assert ":py:obj:`net.resumed <pconnect.Network.resumed>`" in text
+    assert "\n       :py:exc:`~pconnect.AuthenticationError`\n" in text
+    assert "doc/" not in text.replace(":doc:`/", "")
+
+
 def test_an_entry_has_the_names_that_users_know() -> None:
     eval_entry = ENTRIES["pconnect.Network.eval"]
     assert signature_of(eval_entry).endswith(" -> pconnect.Commands")

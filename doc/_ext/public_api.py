@@ -28,6 +28,9 @@ _OF_A_NETWORK = {
     "pconnect.views.file_views.RemotePaths": "list[str]",
     "pconnect.views.file_views.LocalPaths": "list[pathlib.Path]",
 }
+_VERB = re.compile(r"``net\.(\w+)(\(\))?``")
+_PAGE = re.compile(r"(?<![\w`/])doc/([\w/-]+)\.md\b(?!`)")
+_RAISED = re.compile(r"^( +)(?:\*\*)?(\w+(?:Error|Warning))(?:\*\*)?$", re.MULTILINE)
 _OURS = ("pconnect.", "pserver.", "srp_tools.")
 
 
@@ -53,10 +56,16 @@ def named(text: str, owner: str, parameters: frozenset[str]) -> str:
                 return f":py:obj:`{public.partition('.')[2] or public} <{public}>`"
         return f"``{name}``"
 
-    lines = text.split("\n")
-    return "\n".join(
-        line if line.lstrip().startswith((">>>", "...")) else _NAMED.sub(changed, line) for line in lines
-    )
+    def verb(found: re.Match[str]) -> str:
+        full = f"pconnect.Network.{found[1]}"
+        return f":py:obj:`net.{found[1]}{found[2] or ''} <{full}>`" if full in all_entries() else found[0]
+
+    def in_line(line: str) -> str:
+        if line.lstrip().startswith((">>>", "...")):
+            return line
+        return _PAGE.sub(r":doc:`/\1`", _VERB.sub(verb, _NAMED.sub(changed, line)))
+
+    return "\n".join(map(in_line, text.split("\n")))
 
 
 def _real(found: Any) -> str:
@@ -93,6 +102,12 @@ def signature_of(entry: Entry) -> str:
     return re.sub(r" -> None$", "", text)
 
 
+def raised(found: re.Match[str]) -> str:
+    """Return the name of an error that a section of a docstring begins an item with, as a link if it is ours."""
+    full = f"pconnect.{found[2]}"
+    return f"{found[1]}:py:exc:`~{full}`" if full in all_entries() else found[0]
+
+
 def restructured_text(entry: Entry) -> str:
     """Return one entry in the markup of docstrings."""
     found = entry.found
@@ -117,6 +132,7 @@ def restructured_text(entry: Entry) -> str:
     owner = entry.owner or (entry.name if entry.is_class else "")
     text = named(inspect.getdoc(found) or "", owner, parameters)
     body = str(SphinxDocString(text, config={"attributes_as_param_list": True}))
+    body = _RAISED.sub(raised, body)
     if entry.is_class and issubclass(found, BaseException):
         bases = [public_names().get(_real(each), f"``{each.__name__}``") for each in found.__bases__]
         shown = ", ".join(each if each.startswith("`") else f":py:exc:`~{each}`" for each in bases)
