@@ -60,7 +60,7 @@ def test_docstrings_lead_to_pages_names_and_errors() -> None:
     text = restructured_text(ENTRIES["pconnect.pconnect"])
     assert ":doc:`/reference/configuration`" in text
     assert ":py:obj:`net.resumed <pconnect.Network.resumed>`" in text
-    assert "\n       :py:exc:`~pconnect.AuthenticationError`\n" in text
+    assert "\n       :py:exc:`~pconnect.ConnectError`\n" in text
     assert "doc/" not in text.replace(":doc:`/", "")
 
 
