@@ -14,9 +14,14 @@ from tests.support.servers import Server
 DOCUMENTS = Path(__file__).parent.parent / "doc"
 # Pages whose examples run other programs, or servers of their own, which take long to start.
 SLOW = ("bridges.md", "reference/dask.md", "reference/detach.md", "reference/jobs.md")
+PAGES = (
+    "index.md",
+    "bridges.md",
+    *sorted(f"reference/{p.name}" for p in (DOCUMENTS / "reference").glob("*.md")),
+)
 EXAMPLES = [
     pytest.param(source, id=f"{name} {number}", marks=[pytest.mark.slow] if name in SLOW else [])
-    for name in ["index.md", "bridges.md", *sorted(f"reference/{p.name}" for p in (DOCUMENTS / "reference").glob("*.md"))]
+    for name in PAGES
     for number, source in enumerate(
         re.findall(
             r"^```python\n(.*?)^```$",
