@@ -1,8 +1,8 @@
 # make demo        three servers on this machine do real work, checked against plain numpy
 # make test        lint, types and the quick tests, side by side
-# make test-all    the same, then the tests marked slow, and those with random examples again, with more of them
+# make test-all    the same with all tests: also those marked slow, and more random examples
 # All make their own environment in .venv; nothing else has to be installed but Python 3.11 with pip.
-# make lint, make types, make quick, make slow    the parts of these
+# make lint, make types, make quick, make all    the parts of these; make slow    what only `make all` runs
 # make smoke       the smoke part on the built wheel, in an empty environment of $(PYTHON)
 # make wheel       build the wheel into build/wheel
 # make coverage    how much of the code its own tests run
@@ -19,7 +19,7 @@ INSTALL := $(PIP) install --editable
 # Tests and demonstrations start many processes: each module is compiled once, not in each of them.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-all lint types quick slow smoke wheel coverage docs bench bench-peers bench-scale clean
+.PHONY: demo test test-all lint types quick all slow smoke wheel coverage docs bench bench-peers bench-scale clean
 
 demo: .venv/demo.stamp
 	$(BIN)/pserver demo
@@ -28,8 +28,8 @@ demo: .venv/demo.stamp
 test: .venv/dev.stamp
 	$(MAKE) --no-print-directory --jobs=3 --output-sync=target lint types quick
 
-test-all: test
-	$(MAKE) --no-print-directory slow
+test-all: .venv/dev.stamp
+	$(MAKE) --no-print-directory --jobs=3 --output-sync=target lint types all
 
 # Four workers, whatever the number of processors: many tests wait for other processes half of their time.
 PYTEST := pytest --numprocesses=4 --dist=worksteal
@@ -43,6 +43,10 @@ types: .venv/dev.stamp
 
 quick: .venv/dev.stamp
 	+$(BIN)/python -m $(PYTEST) -m 'not slow' --hypothesis-profile=quick
+
+# In one run, slow tests wait while quick ones compute.
+all: .venv/dev.stamp
+	+$(BIN)/python -m $(PYTEST)
 
 # Hypothesis marks the tests that it gives examples to.
 slow: .venv/dev.stamp
