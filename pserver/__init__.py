@@ -1,4 +1,4 @@
-"""The server: a daemon that lets those who know a password compute on this machine."""
+"""The server: a daemon that runs the computations of authenticated clients on this machine."""
 
 import sys
 

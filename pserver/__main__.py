@@ -1,4 +1,4 @@
-"""Lets ``python -m pserver`` do what the command `pserver` does."""
+"""Makes ``python -m pserver`` run the command `pserver`."""
 
 import sys
 

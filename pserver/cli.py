@@ -1,4 +1,4 @@
-"""The `pserver` command: start, stop and look at the servers of this machine, and see a demonstration."""
+"""The `pserver` command: run and manage the servers of this machine, and run a demonstration."""
 
 import argparse
 import contextlib
@@ -31,17 +31,17 @@ from srp_tools.errors import ConfigurationError, ParallelError
 from srp_tools.packages import ShowVersion
 
 _START_EPILOG = """\
-The first start on a machine needs users: generate-srp-data makes them. What is given here counts before a variable such
-as PSERVER_SLOTS, and that before the configuration file; --tls and --no-allow-root undo what stands there.
+Before the first start on a machine, create users with generate-srp-data. Options override environment variables such as
+PSERVER_SLOTS, which override the configuration file. --tls and --no-allow-root undo settings from there.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
+    """Run the command, and return its exit status.
 
-    `argv`: the arguments; ``None`` stands for those of the process. Returns the exit status: 0; 1 after an error, which
-    standard error shows; 3 if a server that was to be stopped or looked at does not run; 130 after Ctrl-C. Raises
-    `SystemExit` with status 2 for wrong usage, 0 for ``--help``.
+    `argv`: the arguments; ``None`` uses the arguments of the process. The exit status is 0 on success; 1 after an
+    error, whose message goes to standard error; 3 if the server to stop or to show is not running; 130 after Ctrl-C.
+    Raises `SystemExit` with status 2 for wrong usage, and with 0 for ``--help``.
     """
     open_standard_streams()
     arguments = sys.argv[1:] if argv is None else argv
@@ -49,16 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    if arguments[:1] == ["demo"]:  # it has options of its own
+    if arguments[:1] == ["demo"]:  # the demonstration parses its own options
         return _demo(arguments[1:])
     options = _parser(arguments).parse_args(arguments)
     return _COMMANDS[options.command](options)
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    parser = CommandParser(
-        prog="pserver", description="Manage servers that lend processors to users who log in."
-    )
+    parser = CommandParser(prog="pserver", description="Run and manage a compute server.")
     parser.add_argument("--version", action=ShowVersion)
     commands = parser.add_subparsers(
         dest="command",
@@ -67,23 +65,25 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     )
     _add_start(commands)
     show = commands.add_parser(
-        "show-config", help="show the settings that a start would have, and where they are from"
+        "show-config", help="show the settings that start would use, and where they come from"
     )
     add_settings(show)
-    add_stop(commands.add_parser("stop", help="end a server"))
+    add_stop(commands.add_parser("stop", help="stop a server"))
     add_status(commands.add_parser("status", help="show running servers"))
     add_ctl(commands)
     add_install_service(commands)
     deploy = commands.add_parser("deploy", help="install and start servers on other machines, over ssh")
-    if arguments[:1] == ["deploy"]:  # the others need not wait for what it imports
+    if arguments[:1] == ["deploy"]:  # its imports are slow, and the other commands do not need them
         importlib.import_module("pserver.deploy.command").add_deploy_options(deploy)
-    doctor = commands.add_parser("doctor", help="check this machine, and say what is wrong and what to do")
-    doctor.add_argument(
-        "hosts", nargs="*", metavar="HOST", help="log in there, too, and check clocks and versions"
+    doctor = commands.add_parser(
+        "doctor", help="check this machine, report problems, and say how to fix them"
     )
-    report = commands.add_parser("bug-report", help="write down what is known of a fault, without secrets")
-    report.add_argument("file", nargs="?", metavar="FILE", help="- is standard output; default: a file here")
-    commands.add_parser("demo", help="compute something on three servers of this machine")
+    doctor.add_argument(
+        "hosts", nargs="*", metavar="HOST", help="also log in to these servers, and check clocks and versions"
+    )
+    report = commands.add_parser("bug-report", help="collect the facts for a bug report, without secrets")
+    report.add_argument("file", nargs="?", metavar="FILE", help="the file to write; - for standard output")
+    commands.add_parser("demo", help="run a computation on three servers on this machine")
     return parser
 
 
@@ -92,11 +92,13 @@ def _add_start(commands: "argparse._SubParsersAction[CommandParser]") -> None:
     parser = commands.add_parser("start", help="start a server in the background", epilog=_START_EPILOG)
     add_settings(parser)
     add = parser.add_argument
-    save_help = "Write the settings to a configuration file, or to standard output, and do not start."
+    save_help = (
+        "Write the settings to a configuration file, or to standard output, without starting a server."
+    )
     add("--save-config", nargs="?", const="-", metavar="FILE", help=save_help)
-    add("--foreground", action="store_true", help="Do not go to the background.")
-    # For programs that start a server: a socket, on which it tells that it is ready or why not; that it shall
-    # end when their end of that socket is closed; that it must not remain their child; with which settings.
+    add("--foreground", action="store_true", help="Stay in the foreground.")
+    # For programs that start a server: a socket on which the server reports that it is ready, or why it failed;
+    # stop when the program closes its end of that socket; do not stay a child of the program; the settings.
     add("--parent-fd", type=int, help=argparse.SUPPRESS)
     add("--lifeline", action="store_true", help=argparse.SUPPRESS)
     add("--detach", action="store_true", help=argparse.SUPPRESS)
@@ -109,7 +111,7 @@ def _start(options: argparse.Namespace) -> int:
     if options.foreground:
         return _serve(options)
     if options.parent_fd is not None or options.lifeline or options.detach:
-        raise ConfigurationError("--parent-fd, --lifeline and --detach go only with --foreground")
+        raise ConfigurationError("--parent-fd, --lifeline and --detach need --foreground")
     config = settings_of(options).config
     status = start_server(config, given_options(options), options.config)
     print(_describe(status))
@@ -120,7 +122,7 @@ def _start(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    """Be the daemon."""
+    """Run the daemon in this process."""
     handed = None if options.settings_fd is None else take_over(options.settings_fd)
     given = handed or (given_options(options), options.config)
     start_cleanly(keep=() if options.parent_fd is None else (options.parent_fd,))
@@ -133,22 +135,24 @@ def _serve(options: argparse.Namespace) -> int:
             config = read()
             check_start(config)
             _set_up_log(config)
-            # It loads its modules while we load ours.
+            # The starter loads its modules while this process loads its own.
             starter = StarterProcess(descriptor_limit(), has_accounts=config.has_accounts)
-            # Late: it brings numpy with it, which other commands need not wait for, and which starts threads
-            # that must not be there when `_detach` forks.
+            # Imported late because it imports numpy: the other commands need not wait for numpy, and numpy starts
+            # threads, which must not exist when `_detach` forks.
             from pserver.daemon.daemon import serve  # noqa: PLC0415
 
             def announce(status: dict[str, object]) -> None:
                 if parent is None:
                     _show(status, config)
-                else:  # it shows that itself; in a log, it would be no line of the log
-                    _tell(parent, {"ready": status})  # an error ends the server, which would be unknown
+                else:  # the parent prints it; in a log file, this text would not be a log line
+                    _tell(
+                        parent, {"ready": status}
+                    )  # an error ends the server, because no one would know of it
 
             serve(config, announce, parent if options.lifeline else None, starter, manager, read=read)
         except (ParallelError, OSError) as error:
             if parent is not None:
-                # A parent that has gone, or has been told already, does not need it.
+                # The parent may have gone, or may already have the answer.
                 with contextlib.suppress(OSError):
                     _tell(parent, {"error": str(error)})
             raise
@@ -156,10 +160,10 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _detach() -> None:
-    """Go on in a process that has no parent who would have to wait for it, see `pserver.admin.control`."""
+    """Continue in a child process, so the caller's process need not wait for it; see `pserver.admin.control`."""
     if os.fork() > 0:
         os._exit(0)
-    # Not to keep the folder's file system from being unmounted.
+    # The file system of the current folder must remain unmountable.
     os.chdir("/")
 
 
@@ -169,7 +173,7 @@ def _parent_socket(descriptor: int | None) -> Iterator[socket.socket | None]:
         yield None
         return
     with socket.socket(fileno=descriptor) as parent:
-        # A session that outlives the daemon must not keep the parent waiting for the end of file.
+        # Otherwise, a session that outlives the daemon would keep the socket open, and the parent would wait.
         parent.set_inheritable(False)
         yield parent
 
@@ -182,7 +186,7 @@ def _tell(parent: socket.socket, answer: Mapping[str, object]) -> None:
 
 
 def _set_up_log(config: ServerConfig) -> None:
-    """Write one line for each event, to a file or to standard error."""
+    """Send the log to a file or to standard error."""
     path = None if config.log_file is None else Path(config.log_file)
     if path is not None:
         make_log(path)
@@ -199,7 +203,7 @@ def _deploy(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    # Late: it brings the client with it, which other commands need not wait for.
+    # Imported late because it imports the client: the other commands need not wait for it.
     return int(importlib.import_module("pserver.doctor.command").run_doctor(options))
 
 
@@ -212,19 +216,19 @@ def _demo(arguments: Sequence[str]) -> int:
         demo = importlib.import_module("pserver.demo.demo")
     except ImportError as error:
         raise ConfigurationError(
-            f"the demonstration needs more packages ({error}); install them with: pip install 'pserver[demo]'"
+            f"the demonstration needs more packages: {error}; install them with pip install 'pserver[demo]'"
         ) from error
     status = demo.main(arguments)
     return int(status)
 
 
 def _describe(status: Mapping[str, object]) -> str:
-    listens = f"The server {status['name']!r} (pid {status['pid']}) listens at {address_of(status)}"
+    listens = f"The server {status['name']!r} (pid {status['pid']}) listens on {address_of(status)}"
     if status.get("socket"):
-        return f"{listens}, for this account on this machine."
+        return f"{listens}, for this account on this machine only."
     cmd_port, data_port = status["cmd_port"], status["data_port"]
     ports = (
-        f"port {cmd_port} for everything"
+        f"port {cmd_port} for commands and data"
         if cmd_port == data_port
         else f"command port {cmd_port}, data port {data_port}"
     )
@@ -232,9 +236,9 @@ def _describe(status: Mapping[str, object]) -> str:
 
 
 def _show(status: Mapping[str, object], config: ServerConfig) -> None:
-    """Show a server that has started in the foreground; in the form of its log, where that comes between."""
+    """Print the address and warnings of a server in the foreground; if its log is here too, as lines of the log."""
     is_log = config.log_file is None
-    with contextlib.suppress(OSError):  # who has closed the streams does not want to know
+    with contextlib.suppress(OSError):  # the streams may be closed
         if not (is_log and config.log_format == "json"):
             print(_describe(status), flush=True)
         if is_log:
@@ -253,9 +257,9 @@ def _warnings(status: Mapping[str, object], config: ServerConfig) -> list[str]:
     found = warnings_of(status, config)
     if not status["use_tls"]:
         found.append(
-            "without TLS there is no encryption and no login. Anyone who can reach "
-            f"{address_of(status)}, port {status['cmd_port']}, and every user of this machine, "
-            f"can run any program as {status['user']}."
+            "without TLS there is no encryption and no login. Anyone who can reach port "
+            f"{status['cmd_port']} ({address_of(status)}), and every user of this machine, can run any "
+            f"program as {status['user']}."
         )
     return found
 

@@ -1,4 +1,4 @@
-"""The command `pserver`, on any system: servers run on Linux, and nothing of them can be loaded elsewhere."""
+"""The command `pserver` on any system: servers run only on Linux, and their modules cannot be loaded elsewhere."""
 
 import importlib
 import sys
@@ -8,11 +8,11 @@ _UNAVAILABLE = 69  # of sysexits.h
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command, as `pserver.cli.main` does; on another system say that it is not there, and return 69."""
+    """Run the command with `pserver.cli.main`; on other systems, print an error and return 69."""
     if sys.platform != "linux":
         print(  # noqa: T201 - the command's own message
-            f"pserver: servers run on Linux only, and this is {sys.platform}; to use servers elsewhere, "
-            "from Python: pconnect.pconnect(hosts)",
+            f"pserver: servers run on Linux only, and this is {sys.platform}; to use servers on other machines, "
+            "call pconnect.pconnect(hosts) in Python",
             file=sys.stderr,
         )
         return _UNAVAILABLE

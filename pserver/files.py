@@ -1,4 +1,4 @@
-"""The folder of the session; see `pserver.services.files`."""
+"""The private folder of a session; see `pserver.services.files`."""
 
 from pserver.services.files import session_files
 

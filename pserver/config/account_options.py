@@ -1,4 +1,4 @@
-"""Under which Unix accounts the sessions of a server run."""
+"""The Unix accounts under which a server runs its sessions."""
 
 import os
 from dataclasses import dataclass
@@ -9,27 +9,27 @@ from pserver.config.option import OptionGroup, setting
 
 @dataclass(frozen=True, kw_only=True)
 class AccountOptions(OptionGroup):
-    """Those settings of a server that concern accounts."""
+    """The account settings of a server."""
 
     allow_root: bool = setting(
         False,
-        "Run sessions as root, too, if root starts the server. Then anyone who logs in can do everything on this "
-        "machine. Without it, sessions of a server of root run under the accounts of their users.",
+        "If root starts the server, run the sessions as root, too. Anyone who logs in can then do anything on this "
+        "machine. Without this option, a server started by root runs each session under its user's own account.",
     )
     account_map: FilePath | None = setting(
         None,
-        "For a server of root: the accounts of users whose names are not those of their accounts, with lines such as "
-        'alice = "physics1".',
+        "If root starts the server: a file that maps user names to Unix accounts where the two differ, with lines such "
+        'as alice = "physics1".',
         "FILE",
-        default_text="each user has the account of the same name",
+        default_text="each user's account has the user's name",
         reloads=True,
     )
     shared_account: bool = setting(
         False,
-        "Let several users share the account of the server, where each can read and change what the others have.",
+        "Let several users share the server's account. Each of them can then read and change the files of the others.",
     )
 
     @property
     def has_accounts(self) -> bool:
-        """Whether sessions run under the accounts of their users: root has started the server."""
+        """Whether each session runs under its user's account, because root started the server."""
         return os.geteuid() == 0 and not self.allow_root

@@ -1,4 +1,4 @@
-"""What an administrator says of where others reach a server: hosts with the ports that a router has for it."""
+"""The addresses that an administrator advertises for a server: hosts, with the ports that a router forwards to it."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ _MOST = 16
 
 
 def parse_advertised(text: str) -> tuple[str, ...]:
-    """Return the places between the commas of a text.
+    """Split a comma-separated list of addresses.
 
-    Raises `ConfigurationError` if one of them cannot be understood.
+    Raises `ConfigurationError` if one of them is not valid.
 
     Examples
     --------
@@ -25,16 +25,17 @@ def parse_advertised(text: str) -> tuple[str, ...]:
 
 
 def check_advertised(advertised: Sequence[str]) -> None:
-    """Refuse places that cannot be understood; raises `ConfigurationError`."""
+    """Raise `ConfigurationError` if an address is not valid."""
     places_of(advertised, 1, 1)
     if len(advertised) > _MOST:
-        raise ConfigurationError(f"--advertise: {len(advertised)} places are more than {_MOST}")
+        raise ConfigurationError(f"--advertise: {len(advertised)} addresses; give at most {_MOST}")
 
 
 def places_of(advertised: Sequence[str], cmd_port: int, data_port: int) -> list[tuple[str, int, int]]:
-    """Return host, command port and data port of each place; the two ports stand in for those that are left out.
+    """Return the host, command port and data port of each address.
 
-    Raises `ConfigurationError` if one of them cannot be understood.
+    `cmd_port` and `data_port` are the defaults for addresses without ports. Raises `ConfigurationError` if an address
+    is not valid.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""When a server takes sessions, and how many."""
+"""When a server accepts sessions, and how many."""
 
 import re
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ _DAY = 24 * 60  # minutes
 
 
 def parse_time_of_day(text: str) -> str:
-    """Return a time of the day as HH:MM.
+    """Return a time of day as HH:MM.
 
-    Raises `ConfigurationError` if it is none.
+    Raises `ConfigurationError` if the text is not a time of day.
 
     Examples
     --------
@@ -22,17 +22,17 @@ def parse_time_of_day(text: str) -> str:
     """
     found = re.fullmatch("([01]?[0-9]|2[0-3]):([0-5][0-9])", text, re.ASCII)
     if found is None:
-        raise ConfigurationError(f"{text!r} is not a time of the day: give HH:MM, from 00:00 to 23:59")
+        raise ConfigurationError(f"{text!r} is not a time of day: give HH:MM, from 00:00 to 23:59")
     return f"{int(found[1]):02}:{found[2]}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DutyOptions(ListenOptions):
-    """Those settings of a server that say when it takes sessions, and how many."""
+    """The settings that say when a server accepts sessions, and how many."""
 
     service_start: str | None = setting(
         None,
-        "When the server opens each day, by the wall clock of this machine.",
+        "The time at which the server opens each day, by the clock of this machine.",
         "HH:MM",
         parse=parse_time_of_day,
         default_text="always open",
@@ -40,15 +40,16 @@ class DutyOptions(ListenOptions):
     )
     service_stop: str | None = setting(
         None,
-        "From when on it takes no new sessions and begins no jobs, perhaps on the next day; what runs goes on.",
+        "The time after which the server accepts no new sessions and starts no jobs. Running jobs continue. A time "
+        "before --service-start is on the next day.",
         "HH:MM",
         parse=parse_time_of_day,
-        default_text="that of --service-end",
+        default_text="the time of --service-end",
         reloads=True,
     )
     service_end: str | None = setting(
         None,
-        "When it ends the sessions that are still there, with their jobs.",
+        "The time at which the server ends all remaining sessions and their jobs.",
         "HH:MM",
         parse=parse_time_of_day,
         default_text="never",
@@ -56,34 +57,34 @@ class DutyOptions(ListenOptions):
     )
     max_sessions: int = setting(
         0,
-        "How many sessions there may be at once; a client has one, with all its engines here. 0 sets no limit.",
+        "The maximum number of sessions. A client has one session for all its engines on this server. 0 sets no limit.",
         "N",
         parse=int,
         reloads=True,
     )
     max_sessions_per_user: int = setting(
         0,
-        "How many sessions each user may have at once; 0 sets no limit.",
+        "The maximum number of sessions for each user. 0 sets no limit.",
         "N",
         parse=int,
         reloads=True,
     )
     allow_exclusive: bool = setting(
         False,
-        "Let each user have the server for one session alone (exclusive=True), when no other is there; without this, "
-        "only those of --admins.",
+        "Let any user reserve the whole server for one session (exclusive=True) while there is no other session. "
+        "Without this option, only the users in --admins can.",
         reloads=True,
     )
     serve: int = setting(
         0,
-        "End after so many sessions, with status 0; 0 sets no limit. Each login begins one session.",
+        "Exit after N sessions, with status 0. Each login starts one session. 0 sets no limit.",
         "N",
         parse=int,
     )
     clean: bool = setting(
         False,
-        "At the start, remove what earlier runs of a server of this name left: results that were never recovered, and "
-        "folders of sessions; what a process uses stays.",
+        "On startup, remove the files that earlier servers of this name left: results that were never recovered, and "
+        "session folders. Files that a process is using stay.",
     )
 
     def __post_init__(self) -> None:
@@ -97,8 +98,8 @@ class DutyOptions(ListenOptions):
                 raise ConfigurationError(f"{option} {number}: give 0 or more; 0 sets no limit")
         if self.max_sessions_per_user and not self.use_tls:
             raise ConfigurationError(
-                "--max-sessions-per-user and --no-tls: without TLS there is no login, so there are no users; "
-                "leave out one"
+                "--max-sessions-per-user and --no-tls exclude each other: without TLS there is no login, so the server "
+                "knows no users; leave out one"
             )
         for name in ("service_start", "service_stop", "service_end"):
             if (given := getattr(self, name)) is not None:
@@ -109,7 +110,7 @@ class DutyOptions(ListenOptions):
         self._check_hours()
 
     def _check_hours(self) -> None:
-        """Refuse hours that no day has."""
+        """Raise `ConfigurationError` if the three times contradict each other."""
         start, stop, end = self.service_start, self.service_stop, self.service_end
         last = stop or end
         if start is None and last is None:
@@ -124,12 +125,12 @@ class DutyOptions(ListenOptions):
                 raise ConfigurationError(f"--service-start and {option} are both {start}: they must differ")
         if stop and end and _minutes(start, end) < _minutes(start, stop):
             raise ConfigurationError(
-                f"--service-end {end}: from --service-start {start} on, it comes before --service-stop {stop}; "
-                "what runs must have ended when the server opens again"
+                f"--service-end {end}: after --service-start {start}, it comes before --service-stop {stop}; give a "
+                "later time, before the server opens again"
             )
 
 
 def _minutes(start: str, end: str) -> int:
-    """Return how long it is from one time of the day until another comes."""
+    """Return the minutes from one time of day to the next occurrence of another."""
     first, last = (int(text[:2]) * 60 + int(text[3:]) for text in (start, end))
     return (last - first) % _DAY

@@ -1,4 +1,4 @@
-"""How much a session and a job may use."""
+"""Resource limits of sessions and jobs."""
 
 import math
 from dataclasses import dataclass, fields
@@ -8,18 +8,18 @@ from pserver.config.listen_options import ListenOptions
 from pserver.config.option import check_size, parse_duration, parse_size, setting
 from srp_tools.errors import ConfigurationError
 
-_LEAST_MEMORY = 2**28  # an engine has about 120 MiB before it does anything
+_LEAST_MEMORY = 2**28  # an idle engine uses about 120 MiB
 _LEAST_FILES = 64
-_LEAST_PROCESSES = 8  # the spawner, an engine, some workers and threads of libraries
+_LEAST_PROCESSES = 8  # the spawner, an engine, a few workers, and threads of libraries
 _MOST_NICE = 19
 _MOST_SECONDS = 10 * 366 * 86400.0
 
 
 @dataclass(frozen=True)
 class SessionLimits:
-    """The limits of one session, from its beginning to its end; 0 sets none.
+    """The limits of one session, fixed when it starts; 0 sets no limit.
 
-    Each is the option of `LimitOptions` with the same name, or with ``session_`` or ``max_`` in front.
+    Each field stands for the option of `LimitOptions` with the same name, or with ``session_`` or ``max_`` in front.
     """
 
     memory: int = 0
@@ -30,12 +30,12 @@ class SessionLimits:
     files: int = 0
     output: int = 0
     disk: int = 0
-    file_size: int = 0  #: of each file that a client puts here or gets from here
+    file_size: int = 0  #: of each file that a client uploads or downloads
     idle_timeout: float = 0.0
     nice: int = 0
     job_time: float = 0.0
     job_memory: int = 0
-    cgroup: str = ""  #: the folder of the session's cgroup, or of those of all sessions; empty: there is none
+    cgroup: str = ""  #: the folder of the session's cgroup, or of all sessions' cgroups; empty: none
 
     def as_json(self) -> dict[str, Any]:
         """Return the limits that are set, for `from_json`."""
@@ -43,30 +43,30 @@ class SessionLimits:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Return the limits of which `as_json` gave this; raises `ValueError` if it is something else."""
+        """Make limits from the result of `as_json`; raises `ValueError` if a name or a value is not valid."""
         for name, value in values.items():
             known = next((each.default for each in fields(cls) if each.name == name), None)
             is_right = isinstance(value, str) if isinstance(known, str) else type(value) in {int, float}
             if known is None or not is_right:
-                raise ValueError(f"{name}={value!r} is no limit of a session")
+                raise ValueError(f"{name}={value!r} is not a session limit")
         return cls(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LimitOptions(ListenOptions):
-    """Those settings of a server that say how much a session and a job may use; they hold for later sessions."""
+    """The settings that limit sessions and jobs; a change applies to sessions that start after it."""
 
     session_memory: int = setting(
         0,
-        "How much memory each process of a session may have, such as 4g; where the server has a cgroup of its own, "
-        "also all of them together. 0 sets no limit.",
+        "Memory limit for each process of a session, such as 4g. If the server has its own cgroup, the limit also "
+        "applies to all processes of the session together. 0 sets no limit.",
         "BYTES[kmgt]",
         parse=parse_size,
         reloads=True,
     )
     session_cpu: float = setting(
         0.0,
-        "How much processor time each process of a session may use: seconds, or with m, h or d, such as 12h. 0 sets no "
+        "CPU time limit for each process of a session: seconds, or a number with m, h or d, such as 12h. 0 sets no "
         "limit.",
         "SECONDS[mhd]",
         parse=parse_duration,
@@ -74,23 +74,23 @@ class LimitOptions(ListenOptions):
     )
     session_time: float = setting(
         0.0,
-        "How long a session may last. 0 sets no limit.",
+        "Time limit for each session. 0 sets no limit.",
         "SECONDS[mhd]",
         parse=parse_duration,
         reloads=True,
     )
     session_processes: int = setting(
         0,
-        "How many processes and threads a session may have, where the server has a cgroup of its own. Elsewhere the "
-        "system counts all of the account together, those of other sessions and of the server too, and sets root no "
-        "limit. 0 sets no limit.",
+        "The maximum number of processes and threads in a session, if the server has its own cgroup. Otherwise the "
+        "system counts all processes of the account, including other sessions and the server, and does not limit "
+        "root. 0 sets no limit.",
         "N",
         parse=int,
         reloads=True,
     )
     session_processors: float = setting(
         0.0,
-        "How many processors a session may keep busy, such as 2.5; only where the server has a cgroup of its own. 0 "
+        "The number of processors that a session may keep busy, such as 2.5; only if the server has its own cgroup. 0 "
         "sets no limit.",
         "N",
         parse=float,
@@ -98,58 +98,58 @@ class LimitOptions(ListenOptions):
     )
     session_files: int = setting(
         0,
-        "How many files and connections each process of a session may have open. 0 leaves it at what the server was "
-        "started with.",
+        "The maximum number of open files and connections for each process of a session. 0 keeps the limit that the "
+        "server was started with.",
         "N",
         parse=int,
         reloads=True,
     )
     session_output: int = setting(
         0,
-        "How much the commands of a session may print, such as 100m; jobs and programs do not count. 0 sets no limit.",
+        "Limit for the output of a session's commands, such as 100m; jobs and programs do not count. 0 sets no limit.",
         "BYTES[kmgt]",
         parse=parse_size,
         reloads=True,
     )
     session_disk: int = setting(
         0,
-        "How much a session may keep in its private folder. 0 sets no limit.",
+        "Disk space limit for the private folder of a session. 0 sets no limit.",
         "BYTES[kmgt]",
         parse=parse_size,
         reloads=True,
     )
     max_file_size: int = setting(
         0,
-        "Limit for each file that a client puts here or gets from here, such as 64m; 0 sets no limit.",
+        "Size limit for each file that a client uploads or downloads, such as 64m; 0 sets no limit.",
         "BYTES[kmgt]",
         parse=parse_size,
         reloads=True,
     )
     idle_timeout: float = setting(
         0.0,
-        "How long a session lasts in which nothing runs, and of whose client nothing is heard. 0 sets no limit.",
+        "End a session after this long in which it runs nothing and its client sends nothing. 0 sets no limit.",
         "SECONDS[mhd]",
         parse=parse_duration,
         reloads=True,
     )
     nice: int = setting(
         0,
-        "Niceness of what sessions run: 1 to 19 let other programs go first.",
+        "Niceness of the processes of sessions: 1 to 19 give other programs priority.",
         "N",
         parse=int,
         reloads=True,
     )
     job_time: float = setting(
         0.0,
-        "How long each job may run; a client's time_limit may be shorter. 0 sets no limit.",
+        "Time limit for each job; a client's time_limit may be shorter. 0 sets no limit.",
         "SECONDS[mhd]",
         parse=parse_duration,
         reloads=True,
     )
     job_memory: int = setting(
         0,
-        "How much memory the jobs of a worker may add to what it begins with; a client's memory_limit may be less. 0 "
-        "sets no limit.",
+        "The memory that jobs may add to a worker's initial memory; a client's memory_limit may be lower. 0 sets no "
+        "limit.",
         "BYTES[kmgt]",
         parse=parse_size,
         reloads=True,
@@ -194,7 +194,7 @@ class LimitOptions(ListenOptions):
             raise ConfigurationError(f"--nice {self.nice}: give 0 to {_MOST_NICE}")
 
     def session_limits(self, cgroup: str = "") -> SessionLimits:
-        """Return the limits of a session that begins now; `cgroup`: see `SessionLimits`."""
+        """Return the limits of a session that starts now; `cgroup`: see `SessionLimits`."""
         own = {
             name.removeprefix("session_").removeprefix("max_"): value for name, value in vars(self).items()
         }

@@ -1,4 +1,4 @@
-"""What a server writes about itself, and where."""
+"""The settings of a server's log."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ from srp_tools.errors import ConfigurationError
 
 _MOST_FILES = 1000
 _FORMATS = ("text", "json")
-LEVELS = ("debug", "info", "warning", "error")  #: from those with most lines to those with fewest
+LEVELS = ("debug", "info", "warning", "error")  #: from the most lines to the fewest
 
 
 @dataclass(frozen=True)
 class LogForm:
-    """What lines look like, and which are written; all processes of a server have the same."""
+    """The format of log lines and the lowest level to write, the same in all processes of a server."""
 
     format: str = "text"
     level: str = "info"
@@ -24,35 +24,33 @@ DEFAULT_FORM = LogForm()
 
 @dataclass(frozen=True, kw_only=True)
 class LogOptions(OptionGroup):
-    """Those settings of a server that concern its log."""
+    """The log settings of a server."""
 
     log_file: FilePath | None = setting(
         None,
-        "Where to write the log.",
+        "The log file.",
         "FILE",
-        default_text="NAME-HOST.log in the user's folder for logs; in the foreground, standard error",
+        default_text="NAME-HOST.log in your folder for logs; in the foreground, standard error",
     )
     log_size: int = setting(
         10 * 2**20,
-        "Size at which the server renames the log to FILE.1 and begins a new one; 0 leaves that to another program.",
+        "The size at which the server renames the log to FILE.1 and starts a new log; 0 leaves that to other programs.",
         "BYTES[kmgt]",
         parse=parse_size,
         default_text="10m",
     )
-    log_files: int = setting(
-        5, "How many files of the log to keep, with the one that is being written.", "N", parse=int
-    )
+    log_files: int = setting(5, "The number of log files to keep, including the current one.", "N", parse=int)
 
-    log_format: str = setting("text", "What a line looks like: text, or json for programs.", "FORMAT")
+    log_format: str = setting("text", "The format of the lines: text, or json for programs.", "FORMAT")
     log_level: str = setting(
         "info",
-        "Which lines to write: debug, info, warning or error, and those above. Lines of the audit are always written.",
+        "The lowest level to write: debug, info, warning or error. Audit lines are always written.",
         "LEVEL",
         reloads=True,
     )
     debug: bool = setting(
         False,
-        "Log each job, with its user, what ran, how it ended and its seconds; the same as --log-level debug.",
+        "Log each job: its user, its function, its outcome and its duration. The same as --log-level debug.",
         flags=("--debug", "-d"),
         reloads=True,
     )
@@ -68,8 +66,8 @@ class LogOptions(OptionGroup):
         check_size("--log-size", self.log_size)
         if not 2 <= self.log_files <= _MOST_FILES:
             count = f"--log-files {self.log_files}"
-            raise ConfigurationError(f"{count}: give 2 to {_MOST_FILES}, because one is being written")
+            raise ConfigurationError(f"{count}: give 2 to {_MOST_FILES}, including the current one")
 
     def log_form(self) -> LogForm:
-        """Return what the log looks like, and which lines it has."""
+        """Return the format of the lines and the lowest level to write."""
         return LogForm(self.log_format, "debug" if self.debug else self.log_level)

@@ -1,4 +1,4 @@
-"""Who may log in to a server, and how many at once."""
+"""Who may log in to a server, and the limits for logins."""
 
 import ipaddress
 import re
@@ -13,21 +13,21 @@ from srp_tools.errors import ConfigurationError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_LONGEST_LIMIT = 86400.0  # seconds; the system's calls take no number that is much larger
+_LONGEST_LIMIT = 86400.0  # seconds; system calls do not take numbers that are much larger
 
 
 class Startups(NamedTuple):
-    """How many logins there may be at once; see `pserver.daemon.door.login_queue`."""
+    """Limits for logins in progress at the same time; see `pserver.daemon.door.login_queue`."""
 
-    start: int  #: from so many on, newcomers are turned away by chance
-    rate: int  #: in percent, at `start`; it grows with the number of logins
-    full: int  #: from so many on, newcomers are always turned away
+    start: int  #: from this number on, the server refuses new logins at random
+    rate: int  #: the percentage that it refuses at `start`; it grows with the number of logins
+    full: int  #: from this number on, the server refuses all new logins
 
 
 def parse_startups(text: str) -> Startups:
-    """Return what START:RATE:FULL means, or N alone, as in sshd_config(5).
+    """Parse START:RATE:FULL, or N alone, with the meaning of MaxStartups in sshd_config(5).
 
-    Raises `ConfigurationError` if no login could succeed, or it is something else.
+    Raises `ConfigurationError` if the text has another form, or if no login could succeed.
 
     Examples
     --------
@@ -40,56 +40,56 @@ def parse_startups(text: str) -> Startups:
     start = int(found[1])
     startups = Startups(start, int(found[2] or 100), int(found[3] or start))
     if startups.start < 1:
-        raise ConfigurationError("no one could log in; START is 1 or more")
+        raise ConfigurationError("nobody could log in; START must be 1 or more")
     if startups.rate > 100 or startups.full < startups.start:
-        raise ConfigurationError("RATE is at most 100, and FULL not less than START")
+        raise ConfigurationError("RATE must be at most 100, and FULL at least START")
     return startups
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoginOptions(ListenOptions):
-    """Those settings of a server that say who may log in, and how many at once."""
+    """The settings that say who may log in, and that limit logins."""
 
     max_startups: int | str = setting(
         "64:30:512",
-        "How many clients may be about to log in, as in sshd_config(5): from START on, the server turns RATE percent "
-        "of the next ones away, at FULL all of them, in between more and more. N alone means N:100:N.",
+        "Limits for unfinished logins, as MaxStartups in sshd_config(5): from START logins on, the server refuses RATE "
+        "percent of the new ones, rising to all of them at FULL. N alone means N:100:N.",
         "START:RATE:FULL",
         reloads=True,
     )
-    # SRP is arithmetic: more logins at once would only share the processors.
+    # SRP is pure computation: more logins at the same time would only share the processors.
     login_processes: int = setting(
         8,
-        "How many logins run at once; the others wait.",
+        "The number of logins in progress at the same time; further logins wait.",
         "N",
         parse=int,
         reloads=True,
     )
     proof_timeout: float = setting(
         5.0,
-        "How many seconds a client may take to prove its password, once its turn has come.",
+        "Time limit for a client to prove its password once its login has started, in seconds.",
         "SECONDS",
         parse=float,
         reloads=True,
     )
     login_timeout: float = setting(
         20.0,
-        "How many seconds a login may wait for its turn, and then take in all.",
+        "Time limit for a login to start, and then for the whole login, in seconds.",
         "SECONDS",
         parse=float,
         reloads=True,
     )
     max_failures: int = setting(
         3,
-        "How many logins of one user from one address may fail before the next must wait, twice as long each time, up "
-        "to 5 minutes; 0 sets no limit.",
+        "The number of failed logins of one user from one address before the next login must wait, twice as long each "
+        "time, up to 5 minutes. 0 sets no limit.",
         "N",
         parse=int,
         reloads=True,
     )
     allow_users: Sequence[str] = setting(
         (),
-        "The users who may log in, of those in the users' file: names with commas between them, or several options.",
+        "The users in the users' file who may log in: names separated by commas or in several options.",
         "NAMES",
         parse=parse_list,
         default_text="all",
@@ -97,8 +97,8 @@ class LoginOptions(ListenOptions):
     )
     allow_from: Sequence[str] = setting(
         (),
-        "The addresses that may connect, and networks of them, such as 10.1.0.0/16,2001:db8::/32. Servers connect to "
-        "each other, so name them, too.",
+        "The addresses and networks that may connect, such as 10.1.0.0/16,2001:db8::/32. Include the other servers, "
+        "because servers connect to each other.",
         "ADDRESSES",
         parse=parse_list,
         default_text="all",
@@ -106,8 +106,8 @@ class LoginOptions(ListenOptions):
     )
     admins: Sequence[str] = setting(
         (),
-        "The users who may administer the server from elsewhere, with pserver ctl --host: names with commas between "
-        "them, or several options. They may end it and all sessions.",
+        "The users who may administer the server from other machines, with pserver ctl --host: names separated by "
+        "commas or in several options. They can stop the server and end all sessions.",
         "NAMES",
         parse=parse_list,
         default_text="none",
@@ -115,7 +115,7 @@ class LoginOptions(ListenOptions):
     )
     silence_timeout: float = setting(
         5.0,
-        "How many seconds a new connection may stay silent before it is closed.",
+        "The time after which the server closes a new connection that sends nothing, in seconds.",
         "SECONDS",
         parse=float,
         reloads=True,
@@ -133,7 +133,7 @@ class LoginOptions(ListenOptions):
             raise ConfigurationError(f"--max-failures {self.max_failures}: give 0 or more; 0 sets no limit")
         for name in ("allow_users", "allow_from", "admins"):
             given = getattr(self, name)
-            items = parse_list(given) if isinstance(given, str) else given  # not the letters of a text
+            items = parse_list(given) if isinstance(given, str) else given  # not the characters of a string
             object.__setattr__(self, name, tuple(items))
         for flag, name in (("--allow-users", "allow_users"), ("--admins", "admins")):
             try:
@@ -147,7 +147,8 @@ class LoginOptions(ListenOptions):
         ):
             if value and not self.use_tls:
                 raise ConfigurationError(
-                    f"{option} and --no-tls: without TLS there is no login, so there are no users; leave out one"
+                    f"{option} and --no-tls exclude each other: without TLS there is no login, so the server knows no "
+                    "users; leave out one"
                 )
         self.allowed_networks()
         for option, seconds in (
@@ -157,13 +158,13 @@ class LoginOptions(ListenOptions):
         ):
             if not 0 < seconds <= _LONGEST_LIMIT:
                 raise ConfigurationError(
-                    f"{option} {seconds:g}: a time limit is a positive number of seconds, at most a day"
+                    f"{option} {seconds:g}: give a positive number of seconds, at most 86400 (one day)"
                 )
 
     def allowed_networks(self) -> list[Network]:
-        """Return what `allow_from` means.
+        """Parse `allow_from`.
 
-        Raises `ConfigurationError` if one of them is neither an address nor a network.
+        Raises `ConfigurationError` if an entry is neither an address nor a network.
         """
         networks = []
         for text in self.allow_from:
@@ -175,5 +176,5 @@ class LoginOptions(ListenOptions):
         return networks
 
     def startups(self) -> Startups:
-        """Return what `max_startups` means."""
+        """Parse `max_startups`."""
         return parse_startups(str(self.max_startups))

@@ -1,4 +1,4 @@
-"""What is known of one setting of a server, and how its value is made of a text."""
+"""The description of one setting of a server, and the parsers for values."""
 
 import re
 from collections.abc import Callable
@@ -7,31 +7,30 @@ from typing import Any
 
 from srp_tools.errors import ConfigurationError
 
-_MOST_BYTES = 2**62  # the system has 63 bits for a size
+_MOST_BYTES = 2**62  # the system's sizes have 63 bits
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True)
 class Option:
-    """What the command line and the documentation need to know of a setting besides its name, type and default."""
+    """Facts about a setting, besides its name, type and default, for the command line and the documentation."""
 
     help: str  #: one or two sentences, without the default
-    metavar: str | None = None  #: what stands for the value in the usage, None for a switch
-    #: Makes the value of its text; raises ConfigurationError if it cannot.
+    metavar: str | None = None  #: the placeholder for the value in the usage; None for a switch
+    #: Makes a value from a text; raises ConfigurationError if the text is not valid.
     parse: Callable[[str], object] = str
-    default_text: str | None = None  #: names the default where the value itself says little
-    #: On the command line, if not made of the name. A switch that is on by default has one that turns it off.
+    default_text: str | None = None  #: describes the default if the value itself says little
+    #: The flags, if they differ from the name. A setting that is on by default has a flag that turns it off.
     flags: tuple[str, ...] = ()
-    bare: str | None = None  #: what it means on the command line without a value, if it can be without
-    reloads: bool = False  #: a server that runs takes in another value; else it has to be started again
+    bare: str | None = None  #: the value of an option without one; None: the option needs a value
+    reloads: bool = False  #: whether ``pserver reload`` changes it in a running server, without a restart
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes that a size such as ``4096``, ``64m`` or ``2g`` means.
+    """Return the number of bytes that a size such as ``4096``, ``64m`` or ``2g`` means.
 
-    Raises `ConfigurationError` if it is not a whole number, or what follows the number is not one of k, m, g and t, the
-    powers of 1024.
+    Raises `ConfigurationError` unless the text is a whole number, alone or with one of k, m, g and t (powers of 1024).
 
     Examples
     --------
@@ -41,18 +40,19 @@ def parse_size(text: str) -> int:
     found = re.fullmatch(r"([0-9]+)([kmgt]?)", text, re.IGNORECASE | re.ASCII)
     if found is None:
         raise ConfigurationError(
-            f"{text!r} is not a size: give a number of bytes, or one with k, m, g or t (powers of 1024), such as 64m"
+            f"{text!r} is not a size: give a number of bytes, or a number with k, m, g or t (powers of 1024), "
+            "such as 64m"
         )
     size = int(found[1]) * _UNITS[found[2].lower()]
     if size > _MOST_BYTES:
-        raise ConfigurationError(f"{text} is more than any machine has")
+        raise ConfigurationError(f"{text} is more than any machine has; give a smaller size")
     return size
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds that a duration such as ``90``, ``15m``, ``1.5h`` or ``7d`` means.
+    """Return the number of seconds that a duration such as ``90``, ``15m``, ``1.5h`` or ``7d`` means.
 
-    Raises `ConfigurationError` if it is not a number, or what follows the number is not one of s, m, h and d.
+    Raises `ConfigurationError` unless the text is a number, alone or with one of s, m, h and d.
 
     Examples
     --------
@@ -62,13 +62,13 @@ def parse_duration(text: str) -> float:
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)([smhd]?)", text, re.IGNORECASE | re.ASCII)
     if found is None:
         raise ConfigurationError(
-            f"{text!r} is not a duration: give a number of seconds, or one with m, h or d, such as 90m"
+            f"{text!r} is not a duration: give a number of seconds, or a number with m, h or d, such as 90m"
         )
     return float(found[1]) * _SECONDS[found[2].lower()]
 
 
 def duration_text(seconds: float) -> str:
-    """Return a duration as one writes it for `parse_duration`.
+    """Return a duration in the form that `parse_duration` reads.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def duration_text(seconds: float) -> str:
 
 
 def size_text(size: int) -> str:
-    """Return a size as one writes it for `parse_size`.
+    """Return a size in the form that `parse_size` reads.
 
     Examples
     --------
@@ -101,15 +101,15 @@ def _is_count(number: float) -> bool:
 
 
 def check_size(flag: str, size: int) -> None:
-    """Refuse a size that is negative; raises `ConfigurationError`."""
+    """Raise `ConfigurationError` if a size is negative."""
     if size < 0:
-        raise ConfigurationError(f"{flag} {size}: a size is not negative; 0 sets no limit")
+        raise ConfigurationError(f"{flag} {size}: a size cannot be negative; 0 sets no limit")
 
 
 def parse_list(text: str) -> tuple[str, ...]:
-    """Return the parts of a text between commas; empty ones are left out.
+    """Split a comma-separated list, without its empty parts.
 
-    Raises `ConfigurationError` if there is no other: a list that was forgotten must not let everybody in.
+    Raises `ConfigurationError` if nothing is left: an empty list must not let everyone in.
 
     Examples
     --------
@@ -118,12 +118,12 @@ def parse_list(text: str) -> tuple[str, ...]:
     """
     parts = tuple(part.strip() for part in text.split(",") if part.strip())
     if not parts:
-        raise ConfigurationError(f"{text!r} names no user; leave the option out to allow all")
+        raise ConfigurationError(f"{text!r} names no user; leave out the option to allow all")
     return parts
 
 
 def setting(default: object, text: str, metavar: str | None = None, **more: Any) -> Any:
-    """Return a field of a dataclass that declares one setting; `more`: the rest of its `Option`."""
+    """Return a dataclass field that declares one setting; `more`: further fields of its `Option`."""
     return field(default=default, metadata={"option": Option(text, metavar, **more)})
 
 
@@ -132,4 +132,4 @@ class OptionGroup:
     """Settings that belong together; `ServerConfig` has all of them."""
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be used: a group does so in a method of this name, which calls this one."""
+        """Check the values; each group extends this method, and raises `ConfigurationError` for a bad value."""

@@ -1,4 +1,4 @@
-"""For how long a session waits for a client that has vanished."""
+"""How long a session waits for a client that has vanished."""
 
 from dataclasses import dataclass
 
@@ -6,16 +6,16 @@ from pserver.config.listen_options import ListenOptions
 from pserver.config.option import setting
 from srp_tools.errors import ConfigurationError
 
-_MOST_MINUTES = 60 * 24 * 14  # the certificates of nodes end after 30 days; clients renew them every ten
+_MOST_MINUTES = 60 * 24 * 14  # node certificates expire after 30 days; clients renew them every ten days
 
 
 @dataclass(frozen=True, kw_only=True)
 class OrphanOptions(ListenOptions):
-    """That setting of a server."""
+    """The setting for vanished clients."""
 
     orphan_timeout: float = setting(
         0.0,
-        "How many minutes a session goes on without a client that has vanished, if that client may come back, see "
+        "How long a session waits for a client that has vanished and may come back, in minutes; see "
         "pconnect(resume=...). 0 ends each session with its client.",
         "MIN",
         parse=float,
@@ -31,5 +31,6 @@ class OrphanOptions(ListenOptions):
             )
         if self.orphan_timeout and not self.use_tls:
             raise ConfigurationError(
-                "--orphan-timeout and --no-tls: without a login, nobody can prove whose session it is; leave out one"
+                "--orphan-timeout and --no-tls exclude each other: without a login, no client can prove that a session "
+                "is its own; leave out one"
             )

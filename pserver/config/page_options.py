@@ -1,4 +1,4 @@
-"""Whether a server shows itself on a page, and where that is."""
+"""The settings of a server's status page."""
 
 import argparse
 import contextlib
@@ -14,24 +14,24 @@ from srp_tools.errors import ConfigurationError
 from srp_tools.private_files import read_private
 
 DEFAULT_PORT = 12503
-PACKAGES = ("starlette", "uvicorn", "prometheus_client")  #: that a page needs, those of the extra
+PACKAGES = ("starlette", "uvicorn", "prometheus_client")  #: that a page needs; the extra installs them
 _LOOPBACK = "127.0.0.1"
 _LEAST_TOKEN, _MOST_TOKEN_BYTES = 16, 1024
 _BRACKETED = re.compile(r"\[([^][]+)\](?::([0-9]+))?")
 
 
 class Address(NamedTuple):
-    """Where a page is to listen; without a port it is `DEFAULT_PORT`, or a free one where that is taken."""
+    """The address that a page listens on; without a port, `DEFAULT_PORT`, or a free port if that is taken."""
 
     host: str = _LOOPBACK
     port: int | None = None
 
 
 def parse_address(text: str) -> Address:
-    """Return the address that a text such as ``8080``, ``127.0.0.1:8080``, ``[::1]`` or ``::1`` means.
+    """Parse an address such as ``8080``, ``127.0.0.1:8080``, ``[::1]`` or ``::1``.
 
-    Raises `ConfigurationError` if it is none. Names are none: whoever can change what they lead to would decide who
-    reaches the page.
+    Raises `ConfigurationError` for anything else, host names included: anyone who can change what a name resolves to
+    could make the page reachable for others.
 
     Examples
     --------
@@ -54,26 +54,27 @@ def parse_address(text: str) -> Address:
         if port.isascii() and port.isdigit() and int(port) <= 65535:
             return Address(host, int(port))
     raise ConfigurationError(
-        f"{text!r} is no address for a page: give [ADDRESS:]PORT, such as {_LOOPBACK}:{DEFAULT_PORT}"
+        f"{text!r} is not an address for a page: give [ADDRESS:]PORT, such as {_LOOPBACK}:{DEFAULT_PORT}"
     )
 
 
 def page_address(text: str) -> str:
-    """Return a text that `parse_address` understands; raise `ConfigurationError` if it does not."""
+    """Return the text unchanged if `parse_address` accepts it; else raise `ConfigurationError`."""
     parse_address(text)
     return text
 
 
 def read_token(path: Path) -> str:
-    """Return the token in a private file.
+    """Read the token in a private file.
 
-    Raises `CredentialError` if others can read it, or there is none; `ConfigurationError` if it can be guessed.
+    Raises `CredentialError` if the file does not exist or other users can read it, and `ConfigurationError` if the
+    token is too easy to guess.
     """
     token = read_private(path, _MOST_TOKEN_BYTES).strip()
     if len(token) < _LEAST_TOKEN or not all("!" <= each <= "~" for each in token):
         raise ConfigurationError(
-            f"{path}: a token has at least {_LEAST_TOKEN} printable characters of ASCII, and no space; "
-            "python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one"
+            f"{path}: a token needs at least {_LEAST_TOKEN} printable ASCII characters, without spaces; make one with "
+            "python3 -c 'import secrets; print(secrets.token_urlsafe())'"
         )
     return token
 
@@ -81,12 +82,12 @@ def read_token(path: Path) -> str:
 def add_page_options(parser: argparse._ActionsContainer) -> None:
     """Add the options of a command that shows servers on a page: ``serve``, ``page_host`` and ``token_file``."""
     serve_help = (
-        "show the servers on a page in the browser, until Ctrl-C; by default at the loopback interface, port "
-        f"{DEFAULT_PORT}, or a free one where that is taken"
+        "show the servers on a page in the browser, until Ctrl-C; by default on the loopback address, port "
+        f"{DEFAULT_PORT}, or a free port if that is taken"
     )
     add = parser.add_argument
     add("--serve", nargs="?", const=Address(), type=_address, metavar="[ADDRESS:]PORT", help=serve_help)
-    host_help = "with --serve: another name that leads to this machine, as behind a proxy; several options give several"
+    host_help = "with --serve: another host name of this machine, for example behind a proxy; may be repeated"
     add("--page-host", action="append", default=[], metavar="NAME", help=host_help)
     file_help = "with --serve: a private file with the token; default: a new token each time"
     add("--token-file", type=Path, metavar="FILE", help=file_help)
@@ -101,12 +102,12 @@ def _address(text: str) -> Address:
 
 @dataclass(frozen=True, kw_only=True)
 class PageOptions(OptionGroup):
-    """Those settings of a server that concern its page."""
+    """The settings of a server's status page."""
 
     status_page: str | None = setting(
         None,
-        "Show the server on a page in the browser, which pserver status gives the address of. Without an address it is "
-        f"at the loopback interface, port {DEFAULT_PORT}, or a free one where that is taken.",
+        "Show the server on a page in the browser; pserver status prints its address. The default is the loopback "
+        f"address, port {DEFAULT_PORT}, or a free port if that is taken.",
         "[ADDRESS:]PORT",
         parse=page_address,
         bare="",
@@ -114,9 +115,9 @@ class PageOptions(OptionGroup):
     )
     status_page_token: FilePath | None = setting(
         None,
-        "A private file with the token of that page, at least 16 characters.",
+        "A private file with the token of the page, at least 16 characters.",
         "FILE",
-        default_text="a new token at each start",
+        default_text="a new token each time the server starts",
     )
 
     def __post_init__(self) -> None:

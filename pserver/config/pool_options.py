@@ -1,4 +1,4 @@
-"""Which other servers a server announces itself to."""
+"""The servers to which a server announces itself."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from pserver.config.option import parse_duration, setting
 from srp_tools.errors import ConfigurationError
 from srp_tools.private_files import server_file
 
-MOST_HOSTS = 64  #: that one server announces itself to
+MOST_HOSTS = 64  #: to which one server announces itself
 LONGEST_INTERVAL = 3600.0  #: between two announcements
 
 
 def parse_joined(text: str) -> tuple[str, ...]:
-    """Return the hosts between the commas of a text.
+    """Split a comma-separated list of hosts.
 
-    Raises `ConfigurationError` if one of them is not a server, or there is none.
+    Raises `ConfigurationError` if the list is empty, or if an entry is not the address of one server.
 
     Examples
     --------
@@ -33,20 +33,20 @@ def parse_joined(text: str) -> tuple[str, ...]:
 
 
 def check_joined(host: str) -> None:
-    """Refuse what is not one server; raises `ConfigurationError`."""
+    """Raise `ConfigurationError` if a text is not the address of one server."""
     hosts = parse_hosts(host)
     if len(hosts) != 1 or "*" in host or hosts[0].is_socket:
-        raise ConfigurationError(f"{host!r}: give HOST, or HOST:PORT with its command port, of one server")
+        raise ConfigurationError(f"{host!r} is not one server; give HOST, or HOST:PORT with its command port")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoolOptions(ListenOptions):
-    """Those settings of a server that make it part of a pool."""
+    """The settings that make a server part of a pool."""
 
     join: Sequence[str] = setting(
         (),
-        "The servers to announce this one to: names with commas between them, or several options. Clients that log in "
-        "at one of them with join= find this one. See doc/howto/pool.md.",
+        "The servers to announce this server to: names separated by commas or in several options. Clients that log in "
+        "to one of them with join= find this server. See doc/howto/pool.md.",
         "HOST[:PORT]",
         parse=parse_joined,
         default_text="none",
@@ -54,17 +54,17 @@ class PoolOptions(ListenOptions):
     )
     announce_interval: float = setting(
         30.0,
-        "How often to announce this server, in seconds, or with m, h or d; a server that has many members asks for "
-        "less. After four times without it, a member counts as gone.",
+        "The time between two announcements: seconds, or a number with m, h or d. A server with many members asks for "
+        "fewer announcements. A member that misses four in a row counts as gone.",
         "TIME",
         parse=parse_duration,
         reloads=True,
     )
     member_file: FilePath | None = setting(
         None,
-        "The user and the password to announce this server with, as generate-srp-data --member writes them.",
+        "A file with the user name and the password for announcements, as generate-srp-data --member writes it.",
         "FILE",
-        default_text="the file member beside the users' file",
+        default_text="the file named member beside the users' file",
         reloads=True,
     )
 
@@ -78,22 +78,23 @@ class PoolOptions(ListenOptions):
                 raise ConfigurationError(f"--join {host}: {error}") from None
         object.__setattr__(self, "join", tuple(dict.fromkeys(hosts)))
         if len(self.join) > MOST_HOSTS:
-            raise ConfigurationError(f"--join: {len(self.join)} servers; name at most {MOST_HOSTS}")
+            raise ConfigurationError(f"--join: {len(self.join)} servers; give at most {MOST_HOSTS}")
         if self.join and not self.use_tls:
             raise ConfigurationError(
-                "--join and --no-tls: without TLS there is no login, so nobody can announce a server; leave out one"
+                "--join and --no-tls exclude each other: without TLS there is no login, and announcements need one; "
+                "leave out one"
             )
         if self.join and not self.use_tcp:
             raise ConfigurationError(
-                "--join and --no-tcp: without a port no other machine comes here; leave out one"
+                "--join and --no-tcp exclude each other: other machines need a port to reach this server; leave out one"
             )
         if not 1 <= self.announce_interval <= LONGEST_INTERVAL:
             raise ConfigurationError(
-                f"--announce-interval {self.announce_interval:g}: give seconds, from 1 to an hour"
+                f"--announce-interval {self.announce_interval:g}: give 1 second to 1 hour"
             )
 
     def member_path(self) -> Path:
-        """Return where the user and the password are to announce this server with."""
+        """Return the path of the file with the user name and the password for announcements."""
         if self.member_file is not None:
             return Path(self.member_file)
         return Path(self.auth_file or server_file()).with_name("member")

@@ -1,7 +1,7 @@
 """The settings of one server.
 
-Each field of `ServerConfig` declares one option, with all that is known of it. `pserver.admin.options` makes of these
-fields the command line of ``pserver start``, the keywords of `pserver.pserver`, and what the daemon is started with.
+Each field of `ServerConfig` declares one option in full. From these fields, `pserver.admin.options` builds the command
+line of ``pserver start``, the keywords of `pserver.pserver`, and the arguments that start the daemon.
 """
 
 import os
@@ -42,13 +42,13 @@ class ServerConfig(
     Raises
     ------
     ConfigurationError
-        A setting cannot be used; the text says which and why.
+        A setting is not valid; the message says which and why.
     """
 
     slots: int | None = setting(
         None,
-        "How many processes for jobs may run at once. A negative number leaves that many processors free; "
-        "0 offers none.",
+        "The number of jobs that can run at the same time. A negative number leaves that many processors free; "
+        "0 runs no jobs.",
         "N",
         parse=int,
         default_text="one for each processor",
@@ -57,13 +57,13 @@ class ServerConfig(
     )
     spool_dir: FilePath | None = setting(
         None,
-        "Where to keep the jobs and results of detached networks.",
+        "The folder for the jobs and results of detached networks.",
         "FOLDER",
-        default_text="in the user's folder for state; /var/lib/pserver if sessions run under several accounts",
+        default_text="in your folder for state; /var/lib/pserver if sessions run under several accounts",
     )
     keep_results: float = setting(
         7.0,
-        "How many days to keep the results of a detached network until you recover them.",
+        "How long to keep results of detached networks that nobody recovers, in days.",
         "DAYS",
         parse=float,
         reloads=True,
@@ -71,7 +71,7 @@ class ServerConfig(
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # From a variable that is not set, say.
+        # For example, from a variable that is not set.
         for option in PATHS:
             if getattr(self, option) == "":
                 raise ConfigurationError(f"--{option.replace('_', '-')}: it is empty; leave it out")
@@ -80,21 +80,21 @@ class ServerConfig(
         self.slot_count()
 
     def kept_folder(self) -> Path:
-        """Return where the jobs and results of detached networks are."""
+        """Return the folder for the jobs and results of detached networks."""
         if self.spool_dir is not None:
             base = Path(self.spool_dir)
-        elif self.has_accounts:  # root's home is closed to them
+        elif self.has_accounts:  # the users' accounts cannot read root's home
             base = Path("/var/lib/pserver")
         else:
             base = platformdirs.user_state_path("pserver", appauthor=False)
         return base / self.name / "kept"
 
     def seed_folder(self) -> Path:
-        """Return where the secret behind answers to unknown users is, if it cannot be beside the verifiers."""
+        """Return the folder for the secret behind answers to unknown users, if it cannot be beside the verifiers."""
         return seed_folder(self.kept_folder())
 
     def slot_count(self) -> int:
-        """Return how many processes for jobs there may be at once."""
+        """Return the number of jobs that can run at the same time."""
         processors = processor_count()
         if self.slots is None:
             return processors
@@ -104,7 +104,7 @@ class ServerConfig(
             return self.slots
         if processors + self.slots < 1:
             raise ConfigurationError(
-                f"--slots {self.slots}: that leaves none of {processors} processors; give 0 to offer none"
+                f"--slots {self.slots}: that leaves none of {processors} processors; give 0 to run no jobs"
             )
         return processors + self.slots
 
@@ -114,5 +114,5 @@ PATHS = tuple(field.name for field in fields(ServerConfig) if field.type == File
 
 
 def processor_count() -> int:
-    """Return how many processors this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0))

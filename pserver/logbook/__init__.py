@@ -1,1 +1,1 @@
-"""What a line of the log looks like: as text, as JSON, and in the journal."""
+"""The format of log lines: as text, as JSON, and in the journal."""

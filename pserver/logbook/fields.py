@@ -1,14 +1,14 @@
-"""Fields of a line of the log: in one fixed form as text, and as they are for JSON."""
+"""The fields of a log line: in one fixed form for text, unchanged for JSON."""
 
 import json
 import logging
 from collections.abc import Mapping
 
-# No user has a longer name; it would only fill the log. A reason may have a path and what to do.
+# Longer names would only fill the log. A reason may contain a path and advice.
 _MAX_NAME = 100
 _MAX_TEXT = 400
 _LONG = {"reason", "how", "what", "outcome", "status"}
-_BARE = {"network"}  # what is made of digits only
+_BARE = {"network"}  # consists of digits, so it needs no quotes
 
 Field = str | int | float
 
@@ -20,10 +20,10 @@ def write(
     fields: Mapping[str, Field],
     facts: Mapping[str, Field],
 ) -> None:
-    """Write a line that has `words`, a template with its arguments, and then the fields.
+    """Write a line with `words`, a template and its arguments, followed by the fields.
 
-    `facts`: fields of JSON alone, for what the words say. What a peer has said stands in quotes, as in JSON with ASCII
-    only: so no name can pose as another field.
+    `facts`: fields for JSON only, which `words` already states. Text from a peer is quoted as an ASCII JSON string, so
+    no name can pose as another field.
     """
     start, *arguments = words
     template = " ".join([start, *(f"{name}=%s" for name in fields)])
@@ -44,5 +44,5 @@ def _quoted(text: str, limit: int) -> str:
 
 
 def shortened(text: str, limit: int) -> str:
-    """Return the beginning of a text that is too long."""
+    """Cut a text that is longer than `limit` characters, and mark the cut with an ellipsis."""
     return text if len(text) <= limit else text[:limit] + "…"

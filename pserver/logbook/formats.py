@@ -1,7 +1,7 @@
-"""How a record becomes a line: text for people, JSON for programs; in the journal of systemd without the time.
+"""Formatters for log records: text for people, JSON for programs, and no time in the systemd journal.
 
-Each record is one line, whatever peers have put into it. As text, only a traceback has more lines, which are indented,
-so that none of them looks like a record.
+Each record is one line, whatever text from peers it contains. Only a traceback in the text format has more lines. They
+are indented, so none of them looks like a record.
 """
 
 import json
@@ -15,7 +15,7 @@ from pserver.logbook.fields import shortened
 from srp_tools.printable import printable_name
 
 _MAX_CHARACTERS = 8000  # of a record with its traceback
-# syslog(3); the journal takes the number in front of a line away (sd-daemon(3)).
+# As in syslog(3). The journal removes the number from the front of a line (sd-daemon(3)).
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 _DEBUG = 7
 
@@ -23,7 +23,7 @@ _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tup
 
 
 def make_formatter(form: str, *, journal: bool = False) -> logging.Formatter:
-    """Return what makes lines of records; `form` is ``text`` or ``json``."""
+    """Return the formatter for `form`, ``text`` or ``json``; `journal`: for the systemd journal."""
     if form == "json":
         lines: logging.Formatter = JsonFormatter()
     else:
@@ -32,7 +32,7 @@ def make_formatter(form: str, *, journal: bool = False) -> logging.Formatter:
 
 
 def is_journal(descriptor: int, environment: Mapping[str, str]) -> bool:
-    """Whether what is written there goes to the journal, as ``JOURNAL_STREAM`` says (systemd.exec(5))."""
+    """Whether a descriptor writes to the journal, according to ``JOURNAL_STREAM`` (systemd.exec(5))."""
     device, _, inode = environment.get("JOURNAL_STREAM", "").partition(":")
     try:
         facts = os.fstat(descriptor)
@@ -42,33 +42,33 @@ def is_journal(descriptor: int, environment: Mapping[str, str]) -> bool:
 
 
 class OneLineFormatter(logging.Formatter):
-    """Makes one line of each record, and indented lines of its traceback."""
+    """Formats each record as one line, and its traceback as indented lines."""
 
     def __init__(self, form: str | None = None) -> None:
         super().__init__(form or "%(asctime)s %(levelname)s %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the lines of a record, the last without its end."""
+        """Return the lines of a record, without a final newline."""
         return super().format(record)[:_MAX_CHARACTERS]
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - its name in `logging`
-        """Return the line."""
+        """Return the line of a record."""
         return printable_name(super().formatMessage(record))
 
     def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802
-        """Return a traceback."""
+        """Return the indented lines of a traceback."""
         return _indented(super().formatException(ei))
 
     def formatStack(self, stack_info: str) -> str:  # noqa: N802
-        """Return the stack of a record."""
+        """Return the indented lines of a stack."""
         return _indented(stack_info)
 
 
 class JsonFormatter(logging.Formatter):
-    """Makes one object of each record: ``time``, ``level``, ``message``, its fields; ``traceback`` if it has one."""
+    """Formats each record as an object: ``time``, ``level``, ``message``, its fields, and ``traceback`` if any."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the object, on one line and in ASCII."""
+        """Return the object, on one line, in ASCII."""
         time = datetime.fromtimestamp(record.created).astimezone()
         entry: dict[str, object] = {
             "time": time.isoformat(timespec="milliseconds"),
@@ -83,7 +83,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class JournalFormatter(logging.Formatter):
-    """Puts its priority in front of each line that another formatter makes."""
+    """Adds the priority in front of each line of another formatter."""
 
     def __init__(self, lines: logging.Formatter) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class JournalFormatter(logging.Formatter):
 
 
 def _text(text: str) -> str:
-    """Return what every reader of JSON takes: half of a pair of surrogates is no character."""
+    """Return a text that every JSON reader accepts: escape lone surrogates, which are not characters."""
     return shortened(text, _MAX_CHARACTERS).encode(errors="backslashreplace").decode()
 
 

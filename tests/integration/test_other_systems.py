@@ -149,7 +149,5 @@ def test_the_command_of_servers_says_that_it_needs_linux(
         [sys.executable, "-c", TAKE_AWAY + COMMAND, platform, json.dumps(missing), tmp_path, "host", "user", "word"],
         check=False, capture_output=True, text=True, timeout=DEADLINE, env=os.environ | {"HOME": str(tmp_path)},
     )  # fmt: skip
-    said = (
-        f"pserver: servers run on Linux only, and this is {platform}; to use servers elsewhere, from Python: "
-    )
-    assert (done.returncode, done.stderr) == (69, f"{said}pconnect.pconnect(hosts)\n")
+    said = f"pserver: servers run on Linux only, and this is {platform}; to use servers on other machines, "
+    assert (done.returncode, done.stderr) == (69, f"{said}call pconnect.pconnect(hosts) in Python\n")

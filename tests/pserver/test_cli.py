@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("places")
 
 @contextlib.contextmanager
 def _foreground(*options: str, fds: Sequence[int] = ()) -> Iterator[subprocess.Popen[str]]:
-    """A server in the foreground; it is ended at the end."""
+    """Run a server in the foreground, and stop it afterwards."""
     command = [sys.executable, "-m", "pserver", "start", "--foreground", *OPTIONS, *options]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, pass_fds=fds
@@ -110,7 +110,7 @@ def test_stop_names_the_detached_jobs_that_it_would_lose(
     job = net.submit("__import__('time').sleep", 1000)
     wait_until(job.running, "the job")
     net.detach()
-    wait_until(lambda: bool(detached_sessions("one")), "the server's word of the detached session")
+    wait_until(lambda: bool(detached_sessions("one")), "the server to list the detached session")
     assert main(["stop", "--name=one"]) == 1
     session = rf"session \d+ of user '\(no login\)', network {network}"
     assert re.search(
@@ -136,7 +136,7 @@ def test_the_number_of_slots(option: str, capsys: pytest.CaptureFixture[str]) ->
     assert server.status["slots"] == {"total": count, "used": 0}
     warning = f"WARNING --slots {count}: jobs will share the {count - 1} processors that there are\n"
     log = default_log("default")
-    wait_until(lambda: warning in log.read_text(), "the warning, which comes after the server is ready")
+    wait_until(lambda: warning in log.read_text(), "the warning, which the server logs after it is ready")
 
 
 def test_no_more_slots_can_be_spared_than_there_are(capsys: pytest.CaptureFixture[str]) -> None:
@@ -237,7 +237,7 @@ def test_a_parent_is_told_that_it_is_ready_and_may_go() -> None:
             server = live_server("default")
             assert server is not None
             assert message == {"ready": server.status}
-        # Its parent has closed the socket, and it serves on.
+        # The parent has closed the socket, but the server is still running.
         assert listens(server.status["cmd_port"])
         assert process.poll() is None
 
@@ -347,7 +347,7 @@ def test_wrong_usage(arguments: str, capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize("option", ["--detach", "--lifeline", "--parent-fd=0"])
 def test_options_for_programs_need_the_foreground(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["start", *OPTIONS, option]) == 1
-    assert "go only with --foreground" in capsys.readouterr().err
+    assert "--detach need --foreground" in capsys.readouterr().err
 
 
 def test_unusable_settings(capsys: pytest.CaptureFixture[str]) -> None:

@@ -146,7 +146,7 @@ def test_switches_can_be_undone(file: Path) -> None:
         ("slots = \n", "(at line 1, column 9)"),
         (
             "cmd_port = 12501\n",
-            "--cmd-port and --data-port are both 12501: they must differ, or give --one-port; cmd_port is from ",
+            "--cmd-port and --data-port are both 12501: give different ports, or --one-port; cmd_port is from ",
         ),
     ],
 )

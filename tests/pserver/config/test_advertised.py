@@ -21,5 +21,5 @@ def test_what_it_may_not_be(text: str) -> None:
 
 
 def test_there_is_an_end() -> None:
-    with pytest.raises(ConfigurationError, match="17 places are more than 16"):
+    with pytest.raises(ConfigurationError, match="17 addresses; give at most 16"):
         check_advertised([f"gate:{port}" for port in range(1, 18)])

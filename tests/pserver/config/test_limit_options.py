@@ -1,4 +1,4 @@
-"""How much a session may use: which values there are, and what a session hears of them."""
+"""Session limits: valid values, and how they reach a session."""
 
 import dataclasses
 
@@ -52,5 +52,5 @@ def test_what_nobody_could_work_with_is_refused(name: str, value: float, said: s
     "values", [{"what": 1}, {"memory": "1"}, {"memory": True}, {"cgroup": 1}, {"cpu": None}]
 )
 def test_what_are_no_limits_is_refused(values: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="is no limit of a session"):
+    with pytest.raises(ValueError, match="is not a session limit"):
         SessionLimits.from_json(values)

@@ -60,5 +60,5 @@ def test_what_is_advertised_is_looked_at() -> None:
 
 def test_without_tcp_there_is_a_login() -> None:
     assert not ServerConfig(use_tcp=False).use_tcp
-    with pytest.raises(ConfigurationError, match="--no-tcp needs a login: leave --no-tls out"):
+    with pytest.raises(ConfigurationError, match="--no-tcp needs a login: leave out --no-tls"):
         ServerConfig(use_tcp=False, use_tls=False)

@@ -12,7 +12,7 @@ def test_a_number_of_files(count: int) -> None:
 
 
 def test_a_size_is_not_negative() -> None:
-    with pytest.raises(ConfigurationError, match="--log-size -1: a size is not negative"):
+    with pytest.raises(ConfigurationError, match="--log-size -1: a size cannot be negative"):
         ServerConfig(log_size=-1)
 
 

@@ -57,5 +57,7 @@ def test_a_number_of_failures_is_not_negative() -> None:
 @pytest.mark.parametrize("options", [{"allow_users": ["alice"]}, {"auth_file": "users"}])
 def test_without_tls_there_are_no_users(options: dict[str, Any]) -> None:
     ServerConfig(**options)
-    with pytest.raises(ConfigurationError, match=r"--no-tls: without TLS there is no login"):
+    with pytest.raises(
+        ConfigurationError, match=r"--no-tls exclude each other: without TLS there is no login"
+    ):
         ServerConfig(use_tls=False, **options)

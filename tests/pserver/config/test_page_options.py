@@ -1,4 +1,4 @@
-"""Where the page of a server is."""
+"""The address of a server's status page, and its token."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def test_an_address(text: str, address: Address) -> None:
     "text", ["lab", "lab:80", "127.0.0.1:x", "127.0.0.1:65536", "[::1", "[]:80", "1.2.3:4", "-1"]
 )
 def test_no_address(text: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"is no address for a page: give \[ADDRESS:\]PORT"):
+    with pytest.raises(ConfigurationError, match=r"is not an address for a page: give \[ADDRESS:\]PORT"):
         parse_address(text)
     with pytest.raises(ConfigurationError, match="--status-page"):
         ServerConfig(status_page=text)
