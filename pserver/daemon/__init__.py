@@ -1,1 +1,1 @@
-"""The process that accepts connections and shares out slots."""
+"""The process that accepts connections, starts sessions and allocates slots."""

@@ -1,10 +1,10 @@
-"""The daemon's selector: calls what is registered for each descriptor that is ready.
+"""The daemon's selector: calls the function that is registered for each ready descriptor.
 
-A fault of ours in the service of one connection must cost that connection, and not the server with all its sessions. So
-here, and nowhere else, any exception of such a function is caught and logged, and the connection is shut down. Whoever
-looks after it then sees its end, as if the peer had closed it, and cleans up as ever.
+A bug in the handling of one connection must cost only that connection, not the server with all its sessions. So this
+module, and no other, catches and logs every exception of a callback, and shuts down the connection. The owner of the
+connection then sees its end, as if the peer had closed it, and cleans up as usual.
 
-The same holds for what the loop does between two waits: a part that fails is left alone for a moment, and then goes on.
+The same holds for the work that the loop does between two waits: a part that fails pauses for a moment, then resumes.
 """
 
 import contextlib
@@ -20,33 +20,33 @@ _T = TypeVar("_T")
 
 log = logging.getLogger("pserver")
 
-_NO_ROOM_PAUSE = 0.5  # seconds for which nothing is taken from a socket after there was no room
-_PAUSE = 1.0  # seconds for which a part that has failed is left alone: a fault that stays must not spin
+_NO_ROOM_PAUSE = 0.5  # seconds without reading from a socket after resources ran out
+_PAUSE = 1.0  # seconds for which a failed part pauses: a permanent fault must not keep a processor busy
 
 
 class CallbackSelector(selectors.EpollSelector):
-    """A selector; each entry's data is a function to call when its descriptor can be read from."""
+    """A selector; each entry's data is a function to call when its descriptor is readable."""
 
     def __init__(self) -> None:
         super().__init__()
         self._has_failed: set[selectors.SelectorKey] = set()
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        """End a watch."""
+        """Stop watching a file object."""
         key = super().unregister(fileobj)
         self._has_failed.discard(key)
         return key
 
     def call_ready(self, timeout: float | None) -> None:
-        """Wait until something happens, or some seconds have passed, and call what there is to call."""
+        """Wait for events, for at most `timeout` seconds, and call their callbacks."""
         try:
             ready = self.select(timeout)
         except Exception:
-            log.exception("a fault in the server: it cannot wait for what happens")
+            log.exception("a fault in the server: it cannot wait for events")
             time.sleep(_PAUSE)
             return
         for key, _ in ready:
-            # The callback of another entry may have ended this watch.
+            # The callback of another entry may have unregistered this one.
             if self.get_map().get(key.fd) is key:
                 self._call(key)
 
@@ -54,8 +54,8 @@ class CallbackSelector(selectors.EpollSelector):
         try:
             key.data()
         except Exception:
-            log.exception("a fault in the server; if it concerns a connection, that is closed")
-            if key in self._has_failed:  # its end could not be handled either: nothing else is left to try
+            log.exception("a fault in the server; it closes the connection concerned, if any")
+            if key in self._has_failed:  # handling the end of the connection failed, too: give up
                 with contextlib.suppress(KeyError, ValueError):
                     self.unregister(key.fileobj)
             else:
@@ -65,15 +65,15 @@ class CallbackSelector(selectors.EpollSelector):
         sock = key.fileobj
         if isinstance(sock, socket.socket) and self.get_map().get(key.fd) is key:
             with contextlib.suppress(OSError):
-                sock.getpeername()  # fails for a socket that listens: a server that stops listening is no remedy
+                sock.getpeername()  # fails for a listening socket: the server must keep listening
                 self._has_failed.add(key)
                 sock.shutdown(socket.SHUT_RDWR)
 
 
 class Pauses:
-    """Sockets that can be read from all the time, though there is no room to take anything: to look again is to spin.
+    """Sockets that the loop does not watch for a moment, because resources ran out.
 
-    So the loop looks away from them for a moment. What comes waits in the system's queue.
+    Such a socket stays readable, so watching it would keep a processor busy. Arrivals wait in the system's queue.
     """
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
@@ -82,7 +82,7 @@ class Pauses:
         self._resume_at = math.inf
 
     def accept(self, listener: socket.socket, who: str) -> socket.socket | None:
-        """Return a connection that has come; ``None`` if it has gone, or must wait. `who`: comes there, for the log."""
+        """Accept a connection; ``None`` if it has gone or must wait. `who`: names the clients in the log."""
         try:
             sock, _ = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
@@ -94,21 +94,21 @@ class Pauses:
         return sock
 
     def look_away(self, sock: socket.socket) -> None:
-        """Look away from a socket that is watched."""
+        """Pause the watch of a socket."""
         self._paused[sock] = self._selector.unregister(sock).data
         self._resume_at = time.monotonic() + _NO_ROOM_PAUSE
 
     def unregister(self, sock: socket.socket) -> None:
-        """End the watch of a socket, whether we look away from it or not."""
+        """Stop watching a socket, whether its watch is paused or not."""
         if self._paused.pop(sock, None) is None:
             self._selector.unregister(sock)
 
     def next_deadline(self) -> float | None:
-        """Return the instant at which `resume` has something to do; ``None`` for never."""
+        """Return the time at which `resume` has something to do; ``None`` for never."""
         return None if self._resume_at == math.inf else self._resume_at
 
     def resume(self, now: float) -> None:
-        """Look again if a pause is over."""
+        """Watch the sockets again if their pause is over."""
         if self._resume_at <= now:
             self._resume_at = math.inf
             while self._paused:
@@ -117,11 +117,10 @@ class Pauses:
 
 
 class LoopPart:
-    """A part of the daemon that its loop looks after.
+    """A part of the daemon that its loop runs.
 
-    `step`: does what is due. `due`: returns in how many seconds there is something to do; ``None`` for not before
-    something happens. Without it, `step` returns that. Whatever they raise is logged, and ends nothing. `name` is for
-    the log.
+    `step` does the work that is due. `due` returns the seconds until the next work, or ``None`` if only an event brings
+    any; without `due`, `step` returns this. The loop logs their exceptions and continues. `name` is for the log.
     """
 
     def __init__(
@@ -130,21 +129,21 @@ class LoopPart:
         self._name = name
         self._step = step
         self._due = due or self._time_left
-        self._due_at = 0.0  # as `step` has said
+        self._due_at = 0.0  # from the last result of `step`
         self._resume_at = 0.0
 
     def _time_left(self) -> float:
         return max(0.0, self._due_at - time.monotonic())
 
     def step(self) -> None:
-        """Do what is due."""
+        """Do the work that is due."""
         if time.monotonic() >= self._resume_at:
             left = self._attempt(self._step)
             if left is not None:
                 self._due_at = time.monotonic() + left
 
     def time_left(self) -> float | None:
-        """Return in how many seconds to call `step`; ``None``: not before something happens."""
+        """Return the seconds until the next call of `step`; ``None``: not before an event."""
         pause = self._resume_at - time.monotonic()
         return pause if pause > 0 else self._attempt(self._due)
 
@@ -152,6 +151,6 @@ class LoopPart:
         try:
             return function()
         except Exception:
-            log.exception("a fault in the server (%s); it goes on", self._name)
+            log.exception("a fault in the server (%s); the server continues", self._name)
             self._resume_at = time.monotonic() + _PAUSE
             return _PAUSE

@@ -1,12 +1,12 @@
-"""The daemon: accepts on both ports, starts sessions, hands data connections over. It runs no user code.
+"""The daemon: accepts connections on both ports, starts sessions, passes on data connections. It runs no user code.
 
-It never decrypts and never waits for a peer. `pserver.daemon.door.acceptor` finds out what arrives. A client that wants
-to log in waits for its turn, see `pserver.daemon.door.logins`. The descriptor of a data connection is passed to the
-engine that was registered for its network and node (SCM_RIGHTS); TLS begins there.
+It never decrypts and never waits for a peer. `pserver.daemon.door.acceptor` classifies the arriving connections. Logins
+wait for their turn, see `pserver.daemon.door.logins`. The daemon passes the descriptor of a data connection
+(SCM_RIGHTS) to the engine that is registered for its network and node; TLS starts there.
 
-Sessions are forked by the starter, see `pserver.starter.starter`; the daemon itself loads nothing of theirs. It signs
-for each login that it is this server, because a session may become a user's and never has that key. Sessions are not
-ours to wait for after our death: when the daemon is killed, networks go on.
+The starter forks the sessions, see `pserver.starter.starter`; the daemon itself does not import their modules. The
+daemon signs a proof of the server's identity for each login, because sessions, which may run under a user's account,
+never have the key. Sessions do not depend on the daemon's life: if it is killed, networks keep running.
 """
 
 import contextlib
@@ -73,12 +73,12 @@ def serve(
     *,
     read: Callable[[], ServerConfig] | None = None,
 ) -> None:
-    """Be the daemon until SIGTERM or SIGINT.
+    """Run the daemon until SIGTERM or SIGINT.
 
-    `announce`: called once with the status, when both ports listen. `lifeline`: if given, the daemon also ends when
-    this socket comes to its end. `starter`: one that was started already. `manager`: that of services, if it has
-    started us. `read`: returns the settings as a start would have them then. Raises `ConfigurationError` if a
-    server of that name runs already, a port cannot be had, or the starter ends as it begins.
+    `announce`: called once with the status, when both ports listen. `lifeline`: a socket; the daemon also ends when its
+    other end closes. `starter`: a starter that is already running. `manager`: the service manager that started this
+    process, if any. `read`: reads the settings again, for a reload. Raises `ConfigurationError` if a server of this
+    name is already running, if a port is not available, or if the starter ends while it starts.
     """
     name_process(DAEMON)
     set_title(f"daemon {config.name}")
@@ -95,20 +95,20 @@ def serve(
         daemon.starts.starter.begin(soft_limit, starter)
         daemon.begin_log()
         daemon.publish()
-        announce(daemon.status() | {"members": []})  # of before: there may be many
+        announce(daemon.status() | {"members": []})  # without known members: there may be many
         manager.ready()
         daemon.run(lifeline)
 
 
 class _Paths(NamedTuple):
-    """Where this account finds the daemon in the run-time folder."""
+    """The daemon's sockets in the run-time folder."""
 
-    local: Path | None  #: for local links, if there are any
-    sessions: Path  #: for sessions that come back
+    local: Path | None  #: for local links, if the server has them
+    sessions: Path  #: for sessions that return after the loss of their daemon
 
 
 class _Daemon:
-    """The daemon's loop and what it looks after."""
+    """The daemon's loop and its parts."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class _Daemon:
         read: Callable[[], ServerConfig] | None,
     ) -> None:
         self._config = config
-        # What of the status stays as it is.
+        # The constant part of the status.
         self._facts = {"user": getpass.getuser(), "started": time.time(), "version": distribution_version()}
         self._selector = stack.enter_context(CallbackSelector())
         kept = MemberFile(config.kept_folder(), time.monotonic())
@@ -131,7 +131,7 @@ class _Daemon:
         self._acceptor = accept_at_known_ports(config, pid_file.predecessor, self._accept)
         stack.callback(self._acceptor.close)
         path = run_time_folder() / f"{config.name}.socket"
-        # Without a login there is nothing in which a token would be safe.
+        # Without a login, the token of a local link could not be sent safely.
         with_local = config.use_tls and not config.has_accounts
         local = path if with_local and self._acceptor.listen_locally(path) else None
         self._paths = _Paths(local, path.with_name(f"{config.name}.sessions"))
@@ -155,7 +155,7 @@ class _Daemon:
         )  # fmt: skip
         stack.callback(pool.close)
         self.sessions.members, self.sessions.on_members = pool.facts, pool.hand_out
-        # Those of other accounts cannot come back: what they say of themselves would have to be proved.
+        # Sessions of other accounts cannot return: they would have to prove what they say about themselves.
         returning = ReturningSessions(self._paths.sessions, self._selector, self._take_back)
         self.admission = Admission(
             lambda: self._config,
@@ -199,7 +199,7 @@ class _Daemon:
             StatusPage(config, self._selector, stack).loop_part(),
         ]
         self._stopping = ""
-        # Before the status is announced: its readers may stop the daemon at once.
+        # Before the status is announced: a reader may stop the daemon immediately.
         self._catch_signals(stack, reloading)
 
     def _accept(self, config: ServerConfig) -> Acceptor:
@@ -207,7 +207,7 @@ class _Daemon:
         return Acceptor(config, self._selector, logins.arrive, self._hand_over, make_room=logins.make_room)
 
     def _apply(self, config: ServerConfig) -> list[dict[str, object]]:
-        """Have other settings from now on; return the sessions that end, with the reasons."""
+        """Apply new settings; return the sessions that end because of them, with the reasons."""
         self._users.reconfigure(config)
         self._config = config
         self._logins.reconfigure(config)
@@ -230,12 +230,12 @@ class _Daemon:
         return Control(control_path(self._config.name), self._selector, server, lambda: self._config.admins)
 
     def _about(self) -> dict[str, object]:
-        """Return which server it is."""
+        """Return the facts that identify this server."""
         ports = {"cmd_port": self._acceptor.cmd_port, "data_port": self._acceptor.data_port}
         return {"pid": os.getpid(), "name": self._config.name, **ports, **self._facts}
 
     def _record(self) -> dict[str, object]:
-        """Return what must be known if this process is killed: see `StatusPublisher`."""
+        """Return the facts that other processes need if the daemon is killed; see `StatusPublisher`."""
         config = self._config
         return {
             **self._about(),
@@ -247,7 +247,7 @@ class _Daemon:
         }
 
     def status(self) -> dict[str, object]:
-        """Return what others may know."""
+        """Return the status that other processes may read."""
         return {
             **self._record(),
             "log_error": why_unwritten(),
@@ -258,24 +258,24 @@ class _Daemon:
         }
 
     def publish(self) -> None:
-        """Let others see the status."""
+        """Write the status for other processes."""
         self._status.publish()
 
     def begin_log(self) -> None:
-        """Log that the server is ready, and what is odd about its options and users."""
+        """Log that the server is ready, and warnings about its options and users."""
         log.info(
-            "server %s is ready at %s, %s",
+            "server %s is ready on %s, %s",
             self._config.name,
             self._acceptor.where,
             "TLS-SRP" if self._config.use_tls else "WITHOUT encryption and login",
         )
         total, processors = self._slots.facts["total"], processor_count()
         if total > processors:
-            log.warning("--slots %d: jobs will share the %d processors that there are", total, processors)
+            log.warning("--slots %d: jobs will share the %d processors of this machine", total, processors)
         self._users.look()
 
     def run(self, lifeline: socket.socket | None) -> None:
-        """Serve until told to stop, then end the sessions."""
+        """Serve until a reason to stop comes, then end the sessions."""
         if lifeline is not None:
             self._watch(lifeline, lambda: self._stop("its parent is gone"))
         while not self._stopping:
@@ -283,12 +283,12 @@ class _Daemon:
         self._status.manager.stopping(self._stopping)
         self._logins.close()
         if detached := sum(bool(facts["detached"]) for facts in self.sessions.facts()):
-            log.warning("with the server end the detached jobs of %d session(s)", detached)
+            log.warning("stopping the server ends the detached jobs of %d session(s)", detached)
         self.sessions.end_all()
-        log.info("server %s ends: %s", self._config.name, self._stopping)
+        log.info("server %s stops: %s", self._config.name, self._stopping)
 
     def turn(self) -> None:
-        """Wait until something happens or is due, and do what there is to do."""
+        """Wait for an event or for due work, and handle it."""
         waits = [part.time_left() for part in self._parts]
         self._selector.call_ready(min((wait for wait in waits if wait is not None), default=None))
         for part in self._parts:
@@ -311,7 +311,7 @@ class _Daemon:
     # --- signals and listening ---
 
     def _catch_signals(self, stack: contextlib.ExitStack, reloading: Reloading) -> None:
-        # A signal between two looks at a flag would be lost; the system writes it into this socket instead.
+        # A flag could miss a signal that comes just before the wait. Instead, the system writes it into this socket.
         ours, theirs = socket.socketpair()
         for sock in (stack.enter_context(ours), stack.enter_context(theirs)):
             sock.setblocking(False)
@@ -340,11 +340,11 @@ class _Daemon:
     def _take_back(self, control: socket.socket, facts: Returned, pidfd: int, ends: Sequence[int]) -> None:
         session = self.sessions.take_back(control, facts, pidfd, ends)
         self._departures.begin(session, facts.user, facts.salt or None)
-        # The user may have been removed, or changed, while there was no daemon.
+        # The user may have been removed or changed while no daemon was running.
         self._departures.end([session])
 
     def _hand_over(self, pending: PendingConnection, preamble: Preamble) -> None:
-        """Give a connection to the session that it is for."""
+        """Pass a connection on to its session."""
         reason = self.sessions.pass_on(preamble, pending.received, pending.sock)
         if reason:
             log.info("connection from %s closed: %s", pending.peer, reason)
@@ -360,7 +360,7 @@ class _Daemon:
         *,
         key: KeyFile,
     ) -> None:
-        """Start a process that logs a client in; see `SessionStarts.start`."""
+        """Start a session process, which logs the client in; see `SessionStarts.start`."""
         config = self._config
         self._users.look()
         salt = self._users.salts.get(pending.user)

@@ -1,4 +1,4 @@
-"""Does what the hours of a server ask for, and the number of its sessions: jobs wait, sessions end, it ends itself."""
+"""Enforces the opening hours and session counts of a server: pauses jobs, ends sessions, and stops the server."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,10 @@ from pserver.duty.admission import Admission
 
 
 class DutyKeeper:
-    """Acts on what `admission` says.
+    """Enforces the rules of `admission`.
 
-    `serve`: after how many sessions the server ends; 0 for never. `stop`: has it end, for a reason. `awaits_ends`:
-    returns whether a session has ended that is not in the log yet.
+    `serve`: the number of sessions after which the server stops; 0 for no limit. `stop`: stops it, with a reason.
+    `awaits_ends`: returns whether a session has ended whose end is not in the log yet.
     """
 
     def __init__(
@@ -35,13 +35,13 @@ class DutyKeeper:
         self._awaits_ends = awaits_ends
 
     def step(self) -> None:
-        """Do what holds now."""
+        """Apply the current rules."""
         self._slots.pause(is_paused=not self._admission.begins_jobs)
         if why := self._admission.why_ended():
             for session in self._sessions:
-                # Without a user, its client is just reading that it is not let in.
+                # A session without a user is just telling its client that the login is refused.
                 if session.user is not None and not session.is_control:
                     self._endings.end(session, why)
         has_served = 0 < self._serve <= self._sessions.begun and not len(self._sessions)
         if has_served and not self._awaits_ends():
-            self._stop(f"it has served {self._serve} sessions (--serve)")
+            self._stop(f"it has served {self._serve} session(s) (--serve)")

@@ -1,4 +1,4 @@
-"""The limits of each session that begins, and their cgroup, as the daemon gives them out."""
+"""The limits and the cgroup that the daemon sets for each new session."""
 
 import logging
 
@@ -10,14 +10,14 @@ log = logging.getLogger("pserver")
 
 
 class LimitsOfSessions:
-    """The limits of the sessions of one server. What cgroups there are is found out when a session first needs one."""
+    """The limits of the sessions of one server. It looks for cgroups when the first session needs one."""
 
     def __init__(self) -> None:
         self._cgroups = Cgroups()
-        self._told = ""  # what the log has last
+        self._told = ""  # the fact that was logged last
 
     def of_session(self, config: ServerConfig) -> SessionLimits:
-        """Return the limits of a session that begins now."""
+        """Return the limits of a session that starts now."""
         limits = config.session_limits()
         folder = self._cgroups.folder(limits)
         if (news := folder or self._cgroups.why_not) and news != self._told:
@@ -29,6 +29,6 @@ class LimitsOfSessions:
         if folder:
             log.info("sessions have cgroups in %s: %s", folder, ", ".join(self._cgroups.controllers))
             return
-        log.info("sessions have no cgroups, so limits are those of each process: %s", self._cgroups.why_not)
+        log.info("sessions have no cgroups, so limits apply to each process: %s", self._cgroups.why_not)
         if limits.processors:
             log.warning("--session-processors has no effect without cgroups")

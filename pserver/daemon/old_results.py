@@ -1,6 +1,6 @@
-"""Has results removed that were never recovered, once in an hour; at the start all of them, if that is asked for.
+"""Removes old results that were never recovered, once an hour; with ``--clean``, all of them at startup.
 
-There may be many, on a file system that is slow: the starter has a process of their own remove them.
+There may be many results on a slow file system, so the starter removes them in a separate process.
 """
 
 import time
@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from pserver.config.server_config import ServerConfig
 
 _PAUSE = 3600.0  # seconds
-_ALL = -1e6  # days; also those from the future, of a clock that was set back
+_ALL = -1e6  # days; includes results from the future, after a clock was set back
 
 
 class OldResults:
-    """`request`: asks the starter for something."""
+    """The schedule for removing old results; `request`: sends a request to the starter."""
 
     def __init__(
         self, config: Callable[[], ServerConfig], request: Callable[[Mapping[str, object]], object]
@@ -24,7 +24,7 @@ class OldResults:
         self._is_first = True
 
     def step(self) -> float:
-        """Have them removed if that is due; return in how many seconds it is."""
+        """Remove old results if that is due; return the seconds until the next time."""
         now = time.monotonic()
         if now >= self._due:
             self._due = now + _PAUSE

@@ -1,7 +1,7 @@
-"""Clients that have logged in and come back to a session of theirs: the daemon passes their connections on.
+"""Passes on the connections of clients that log in again and return to their former sessions.
 
-The process in which such a client has logged in says which user it is. It runs no code of users; and under a server of
-root it was started for that user alone.
+The process that performed the new login names the user. It runs no user code, and if root started the server, it was
+started for that user alone.
 """
 
 import contextlib
@@ -17,17 +17,17 @@ from pserver.system import audit
 
 log = logging.getLogger("pserver")
 
-_JOINS = 2  # which of the ends of a node takes command channels
+_JOINS = 2  # the index of the handover socket for command channels
 _CAME_BACK = "it has come back to its session"
 
 
 def give_back(
     login: Node, words: Mapping[str, object], data: bytes, end: int, candidates: Sequence[Node]
 ) -> None:
-    """Give the connection of a client to its former session, and answer the one in which it has logged in.
+    """Pass a client's connection to its former session, and answer the session of the new login.
 
-    `login`: where it has logged in. `words`: what that says of it. `data`: the whole message. `end`: a descriptor of
-    the connection. `candidates`: nodes of the number and network that it names.
+    `login`: the node of the new login. `words`: its report about the client. `data`: the whole message. `end`: a
+    descriptor of the connection. `candidates`: nodes with the number and network in the report.
     """
     try:
         answer = _pass_on(login, words, data, end, candidates)
@@ -42,16 +42,16 @@ def _pass_on(
 ) -> bytes:
     user, key = words.get("user"), words.get("key")
     if not (isinstance(user, str) and isinstance(key, str)) or login.session.claimed not in {None, user}:
-        log.error("session %d says of a client what makes no sense: %.200r", login.session.pid, data)
+        log.error("session %d sent an invalid report about a client: %.200r", login.session.pid, data)
         return not_taken("the server does not understand its own session")
     node = next((node for node in candidates if _is_of(node, user, key)), None)
     if node is None:
-        return not_taken("")  # the same, whether there is none, or that of another user
+        return not_taken("")  # the same answer if the session does not exist and if it is another user's
     try:
         socket.send_fds(node.handovers[_JOINS], [data], [end])
     except OSError as error:
         return not_taken(f"its session does not take it ({error.strerror})")
-    # For those who count logins, the password was right; the process in which it was told has no session.
+    # For the counts of failed logins, the password was right. The process of the new login gets no session.
     login.session.failure = LoginFailure(user, _CAME_BACK, is_refused=False, has_proved=True)
     audit.login(login.session.peer, user, node.session.pid, node.number, node.session.network or "")
     return TAKEN

@@ -1,7 +1,7 @@
-"""Sessions that have lost their daemon come back here: a socket in the run-time folder, for this account alone.
+"""The socket in the run-time folder on which sessions that have lost their daemon return, for this account alone.
 
-Its path is made of the server's name, so a daemon takes back the sessions of that name and no others. A session says
-first what it is, with descriptors: its process, and where connections are passed on.
+Its path contains the server's name, so a daemon takes back only sessions of this name. First, a session sends a
+description of itself, with descriptors of its process and of its handover sockets.
 """
 
 import json
@@ -25,18 +25,18 @@ from pserver.system.kept_socket import KeptSocket
 log = logging.getLogger("pserver")
 
 _MESSAGE_BYTES = 4096
-_SILENCE_SECONDS = 5.0  # until a connection has said what it is; a session says it at once
-_ENDS = 4  # a descriptor of the process, and three of where connections are passed on
+_SILENCE_SECONDS = 5.0  # for the first message of a connection; a session sends it immediately
+_ENDS = 4  # descriptors: the process and three handover sockets
 
 
 class Returned(NamedTuple):
-    """What a node says of itself that has lost its daemon, see `pserver.session.way_back`."""
+    """The description of a node that has lost its daemon; see `pserver.session.way_back`."""
 
     pid: int
     user: str
     network: str
     key: bytes
-    salt: bytes  #: of its user's verifier when it began; empty: there was none
+    salt: bytes  #: of its user's verifier when the session started; empty: no verifier
     node: int
     peer: str
     since: float
@@ -47,10 +47,10 @@ class Returned(NamedTuple):
 
 
 class ReturningSessions:
-    """The socket at which sessions come back.
+    """The socket on which sessions return.
 
-    `selector`: the daemon's; each entry's data is a function to call. `take_back`: takes over a control socket, what
-    its node has said, and the descriptors, the process's first.
+    `selector`: the daemon's; each entry's data is a function to call. `take_back`: takes over a control socket, the
+    description of its node, and the descriptors, the process's first.
     """
 
     def __init__(
@@ -61,40 +61,42 @@ class ReturningSessions:
     ) -> None:
         self._selector = selector
         self._take_back = take_back
-        self._deadlines: dict[socket.socket, float] = {}  # of those that have not said yet what they are
+        self._deadlines: dict[socket.socket, float] = {}  # of connections that have sent nothing yet
         self._pauses = Pauses(selector)
         self._kept = KeptSocket(
             path,
             socket.SOCK_SEQPACKET,
             self._serve,
             self._pauses.unregister,
-            "if this server is killed, its sessions are lost",
+            "if this server is killed, its sessions cannot return to a new server",
         )
         self.look_after_path()
 
     def look_after_path(self) -> None:
-        """Make the path again if it was removed."""
+        """Create the socket again if its path was removed."""
         self._kept.keep()
 
     def close(self) -> None:
-        """Take no more sessions back."""
+        """Stop taking sessions back."""
         for sock in list(self._deadlines):
             self._forget(sock)
             sock.close()
         self._kept.close()
 
     def time_left(self) -> float | None:
-        """Return in how many seconds `step` has something to do; ``None``: not before something happens."""
+        """Return the seconds until `step` has something to do; ``None``: not before an event."""
         resume_at = self._pauses.next_deadline()
         instants = [*self._deadlines.values(), *([] if resume_at is None else [resume_at])]
         return max(0.0, min(instants) - time.monotonic()) if instants else None
 
     def step(self) -> None:
-        """Close the connections that have said nothing for too long; look again after a pause."""
+        """Close the connections that have been silent for too long; end pauses that are over."""
         now = time.monotonic()
         self._pauses.resume(now)
         for sock in [sock for sock, deadline in self._deadlines.items() if deadline <= now]:
-            log.warning("a session cannot come back: it has said nothing for %g s", _SILENCE_SECONDS)
+            log.warning(
+                "a session cannot return: timed out after %g s waiting for its message", _SILENCE_SECONDS
+            )
             self._forget(sock)
             sock.close()
 
@@ -106,13 +108,13 @@ class ReturningSessions:
         self._selector.unregister(sock)
 
     def _accept(self, listener: socket.socket) -> None:
-        sock = self._pauses.accept(listener, "sessions that come back")
+        sock = self._pauses.accept(listener, "returning sessions")
         if sock is None:
             return
         try:
             check_account(sock)
         except AuthenticationError as error:
-            log.warning("a session cannot come back: %s", error)
+            log.warning("a session cannot return: %s", error)
             sock.close()
             return
         sock.setblocking(False)
@@ -128,7 +130,7 @@ class ReturningSessions:
         facts = _read(data, sock)
         if facts is None or not _are_right(ends, facts.pid):
             log.warning(
-                "a session cannot come back: its words or descriptors make no sense, or there is no room for these"
+                "a session cannot return: its message or its descriptors are not valid, or too many files are open"
             )
             for end in ends:
                 os.close(end)
@@ -138,7 +140,7 @@ class ReturningSessions:
 
 
 def _read(data: bytes, sock: socket.socket) -> Returned | None:
-    """Return what a node says of itself, ``None`` if it makes no sense or is another process."""
+    """Read the description of a node; ``None`` if it is not valid or describes another process."""
     try:
         words = json.loads(data)["back"]
         facts = Returned(
@@ -148,7 +150,7 @@ def _read(data: bytes, sock: socket.socket) -> Returned | None:
             key=bytes.fromhex(words["key"]),
             salt=bytes.fromhex(words["salt"]),
             node=int(words["node"]),
-            peer=str(Source.read(words["peer"])),  # nothing else may stand in a line of the log
+            peer=str(Source.read(words["peer"])),  # the log must not contain anything else
             since=float(words["since"]),
             folder=str(words["folder"]),
             mark=int(words["mark"]),

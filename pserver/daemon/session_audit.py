@@ -1,4 +1,4 @@
-"""What the log says of logins that failed, and of the ends of sessions."""
+"""Log lines for failed logins and for ended sessions."""
 
 import logging
 import time
@@ -12,7 +12,7 @@ log = logging.getLogger("pserver")
 
 
 def log_failure(peer: str, failure: LoginFailure) -> None:
-    """Log a login that failed, or one that was refused with the right password."""
+    """Log a login that failed, or that was refused although the password was right."""
     if failure.has_proved:
         audit.refused(peer, failure.user, failure.reason)
     else:
@@ -20,7 +20,7 @@ def log_failure(peer: str, failure: LoginFailure) -> None:
 
 
 def log_request_login(session: Session) -> None:
-    """Log that a user has logged in for requests only; members do so all the time, and the pool logs what is new."""
+    """Log that a user has logged in for requests only. Members log in often, so the pool logs only their news."""
     if not is_member(session.user or ""):
         audit.login(session.peer, session.user or "", session.pid, 0, "control")
 
@@ -32,7 +32,7 @@ def log_end(session: Session, code: int | None) -> None:
         log.debug("session %d of %s ended%s", session.pid, session.peer, how)
         return
     if session.user is not None:
-        # What was killed has not said how it ends.
+        # A session that was killed has not reported a reason.
         ending = session.how or f"its process has ended{how}"
         counts = [use.counts for use in session.usage.values()]
         sums = [sum(each) for each in zip(*counts, strict=True)] or [0, 0, 0, 0]

@@ -1,7 +1,7 @@
-"""The sessions of a server, as its daemon holds them: their processes, and what they have said about themselves.
+"""The daemon's registry of sessions: their processes, and their reports about themselves.
 
-That a session has ended is seen by the descriptor that stands for its process, and by nothing else. What belongs to a
-session that lives is never removed, whatever its sockets say.
+Only the descriptor of its process shows that a session has ended. Until then, the daemon removes nothing that belongs
+to the session, whatever happens on its sockets.
 """
 
 import contextlib
@@ -31,21 +31,21 @@ from pserver.system.session_folder import is_session_folder
 
 log = logging.getLogger("pserver")
 
-_STOP_GRACE = 3.0  # seconds for sessions to tell their clients and end
-_KILL_SECONDS = 1.0  # for those that were killed
-_MESSAGE_BYTES = 2**16  # what has run in a second, see `pserver.statistics.work_report`
-# Descriptors with a message: where connections to the engine go, those for jobs, and those of further nodes.
+_STOP_GRACE = 3.0  # seconds for sessions to notify their clients and end
+_KILL_SECONDS = 1.0  # for killed sessions to end
+_MESSAGE_BYTES = 2**16  # for a report of the work of one second, see `pserver.statistics.work_report`
+# Descriptors with a message: the sockets for connections to the engine, to jobs, and of further nodes.
 _MAX_ENDS = 3
-_NO_SENSE = "what makes no sense, or there is no room for its descriptors"
+_NO_SENSE = "a message that makes no sense, or too many files are open to take its descriptors"
 _HEX = re.compile("([0-9a-f]{2}){,64}")
 
 
 class SessionRegistry:
     """The sessions of one server.
 
-    `selector`: the daemon's; each entry's data is a function to call. `slots`: hears what sessions say about slots.
-    `on_change`: called when `facts` says something else. `request`: asks the starter for something. `has_accounts`:
-    whether sessions run under other accounts than this process, so that what they say is not to be relied upon.
+    `selector`: the daemon's; each entry's data is a function to call. `slots`: handles the messages about slots.
+    `on_change`: called when `facts` changes. `request`: sends a request to the starter. `has_accounts`: whether
+    sessions run under other accounts than this process, so their reports are not trusted.
     """
 
     def __init__(
@@ -63,21 +63,21 @@ class SessionRegistry:
         self._request = request
         self._has_accounts = has_accounts
         self._sessions: list[Session] = []
-        #: Called with a request of a user who has logged in for that, and with what takes the answer, in JSON.
+        #: Called with an administrator's request, and with a function that sends the answer, in JSON.
         self.on_request: Callable[[Session, Mapping[str, object], Reply], object] = lambda *_: None
-        #: Returns the servers that this one knows, and what clients may hear of each.
+        #: Returns the other members of the pool, with the facts that clients may know.
         self.members: Callable[[], list[dict[str, object]]] = list
-        #: Sends the members of the server to this socket, and closes it.
+        #: Sends the members of the pool to a socket, and closes it.
         self.on_members: Callable[[socket.socket], object] = socket.socket.close
-        #: Returns why a user gets no session now. What held when its login began may have changed meanwhile.
+        #: Returns why a user cannot have a session now; the answer may have changed since the login started.
         self.refusal: Refusal = lambda *_, **__: ""
-        #: Returns why somebody is no user of this server any more, who could administer it even while it takes none.
+        #: Returns why a user has lost access. Administrators may log in even while the server accepts no sessions.
         self.removal: Callable[[str], str] = lambda _: ""
-        # Called with what a node tells of its jobs, or asks for; with a node, and with a session, that ends.
+        # Called with a node and its report or question about jobs; with a node that ends; with a session that ends.
         self.on_work: Callable[[Node, Mapping[str, object]], object] = lambda *_: None
         self.on_leave: Callable[[Node], object] = lambda _: None
         self.on_end: Callable[[Session], object] = lambda _: None
-        self.begun = 0  #: how many have logged in, with those that have ended
+        self.begun = 0  #: how many sessions have logged in so far
 
     def __iter__(self) -> Iterator[Session]:
         return iter(self._sessions)
@@ -86,7 +86,7 @@ class SessionRegistry:
         return len(self._sessions)
 
     def facts(self) -> list[dict[str, object]]:
-        """Return what others may know of each session."""
+        """Return the public facts about each session."""
         return [
             {
                 "pid": session.pid,
@@ -103,22 +103,22 @@ class SessionRegistry:
         ]
 
     def users(self) -> list[str]:
-        """Return the user of each session that has logged in, but for those of administrators who only ask."""
+        """Return the user of each session that has logged in, except sessions for administrators' requests."""
         return [session.user for session in self if session.user is not None and not session.is_control]
 
     def pass_on(self, preamble: Preamble, received: bytes | bytearray, sock: socket.socket) -> str:
-        """Give a connection to the node that its preamble names; return why not, if so.
+        """Pass a connection to the node that its preamble names; return the reason if that fails, else "".
 
-        `received` is what was read from it; it stays open here, too.
+        `received`: the bytes read from the connection so far. The caller still has to close its socket.
         """
         nodes = self._find(preamble.network_id.hex(), preamble.to_node)
         if not nodes:
-            return "no such network and node here"
+            return "no such network and node on this server"
         node = next((node for node in nodes if node.session.check.is_of_member(received)), None)
         if node is None:
-            return "it does not know the key of the network"
+            return "it does not have the key of the network"
         if not node.session.check.is_new(received):
-            return "its preamble was here before"
+            return "its preamble was used before"
         try:
             if preamble.purpose is Purpose.JOIN:
                 self._pass_on_join(node, received, sock)
@@ -130,7 +130,7 @@ class SessionRegistry:
         return ""
 
     def _pass_on_join(self, node: Node, received: bytes | bytearray, sock: socket.socket) -> None:
-        """Give a command channel to the session of a node, for a further node with a socket to us."""
+        """Pass a command channel to the session of a node, with a socket that connects the further node to us."""
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
@@ -141,7 +141,7 @@ class SessionRegistry:
         self._attend_node(node.session, control)
 
     def _find(self, network: str, number: int) -> list[Node]:
-        """Return the nodes of this number; there are several if users claim the same network, with other keys."""
+        """Return the nodes with this number; several if users claim the same network with different keys."""
         return [
             node
             for session in self
@@ -151,7 +151,7 @@ class SessionRegistry:
         ]
 
     def attend(self, started: Started, peer: str, claimed: str | None = None) -> Session:
-        """Look after a session that has been started, and its first node; `claimed`: the user that the client named."""
+        """Register a new session and its first node; `claimed`: the user that the client named."""
         session = self._add(Session(started, peer, time.time(), claimed=claimed))
         self._attend_node(session, started.control)
         return session
@@ -163,7 +163,7 @@ class SessionRegistry:
         return session
 
     def take_back(self, control: socket.socket, facts: Returned, pidfd: int, ends: Sequence[int]) -> Session:
-        """Take a node of a session that has lost its daemon, which is returned; socket and descriptors are ours."""
+        """Take over a node of a session that has lost its daemon, with the descriptors; return the session."""
         session = next((session for session in self if session.pid == facts.pid), None)
         if session is None:
             started = Started(facts.pid, pidfd, control, _nobody_knows)
@@ -173,7 +173,7 @@ class SessionRegistry:
         else:
             os.close(pidfd)
         for node in [node for node in session.nodes if node.number == facts.node]:
-            self._remove_node(node)  # it came back to us, after we had told it nothing more
+            self._remove_node(node)  # it returns to the same daemon, which had stopped sending it messages
         node = self._attend_node(session, control)
         node.number, node.is_detached, node.is_exclusive = facts.node, facts.is_detached, facts.is_exclusive
         node.handovers = _sockets(ends)
@@ -192,13 +192,13 @@ class SessionRegistry:
         return node
 
     def _hear(self, node: Node) -> bool:
-        """Take in one message about a node: who has logged in, its folder, or of slots; false if there is none."""
+        """Read and handle one message about a node; false if there is none."""
         try:
             data, ends = receive_descriptors(node.control, _MESSAGE_BYTES, _MAX_ENDS)
         except BlockingIOError:
             return False
         except NoRoomError as error:
-            log.warning("session %d says %s: %.200r", node.session.pid, _NO_SENSE, error.message)
+            log.warning("session %d sent %s: %.200r", node.session.pid, _NO_SENSE, error.message)
             return True
         except OSError:
             data, ends = b"", []
@@ -249,7 +249,7 @@ class SessionRegistry:
             case _:
                 for end in ends:
                     os.close(end)
-                log.warning("session %d says %s: %.200r", node.session.pid, _NO_SENSE, data)
+                log.warning("session %d sent %s: %.200r", node.session.pid, _NO_SENSE, data)
 
     def _take_of_jobs(self, node: Node, told: dict[str, Any], ends: Sequence[int]) -> None:
         if not ends and not told.keys().isdisjoint({"work", "running", "spans", "statistics"}):
@@ -259,20 +259,20 @@ class SessionRegistry:
             self._slots.take(node, party, node.control, told, ends)
 
     def _knows_account(self, session: Session) -> bool:
-        """Whether things can be done for a session with the rights of its account, and no others."""
+        """Whether the daemon can act for a session with exactly the rights of the session's account."""
         if self._has_accounts and session.uid is None:
-            session.uid = real_user(session.pid) or None  # never with those of root
+            session.uid = real_user(session.pid) or None  # never with the rights of root
         return not self._has_accounts or session.uid is not None
 
     def _register(self, node: Node, who: tuple[str, str, int, bool], key: bytes, ends: Sequence[int]) -> None:
-        """Record who has logged in for a node, and answer the session, which waits for that."""
+        """Record the user of a node after a login, and answer the session, which waits for it."""
         user, network, number, is_alone = who
         session = node.session
         taken = any(node.session.check.key == key for node in self._find(network, number))
         taken |= session.failure is not None  # a login that was given up is over
         if session.claimed not in {None, user}:
             log.error(
-                "session %d was started for %r, and says that it is %r", session.pid, session.claimed, user
+                "session %d was started for user %r, but claims user %r", session.pid, session.claimed, user
             )
             taken = True
         is_new = not taken and session.user is None
@@ -296,10 +296,10 @@ class SessionRegistry:
         self._on_change()
 
     def _administer(self, node: Node, user: str, request: Mapping[str, object]) -> None:
-        """Answer a request of a client that has logged in for that, and for no engine."""
+        """Answer a request from a session that only forwards an administrator's requests."""
         session = node.session
         if session.claimed not in {None, user} or session.user not in {None, user}:
-            log.error("session %d was started for another user than %r", session.pid, user)
+            log.error("session %d was started for a user other than %r", session.pid, user)
             return
         if why := self.removal(user):
             session.failure = LoginFailure(user, why, is_refused=False, has_proved=True)
@@ -324,27 +324,27 @@ class SessionRegistry:
             handover.close()
 
     def _serve_end(self, session: Session, words: Mapping[str, object], end: int) -> None:
-        """Have the other end of a socket get what a session has asked for."""
+        """Fulfil a session's request for a spawner or for the members of the pool, on a socket that it sent."""
         if "members" in words:
             self.on_members(socket.socket(fileno=end))
         else:
             self._ask_for_spawner(session, end)
 
     def _ask_for_spawner(self, session: Session, end: int) -> None:
-        """Have another spawner forked for a session; if that fails, the end of its socket says so."""
-        log.warning("session %d of %s has lost what starts its engines", session.pid, session.peer)
+        """Have the starter fork another spawner for a session; if that fails, the session's socket closes."""
+        log.warning("session %d of %s has lost its spawner", session.pid, session.peer)
         try:
             if not self._knows_account(session):
-                raise OSError("its account cannot be seen")
+                raise OSError("the account of the session is not known")
             self._request({"spawner": session.pid, "uid": session.uid}, [end])
         except OSError as error:
-            log.error("session %d gets no other one: %s", session.pid, error)
+            log.error("cannot start another spawner for session %d: %s", session.pid, error)
         finally:
             os.close(end)
 
     def _remove(self, session: Session) -> None:
         self._hear_out(session)
-        for node in list(session.nodes):  # somebody else has its end of the socket
+        for node in list(session.nodes):  # another process still has their ends of the sockets
             self._remove_node(node)
         self._selector.unregister(session.started.pidfd)
         os.close(session.started.pidfd)
@@ -353,28 +353,28 @@ class SessionRegistry:
         self.on_end(session)
         session.started.when_ended(lambda code: log_end(session, code))
         for folder, mark in session.folders.items():
-            if is_session_folder(folder, session.uid):  # it was killed
+            if is_session_folder(folder, session.uid):  # left by a killed session
                 self._request({"remove": folder, "mark": mark, "uid": session.uid}, ())
             elif os.path.lexists(folder):
                 log.warning(
-                    "session %d has named %.200r, which is not removed: that is no folder of a session",
+                    "session %d has named %.200r, which is not a session folder and was not removed",
                     session.pid,
                     folder,
                 )
         self._on_change()
 
     def _hear_out(self, session: Session) -> None:
-        """Take in what a session that has ended has said at last, such as who has a lease."""
+        """Handle the last messages of a session that has ended, for example about its leases."""
         for node in list(session.nodes):
             while self._hear(node):
                 pass
 
     def end_all(self) -> None:
-        """End all sessions; those that take too long are killed."""
+        """End all sessions; kill sessions that take too long."""
         for session in self:
             session.signal(signal.SIGTERM)
             for node in session.nodes:
-                if not node.number:  # nobody will tell it that it is admitted
+                if not node.number:  # it waits for an answer to its login, which will not come
                     with contextlib.suppress(OSError):
                         node.control.shutdown(socket.SHUT_WR)
         sessions = {session.started.pidfd: session for session in self}
@@ -388,12 +388,12 @@ class SessionRegistry:
 
 
 def _nobody_knows(tell: Callable[[int | None], object]) -> None:
-    """Tell how a session ended that was started by another daemon."""
+    """Report that the exit code of a session is unknown, because another daemon started it."""
     tell(None)
 
 
 def _sockets(descriptors: Sequence[int]) -> list[socket.socket]:
-    """Return the sockets of which these are the descriptors; they wait for nobody."""
+    """Return non-blocking sockets for these descriptors."""
     sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
     for sock in sockets:
         sock.setblocking(False)

@@ -1,11 +1,11 @@
-"""Which session has which slot: the arithmetic of sharing the processors of one server between networks. No I/O.
+"""Allocates slots to sessions: how networks share the processors of one server. No I/O.
 
-A *slot* is permission to run one process for jobs. A *lease* is a slot that was granted to a session. The sessions of
-one network count as one *party*. While the parties want more slots than there are, their shares differ by at most one
+A *slot* is permission to run one process for jobs. A *lease* is a slot granted to a session. The sessions of one
+network count as one *party*. While the parties want more slots than the server has, their shares differ by at most one
 slot, and they take turns with that slot.
 
-A lease ends when the system reports the end of its process. Before there is a process, it ends when the session gives
-it back or is gone. One whose process lives on after its session ends some time later, as if the process had ended.
+A lease ends when the system reports the end of its process. If it has no process yet, it ends when the session gives it
+back or is gone. If a process outlives its session, its lease ends after a while, as if the process had ended.
 """
 
 import itertools
@@ -14,10 +14,10 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-QUANTUM = 1.0  # seconds that a party keeps a slot while another party, which has one less, waits for it
-PATIENCE = 2.0  # seconds in which a slot that was asked back counts as free
-_MOST_ADOPTED = 1024  # leases, if there are fewer slots: the daemon before may have had more
-_MOST_REMEMBERED = 8192  # leases of which is known which slot they had
+QUANTUM = 1.0  # seconds that a party keeps a slot while another party with one slot less waits for it
+PATIENCE = 2.0  # seconds for which a slot counts as free after it was asked back
+_MOST_ADOPTED = 1024  # leases, even with fewer slots: the previous daemon may have had more
+_MOST_REMEMBERED = 8192  # leases whose slots are remembered
 
 
 class Action(NamedTuple):
@@ -30,12 +30,12 @@ class Action(NamedTuple):
 
 @dataclass
 class _Claim:
-    """What a session wants."""
+    """The slots that a session wants."""
 
     party: Hashable
     wanted: int
     exclusive: bool
-    since: float  # when it began to wait
+    since: float  # when it started to wait
     exclusive_since: float
 
 
@@ -43,23 +43,23 @@ class _Claim:
 class Lease:
     """A slot that was granted."""
 
-    slot: int  #: which one, from 0
-    session: Hashable  #: which has it
+    slot: int  #: number of the slot, from 0
+    session: Hashable  #: the holder
     party: Hashable
     since: float  #: when it was granted
-    is_bound: bool = False  #: whether there is a process for it
-    asked_back: float = math.inf  #: when the session was asked to end it; infinite: it was not
+    is_bound: bool = False  #: whether it has a process
+    asked_back: float = math.inf  #: when the session was asked to end it; infinite: never
 
     @property
     def is_kept(self) -> bool:
-        """Whether it was not asked back."""
+        """Whether the session may keep it: it was not asked back."""
         return self.asked_back == math.inf
 
 
 class SlotAllocator:
     """The slots of one server.
 
-    `last_lease`: the number after which new leases are counted; an adopted one has none beyond.
+    `last_lease`: new leases have numbers after this one; adopted leases have numbers up to it.
 
     Examples
     --------
@@ -77,39 +77,40 @@ class SlotAllocator:
         self._is_paused = False
         self._claims: dict[Hashable, _Claim] = {}
         self._leases: dict[int, Lease] = {}
-        self._since: dict[Hashable, float] = {}  # when a party began to wait, or had its last turn
+        self._since: dict[Hashable, float] = {}  # when a party started to wait, or had its last turn
         self._last_lease = last_lease
         self._slots: dict[
             int, tuple[int, Hashable]
-        ] = {}  # with the party, by lease, also of those that have ended
-        # So that some leases are to be asked back; of adopted ones it is not decided yet.
+        ] = {}  # the slot and the party by lease, ended leases included
+        # Whether to ask leases back because there are fewer slots; not after an adoption of too many leases.
         self._has_shrunk = False
-        #: When `step` has something to do next, whatever happens.
+        #: When `step` next has something to do, even without an event.
         self.due = math.inf
 
     @property
     def used(self) -> int:
-        """How many slots are leased."""
+        """The number of leased slots."""
         return len(self._leases)
 
     def resize(self, total: int) -> None:
-        """Have another number of slots: more are granted at once, for fewer the parties with the most give some back.
+        """Change the number of slots.
 
-        These keep them until the processes end: their sessions are asked for that, as for a slot that others wait for.
+        `step` grants additional slots immediately. If there are fewer slots, it asks the parties with the most leases
+        to give some back, as it does for a waiting party; they keep these leases until the processes end.
         """
         if total < self.total:
             self._has_shrunk = True
         self.total = total
 
     def pause(self, *, is_paused: bool) -> None:
-        """Grant nothing from now on, and ask back all leases, or do as before again; see `resize`."""
+        """Stop granting slots and ask all leases back, or resume; see `resize`."""
         if is_paused and not self._is_paused:
             self._has_shrunk = True
         self._is_paused = is_paused
 
     @property
     def _most(self) -> int:
-        """How many leases there may be."""
+        """The number of leases allowed now."""
         return 0 if self._is_paused else self.total
 
     def holders(self) -> dict[int, Lease]:
@@ -117,13 +118,13 @@ class SlotAllocator:
         return {lease.slot: lease for lease in self._leases.values()}
 
     def slot_of(self, party: Hashable, lease: int) -> int | None:
-        """Return which slot a lease is of, or was; ``None`` if it was never the party's, or is long forgotten."""
+        """Return the slot of a present or former lease; ``None`` if it was never the party's, or is forgotten."""
         slot, whose = self._slots.get(lease, (None, None))
         return slot if whose == party else None
 
     @property
     def waiting(self) -> int:
-        """How many slots are wanted that were not granted."""
+        """The number of slots that sessions want and do not have."""
         held = self._held()
         return sum(max(0, claim.wanted - held[session]) for session, claim in self._claims.items())
 
@@ -140,7 +141,7 @@ class SlotAllocator:
     def claim(
         self, session: Hashable, party: Hashable, wanted: int, *, exclusive: bool = False, now: float
     ) -> None:
-        """Record how many slots a session wants in all, and whether its party wants the server for itself."""
+        """Record how many slots a session wants in total, and whether its party wants the whole server."""
         before = self._claims.get(session)
         since = now if before is None or not before.wanted else before.since
         exclusive = exclusive and wanted > 0
@@ -150,30 +151,30 @@ class SlotAllocator:
         self._claims[session] = _Claim(party, max(0, wanted), exclusive, since, exclusive_since)
 
     def withdraw(self, session: Hashable) -> None:
-        """Record that a session wants nothing and takes no messages; its leases end as all do."""
+        """Record that a session wants no slots and reads no messages; its leases end as usual."""
         claim = self._claims.pop(session, None)
         if claim is not None and all(other.party != claim.party for other in self._claims.values()):
             del self._since[claim.party]
 
     def leave(self, session: Hashable) -> None:
-        """Record that a session is gone; its leases without a process end now, the others with their processes."""
+        """Record that a session is gone: leases without a process end now, the others with their processes."""
         self.withdraw(session)
         for number in self.held_by(session):
             if not self._leases[number].is_bound:
                 del self._leases[number]
 
     def bind(self, session: Hashable, lease: int) -> bool:
-        """Record that there is a process for a lease; false if it is another session's, or has one already."""
+        """Record that a lease has a process; false if it is another session's lease, or already has a process."""
         if not self._is_unbound(session, lease):
             return False
         self._leases[lease].is_bound = True
         return True
 
     def adopt(self, session: Hashable, party: Hashable, lease: int, *, is_bound: bool, now: float) -> bool:
-        """Take over a lease that another daemon has granted, or that the session has had under another name.
+        """Take over a lease that another daemon granted, or that the session held under another name.
 
-        False if another party has it, if no daemon has granted it, or if there are too many. There may be more leases
-        than slots then; no more are granted meanwhile.
+        False if another party has it, if no daemon granted it, or if there are too many. Afterwards, there may be more
+        leases than slots; until enough of them end, no more are granted.
         """
         found = self._leases.get(lease)
         if found is None:
@@ -191,14 +192,14 @@ class SlotAllocator:
         return True
 
     def give_back(self, session: Hashable, lease: int) -> bool:
-        """End a lease without a process; false if it is another session's."""
+        """End a lease without a process; false if it is another session's lease, or has a process."""
         if not self._is_unbound(session, lease):
             return False
         del self._leases[lease]
         return True
 
     def may_have_had(self, session: Hashable, lease: int) -> bool:
-        """Whether a lease is or was a session's, as far as that is known of one that has ended."""
+        """Whether a lease is a session's; for a lease that has ended, whether it can have been."""
         found = self._leases.get(lease)
         return 0 < lease <= self._last_lease if found is None else found.session == session
 
@@ -207,13 +208,13 @@ class SlotAllocator:
         return found is not None and found.session == session and not found.is_bound
 
     def process_ended(self, lease: int) -> None:
-        """End a lease with its process."""
+        """End a lease because its process has ended."""
         self._leases.pop(lease, None)
 
     # --- sharing ---
 
     def step(self, now: float) -> list[Action]:
-        """Return the messages that are due now; the leases are as if they had been sent."""
+        """Return the messages that are due now, and update the leases as if they had been sent."""
         self.due = math.inf
         alone = self._first_exclusive()
         actions: list[Action] = []
@@ -229,7 +230,7 @@ class SlotAllocator:
         return actions
 
     def _ask_back_surplus(self, now: float) -> Action | None:
-        """Ask the richest party for one lease, if there are more than slots."""
+        """Ask the party with the most leases for one, if there are more leases than slots."""
         kept = [(number, lease) for number, lease in self._leases.items() if lease.is_kept]
         able = [(number, lease) for number, lease in kept if lease.session in self._claims]
         if len(kept) <= self._most:
@@ -241,7 +242,7 @@ class SlotAllocator:
         return self._ask_for(number, now)
 
     def _first_exclusive(self) -> Hashable | None:
-        """Return the party that gets the server for itself, if there is one."""
+        """Return the party that gets the whole server, if any."""
         waiting = [claim for claim in self._claims.values() if claim.exclusive]
         return min(waiting, key=lambda claim: claim.exclusive_since).party if waiting else None
 
@@ -259,7 +260,7 @@ class SlotAllocator:
         return Action("yield", lease.session, number)
 
     def _grant(self, alone: Hashable | None, now: float) -> Action | None:
-        """Grant one free slot to the session that is next, if there are both."""
+        """Grant one free slot to the next session, if there is a free slot and a waiting session."""
         if self.used >= self._most:
             return None
         if alone is not None and any(lease.party != alone for lease in self._leases.values()):
@@ -276,7 +277,7 @@ class SlotAllocator:
         return Action("grant", session, self._last_lease)
 
     def _held(self) -> dict[Hashable, int]:
-        """Return how many leases each session keeps."""
+        """Return the number of leases that each session may keep."""
         held = dict.fromkeys(self._claims, 0)
         for lease in self._leases.values():
             if lease.is_kept and lease.session in held:
@@ -311,7 +312,7 @@ class SlotAllocator:
         return parties
 
     def _ask_back(self, now: float) -> Action | None:
-        """Ask the richest party for one lease, if it has more than its share while others wait."""
+        """Ask the party with the most leases for one, if it has more than its share and other parties wait."""
         held = self._held()
         is_moving = self._foresee(held, now)
         poor = self._next_session(held)
@@ -334,11 +335,11 @@ class SlotAllocator:
         return self._ask_for(number, now)
 
     def _foresee(self, held: dict[Hashable, int], now: float) -> bool:
-        """Add the slots that come back soon to what sessions keep; false if none comes back."""
+        """Add the slots that will be free soon to the counts in `held`; false if there are none."""
         ends = [lease.asked_back + PATIENCE for lease in self._leases.values() if not lease.is_kept]
         ends = [end for end in ends if now < end]
         coming = self.total - self.used + len(ends)
-        # A job may be long. Else a party would wait for its slot although another slot could be had sooner.
+        # Jobs can be long. After `PATIENCE`, another slot may be free sooner than the one that was asked back.
         self.due = min(self.due, *ends, math.inf)
         is_moving = coming > 0
         while coming > 0 and (session := self._next_session(held)) is not None:

@@ -1,14 +1,14 @@
-"""The daemon's side of slots: sessions ask for them on their control sockets, and get the answers there.
+"""The daemon's side of slots: sessions request them on their control sockets, and get the answers there.
 
-Each message is one JSON object. A session says ``{"slots": 4, "exclusive": false}`` (how many it wants in all),
-``{"bind": 7}`` with a descriptor of the process that has the lease, and ``{"return": 7}`` when there is no such process
-or none any more, because the daemon may have had no room for the descriptor. One that has come back to a new daemon
-says ``{"hold": 7}`` for each lease, with the descriptor if there is a process. The daemon says ``{"total": 8}`` after
-its first wish and when that changes, ``{"grant": 7}`` and ``{"yield": 7}``. The system reports the ends of processes. A
-lease ends at the latest some seconds after its session.
+Each message is one JSON object. A session sends ``{"slots": 4, "exclusive": false}`` (the total number that it wants),
+``{"bind": 7}`` with a descriptor of the process that uses the lease, and ``{"return": 7}`` if the lease never had a
+process or the process has ended, because the daemon may have failed to take the descriptor. A session that returns to a
+new daemon sends ``{"hold": 7}`` for each lease, with the descriptor of its process, if any. The daemon sends
+``{"total": 8}`` after the first request and after changes, ``{"grant": 7}`` and ``{"yield": 7}``. The system reports
+when processes end. A lease ends a few seconds after its session at the latest.
 
-Nothing here waits. If a session does not read, the daemon closes its sending side and grants it no more slots; the
-session can still say which processes have the leases that it got before, and give back others.
+No function here blocks. If a session does not read, the daemon closes its sending side and grants it no more slots. The
+session can still bind the leases that it has to processes, and return the others.
 """
 
 import contextlib
@@ -27,17 +27,17 @@ from pserver.system.descriptors import is_process
 
 log = logging.getLogger("pserver")
 
-_RETURN_SECONDS = 2.0  # for the sessions of a daemon that was killed to come back; each looks twice a second
-# The processes of a session are killed when it ends. One that hangs in the kernel even then needs no processor.
+_RETURN_SECONDS = 2.0  # for the sessions of a killed daemon to return; each tries twice a second
+# The processes of a session are killed when it ends. A process that still hangs in the kernel uses no processor.
 _ORPHAN_SECONDS = 30.0
 
 
 class SlotService:
-    """The slots of one server, and the sessions that have them.
+    """The slots of one server, and the sessions that hold them.
 
-    `total`: how many slots there are. `selector`: the daemon's; each entry's data is a function to call.
-    `follows_killed`: whether sessions of a daemon that was killed may come back with leases: none is granted before
-    they have had the time.
+    `total`: the number of slots. `selector`: the daemon's; each entry's data is a function to call. `follows_killed`:
+    whether the previous daemon was killed. Then its sessions may return with leases, and this service grants no slots
+    before they have had the time.
     """
 
     def __init__(self, total: int, selector: selectors.BaseSelector, *, follows_killed: bool = False) -> None:
@@ -46,18 +46,18 @@ class SlotService:
         self._selector = selector
         self._controls: dict[Hashable, socket.socket] = {}
         self._processes: dict[int, int] = {}  # descriptors by lease
-        self._orphans: dict[int, float] = {}  # leases without a session, with the instants at which they end
+        self._orphans: dict[int, float] = {}  # leases without a session, with the times at which they end
         self._has_total: set[Hashable] = set()
         self._silent: set[Hashable] = set()  # sessions that read nothing
 
     @property
     def facts(self) -> dict[str, int]:
-        """How many slots there are, and how many are in use."""
+        """The total number of slots, and the number in use."""
         return {"total": self._allocator.total, "used": self._allocator.used}
 
     @property
     def waiting(self) -> int:
-        """How many slots are wanted that were not granted."""
+        """The number of slots that sessions want and do not have."""
         return self._allocator.waiting
 
     def holders(self) -> dict[int, Lease]:
@@ -65,26 +65,26 @@ class SlotService:
         return self._allocator.holders()
 
     def slot_of(self, party: Hashable, lease: int) -> int | None:
-        """Return which slot a lease of a party is of, or was; ``None`` if that is unknown."""
+        """Return the slot of a party's present or former lease; ``None`` if it is unknown."""
         return self._allocator.slot_of(party, lease)
 
     def held_by(self, session: Hashable) -> int:
-        """Return how many slots a session has."""
+        """Return the number of slots that a session holds."""
         return len(self._allocator.held_by(session))
 
     def resize(self, total: int) -> None:
-        """Have another number of slots from now on; see `SlotAllocator.resize`."""
+        """Change the number of slots; see `SlotAllocator.resize`."""
         if total != self._allocator.total:
             self._allocator.resize(total)
             for session in self._has_total & self._controls.keys():
                 self._tell(session, {"total": total})
 
     def pause(self, *, is_paused: bool) -> None:
-        """Let no job begin from now on, or do so again; see `SlotAllocator.pause`."""
+        """Stop granting slots for jobs, or resume; see `SlotAllocator.pause`."""
         self._allocator.pause(is_paused=is_paused)
 
     def time_left(self) -> float | None:
-        """Return in how many seconds `step` has something to do; ``None``: not before something happens."""
+        """Return the seconds until `step` has something to do; ``None``: not before an event."""
         now = time.monotonic()
         due = self._grants_from if now < self._grants_from else self._allocator.due
         due = min([due, *self._orphans.values()])
@@ -98,7 +98,7 @@ class SlotService:
         message: dict[str, Any],
         ends: Sequence[int],
     ) -> None:
-        """Do what a session says; `ends` are the descriptors that came with it."""
+        """Handle a message of a session; `ends`: the descriptors that came with it."""
         if session not in self._silent:
             self._controls[session] = control
         done = False
@@ -118,26 +118,26 @@ class SlotService:
                 done = self._hold(session, party, lease, ends)
             case {"return": int(lease)} if not ends:
                 done = self._allocator.give_back(session, lease)
-                # Else it has ended with its process, or is about to.
+                # Otherwise it has ended with its process, or is about to end.
                 done = done or self._allocator.may_have_had(session, lease)
         if not done:
-            log.warning("a message of a session about slots makes no sense: %.200s", message)
+            log.warning("a message from a session about slots makes no sense: %.200s", message)
             for end in ends:
                 os.close(end)
 
     def _hold(self, session: Hashable, party: Hashable, lease: int, ends: Sequence[int]) -> bool:
-        """Take over a lease of a session that has come back."""
+        """Take over a lease of a session that has returned."""
         if not self._allocator.adopt(session, party, lease, is_bound=False, now=time.monotonic()):
             return False
         self._orphans.pop(lease, None)
-        if ends and lease in self._processes:  # we have watched it all the time
+        if ends and lease in self._processes:  # this daemon is still watching the process
             os.close(ends[0])
             return True
         return not ends or self._bind(session, lease, ends[0])
 
     def _bind(self, session: Hashable, lease: int, descriptor: int) -> bool:
-        """Have a lease end with a process; the descriptor is ours then."""
-        # First what can fail: a lease whose process is not watched would never end.
+        """Have a lease end with a process; on success, take over the descriptor."""
+        # First the step that can fail: without a watch of its process, a lease would never end.
         try:
             self._selector.register(descriptor, selectors.EVENT_READ, lambda: self._end(lease))
         except OSError as error:
@@ -150,7 +150,7 @@ class SlotService:
         return True
 
     def _end(self, lease: int) -> None:
-        """End a lease with its process."""
+        """End a lease because its process has ended."""
         descriptor = self._processes.pop(lease)
         self._selector.unregister(descriptor)
         os.close(descriptor)
@@ -158,7 +158,7 @@ class SlotService:
         self._allocator.process_ended(lease)
 
     def silence(self, session: Hashable) -> None:
-        """Send a session nothing more, so that it gets no more slots; its leases end as all do."""
+        """Stop sending messages to a session, which then gets no more slots; its leases end as usual."""
         self._allocator.withdraw(session)
         self._silent.add(session)
         control = self._controls.pop(session, None)
@@ -176,9 +176,9 @@ class SlotService:
         self._silent.discard(session)
 
     def step(self) -> None:
-        """Grant what is free, and ask back what others wait for."""
+        """Grant free slots, and ask back slots for which other sessions wait."""
         for lease in [lease for lease, ends_at in self._orphans.items() if ends_at <= time.monotonic()]:
-            log.warning("the process of lease %d has not ended with its session: its slot is free", lease)
+            log.warning("the process of lease %d has outlived its session: its slot counts as free", lease)
             self._end(lease)
         if time.monotonic() < self._grants_from:
             return
@@ -188,13 +188,13 @@ class SlotService:
                     self._allocator.give_back(session, lease)
 
     def _tell(self, session: Hashable, message: dict[str, int]) -> bool:
-        """Send a session a message; return whether it took it."""
+        """Send a session a message; return whether that succeeded."""
         control = self._controls.get(session)
         if control is None:
             return False
         try:
             control.send(json.dumps(message).encode())
-        except OSError as error:  # it has ended, or hangs with a full queue
+        except OSError as error:  # the session has ended, or hangs with a full queue
             log.warning(
                 "a session does not read messages about slots (%s): it gets no more slots", error.strerror
             )
@@ -211,8 +211,9 @@ class SlotService:
 
 
 def _microseconds() -> int:
-    """Return a number beyond those of all leases that daemons before have granted, which sessions come back with.
+    """Return a number that is greater than the numbers of all leases from earlier daemons.
 
-    No daemon grants leases as fast as this clock counts. It begins with the machine, and no lease is older.
+    Sessions may return with these leases. No daemon grants leases as fast as this clock counts, and the clock starts
+    with the machine, so no lease is older.
     """
     return time.monotonic_ns() // 1000

@@ -1,11 +1,11 @@
-"""Keeps the record of the daemon in the run-time folder up to date, as far as that can be done.
+"""Keeps the daemon's record in the run-time folder up to date, as far as possible.
 
-The record is for what comes after a daemon that was killed: the next one of its name, and ``pserver stop``. What it
-says while it lives is asked for at the control socket. A full disk or a folder that is gone ends nothing: that is
-logged once, and the record is written again when it can be.
+The record is for the time after a daemon was killed: the next daemon of its name reads it, and ``pserver stop``. A
+living daemon answers on its control socket instead. On a full disk, or without the folder, the daemon keeps running: it
+logs the error once, and writes the record again as soon as it can.
 
-One rule holds for all that the daemon has in the run-time folder: it looks every few seconds, and makes again what was
-removed. The pid file comes first. Without its lock the place may belong to another server of this name.
+One rule holds for all files of the daemon in the run-time folder: it checks them every few seconds and replaces missing
+ones, the pid file first. Without the lock of the pid file, the folder may belong to another server of this name.
 """
 
 import logging
@@ -19,16 +19,16 @@ from srp_tools.errors import ConfigurationError
 
 log = logging.getLogger("pserver")
 
-_PAUSE = 0.5  # seconds at least between two times that the service manager hears of slots; jobs may be short
+_PAUSE = 0.5  # minimum seconds between two status lines for the service manager; jobs may be short
 _RETRY_SECONDS = 5.0  # after a write that failed
-_LOOK_SECONDS = 5.0  # between two looks whether the file is still there
+_LOOK_SECONDS = 5.0  # between two checks that the files still exist
 
 
 class StatusPublisher:
-    """The record that others see.
+    """Publishes the daemon's record.
 
-    `describe`: returns it. `others`: each makes something else in the run-time folder again, if it was removed.
-    `manager`: that which has started the server, if one has; `words`: returns the line that it shows.
+    `describe`: returns the record. `others`: functions that each replace another missing file in the run-time folder.
+    `manager`: the service manager that started the server, if any; `words`: returns the line that it shows.
     """
 
     def __init__(
@@ -56,15 +56,15 @@ class StatusPublisher:
             self._pid_file.write(self._describe())
         except (OSError, ConfigurationError) as error:
             if not self._has_failed:
-                log.error("the status cannot be written (%s); the server goes on without", error)
+                log.error("cannot write the status: %s; the server continues without it", error)
             self._has_failed = True
         else:
             if self._has_failed:
-                log.info("the status is written again")
+                log.info("wrote the status again")
             self._has_failed = False
 
     def tend(self) -> float:
-        """Write what is due; return in how many seconds to look again."""
+        """Write the record if that is due; return the seconds until the next check."""
         now = time.monotonic()
         return min(self._tell_manager(now), self._write_due(now))
 
@@ -82,7 +82,7 @@ class StatusPublisher:
         if now >= self._look_due:
             self._look_due = now + _LOOK_SECONDS
             if self._pid_file.is_lost and not self._has_failed:
-                log.warning("the files in the run-time folder were removed: they are made again")
+                log.warning("the files in the run-time folder were removed: the server creates them again")
                 self.publish()
             if not self._pid_file.is_lost:
                 for look_after in self._others:

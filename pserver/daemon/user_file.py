@@ -1,7 +1,7 @@
-"""What is wrong in the users' file, in the log: when the server starts, and when the file has changed.
+"""Logs the faults of the users' file, when the server starts and when the file changes.
 
-Sessions read the file anew at each login and pass over lines that cannot be used: their users look like unknown ones.
-So the daemon says it, once for each change.
+Sessions read the file again at each login, and skip invalid lines: the users of these lines look like unknown users. So
+the daemon reports the faults, once for each change.
 """
 
 import logging
@@ -23,13 +23,13 @@ from srp_tools.verifier_file import VerifierFile
 
 log = logging.getLogger("pserver")
 
-_LOOK_SECONDS = 5.0  # between two looks for the status; each login looks, too
+_LOOK_SECONDS = 5.0  # between two checks for the status; each login checks, too
 _MAX_NAMES = 10
-_MAX_LINES = 20  # of a file that is another kind of file
+_MAX_LINES = 20  # a file of another kind has many invalid lines
 
 
 def missing_users(users: Iterable[str], allowed: Sequence[str]) -> str:
-    """Return a warning of allowed users who are not among those of the file of verifiers; empty if all are."""
+    """Return a warning about allowed users who are not in the users' file; empty if all of them are."""
     known = set(users)
     missing = [user for user in allowed if user not in known]
     more = f" and {len(missing) - _MAX_NAMES} more" if len(missing) > _MAX_NAMES else ""
@@ -38,9 +38,9 @@ def missing_users(users: Iterable[str], allowed: Sequence[str]) -> str:
 
 
 def check_users(config: ServerConfig, users: Sequence[str]) -> None:
-    """Refuse users who have no account, or who would share one without ``--shared-account``.
+    """Check that the users who can log in have accounts, or may share the server's account.
 
-    `users`: those in the file of verifiers; members have no sessions. Raises `ConfigurationError`.
+    `users`: the users in the users' file; members of a pool have no sessions. Raises `ConfigurationError`.
     """
     people = [user for user in users if not is_member(user)]
     able = [user for user in people if not config.allow_users or user in config.allow_users]
@@ -48,21 +48,21 @@ def check_users(config: ServerConfig, users: Sequence[str]) -> None:
         missing = without_account(read_map(config.account_map), able)
         if able and len(missing) == len(able):
             raise ConfigurationError(
-                f"no user can log in: {'; '.join(missing.values())}; make the accounts, or name others in a file for "
-                "--account-map"
+                f"no user can log in: {'; '.join(missing.values())}; create the accounts, or name other accounts in a "
+                "file for --account-map"
             )
     elif len(able) > 1 and not config.shared_account:
         account = pwd.getpwuid(os.geteuid()).pw_name
         raise ConfigurationError(
-            f"{len(able)} users could log in, and all their sessions would run under the account {account!r}: each of "
-            "them could read and change what the others have, add users, and end the server. If you want that, start "
-            "with --shared-account; to let in one of them, with --allow-users NAME; for accounts of their own, start "
-            "the server as root"
+            f"{len(able)} users could log in, and all their sessions would run under the account {account!r}: each "
+            "user could read and change the files of the others, add users, and stop the server. If you want that, "
+            "start with --shared-account; to let in only one user, with --allow-users NAME; to run each session under "
+            "its user's account, start the server as root"
         )
 
 
 def _may_share(config: ServerConfig) -> bool:
-    """Whether it does no harm if more users come to the file: they have accounts of their own, or may share one."""
+    """Whether users who are added to the file may log in: they have their own accounts, or may share one."""
     return config.has_accounts or config.shared_account or not config.use_tls
 
 
@@ -71,12 +71,12 @@ def _accounts(config: ServerConfig) -> Mapping[str, str] | None:
 
 
 class UserFileWatch:
-    """Checks the file of verifiers, and writes to the log what is wrong with it.
+    """Checks the users' file, and logs its faults.
 
-    `path`: ``None``: there are no users. `allowed`: those who may log in, if not all. `on_change`: called after each
-    look that has found another file. `accounts`: the names of their Unix accounts, where these are not their own names;
-    ``None``: all sessions have the account of the server. `is_shared`: several users may have that; else those who
-    come to the file later are not let in.
+    `path`: of the file; ``None``: the server has no users. `allowed`: the users who may log in; empty: all.
+    `on_change`: called after each check that found a change. `accounts`: the users' Unix accounts, where the names
+    differ; ``None``: all sessions run under the server's account. `is_shared`: whether several users may share that
+    account; if not, users who are added to the file later cannot log in.
     """
 
     def __init__(
@@ -89,32 +89,32 @@ class UserFileWatch:
         is_shared: bool = True,
     ) -> None:
         self._is_shared = is_shared
-        self._admitted: frozenset[str] = frozenset()  # of those who would share an account
+        self._admitted: frozenset[str] = frozenset()  # the users who may log in unless the account is shared
         self._allowed = allowed
         self._on_change = on_change
         self._accounts = accounts
         self._file = None if path is None else VerifierFile(path)
         self._seen: object = None
         self._fingerprint: str | None = None
-        #: The salt of each user's verifier, at the last look: another verifier has another one.
+        #: The salt of each user's verifier at the last check; a new verifier has a new salt.
         self.salts: Mapping[str, bytes] = {}
 
     @classmethod
     def of(cls, config: ServerConfig, on_change: Callable[[], object]) -> Self:
-        """Return what checks the file of a server."""
+        """Make the watch for a server with this configuration."""
         path = Path(config.auth_file or server_file()) if config.use_tls else None
         return cls(path, config.allow_users, on_change, _accounts(config), is_shared=_may_share(config))
 
     @property
     def path(self) -> Path | None:
-        """Where the file is."""
+        """The path of the file; ``None`` if the server has no users."""
         return None if self._file is None else self._file.path
 
     def reconfigure(self, config: ServerConfig) -> None:
-        """Check the file anew, with other users who may log in and other accounts.
+        """Apply a new configuration, and check the file again.
 
-        Raises `CredentialError` if it cannot be read, and `ConfigurationError` as `check_users` does. Then nothing has
-        changed.
+        Raises `CredentialError` if the file cannot be read, and `ConfigurationError` as `check_users` does. After an
+        error, the old configuration still holds.
         """
         if self._file is not None:
             check_users(config, self._file.examine().users)
@@ -123,46 +123,46 @@ class UserFileWatch:
         self.look()
 
     def facts(self) -> dict[str, object] | None:
-        """Return which file it is, and its fingerprint at the last look; ``None`` if there are no users."""
+        """Return the path of the file and its last fingerprint; ``None`` if the server has no users."""
         if self._file is None:
             return None
         return {"file": str(self._file.path), "fingerprint": self._fingerprint}
 
     def refusal(self, user: str) -> str:
-        """Return why a user who has logged in may not stay; empty if there is no reason."""
+        """Return why a user who has logged in may not stay; empty if the user may."""
         return self.removal(user) or self.sharing(user)
 
     def removal(self, user: str) -> str:
-        """Return why somebody is no user any more; empty if there is no reason."""
+        """Return why a user has lost access; empty if the user still has it."""
         if self._file is None:
             return ""
-        self.look()  # the login has read the file itself
+        self.look()  # the login may have read a newer file
         if self._allowed and user not in self._allowed:
-            return "this user may not log in to the server any more (--allow-users)"
+            return "this user may no longer log in to the server (--allow-users)"
         if user not in self.salts:
             return "this user was removed from the server"
         return ""
 
     def sharing(self, user: str) -> str:
-        """Return why a user may not share the account of the server; empty if there is no reason."""
+        """Return why a user may not share the server's account; empty if the user may."""
         if self._is_shared or user in self._admitted or is_member(user):
             return ""
         return (
-            "the server has one account for all sessions and was started for other users; its administrator can let "
-            "several users share it with --shared-account"
+            "the server runs all sessions under one account, and was started for other users; its administrator can "
+            "let several users share the account with --shared-account"
         )
 
     def account_name(self, user: str) -> str:
-        """Return the name of the account of a user; there may be none of that name."""
+        """Return the name of a user's account, which may not exist."""
         return user if self._accounts is None else self._accounts.get(user, user)
 
     def step(self) -> float:
-        """Look; return in how many seconds to look again."""
+        """Check the file; return the seconds until the next check."""
         self.look()
         return _LOOK_SECONDS
 
     def look(self) -> None:
-        """Log what is wrong, if the file is not as it was at the last look."""
+        """Check the file if it has changed since the last check, and log its faults."""
         if self._file is None or (stamp := self._file.stamp()) == self._seen:
             return
         self._seen = stamp
@@ -181,8 +181,8 @@ class UserFileWatch:
         known = people & self.salts.keys()
         self._admit(known & set(self._allowed) if self._allowed else known)
         log.info(
-            "the users' file %s has the fingerprint %s; if a right password is refused, compare it with that which "
-            "generate-srp-data --fingerprint prints where the file was made",
+            "the users' file %s has the fingerprint %s; if a correct password is refused, compare it with the output "
+            "of generate-srp-data --fingerprint on the machine where the file was made",
             file.path,
             self._fingerprint,
         )
@@ -194,14 +194,14 @@ class UserFileWatch:
         for fault in faults[:_MAX_LINES]:
             log.warning("in the users' file: %s", fault)
         if len(faults) > _MAX_LINES:
-            log.warning("in the users' file: %d more lines cannot be used", len(faults) - _MAX_LINES)
+            log.warning("in the users' file: %d more lines are not valid", len(faults) - _MAX_LINES)
 
     def _admit(self, able: frozenset[str]) -> None:
-        """Keep to those who could log in before, if now there are several and they would share an account."""
+        """Record who may log in; if several users would now share an account, keep to the users of before."""
         if self._is_shared or len(able) <= 1:
             self._admitted = able
         elif others := able - self._admitted:
             shown = ", ".join(printable_name(repr(user)) for user in sorted(others)[:_MAX_NAMES])
             log.error(
-                "not let in, because they would share the server's account: %s; see --shared-account", shown
+                "users refused because they would share the server's account: %s; see --shared-account", shown
             )

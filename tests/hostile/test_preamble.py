@@ -78,7 +78,7 @@ def test_a_stolen_number_keeps_nobody_from_an_engine_that_computes(attacked: Ser
         restart(net[2], timeout=DEADLINE)
         assert_works(net)
     computing.result(DEADLINE)
-    wait_until(lambda: "it does not know the key of the network" in attacked.log, "the line in the log")
+    wait_until(lambda: "it does not have the key of the network" in attacked.log, "the line in the log")
 
 
 @contextlib.contextmanager
@@ -99,14 +99,14 @@ def test_a_preamble_that_was_seen_opens_nothing(attacked: Server, net: Network) 
     with between(net, 1, leave) as proxy:
         restart(net[1], timeout=DEADLINE)
     [seen] = proxy.heard
-    before = attacked.log.count("its preamble was here before")
+    before = attacked.log.count("its preamble was used before")
     computing = reval("import time\nend = time.time() + 3\nwhile time.time() < end: pass", net[1])
     for _ in range(STRANGERS):
         with visit(attacked, seen[:PREAMBLE_BYTES]) as sock:
             assert_closed(sock)
     restart(net[2], timeout=DEADLINE)
     computing.result(DEADLINE)
-    wait_until(lambda: attacked.log.count("its preamble was here before") > before, "the line in the log")
+    wait_until(lambda: attacked.log.count("its preamble was used before") > before, "the line in the log")
 
 
 @pytest.mark.parametrize("who", ["another network", "another node"])

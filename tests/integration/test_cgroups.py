@@ -197,9 +197,7 @@ def test_a_stranger_in_the_cgroup_leaves_all_as_it_was(group: Path, tmp_path: Pa
             stranger.kill()
             stranger.wait()
         why = f"that are not this server's, such as {stranger.pid}"
-        assert re.search(
-            rf"sessions have no cgroups, so limits are those of each process: .* {why}", server.log
-        )
+        assert re.search(rf"sessions have no cgroups, so limits apply to each process: .* {why}", server.log)
         assert server.process.pid in members(group)
         assert not (group / "pserver-server").exists()
 

@@ -59,7 +59,7 @@ def test_a_job_starts_servers_and_ends_them(
     said = "".join(path.read_text() for path in login.home.glob(logs))
     assert (status, (login.home / output).read_text()) == (0, "500500 at 3 nodes\n"), shown + said
     assert said.count("listens on all addresses: command port 2") == 3
-    assert said.count("ends: SIGTERM") == 3
+    assert said.count("stops: SIGTERM") == 3
 
 
 def resources() -> dict[str, Any]:

@@ -280,5 +280,5 @@ def test_a_log_for_programs_has_nothing_else_in_it(
             process.terminate()
             assert process.wait(DEADLINE) == 0
     messages = [json.loads(line)["message"] for line in log.read_text().splitlines()]
-    assert "is ready at" in messages[0] and messages[-1].endswith("ends: SIGTERM")
+    assert "is ready on" in messages[0] and messages[-1].endswith("stops: SIGTERM")
     assert has_file or "without TLS there is no encryption" in messages[1]

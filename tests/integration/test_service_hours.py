@@ -120,5 +120,5 @@ def test_a_server_ends_after_so_many_sessions(tmp_path: Path, users: tuple[Crede
         assert server.process.poll() is None
         first.close()
         assert server.process.wait(20) == 0
-        assert "it has served 2 sessions (--serve)" in server.log
+        assert "it has served 2 session(s) (--serve)" in server.log
         assert server.log.count("audit session-end ") == 2

@@ -113,7 +113,7 @@ def test_data_connection_for_an_unknown_network(impatient: Server, working: Netw
     with dial(impatient.data_port) as sock:
         sock.sendall(Preamble(Purpose.DATA, b"x" * 16, 0, 1).pack())
         assert_closed(sock)
-    wait_until(lambda: "no such network and node here" in impatient.log, "the line in the log")
+    wait_until(lambda: "no such network and node on this server" in impatient.log, "the line in the log")
 
 
 def test_data_connection_to_a_node_by_a_stranger(impatient: Server, working: Network) -> None:
@@ -122,4 +122,4 @@ def test_data_connection_to_a_node_by_a_stranger(impatient: Server, working: Net
         sock.sendall(Preamble(Purpose.DATA, bytes.fromhex(working.network_id), 0, 1).pack())
         sock.sendall(b"\x16\x03\x01\x00\x05hello")
         assert_closed(sock)
-    wait_until(lambda: "it does not know the key of the network" in impatient.log, "the line in the log")
+    wait_until(lambda: "it does not have the key of the network" in impatient.log, "the line in the log")

@@ -121,7 +121,7 @@ def test_stop_names_the_detached_jobs_that_it_would_lose(
     assert find_server("one") is not None
     assert main(["stop", "--name=one", "--force"]) == 0
     out = capsys.readouterr().out
-    assert "with the server end the detached jobs of 1 session(s)" in default_log("one").read_text()
+    assert "stopping the server ends the detached jobs of 1 session(s)" in default_log("one").read_text()
     assert re.fullmatch(rf"Stopped one \(pid \d+\)\.\nEnded the detached jobs of {session}\.\n", out)
 
 
@@ -134,7 +134,7 @@ def test_the_number_of_slots(option: str, capsys: pytest.CaptureFixture[str]) ->
     server = live_server("default")
     assert server is not None
     assert server.status["slots"] == {"total": count, "used": 0}
-    warning = f"WARNING --slots {count}: jobs will share the {count - 1} processors that there are\n"
+    warning = f"WARNING --slots {count}: jobs will share the {count - 1} processors of this machine\n"
     log = default_log("default")
     wait_until(lambda: warning in log.read_text(), "the warning, which the server logs after it is ready")
 

@@ -240,7 +240,7 @@ def test_the_log_is_private_and_appended_to(tmp_path: Path) -> None:
         assert status["log_file"] == str(log)
         pserver("kill")
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
-    assert log.read_text().count("is ready at") == 2
+    assert log.read_text().count("is ready on") == 2
 
 
 def test_paths_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

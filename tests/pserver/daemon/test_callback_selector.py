@@ -1,4 +1,4 @@
-"""A fault in the service of one connection costs that connection alone."""
+"""A fault in the handling of one connection costs only that connection."""
 
 import socket
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The daemon as such; what clients see of it is in `tests.integration`."""
+"""The daemon by itself; `tests.integration` tests it with clients."""
 
 import socket
 import subprocess

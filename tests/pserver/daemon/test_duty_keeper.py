@@ -16,7 +16,7 @@ from tests.support.waiting import DEADLINE, wait_until
 
 
 class Place:
-    """What a duty keeper looks after, with a clock that a test sets."""
+    """The parts that a duty keeper controls, with a clock that the test sets."""
 
     def __init__(self, stack: ExitStack, serve: int = 0) -> None:
         config = ServerConfig(service_start="09:00", service_stop="17:00", service_end="18:00", serve=serve)
@@ -59,7 +59,7 @@ def test_sessions_end_at_the_end_and_not_before(stack: ExitStack) -> None:
         assert session.how == ""
     place.now = 18.5
     place.keeper.step()
-    assert session.how == ""  # its client reads just now that it is not let in
+    assert session.how == ""  # its client is just reading that its login is refused
     session.user, session.network = "alice", "00000001"
     place.keeper.step()
     assert (
@@ -82,4 +82,4 @@ def test_it_ends_when_the_last_session_has_ended(stack: ExitStack) -> None:
     assert place.stopped == []
     place.registry.begun = 1
     place.keeper.step()
-    assert place.stopped == ["it has served 1 sessions (--serve)"]
+    assert place.stopped == ["it has served 1 session(s) (--serve)"]

@@ -33,7 +33,7 @@ def test_a_signal_reaches_the_process_and_no_other() -> None:
         session = session_of(pidfd)
         session.signal(signal.SIGKILL)
         assert process.wait(DEADLINE) == -signal.SIGKILL
-        session.signal(signal.SIGKILL)  # it has ended, and its number may be another's
+        session.signal(signal.SIGKILL)  # it has ended, and another process may have its pid
         os.close(pidfd)
     with pytest.raises(OSError, match="Bad file descriptor"):
         session.signal(signal.SIGKILL)
@@ -47,7 +47,7 @@ def test_a_session_is_orphaned_since_the_first_of_its_nodes_was_if_all_are() -> 
     session = session_of(-1)
     nodes = [Node(session, session.started.control, number) for number in (1, 2)]
     session.nodes += nodes
-    session.nodes.append(Node(session, session.started.control))  # of a client that is just coming
+    session.nodes.append(Node(session, session.started.control))  # of a client that is just logging in
     assert session.orphaned_since is None
     nodes[0].note_absence({"orphaned": 12.5})
     assert session.orphaned_since is None

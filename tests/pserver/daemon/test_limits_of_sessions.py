@@ -1,4 +1,4 @@
-"""What each session may use, as the daemon says it."""
+"""The limits that the daemon sets for each session."""
 
 import logging
 
@@ -28,6 +28,6 @@ def test_the_log_says_once_why_there_are_no_cgroups(
         for _ in range(2):
             assert limits.of_session(config).cgroup == ""
     assert [record.getMessage() for record in caplog.records] == [
-        "sessions have no cgroups, so limits are those of each process: the shell is in it",
+        "sessions have no cgroups, so limits apply to each process: the shell is in it",
         "--session-processors has no effect without cgroups",
     ]

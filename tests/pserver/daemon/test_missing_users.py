@@ -1,4 +1,4 @@
-"""What a server without users says, in the situations that it is started in."""
+"""The message of a server without users, in typical situations."""
 
 import getpass
 import socket
@@ -24,19 +24,19 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_on_a_first_machine_a_user_is_to_be_made() -> None:
     told = no_users(server_file())
     assert told.startswith(
-        f"there is no file {server_file()} with the users of this server. If there are none "
+        f"there is no file {server_file()} with the users of this server. If you have no users "
     )
-    assert told.index("make the first user here: generate-srp-data.") < told.index(COPY)
+    assert told.index("create the first user here: generate-srp-data.") < told.index(COPY)
 
 
 def test_on_a_machine_that_was_reached_by_ssh_they_are_to_be_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSH_CONNECTION", "192.0.2.5 50000 192.0.2.1 22")
     told = no_users(server_file())
     assert (
-        "You came from 192.0.2.5: copy them from the machine on which you ran generate-srp-data, with this "
+        "You came from 192.0.2.5: copy the users from the machine on which you ran generate-srp-data; run this "
         in told
     )
-    assert told.index(COPY) < told.index("make the first user here: generate-srp-data")
+    assert told.index(COPY) < told.index("create the first user here: generate-srp-data")
 
 
 def test_where_only_the_client_s_part_is_it_says_what_a_new_one_would_cost() -> None:

@@ -1,4 +1,4 @@
-"""The daemon gives the connection of a client that has logged in to the session that it names, if that is its own."""
+"""The daemon passes a client's connection to the session that the client names, if that is the client's own."""
 
 import os
 import socket
@@ -20,7 +20,7 @@ WORDS: dict[str, Any] = {"user": "alice", "network": "ab", "node": 1, "key": KEY
 
 
 class Place:
-    """A session that waits for its client, and the process in which that logs in."""
+    """A session that waits for its client, and the process where the client logs in."""
 
     def __init__(self, stack: ExitStack) -> None:
         def pair() -> tuple[socket.socket, socket.socket]:

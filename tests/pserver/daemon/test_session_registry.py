@@ -1,4 +1,4 @@
-"""What a daemon knows of its sessions, whose processes do nothing here."""
+"""The daemon's registry of sessions, with processes that do nothing."""
 
 import dataclasses
 import json
@@ -38,7 +38,7 @@ class Place:
         slots = SlotService(1, self.selector)
         stack.callback(slots.close)
         self.changes = 0
-        #: For the starter, with how many descriptors.
+        #: Requests to the starter, with the number of descriptors.
         self.requests: list[tuple[Mapping[str, object], int]] = []
         self.registry = SessionRegistry(self.selector, slots, self._count, self._request)
         self.sleepers: dict[Session, Sleeper] = {}
@@ -66,7 +66,7 @@ class Place:
                 self.turn()
 
     def turn(self) -> None:
-        """Do what there is to do, once there is something."""
+        """Wait for an event, and handle it."""
         ready = self.selector.select(DEADLINE)
         assert ready, f"nothing happened for {DEADLINE:g} s"
         for key, _ in ready:
@@ -80,7 +80,7 @@ class Place:
     def log_in(
         self, control: socket.socket, node: int = 1, key: bytes = KEY
     ) -> tuple[bytes, list[socket.socket]]:
-        """Log in; return the answer, and where connections come out: for the engine, for jobs, of further nodes."""
+        """Log in; return the answer and the sockets that receive connections: to the engine, to jobs, of further nodes."""
         pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(3)]
         words = {"user": "alice", "network": NETWORK.hex(), "key": key.hex(), "node": node}
         self.say(control, words, *(theirs for _, theirs in pairs))
@@ -148,7 +148,7 @@ def test_a_data_connection_for_nobody(place: Place) -> None:
     with ours, theirs:
         for node in (1, 2):
             preamble = Preamble(Purpose.DATA, NETWORK, 0, node, 0)
-            assert place.registry.pass_on(preamble, b"", theirs) == "no such network and node here"
+            assert place.registry.pass_on(preamble, b"", theirs) == "no such network and node on this server"
         _, control = place.attend()
         for end in place.log_in(control)[1]:
             end.close()
@@ -166,10 +166,10 @@ def test_a_stranger_and_a_replay_do_not_reach_a_session(place: Place) -> None:
             preamble = Preamble(purpose, NETWORK, 0, 1, key=KEY)
             other = dataclasses.replace(preamble, key=b"another")
             refusal = place.registry.pass_on(other, other.pack(b"1" * 16), theirs)
-            assert refusal == "it does not know the key of the network"
+            assert refusal == "it does not have the key of the network"
             received = preamble.pack(purpose.name.ljust(16).encode())
             assert place.registry.pass_on(preamble, received, theirs) == ""
-            assert place.registry.pass_on(preamble, received, theirs) == "its preamble was here before"
+            assert place.registry.pass_on(preamble, received, theirs) == "its preamble was used before"
     for end, passed in zip(ends, (1, 0, 1), strict=True):
         end.setblocking(False)
         for _ in range(passed):
@@ -226,7 +226,7 @@ def test_a_login_that_failed_is_none_that_goes_on(place: Place) -> None:
 
 
 def private_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make a folder like that of a session."""
+    """Make a folder like the folder of a session."""
     monkeypatch.setenv("TMPDIR", str(place))
     folder = place / "pserver-folder"
     folder.mkdir(0o700)
@@ -289,7 +289,7 @@ def test_a_session_gets_another_spawner(place: Place) -> None:
             place.say(control, {"spawner": 1}, theirs)
         assert place.requests == [({"spawner": session.pid, "uid": None}, 1)]
         ours.settimeout(DEADLINE)
-        assert ours.recv(1) == b""  # what is sent is the starter's business; we keep no end
+        assert ours.recv(1) == b""  # the starter has its own copy; the daemon keeps no descriptor
     place.say(control, {"spawner": 1})
     assert len(place.requests) == 1
 
@@ -331,12 +331,12 @@ def test_at_the_end_of_the_server_a_session_does_not_wait_to_be_admitted(place: 
     place.registry.end_all()
     assert waiting.recv(100) == b""
     admitted.setblocking(False)
-    with pytest.raises(BlockingIOError):  # it may say more of its slots
+    with pytest.raises(BlockingIOError):  # it may still send messages about its slots
         admitted.recv(100)
 
 
 def come_back(place: Place, node: int, is_detached: bool = False) -> tuple[Sleeper, list[socket.socket]]:
-    """Bring a node back whose process another daemon had started."""
+    """Have a node return whose process another daemon started."""
     sleeper = Sleeper(place._stack)
     pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(3)]
     facts = RETURNED._replace(pid=sleeper.process.pid, node=node, is_detached=is_detached)

@@ -1,4 +1,4 @@
-"""The arithmetic of slots: each rule, and random courses of events; see `test_slot_shares` for the long run."""
+"""The allocation of slots: each rule, and random sequences of events; see `test_slot_shares` for the long run."""
 
 import math
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ def told(actions: Iterable[Action], what: str) -> list[tuple[object, int]]:
 def start(
     allocator: SlotAllocator, session: str, wanted: int, *, now: float = 0.0, exclusive: bool = False
 ) -> list[int]:
-    """Let a session of the network of its first letter claim, and bind what it is granted."""
+    """Have a session claim slots, and bind the leases that it gets; its first letter names its network."""
     allocator.claim(session, session[0], wanted, exclusive=exclusive, now=now)
     granted = [lease for who, lease in told(allocator.step(now), "grant") if who == session]
     for lease in granted:
@@ -26,7 +26,7 @@ def start(
     return granted
 
 
-# --- who gets what is free ---
+# --- sharing free slots ---
 
 
 def test_one_alone_gets_what_it_wants_and_no_more_than_there_is() -> None:
@@ -69,7 +69,7 @@ def test_each_lease_has_a_slot_of_its_own_which_is_the_first_free_one() -> None:
     assert holders == {1: ("a", "a", 0.0), 0: ("b", "b", 5.0), 2: ("b", "b", 5.0)}
 
 
-# --- when a slot is free ---
+# --- when a slot becomes free ---
 
 
 def test_a_bound_lease_ends_with_its_process_alone() -> None:
@@ -111,7 +111,7 @@ def test_one_that_cannot_be_told_anything_keeps_its_leases_and_is_asked_for_none
     assert told(allocator.step(9.0), "grant") == [("b", 3)]
 
 
-# --- what is asked back ---
+# --- asking for slots back ---
 
 
 def test_of_one_that_has_two_more_the_oldest_is_asked_back_at_once() -> None:
@@ -133,7 +133,9 @@ def test_of_one_that_has_one_more_a_lease_is_asked_back_after_a_while() -> None:
     assert allocator.step(QUANTUM) == [Action("yield", "a", 1)]
     assert allocator.step(QUANTUM) == []
     allocator.process_ended(1)
-    assert allocator.step(1.2) == [Action("grant", "b", 2)]  # not to the other, which wants it as well
+    assert allocator.step(1.2) == [
+        Action("grant", "b", 2)
+    ]  # not to the other session, which wants it as well
     assert allocator.due == 1.2 + QUANTUM
 
 
@@ -173,7 +175,7 @@ def test_the_lease_of_one_who_is_gone_is_not_asked_back() -> None:
     assert allocator.step(5.0) == [Action("yield", "a2", 3)]
 
 
-# --- alone ---
+# --- exclusive use ---
 
 
 def test_one_that_wants_to_be_alone_gets_all_when_all_is_free() -> None:
@@ -190,9 +192,9 @@ def test_one_that_wants_to_be_alone_gets_all_when_all_is_free() -> None:
     for lease in allocator.held_by("b"):
         allocator.give_back("b", lease)
     allocator.claim("b", "b", 1, exclusive=True, now=100.0)
-    assert [who for who, _ in told(allocator.step(100.0), "grant")] == ["b"]  # still nobody else
+    assert [who for who, _ in told(allocator.step(100.0), "grant")] == ["b"]  # still no other session
     allocator.claim("b", "b", 0, exclusive=True, now=101.0)
-    assert told(allocator.step(101.0), "grant") == [("a", 7), ("c", 8)]  # it has one itself
+    assert told(allocator.step(101.0), "grant") == [("a", 7), ("c", 8)]  # it has a slot itself
 
 
 def test_two_that_want_to_be_alone_have_their_turns_one_after_the_other() -> None:
@@ -231,13 +233,13 @@ def test_of_fewer_slots_the_parties_with_the_most_give_some_back() -> None:
     allocator = SlotAllocator(4)
     start(allocator, "a", 3)
     start(allocator, "b", 1)
-    for total in (1, 2):  # the second is more than the first, but still less than before
+    for total in (1, 2):  # more than after the first change, but still less than before it
         allocator.resize(total)
     assert allocator.step(1.0) == [Action("yield", "a", 1), Action("yield", "a", 2)]
     assert allocator.step(1.5) == []
     for lease in (1, 2):
         allocator.process_ended(lease)
-    assert (allocator.step(2.0), allocator.used) == ([], 2)  # "a" wants three, and there are no more
+    assert (allocator.step(2.0), allocator.used) == ([], 2)  # "a" wants three, and there are only three
     allocator.process_ended(3)
     assert told(allocator.step(2.0), "grant") == [("a", 5)]
 
@@ -249,14 +251,14 @@ def test_no_slots_at_all_take_all_back_also_from_one_that_has_the_server_for_its
     assert told(allocator.step(1.0), "yield") == [("a", 1), ("a", 2)]
 
 
-# --- whatever happens ---
+# --- random events ---
 
 
 NAMES = st.sampled_from(["a1", "a2", "b1", "c1", "c2"])
 
 
 class AnyCourse(RuleBasedStateMachine):
-    """A ledger, beside a plain account of who has which lease."""
+    """An allocator, with a simple record of the leases of each session to compare with."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -266,7 +268,7 @@ class AnyCourse(RuleBasedStateMachine):
         self.bound: dict[int, str] = {}
         self.asked: set[int] = set()
         self.wanted: dict[str, int] = {}
-        self.numbers = self.most = 0  # the largest number of slots so far, and of those that may be used
+        self.numbers = self.most = 0  # the largest number of slots so far, and of allowed leases
 
     @initialize(total=st.integers(0, 5))
     def open(self, total: int) -> None:
@@ -332,7 +334,7 @@ class AnyCourse(RuleBasedStateMachine):
         held = self.unbound | self.bound
         kept = {lease for lease in held if lease not in self.asked}
         assert len(kept) <= self.allocator.total or all(held[lease] not in self.wanted for lease in kept)
-        assert self.allocator.step(self.now) == []  # all is said
+        assert self.allocator.step(self.now) == []  # nothing more to send
         assert self.allocator.due > self.now
 
     @invariant()
@@ -397,4 +399,4 @@ def test_so_many_leases_come_back_and_no_more(total: int, most: int) -> None:
     allocator = SlotAllocator(total, 2000)
     taken = [allocator.adopt("a", "net", lease, is_bound=False, now=0.0) for lease in range(1, 1100)]
     assert sum(taken) == allocator.used == most
-    assert allocator.adopt("a again", "net", 1, is_bound=False, now=0.0)  # it is one of these
+    assert allocator.adopt("a again", "net", 1, is_bound=False, now=0.0)  # the lease is one of these

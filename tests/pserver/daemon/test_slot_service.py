@@ -28,7 +28,7 @@ from tests.support.waiting import DEADLINE
 
 
 class Client:
-    """A session that has logged in: its end of the control socket, and the daemon's account of it."""
+    """A session that has logged in: its end of the control socket, and the daemon's record of it."""
 
     def __init__(self, place: "Place", session: Session, control: socket.socket) -> None:
         self.control = control
@@ -46,7 +46,7 @@ class Client:
         return events
 
     def get(self, wanted: int) -> list[int]:
-        """Ask for slots for the first time, and return the leases of them, which are free."""
+        """Ask for slots for the first time, and return their leases; the slots are free."""
         self.leases.ask(wanted)
         total, *granted = self.hear(1 + wanted)
         assert isinstance(total, Total)
@@ -58,13 +58,13 @@ class Client:
         os.close(descriptor)
 
     def kill(self) -> None:
-        """End the session's process, and wait for that."""
+        """End the session's process, and wait for its end."""
         self.session.signal(signal.SIGKILL)
         assert select.select([self.session.started.pidfd], [], [], DEADLINE)[0]
 
 
 class Place:
-    """A daemon, and what a test has beside it."""
+    """A daemon, and the test's sessions and processes."""
 
     def __init__(self, stack: contextlib.ExitStack, slots: int) -> None:
         config = ServerConfig(
@@ -84,14 +84,14 @@ class Place:
         return self.daemon.status()["slots"]
 
     def turn(self) -> None:
-        """Let the daemon do what comes next, once there is something."""
+        """Let the daemon wait for an event, and handle it."""
         due = self.daemon._slots.time_left()
         ready = self.daemon._selector.select(DEADLINE if due is None else due)
         assert ready or due is not None, f"nothing happened for {DEADLINE:g} s"
         self.daemon.turn()
 
     def settle(self) -> None:
-        """Let the daemon do all that there is to do now."""
+        """Let the daemon do all the work that is due now."""
         while self.daemon._selector.select(0):
             self.daemon.turn()
 
@@ -142,7 +142,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtu
 
 
 def fill(sock: socket.socket) -> None:
-    """Send until nothing more goes: the other end hangs."""
+    """Fill the queue of the socket, as when the other end hangs."""
     with contextlib.suppress(BlockingIOError):
         while True:
             sock.send(b"{}")
@@ -162,7 +162,7 @@ def test_the_first_wish_is_answered_with_the_number_of_slots(place: Place) -> No
     assert place.published == {"total": 2, "used": 0}
 
 
-# Who knows the number of another user's network has no part in its slots.
+# Knowing the id of another user's network gives no share of its slots.
 @pytest.mark.parametrize(("network", "user"), [("two", "alice"), ("one", "bob")])
 def test_two_networks_take_turns_with_real_processes(place: Place, network: str, user: str) -> None:
     one, two = place.join("one"), place.join(network, user)
@@ -175,7 +175,7 @@ def test_two_networks_take_turns_with_real_processes(place: Place, network: str,
     (asked,) = one.hear()
     assert asked == Yield(1)
     place.settle()
-    assert two.leases.read() == []  # no message of the session ends it
+    assert two.leases.read() == []  # no message from the session ends it
     one.leases.give_back(1)
     place.settle()
     assert two.leases.read() == []
@@ -221,7 +221,7 @@ def test_a_session_s_last_words_count(place: Place) -> None:
     one, two = place.join("one"), place.join("two")
     (lease,) = one.get(1)
     process = place.sleeper()
-    one.bind(lease, process)  # of which the daemon hears with, or after, the session's end
+    one.bind(lease, process)  # the daemon notices it with the session's end, or after it
     one.kill()
     place.settle()
     assert place.used == 1
@@ -258,7 +258,7 @@ def test_a_session_that_hangs_holds_up_nobody(place: Place, caplog: pytest.LogCa
     two.leases.ask(2)
     assert two.hear() == [Total(2)]
     assert "does not read messages about slots" in caplog.text
-    # It goes on: what it has can still be said, and ends as ever.
+    # The session continues: it can still bind its leases, which end as usual.
     assert hung.leases.read() == []
     assert hung.leases.is_gone
     hung.leases.ask(5)

@@ -1,4 +1,4 @@
-"""What each network gets of the slots in the long run, with simulated jobs."""
+"""The share of the slots that each network gets in the long run, with simulated jobs."""
 
 import heapq
 import itertools
@@ -16,7 +16,7 @@ from pserver.daemon.slot_allocator import PATIENCE, QUANTUM, Action, SlotAllocat
 
 
 class Simulation:
-    """Sessions whose processes run jobs without end; each of `seconds()`."""
+    """Sessions whose processes run jobs without end; each job takes `seconds()`."""
 
     def __init__(self, total: int, seconds: Callable[[], float]) -> None:
         self.allocator = SlotAllocator(total)
@@ -75,7 +75,7 @@ def test_each_gets_its_share(total: int, parties: str, sessions: int) -> None:
     generator = random.Random(f"{total} {parties}")
     simulation = Simulation(total, lambda: generator.uniform(0.01, 0.1))
     for party in parties:
-        # One has more sessions than the others, and comes later.
+        # One network has more sessions than the others, and comes later.
         for number in range(sessions if party == "a" else 1):
             simulation.want(f"{party}{number}", total)
         simulation.run(simulation.now + 0.3)
@@ -110,7 +110,7 @@ def test_long_jobs_keep_nobody_from_work_for_longer_than_they_take(total: int) -
     for party in "abc":
         simulation.want(party, total)
     simulation.run(2000.0)
-    # Before one's turn there may be those of both others.
+    # Both other networks may have a turn first.
     assert max(simulation.longest_wait.values()) < 2 * (20.0 + QUANTUM + 3.0)
     assert simulation.leased == pytest.approx(dict.fromkeys("abc", total * 2000.0 / 3), rel=0.2)
 

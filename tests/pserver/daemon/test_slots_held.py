@@ -1,4 +1,4 @@
-"""The leases of sessions that come back, and of those that have ended."""
+"""The leases of sessions that return, and of sessions that have ended."""
 
 import json
 import os
@@ -94,7 +94,7 @@ def test_a_lease_of_the_future_is_not_taken_over(
     selector: selectors.BaseSelector, control: socket.socket
 ) -> None:
     slots = SlotService(1, selector)
-    slots.take("one", "net", control, {"hold": 10**15}, [])  # this machine has run for years then
+    slots.take("one", "net", control, {"hold": 10**15}, [])  # a number that it takes years of uptime to reach
     assert slots.facts["used"] == 0
     slots.close()
 

@@ -1,4 +1,4 @@
-"""The status that others see, also where it cannot be written."""
+"""The status that other processes read, also when it cannot be written."""
 
 import errno
 import os
@@ -51,7 +51,7 @@ def test_what_cannot_be_written_is_logged_once_and_written_later(
         pid_file.is_full = False
         wait_until(lambda: publisher.tend() > 1, "the next try")
         assert shown() == 1
-        assert "written again" in caplog.text
+        assert "wrote the status again" in caplog.text
 
 
 def test_a_server_whose_folder_was_removed_can_be_found_again(
@@ -75,11 +75,11 @@ def test_a_folder_that_cannot_be_made_again_ends_nothing(
     with PidFile("default") as pid_file:
         publisher = StatusPublisher(pid_file, lambda: {"pid": os.getpid()})
         shutil.rmtree(tmp_path / "run" / "pserver")
-        (tmp_path / "run" / "pserver").mkdir(mode=0o755)  # another would trust it
+        (tmp_path / "run" / "pserver").mkdir(mode=0o755)  # another process would trust it
         (tmp_path / "run" / "pserver").chmod(0o755)
         publisher.publish()
         publisher.publish()
-        assert caplog.text.count("cannot be written") == 1
+        assert caplog.text.count("cannot write the status") == 1
 
 
 def test_one_that_is_removed_alone_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

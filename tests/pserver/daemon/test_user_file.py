@@ -58,7 +58,7 @@ def test_another_kind_of_file_does_not_fill_the_log(path: Path, caplog: pytest.L
         file.write("no user\n" * 1000)
     messages = looked(UserFileWatch(path), caplog)
     assert len(messages) == 21
-    assert messages[-1] == "in the users' file: 980 more lines cannot be used"
+    assert messages[-1] == "in the users' file: 980 more lines are not valid"
 
 
 def test_without_users_there_is_nothing_to_look_at(caplog: pytest.LogCaptureFixture) -> None:
@@ -93,7 +93,7 @@ def test_who_comes_later_does_not_share_the_account(path: Path, caplog: pytest.L
     watch.look()
     VerifierFile(path).add(make_verifier(Credentials("bob", "horse battery"), 2048))
     assert looked(watch, caplog) == [
-        "not let in, because they would share the server's account: 'bob'; see --shared-account"
+        "users refused because they would share the server's account: 'bob'; see --shared-account"
     ]
     assert "--shared-account" in watch.sharing("bob")
     assert watch.sharing("alice") == watch.refusal("alice") == ""
@@ -106,6 +106,6 @@ def test_who_is_gone_may_not_stay(path: Path) -> None:
     assert [watch.refusal(user) for user in ("alice", "bob", "carol")] == [
         "",
         "this user was removed from the server",
-        "this user may not log in to the server any more (--allow-users)",
+        "this user may no longer log in to the server (--allow-users)",
     ]
     assert UserFileWatch(None).refusal("(no login)") == ""

@@ -41,7 +41,7 @@ def users(tmp_path: Path) -> UserFileWatch:
         (lambda file: file.remove("bob"), (), ""),
         (lambda file: file.remove("alice"), (), "this user was removed"),
         (lambda file: add(file, "alice"), (), "the password of this user was changed"),
-        (lambda _: None, ("bob",), "may not log in"),
+        (lambda _: None, ("bob",), "may no longer log in"),
     ],
 )
 def test_who_may_not_log_in_as_before_goes_with_the_reason(
