@@ -1,14 +1,14 @@
-"""The supervisor's side of a detached network: the jobs go on without their client, and the results are kept.
+"""The supervisor's side of a detached network: jobs continue without their client, and the server keeps the results.
 
-The client hands over its jobs in three steps, see doc/states/hand_over.md; between them it may still change its mind,
-or die, and then all jobs end with it. First it sends a copy of each job that has not ended (KEEP), which goes into the
-job store. Then (DETACH) the supervisor tells the workers to put results there, too. A worker may just be sending one to
-the client, or be about to: it says so in its shared status before it looks there whether it has been told. So the
-supervisor, which looks afterwards, knows when nothing more comes. The client reads what has come, and says which jobs
-have ended (LEAVE). All others belong to the session from here on.
+The client hands over its jobs in three steps, see doc/states/hand_over.md. Between the steps it may still change its
+mind, or die; then all jobs end with it. First, it sends a copy of each unfinished job (KEEP), which goes into the job
+store. Then (DETACH), the supervisor has the workers write results to the store, too. A worker may just be sending a
+result to the client. It marks this in its shared status before it checks in the status where to send results. The
+supervisor looks at the mark afterwards, so it knows when the workers have sent their last result. The client reads the
+results that are under way, and reports which jobs have ended (LEAVE). All other jobs now belong to the session.
 
-A worker that has been told drops the jobs that it has not begun, ends the one that runs, and then asks the supervisor
-for more, one at a time: before that, no other worker gets the jobs that the client had sent to it.
+A worker that writes to the store drops the jobs that it has not started and finishes the running job. Then it asks the
+supervisor for jobs, one at a time. Until it does, no other worker gets the jobs that the client had sent to it.
 """
 
 import contextlib
@@ -37,9 +37,9 @@ from srp_tools.steps import deadline_after, remaining
 
 log = logging.getLogger("pserver")
 
-_LOOK = 0.02  # seconds between two looks whether workers still send
+_LOOK = 0.02  # seconds between two checks whether workers are still sending
 _TEND = 0.2
-# For results that are not written when the session ends; a server that stops waits for 3.
+# For writing the remaining results when the session ends; a server that stops waits 3 s for its sessions.
 _LAST_SECONDS = 1.0
 _WORD_BYTES = 100
 
@@ -51,25 +51,25 @@ class _Job:
     name: str
     retries: int
     isolate: bool
-    after: int  # the command that its worker must have seen
+    after: int  # the command that its worker's engine must have run
 
 
 @dataclass(frozen=True)
 class WorkerControl:
-    """What is needed of `pserver.session.worker_manager.Workers`."""
+    """The parts of `pserver.session.worker_manager.Workers` that detached jobs need."""
 
-    workers: dict[int, WorkerProcess]  #: those that live, by number
-    #: Of the loop.
+    workers: dict[int, WorkerProcess]  #: the living workers, by number
+    #: Methods of the event loop.
     watch: Callable[[int, Callable[[], object]], None]
     unwatch: Callable[[int], None]
-    tell: Callable[[Kind, int, Any], None]  #: sends to the client
-    want: Callable[[int], None]  #: says how many workers there are to be
+    tell: Callable[[Kind, int, Any], None]  #: sends a message to the client
+    want: Callable[[int], None]  #: sets the wanted number of workers
     slot_client: SlotClient  #: the leases of slots
     on_detached: Callable[[], object]  #: called when the client has left
 
 
 class DetachedJobs:
-    """The jobs of one session that go on without their client.
+    """The jobs of one session that continue without their client.
 
     `kept`: the folder of all job stores of the server.
     """
@@ -79,13 +79,13 @@ class DetachedJobs:
         self._whose = network_id, node, user
         self._control = control
         self._store: JobStore | None = None
-        self._unwritten: UnwrittenResults | None = None  # there is one if there is a store
+        self._unwritten: UnwrittenResults | None = None  # set whenever the store is
         self._jobs: dict[int, _Job] = {}
         self._queue: deque[int] = deque()
         self._sent: dict[int, int] = {}  # the worker to which the client has sent a job
         self._running: dict[int, int] = {}  # the job by worker
-        self._idle: set[int] = set()  # workers that wait for us
-        self._told: set[int] = set()  # workers that are to use the job store
+        self._idle: set[int] = set()  # workers that wait for a job from us
+        self._told: set[int] = set()  # workers that were told to use the job store
         self._hand_over = HandOverLifecycle()
 
     @property
@@ -95,13 +95,13 @@ class DetachedJobs:
 
     @property
     def is_done(self) -> bool:
-        """Whether the client has left, and nothing is left to do, or to write."""
+        """Whether the client has left, all jobs have ended, and all results are written."""
         return self.is_detached and not self._jobs and not self._unwritten
 
-    # --- what the client says ---
+    # --- messages from the client ---
 
     def hear(self, message: Message) -> None:
-        """Take KEEP, DETACH and LEAVE."""
+        """Handle KEEP, DETACH and LEAVE."""
         try:
             match message.kind:
                 case Kind.KEEP if message.tag == 0:
@@ -114,18 +114,18 @@ class DetachedJobs:
                 case Kind.LEAVE:
                     self._leave(message.value)
         except (OSError, ConfigurationError, TypeError, ValueError, LookupError) as error:
-            log.warning("session %d: jobs cannot be kept: %r", os.getpid(), error)
+            log.warning("session %d: cannot keep jobs: %r", os.getpid(), error)
             self._control.tell(message.kind, message.tag, f"the server cannot keep jobs: {error}")
             return
         self._control.tell(message.kind, message.tag, None)
 
     def _advance(self, event: HandOverEvent) -> None:
         if not self._hand_over.allows(event):
-            raise ConfigurationError("the client says it out of turn")
+            raise ConfigurationError("the client sent a message out of order")
         self._hand_over.handle(event)
 
     def _begin(self, digest: bytes | None) -> None:
-        """Make the folder; without a digest, forget what was kept."""
+        """Make the job store; without a digest, only forget the old one."""
         self._advance(HandOverEvent.FORGET)
         self._forget()
         if digest is not None:
@@ -134,14 +134,14 @@ class DetachedJobs:
             self._advance(HandOverEvent.BEGIN)
 
     def client_vanished(self) -> None:
-        """Forget what a client had begun to hand over."""
+        """Forget an unfinished hand-over."""
         if not self.is_detached:
             self._begin(None)
 
     def _forget(self) -> None:
         self._jobs.clear()
         self._sent.clear()
-        for number in self._told:  # they leave the client for us, and cannot go back
+        for number in self._told:  # workers that left the client for the store cannot go back
             self._say(self._control.workers[number], "end")
         self._idle.clear()
         if self._store is not None:
@@ -150,7 +150,7 @@ class DetachedJobs:
 
     def _add(self, number: int, facts: dict[str, Any], parts: dict[str, bytes], job: bytes) -> None:
         self._advance(HandOverEvent.COPY)
-        assert self._store is not None  # noqa: S101 - made at the beginning
+        assert self._store is not None  # noqa: S101 - made by `_begin`
         for name, part in parts.items():
             self._store.add_part(name, part)
         self._store.add_job(number, facts, job)
@@ -166,13 +166,13 @@ class DetachedJobs:
 
     def _leave(self, ended: list[int]) -> None:
         self._advance(HandOverEvent.LEAVE)
-        assert self._store is not None  # noqa: S101 - made at the beginning
+        assert self._store is not None  # noqa: S101 - made by `_begin`
         for number in ended:
             self._jobs.pop(number, None)
             self._store.take(number)
         self._control.slot_client.tell_detached()
         self._control.on_detached()
-        log.info("session %d: detached, %d jobs go on without their client", os.getpid(), len(self._jobs))
+        log.info("session %d: detached, %d jobs continue without their client", os.getpid(), len(self._jobs))
         for number in list(self._jobs):
             if self._sent.get(number) not in self._control.workers or self._sent[number] in self._idle:
                 self._take_up(number)
@@ -194,16 +194,16 @@ class DetachedJobs:
     # --- workers ---
 
     def worker_started(self, worker: WorkerProcess) -> None:
-        """Have a worker use the job store, if it is time for that."""
+        """Have a worker use the job store, if the hand-over has come that far."""
         if self._hand_over.uses_store and worker.pid and worker.number not in self._told:
-            assert self._store is not None  # noqa: S101 - the client has asked for it first
+            assert self._store is not None  # noqa: S101 - the client has made it first
             self._told.add(worker.number)
-            worker.page.detach()  # first: who hears something in the pipe looks there
+            worker.page.detach()  # first, because the worker looks there when a message arrives in the pipe
             self._say(worker, f"spool {self._store.folder}")
             self._control.watch(worker.pipe.fileno(), lambda: self._read(worker))
 
     def _say(self, worker: WorkerProcess, words: str) -> None:
-        with contextlib.suppress(ConnectionError):  # it has ended, of which we hear
+        with contextlib.suppress(ConnectionError):  # it has ended, and `worker_ended` follows
             worker.pipe.send(words.encode())
 
     def _read(self, worker: WorkerProcess) -> None:
@@ -213,7 +213,7 @@ class DetachedJobs:
             words = []
         if not words:
             self._control.unwatch(worker.pipe.fileno())
-            self._told.discard(worker.number)  # so that `worker_ended` does not unwatch it again
+            self._told.discard(worker.number)  # `worker_ended` must not unwatch it again
             return
         if words[0] == b"done":
             self._jobs.pop(int(words[1]), None)
@@ -231,7 +231,7 @@ class DetachedJobs:
             self._take_up(number)
 
     def _feed(self, worker: WorkerProcess) -> None:
-        """Give a job to a worker that waits, or end it."""
+        """Give a job to a waiting worker, or end the worker if there is none."""
         self._idle.discard(worker.number)
         job = None if worker.yields_since is not None else self._choose(worker)
         if job is None:
@@ -242,7 +242,7 @@ class DetachedJobs:
             self._say(worker, f"run {job}")
 
     def _choose(self, worker: WorkerProcess) -> int | None:
-        if self._unwritten:  # a result more that nobody can write would be one too many
+        if self._unwritten:  # do not produce more results while results cannot be written
             return None
         is_fresh = not worker.page.read().jobs
         for number in self._queue:
@@ -253,7 +253,7 @@ class DetachedJobs:
         return None
 
     def worker_ended(self, worker: WorkerProcess, status: Status, told: dict[str, Any]) -> None:
-        """Take up the jobs of a worker that has ended; `told` is what the client would hear of it."""
+        """Take over the jobs of a worker that has ended; `told`: the report of its end for the client."""
         if worker.number in self._told:
             self._told.discard(worker.number)
             with contextlib.suppress(KeyError):
@@ -261,7 +261,7 @@ class DetachedJobs:
         self._idle.discard(worker.number)
         given = self._running.pop(worker.number, 0)
         if not self.is_detached:
-            return  # the client hears of it, and says what becomes of its jobs
+            return  # the client gets the report, and decides about its jobs
         assert self._store is not None  # noqa: S101 - it is detached
         for number, result in split_results(told["results"]):
             self._end(number, result)
@@ -274,7 +274,7 @@ class DetachedJobs:
         self.tend()
 
     def _lose(self, number: int, told: dict[str, Any]) -> None:
-        """Run a job again whose worker has died, or say that it is lost."""
+        """Retry a job whose worker has died, or record that the job is lost."""
         job = self._jobs[number]
         self._sent.pop(number, None)
         if job.retries > 0:
@@ -297,13 +297,11 @@ class DetachedJobs:
     # --- time ---
 
     def tend(self) -> float:
-        """Do what is due; return in how many seconds to call this again."""
+        """Do the work that is due; return the seconds until the next call."""
         try:
             return self._tend()
-        except (
-            OSError
-        ) as error:  # a full disk or table of descriptors may be emptied; the jobs go on meanwhile
-            log.error("the folder of detached jobs cannot be looked at: %s", error)
+        except OSError as error:  # a full disk or descriptor table may recover; meanwhile, the jobs continue
+            log.error("cannot read the folder of detached jobs: %s", error)
             return _TEND
 
     def _tend(self) -> float:
@@ -326,7 +324,7 @@ class DetachedJobs:
         return _TEND
 
     def _heed_stops(self) -> None:
-        """End the jobs that the client which has recovered them has cancelled."""
+        """End the jobs that a client has recovered and cancelled."""
         assert self._store is not None  # noqa: S101 - the client has left
         for number, grace in self._store.stops().items():
             job = self._jobs.get(number)
@@ -336,12 +334,12 @@ class DetachedJobs:
                 self._end(number, lost_result(number, "it was cancelled before it began"))
             else:
                 job.retries = 0
-                # If none runs it yet, it is cancelled when one does.
+                # If it is not running yet, this cancels it as soon as it starts.
                 for worker in self._control.workers.values():
                     worker.cancel(number, grace)
 
     def _look_for_silence(self) -> float:
-        """Tell the client when nothing more is sent to it."""
+        """Notify the client once no worker is sending to it."""
         for number in self._told - self._idle:
             if self._control.workers[number].page.is_sending():
                 return _LOOK
@@ -350,7 +348,7 @@ class DetachedJobs:
         return float("inf")
 
     def lose_all(self, why: str) -> None:
-        """Give up all jobs: none can run any more."""
+        """Give up all jobs, because they can no longer run."""
         if self.is_detached:
             for number in list(self._jobs):
                 if self._store is not None and self._store.has_result(number):
@@ -359,7 +357,7 @@ class DetachedJobs:
                     self._end(number, lost_result(number, why))
 
     def close(self, reason: str) -> None:
-        """End it; jobs that have no result are lost for this reason, or forgotten if the client had not left."""
+        """Close the store: jobs without a result are lost for this reason, or forgotten if the client has not left."""
         if self._store is not None and self._unwritten is not None and self.is_detached:
             self._write_last(self._unwritten)
             self._store.end("; ".join(why for why in (reason, self._unwritten.why) if why))
@@ -367,9 +365,9 @@ class DetachedJobs:
             self._forget()
 
     def _write_last(self, unwritten: UnwrittenResults) -> None:
-        """Write what can be written in the time that is left."""
+        """Write as many results as possible in the remaining time."""
         workers = [worker for worker in self._control.workers.values() if worker.pid]
-        for worker in workers:  # of jobs before the one that runs
+        for worker in workers:  # unsent results of jobs before the running one
             for number, result in split_results(bytes(worker.page.results(worker.page.read().unsent))):
                 self._end(number, result)
         deadline = deadline_after(_LAST_SECONDS)
@@ -381,6 +379,6 @@ class DetachedJobs:
 def lost_result(
     number: int, text: str, seconds: float = 0.0, output: list[Any] | None = None
 ) -> list[bytes | memoryview]:
-    """Return the RESULT message of a job that was lost; `output` as that of a job."""
+    """Return the RESULT message of a lost job; `output`: the same as for other jobs."""
     result = [LOST, text, time.time() - seconds, seconds, *([output] if output else [])]
     return encode_message(Kind.RESULT, number, result, NO_LIMIT)

@@ -1,4 +1,4 @@
-"""What the supervisor adds to the set-up that a client sends for an engine."""
+"""The facts that the supervisor adds to a client's set-up for an engine."""
 
 import contextlib
 import logging
@@ -20,16 +20,16 @@ log = logging.getLogger("pserver")
 
 @dataclass(frozen=True)
 class EngineSetup:
-    """What an engine needs to know, and only its server can say. `folder`: the private one of the node."""
+    """The facts that an engine needs from its server. `folder`: the private folder of the node."""
 
     client: AuthenticatedClient
     folder: str
     limits: SessionLimits
 
     def complete(self, node: int, setup: dict[str, Any]) -> dict[str, Any]:
-        """Return a set-up of the client with all that an engine needs.
+        """Add the server's facts to a client's set-up, and return it.
 
-        Raises `ProtocolError` if it is for another node.
+        Raises `ProtocolError` if the set-up is for another node.
         """
         nodes: Any = unpack(setup["nodes"])
         if node != self.client.node or len(nodes) < node:
@@ -39,7 +39,7 @@ class EngineSetup:
         setup["directory_is_clients"] = is_usable_folder(setup["directory"])
         if not setup["directory_is_clients"]:
             private = Path(self.folder, "work")
-            with contextlib.suppress(OSError):  # the engine says why it has no place to work in
+            with contextlib.suppress(OSError):  # the engine reports why it has no working directory
                 private.mkdir(mode=0o700, exist_ok=True)
             setup["directory"] = str(private)
         setup["title"] = f"session {os.getpid()} {user_in_title(self.client.user)} engine {node}"
@@ -48,7 +48,7 @@ class EngineSetup:
         return setup
 
     def log_refusal(self, message: Message) -> None:
-        """Log that the engine has refused a data connection, as it says."""
+        """Log the engine's report that it has refused a data connection."""
         who = os.getpid(), self.client.node, message.tag
-        refusal = "session %d, node %d: a data connection that says it is node %d was refused: %.200r"
+        refusal = "session %d, node %d: refused a data connection that claims to be node %d: %.200r"
         log.warning(refusal, *who, message.value)

@@ -1,6 +1,6 @@
-"""The client's connections for jobs: the job channel, on which it talks to its supervisor, and those to workers.
+"""The client's connections for jobs: the job channel, between client and supervisor, and the connections to workers.
 
-The daemon passes on both as descriptors. The job channel is made here; a connection to a worker is handed on.
+The daemon passes on both as descriptors. This module opens the job channel, and hands connections to workers on.
 """
 
 import logging
@@ -29,23 +29,23 @@ _HANDSHAKE_TIMEOUT = 20.0
 
 
 class JobChannel:
-    """The job channel of one session; the client may open it again, which ends the one before.
+    """The job channel of one session; if the client opens it again, the old channel ends.
 
-    `event_loop`: of the supervisor. `client`: whose session it is. `handover`: on which the daemon passes on the
+    `event_loop`: of the supervisor. `client`: of the session. `handover`: the socket on which the daemon passes on the
     client's connections for jobs.
     """
 
     def __init__(self, event_loop: EventLoop, client: AuthenticatedClient, handover: socket.socket) -> None:
         self.event_loop, self.client = event_loop, client  #: as given
         self._handover = handover
-        #: The channel, which may be lost; ``None`` until the client has opened it.
+        #: The channel, which may be lost; ``None`` until the client opens it.
         self.connection: Connection | None = None
-        #: Called when the client has opened it, and with what it sends.
+        #: Called when the client has opened the channel, and with each message of the client.
         self.on_open: Callable[[], object] = lambda: None
         self.on_message: Callable[[Message], None] = lambda _: None
-        self.on_lost: Callable[[], object] = lambda: None  #: called when it is lost, or replaced by a new one
+        self.on_lost: Callable[[], object] = lambda: None  #: called when the channel is lost or replaced
         self.on_renewal: Callable[[bytes], object] = lambda _: None  #: called with the node's new certificate
-        #: Called with the number of a worker and a descriptor, which is the callee's to close.
+        #: Called with the number of a worker and a descriptor, which the callee must close.
         self.on_worker_connection: Callable[[int, int], object] = lambda _, descriptor: os.close(descriptor)
         self.relays = Relays(event_loop, (client.network_id, client.network_key))  #: of other nodes
         handover.setblocking(False)
@@ -53,12 +53,12 @@ class JobChannel:
 
     @property
     def is_open(self) -> bool:
-        """Whether the client hears what is told."""
+        """Whether messages reach the client."""
         return self.connection is not None and self.connection.error is None
 
     @property
     def has_room(self) -> bool:
-        """Whether the client hears at once what is told, because it takes what comes."""
+        """Whether the client keeps up: no earlier message is waiting to be sent."""
         return (
             self.connection is not None and self.connection.error is None and not self.connection.has_unsent
         )
@@ -70,7 +70,7 @@ class JobChannel:
             self.event_loop.flush(self.connection)
 
     def close(self, reason: str = "") -> None:
-        """Close the channel, and take no more connections; the client hears why the session ends."""
+        """Send the client the reason, close the channel, and take no more connections."""
         if reason:
             self.tell(Kind.STOPPING, 0, reason)
         if self.connection is not None:
@@ -85,9 +85,7 @@ class JobChannel:
         except BlockingIOError:
             return
         except OSError as error:
-            log.error(
-                "a connection for jobs was refused: the session has no room for it (%s)", error.strerror
-            )
+            log.error("refused a connection for jobs: the session cannot open more files: %s", error.strerror)
             return
         if not descriptors:  # the daemon is gone
             self.event_loop.unwatch(self._handover.fileno())
@@ -112,7 +110,7 @@ class JobChannel:
         self.event_loop.background.start(steps, deadline_after(_HANDSHAKE_TIMEOUT), end)
 
     def leave(self, why: str = "") -> None:
-        """Close the channel to a client that has left, or hears why it has to; another one may open it."""
+        """Close the channel because the client has left, or must leave for a reason; it can be opened again."""
         if why:
             self.tell(Kind.STOPPING, 0, why)
         if self.connection is not None:

@@ -1,10 +1,10 @@
-"""The lives of a supervisor, of its engine, and of the hand-over of its jobs: three state machines without I/O.
+"""The life cycles of a supervisor, of its engine, and of the hand-over of its jobs: three state machines without I/O.
 
-They are drawn in doc/states. The supervisor reports each event and acts on the state that follows. What is in no row of
-a table cannot happen; if it does, `handle` raises instead of continuing in an unknown state.
+doc/states has diagrams of them. The supervisor reports each event and acts on the new state. An event that has no entry
+in the table cannot happen in that state; if it does, `handle` raises instead of continuing in an unknown state.
 
-Supervisor and engine are two machines because they end apart: an engine may die and be replaced while its supervisor
-lasts, and a supervisor of detached jobs lasts without a client.
+Supervisor and engine have separate machines because they end separately: an engine may die and be replaced while its
+supervisor lives on, and the supervisor of detached jobs lives on without a client.
 """
 
 import enum
@@ -15,27 +15,27 @@ from pconnect.protocol.transitions import EventT, StateT, next_state
 
 
 class SupervisorState(enum.Enum):
-    """Where a supervisor is between login and close."""
+    """The states of a supervisor between login and close."""
 
-    OPEN = "the client is there"
-    ORPHANED = "the client has vanished, and may come back for a while; the engine goes on"
-    DETACHED = "the client has left its jobs here; it may be there a little longer"
-    CLOSING = "the client closes the network: the engine is being ended"
-    STOPPING = "about to end, of which a client that is still there hears"
+    OPEN = "the client is connected"
+    ORPHANED = "the client has vanished and may come back for a while; the engine continues"
+    DETACHED = "the client has handed over its jobs; it may stay connected a little longer"
+    CLOSING = "the client is closing the network; the engine is ending"
+    STOPPING = "about to end; a client that is still connected is being notified"
     ENDED = "nothing is left to do"
 
 
 class SupervisorEvent(enum.Enum):
-    """What changes the state of a supervisor."""
+    """The events that change the state of a supervisor."""
 
     DETACH = "the client has handed over its jobs"
     CLOSE = "the client closes the network"
-    LOST = "the command channel is gone"
-    VANISHED = "so it is, of a client that may come back"
-    RESUMED = "the client is there again, as another process"
-    EXPIRED = "it has not come back in time"
+    LOST = "the command channel is lost"
+    VANISHED = "the command channel is lost, and the client may come back"
+    RESUMED = "the client has come back, as another process"
+    EXPIRED = "the client has not come back in time"
     STOP = "the server stops"
-    CLOSED = "the engine has ended, and the client has been told"
+    CLOSED = "the engine has ended, and the client knows"
     FINISHED = "all detached jobs have ended"
 
 
@@ -49,13 +49,13 @@ SUPERVISOR_TRANSITIONS: Mapping[SupervisorState, Mapping[SupervisorEvent, Superv
         _SE.STOP: _S.STOPPING,
     },
     _S.ORPHANED: {
-        _SE.DETACH: _S.DETACHED,  # the last it said, on its job channel
+        _SE.DETACH: _S.DETACHED,  # the client's last message, on its job channel
         _SE.RESUMED: _S.OPEN,
         _SE.EXPIRED: _S.ENDED,
         _SE.STOP: _S.ENDED,
     },
     _S.DETACHED: {
-        _SE.CLOSE: _S.DETACHED,  # the client leaves in order; the jobs go on
+        _SE.CLOSE: _S.DETACHED,  # the client leaves; the jobs continue
         _SE.LOST: _S.DETACHED,
         _SE.STOP: _S.ENDED,
         _SE.FINISHED: _S.ENDED,
@@ -67,7 +67,7 @@ SUPERVISOR_TRANSITIONS: Mapping[SupervisorState, Mapping[SupervisorEvent, Superv
         _SE.STOP: _S.CLOSING,
         _SE.CLOSED: _S.STOPPING,
     },
-    # The last message to the client is under way; whatever arrives meanwhile is too late.
+    # The last message to the client is under way; messages that arrive meanwhile are too late.
     _S.STOPPING: {
         _SE.DETACH: _S.STOPPING,
         _SE.CLOSE: _S.STOPPING,
@@ -84,28 +84,28 @@ SUPERVISOR_TRANSITIONS: Mapping[SupervisorState, Mapping[SupervisorEvent, Superv
 
 
 class EngineState(enum.Enum):
-    """Where an engine is between its start and its end."""
+    """The states of an engine between its start and its end."""
 
-    STARTING = "its process is there; it has not joined its network yet"
-    READY = "it takes commands and can fork workers"
-    KILLED = "sent SIGKILL, and not ended yet"
-    RESTARTING = "sent SIGKILL, and not ended yet; another one is to take its place"
-    REPLACING = "ended; another one is being started in its place"
+    STARTING = "its process is running; it has not joined its network yet"
+    READY = "it accepts commands and can fork workers"
+    KILLED = "sent SIGKILL, but not ended yet"
+    RESTARTING = "sent SIGKILL, but not ended yet; another engine will replace it"
+    REPLACING = "ended; the engine that replaces it is starting"
     DEAD = "ended, and not replaced; data connections to it are refused"
-    CLOSING = "asked to end, because the client closes the network"
-    CLOSED = "ended, for good"
+    CLOSING = "asked to end, because the client is closing the network"
+    CLOSED = "ended for good"
 
 
 class EngineEvent(enum.Enum):
-    """What changes the state of an engine."""
+    """The events that change the state of an engine."""
 
     MESHED = "it has joined its network"
     KILL = "the client, or the time limit of a command, kills it"
-    RESTART = "the client wants another one in its place"
+    RESTART = "the client asks for another engine in its place"
     CLOSE = "the client closes the network"
     ENDED = "its process has ended"
-    STARTED = "the process of another one is there"
-    FAILED = "another one could not be started"
+    STARTED = "the process of the new engine is running"
+    FAILED = "the new engine could not be started"
 
 
 _E, _EE = EngineState, EngineEvent
@@ -123,7 +123,7 @@ ENGINE_TRANSITIONS: Mapping[EngineState, Mapping[EngineEvent, EngineState]] = {
         _EE.CLOSE: _E.CLOSING,
         _EE.ENDED: _E.DEAD,
     },
-    # What an engine has said just before its end is read afterwards: MESHED may come in each state that follows.
+    # The last messages of an engine are read after its end, so MESHED may come in any of the following states.
     _E.KILLED: {
         _EE.MESHED: _E.KILLED,
         _EE.KILL: _E.KILLED,
@@ -141,7 +141,7 @@ ENGINE_TRANSITIONS: Mapping[EngineState, Mapping[EngineEvent, EngineState]] = {
     _E.REPLACING: {
         _EE.MESHED: _E.REPLACING,
         _EE.KILL: _E.REPLACING,
-        _EE.RESTART: _E.REPLACING,  # the client hears of the one that is being started
+        _EE.RESTART: _E.REPLACING,  # the answer is about the engine that is already starting
         _EE.CLOSE: _E.CLOSED,
         _EE.STARTED: _E.STARTING,
         _EE.FAILED: _E.DEAD,
@@ -154,7 +154,7 @@ ENGINE_TRANSITIONS: Mapping[EngineState, Mapping[EngineEvent, EngineState]] = {
     },
     _E.CLOSING: {
         _EE.MESHED: _E.CLOSING,
-        _EE.KILL: _E.CLOSING,  # it ends sooner, that is all
+        _EE.KILL: _E.CLOSING,  # it only ends sooner
         _EE.RESTART: _E.CLOSING,
         _EE.ENDED: _E.CLOSED,
     },
@@ -167,20 +167,20 @@ ENGINE_TRANSITIONS: Mapping[EngineState, Mapping[EngineEvent, EngineState]] = {
 
 
 class HandOverState(enum.Enum):
-    """How far a client has handed over its jobs."""
+    """The states of the hand-over of a client's jobs."""
 
-    IDLE = "it has not begun"
-    COPYING = "it sends copies of its jobs"
-    QUIESCING = "workers end what they are sending, and put results into the job store from then on"
-    QUIET = "they send nothing more; the client takes in what is on its way"
-    DETACHED = "the client has left; the jobs are the session's"
+    IDLE = "not started"
+    COPYING = "the client is sending copies of its jobs"
+    QUIESCING = "workers finish sending results, then write results to the job store"
+    QUIET = "workers no longer send; the client reads the results that are under way"
+    DETACHED = "the client has left; the jobs belong to the session"
 
 
 class HandOverEvent(enum.Enum):
-    """What changes it: each a message of the client, but for `SILENT`."""
+    """The events that change the state: all but `SILENT` are messages from the client."""
 
-    BEGIN = "KEEP with the digest of its secret"
-    FORGET = "KEEP without one, because it has changed its mind"
+    BEGIN = "KEEP with the digest of the client's secret"
+    FORGET = "KEEP without a digest: the client has changed its mind"
     COPY = "KEEP with a job"
     QUIESCE = "DETACH"
     SILENT = "no worker is sending to the client"
@@ -205,24 +205,24 @@ class _Lifecycle(Generic[StateT, EventT]):
         self.state = state
 
     def allows(self, event: EventT) -> bool:
-        """Tell whether an event can happen in this state."""
+        """Return whether an event can happen in this state."""
         return event in self._transitions[self.state]
 
     def handle(self, event: EventT) -> StateT:
-        """Take an event in; return the state that follows.
+        """Apply an event, and return the new state.
 
-        Raises `InternalError` if the event cannot happen in this state. The state is as before.
+        Raises `InternalError` if the event cannot happen in this state; the state stays the same.
         """
         self.state = next_state(self._transitions, self.state, event, self._what)
         return self.state
 
 
 class SupervisorLifecycle(_Lifecycle[SupervisorState, SupervisorEvent]):
-    """The life of one session.
+    """The life cycle of one session.
 
-    `state`: where it is. `reason`: why it ends, in words; empty while it lasts, and if the client has ended it by
-    leaving. `end_grace`: seconds for the engine to end, once the client closes the network. `farewell`: seconds for the
-    last message to reach a client that is slow to read.
+    `state`: the current state. `reason`: why the session ends, for people; empty while it lasts, and if the client
+    ended it by leaving. `end_grace`: seconds for the engine to end after the client closes the network. `farewell`:
+    seconds for the last message to reach a client that reads slowly.
     """
 
     _what = "the session"
@@ -235,15 +235,15 @@ class SupervisorLifecycle(_Lifecycle[SupervisorState, SupervisorEvent]):
 
     @property
     def is_serving(self) -> bool:
-        """Whether the supervisor has to go on."""
+        """Whether the supervisor must keep running."""
         return self.state in {SupervisorState.OPEN, SupervisorState.ORPHANED, SupervisorState.DETACHED}
 
 
 class EngineLifecycle(_Lifecycle[EngineState, EngineEvent]):
-    """The life of the engines of one session, each in the place of the one before.
+    """The life cycle of the engines of one session, each of which replaces the previous one.
 
-    `state`: where the present one is. `why_killed`: what the client is to hear of its death besides the signal; empty
-    if that says it all. `restart`: the number of the client's last request for another one.
+    `state`: the state of the current engine. `why_killed`: the reason of its death, for the client, if the signal alone
+    does not say it; else empty. `restart`: the number of the client's last request for a restart.
     """
 
     _what = "the engine"
@@ -260,9 +260,9 @@ class EngineLifecycle(_Lifecycle[EngineState, EngineEvent]):
 
 
 class HandOverLifecycle(_Lifecycle[HandOverState, HandOverEvent]):
-    """The hand-over of a client's jobs to its session. What is in no row, a client sends out of turn.
+    """The hand-over of a client's jobs to its session. Events that the table does not allow are messages out of order.
 
-    `state`: how far it is.
+    `state`: the current state.
     """
 
     _what = "the hand-over of jobs"
@@ -272,5 +272,5 @@ class HandOverLifecycle(_Lifecycle[HandOverState, HandOverEvent]):
 
     @property
     def uses_store(self) -> bool:
-        """Whether workers put results into the job store, instead of sending them to the client."""
+        """Whether workers write results to the job store, instead of sending them to the client."""
         return self.state not in {HandOverState.IDLE, HandOverState.COPYING}

@@ -1,7 +1,7 @@
-"""The login of a client, from the first byte to an encrypted command channel that both sides rely on.
+"""The login of a client, from the first byte to an encrypted command channel that both sides trust.
 
-A client logs in once for each session. For each further node there, it proves who it is by what the first login gave
-both sides.
+A client logs in once for each session. For each further node, it proves its identity with the certificate or token from
+the first login.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ from srp_tools.verifier_file import VerifierFile
 _NOBODY = "(no login)"
 _DAEMON_TIMEOUT = 10.0
 _MAX_ANSWER_BYTES = 4096
-_MAX_REASON_BYTES = 2000  # half of what the daemon takes at once
+_MAX_REASON_BYTES = 2000  # half of the size limit of a message to the daemon
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class AuthenticatedClient:
     network_id: bytes
     node: int
     tls: TlsContexts | None
-    token: bytes | None = None  # of the local links from the client; None: there are none
-    network_key: bytes = b""  # which members prove in preambles; empty without encryption
+    token: bytes | None = None  # for local links from the client; None: no local links
+    network_key: bytes = b""  # members prove in preambles that they have it; empty without encryption
     user: str = _NOBODY
-    is_control: bool = False  # whether it wants no engine, but to administer the server
-    is_exclusive: bool = False  # whether it wants the server for itself
+    is_control: bool = False  # whether it wants to administer the server, without an engine
+    is_exclusive: bool = False  # whether it reserves the whole server
 
     def engine_identity(self, links: dict[int, Any]) -> list[Any] | None:
-        """Return what the node's engine gets to prove who it is; `links` are its local links, by node."""
+        """Return the key, the certificates and the secrets of the node's engine; `links`: its local links, by node."""
         if self.token is not None:
             links[0] = ["", self.token]
         if self.tls is None:
@@ -71,12 +71,13 @@ def accept_client(
 ) -> Steps[AuthenticatedClient]:
     """Log a client in; see doc/protocol.md, "Login".
 
-    `received` is what the daemon has read from it: its ClientHello, or the preamble of a client without encryption.
-    `account`: that of the session, if its server is root's; this process runs under it from the client's proof on.
-    `control`: the socket to the daemon, for a client that comes back to another session; without it, none does.
+    `received`: the bytes that the daemon has read: a ClientHello, or a preamble without encryption. `account`: the
+    session's account, if root started the server; this process changes to it once the client has proved its password.
+    `control`: the socket to the daemon, for clients that come back to another session; without it, none can.
 
-    Raises `AuthenticationError`, `ConnectionLostError` or `ProtocolError` if it is not admitted; `ServerRefusedError`
-    if it has proved who it is, and has read why it is not let in; `HandedOverError` if its former session has it.
+    Raises `AuthenticationError`, `ConnectionLostError` or `ProtocolError` if the login fails; `ServerRefusedError` if
+    the client has proved its password and has read why the server refuses it; `HandedOverError` if the client has
+    returned to its former session.
     """
     offer: dict[str, Any] = {
         "key": b"",
@@ -101,7 +102,7 @@ def accept_client(
         _check_admission(settings)
         return AuthenticatedClient(channel, words.network_id, words.to_node, None)
     apart = None
-    if account is not None:  # before there is a key that nobody else is to have
+    if account is not None:  # fork before the private key exists, so the other processes cannot have it
         is_known = account.account is not None and _is_allowed(settings, settings.user)
         apart = LoginApart(sock, settings, settings.auth_file, received, is_known=is_known)
     key = NodeKey()
@@ -114,19 +115,19 @@ def accept_client(
     else:
         user, data = yield from apart.log_in(encoder.pack(offer))
     if account is not None:
-        account.become()  # before anything is read of what the client says
+        account.become()  # before parsing any data from the client
     said = decoder.unpack(data)
     is_control, back = _wants(said, "control"), Return.read(said)
-    if not is_control and back is None:  # others come to a server that takes no new session, too
+    if not is_control and back is None:  # administrators and returning clients may log in to a closed server
         _check_admission(settings)
     answer = _read_answer(data, key)
-    assert answer.tls is not None  # noqa: S101 - it was made for the key
+    assert answer.tls is not None  # noqa: S101 - there is a key
     why = hand_over(control, sock, _words(user, answer), back) if back and control else ""
     channel = yield from start_tls(sock, answer.tls.server, answer.network_id, 0, server_side=True)
     if back is not None:
         yield from turn_away(channel, why)
         channel.close()
-        raise ServerRefusedError(why or "there is nothing to come back to")
+        raise ServerRefusedError(why or "there is no session to come back to")
     is_exclusive = _wants(said, "exclusive")
     return AuthenticatedClient(channel, *answer, user=user, is_control=is_control, is_exclusive=is_exclusive)
 
@@ -141,7 +142,7 @@ def _check_admission(settings: SessionSettings) -> None:
 
 
 def _lookup(settings: SessionSettings, file: Path) -> Callable[[str], Verifier]:
-    """Return how the verifier of a user is found; a user who is not allowed here is like an unknown one."""
+    """Return a function that finds a user's verifier; users who may not log in look like unknown users."""
     lookup = VerifierFile(file, seed_folder(settings.kept)).lookup
     return lambda user: lookup(user, is_known=_is_allowed(settings, user))
 
@@ -153,12 +154,12 @@ def _is_allowed(settings: SessionSettings, user: str) -> bool:
 def accept_node(
     sock: socket.socket, first: AuthenticatedClient
 ) -> Steps[AuthenticatedClient | ReturningClient]:
-    """Let a client in for a further node, on a connection that the daemon has passed on; see doc/protocol.md, "Login".
+    """Accept a further node, on a connection that the daemon has passed on; see doc/protocol.md, "Login".
 
-    `first` says which client it must be. Nobody else has its certificate, or the token of its local link.
+    It must come from the client of `first`, which proves itself with its certificate or the token of its local link.
 
-    Raises `AuthenticationError`, `ConnectionLostError` or `ProtocolError` if it is not let in. The connection is
-    closed.
+    Raises `AuthenticationError`, `ConnectionLostError` or `ProtocolError` if the node is refused. The connection is
+    then closed.
     """
     channel = yield from greet(sock, first.tls, first.network_id, 0, first.token)
     try:
@@ -167,7 +168,7 @@ def accept_node(
         data = yield from receive_packed(channel)
         answer, back = _read_answer(data, key), Return.read(decoder.unpack(data))
         if _network(answer) != _network(first):
-            raise ProtocolError("it is of another network")
+            raise ProtocolError("it belongs to another network")
         if back is not None:
             yield from channel.send_all(HELLO)
             return ReturningClient(channel, back)
@@ -178,15 +179,15 @@ def accept_node(
 
 
 def accept_back(sock: socket.socket, first: AuthenticatedClient, back: Return) -> Steps[ReturningClient]:
-    """Let a client in that comes back to the node of `first`; its login was elsewhere, and has its new certificates.
+    """Accept a client that returns to the node of `first`; `back` has the new certificates from its new login.
 
-    Raises `AuthenticationError`, `ConnectionLostError` or `ProtocolError` if it is not let in. The connection is
-    closed.
+    Raises `AuthenticationError`, `ConnectionLostError` or `ProtocolError` if the client is refused. The connection is
+    then closed.
     """
     try:
         if first.tls is None or back.node != first.node:
             raise ProtocolError("the session has no such node")
-        # Those of the session stay as they are until it is certain that the client comes back.
+        # The session keeps its old certificates until the return has succeeded.
         tls = TlsContexts(first.tls.identity)
         tls.renew(back.certificate, back.authority)
         channel = yield from start_tls(sock, tls.server, first.network_id, 0, server_side=True)
@@ -198,7 +199,7 @@ def accept_back(sock: socket.socket, first: AuthenticatedClient, back: Return) -
 
 
 class _Answer(NamedTuple):
-    """What a client says of a node."""
+    """A client's answer in a login: the facts about one node."""
 
     network_id: bytes
     node: int
@@ -208,53 +209,53 @@ class _Answer(NamedTuple):
 
 
 def _network(client: _Answer | AuthenticatedClient) -> tuple[bytes, bytes, bytes | None]:
-    """Return what is the same for all nodes of a network."""
+    """Return the facts that are the same for all nodes of a network."""
     return client.network_id, client.network_key, client.tls.identity.authority if client.tls else None
 
 
 def _read_answer(data: bytes, key: NodeKey | None) -> _Answer:
-    """Return the answer of a client; its certificate is for this key, without encryption there is none."""
+    """Parse the answer of a client, with a certificate for this key; without encryption, there is no key."""
     answer: Any = decoder.unpack(data)
     if isinstance(answer, dict) and isinstance(version := answer.get("version", 1), int):
         check_version(version, "the client")
         if answer.get("withdrawn") is True:
-            raise ConnectionLostError("the client has found that it is connected with this server already")
+            raise ConnectionLostError("the client withdrew the login: it is already connected to this server")
     try:
         network_id, node, token = answer["network"], answer["node"], answer.get("token")
         network_key = answer["network_key"]
         if not (isinstance(network_id, bytes) and isinstance(node, int) and 0 < node < 2**32):
-            raise ValueError("it names no node")
+            raise ValueError("it does not name a node")
         if token is not None and not (isinstance(token, bytes) and len(token) == TOKEN_BYTES):
             raise ValueError("its token is malformed")
         if not (isinstance(network_key, bytes) and len(network_key) == (NETWORK_KEY_BYTES if key else 0)):
             raise ValueError("its key is malformed")
         identity = key.identity(network_id, node, answer["certificate"], answer["authority"]) if key else None
     except (TypeError, KeyError, ValueError, OSError) as error:
-        raise ProtocolError(f"the client's answer cannot be understood: {error!r}") from error
+        raise ProtocolError(f"the client's answer is not valid: {error!r}") from error
     return _Answer(network_id, node, TlsContexts(identity) if identity else None, token, network_key)
 
 
 def tell_failure(control: socket.socket, user: str, error: Exception) -> None:
-    """Tell the daemon that a login has failed, and whether because of the password: it counts these."""
+    """Report a failed login to the daemon, which counts wrong passwords."""
     failed = {
         "user": user,
         "reason": _shortened(str(error)),
         "is_refused": isinstance(error, AuthenticationError),
         "has_proved": isinstance(error, ServerRefusedError),
     }
-    with contextlib.suppress(OSError):  # it ends just now
+    with contextlib.suppress(OSError):  # the daemon may be ending
         control.send(json.dumps({"failed": failed}).encode())
 
 
 def _shortened(reason: str) -> str:
-    """Return what of a reason has room in a message: it may be a process's that has been taken over."""
+    """Cut a reason to the size of a message; a compromised process may send a longer one."""
     while len(json.dumps(reason)) > _MAX_REASON_BYTES:
         reason = f"{reason[: len(reason) // 2]}…"
     return reason
 
 
 def words_of(client: AuthenticatedClient) -> dict[str, object]:
-    """Return what the daemon is told of a node."""
+    """Return the report about a node for the daemon."""
     return _words(client.user, client) | ({"exclusive": True} if client.is_exclusive else {})
 
 
@@ -273,22 +274,22 @@ def admit(
     handovers: Sequence[socket.socket],
     deadline: float,
 ) -> None:
-    """Tell the daemon about a node, and then its client that it is admitted.
+    """Register a node with the daemon, and then tell its client that it is admitted.
 
-    `handovers` is where the daemon is to pass on connections: those to the engine, those for jobs, and command channels
-    of further nodes.
+    `handovers`: the sockets on which the daemon passes on connections to the engine, connections for jobs, and command
+    channels of further nodes.
 
-    Raises `ProtocolError` if the network has a node of this number here, `ServerRefusedError` if the server takes no
-    session of this user any more, and `ConnectionLostError` if the daemon says nothing more.
+    Raises `ProtocolError` if the server already has a node of this number and network, `ServerRefusedError` if the
+    server no longer accepts sessions of this user, and `ConnectionLostError` if the daemon has ended.
     """
     told = json.dumps(words_of(client)).encode()
     socket.send_fds(control, [told], [handover.fileno() for handover in handovers])
     control.settimeout(_DAEMON_TIMEOUT)
     answer = control.recv(_MAX_ANSWER_BYTES)
     if not answer:
-        raise ConnectionLostError("the server stops")
+        raise ConnectionLostError("the server is stopping")
     if answer == b"taken":
-        raise ProtocolError(f"node {client.node} of network {client.network_id.hex()} is here already")
+        raise ProtocolError(f"the server already has node {client.node} of network {client.network_id.hex()}")
     if answer != b"ok":
         raise ServerRefusedError(answer.decode("utf-8", "replace"))
     steps.run(client.channel.send_all(HELLO), deadline)

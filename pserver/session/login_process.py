@@ -1,14 +1,13 @@
-"""The login of a client in a process that has no rights, for a server of root.
+"""The login of a client in an unprivileged process, for a server that root started.
 
-Whoever can reach the command port can send bytes to a login. So the login runs in a process of its own, which has
-the account ``nobody``, cannot start a process or open anything, and has no secret but one verifier: that of the user
-that the client has named. What it says to the session is the name of the user, and the client's answer; these are
-checked here.
+Anyone who can reach the command port can send bytes to a login. So the login runs in its own process, which has the
+account ``nobody``, cannot start processes or open files, and has only one secret: the verifier of the user that the
+client named. It sends the session the name of the user and the client's answer, and the session checks them.
 
-The verifier comes from another process, which has read the file of all users and ends at once; whether there was one,
-it says to the session, too. So neither the session nor the login, nor what is forked from the session later, ever has
-more in its memory. The session itself is still root's; it hears of the client only what the login passes on, once the
-client has proved its password.
+The verifier comes from another process, which reads the file of all users and ends immediately. Its exit code tells the
+session whether the user has a verifier. So neither the session, nor the login, nor later children of the session ever
+have more than one verifier in memory. The session itself still runs as root. It gets data from the client only through
+the login, after the client has proved its password.
 """
 
 import contextlib
@@ -34,21 +33,22 @@ from srp_tools.steps import Steps, deadline_after
 from srp_tools.verifier import Verifier
 from srp_tools.verifier_file import VerifierFile
 
-_MESSAGE_BYTES = 2**17  # an answer has at most 16 KiB, and twice as many letters
-_END_SECONDS = 1.0  # for a process that has nothing left to do
+_MESSAGE_BYTES = 2**17  # an answer has at most 16 KiB, and twice as many hexadecimal digits
+_END_SECONDS = 1.0  # for a process that has finished its work to end
 _MAX_REASON = 1000  # characters
-_NO_VERIFIER = 3  # how the process ends that has found none
+_NO_VERIFIER = 3  # exit code of the reading process if the user has no verifier
 _STOPPED = "the process that logs clients in has ended"
-_FORGED = "the process that logs clients in says that a user has proved a password who has none here"
+_FORGED = "the process that logs clients in reports a password proof for a user without a password"
 
 
 class LoginApart:
-    """The login of a client, and the processes in which it goes on.
+    """The login of a client, and its processes.
 
-    They are forked here, so they know nothing that this process makes afterwards, such as the key of a node.
+    The constructor forks the processes, so they do not have secrets that this process creates later, such as the key of
+    a node.
 
-    `file`: the file of verifiers. `is_known`: whether the user that the client has named may log in at all; if not, the
-    client sees what it would see for a name that is in no file.
+    `file`: the users' file. `is_known`: whether the user that the client named may log in at all; if not, the client
+    gets the same answers as for an unknown name.
 
     Raises `OSError` if the system allows no more processes or descriptors.
     """
@@ -104,7 +104,7 @@ def _read_outcome(data: bytes, user: str) -> tuple[str, bytes]:
     match json_object(data):
         case {"user": str(name), "answer": str(answer)}:
             if name != user:
-                raise ConnectionLostError("the client has named two users")
+                raise ConnectionLostError("the client has named two different users")
             with contextlib.suppress(ValueError):
                 return name, bytes.fromhex(answer)
         case {"refused": str(reason)}:
@@ -116,7 +116,7 @@ def _read_outcome(data: bytes, user: str) -> tuple[str, bytes]:
     raise ConnectionLostError(_STOPPED)
 
 
-# --- the process that has read all verifiers ---
+# --- the process that reads the users' file ---
 
 
 def _read_verifier(file: Path, settings: SessionSettings, sink: int, *, is_known: bool) -> None:
@@ -128,7 +128,7 @@ def _read_verifier(file: Path, settings: SessionSettings, sink: int, *, is_known
         has_found = not found.is_simulated
     except (ParallelError, OSError) as error:
         words = {"failed": str(error)}
-    os.write(sink, json.dumps(words).encode())  # less than a pipe takes at once
+    os.write(sink, json.dumps(words).encode())  # fits into the buffer of a pipe
     sys.exit(0 if has_found else _NO_VERIFIER)
 
 
@@ -137,7 +137,7 @@ def _read_verifier(file: Path, settings: SessionSettings, sink: int, *, is_known
 
 def _log_in(keep: list[int], settings: SessionSettings, received: bytes) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    take_down()  # the number of the log's descriptor is another's from now on
+    take_down()  # `confine` reuses the number of the log's descriptor
     numbers = confine(keep)
     sock, outcome = (socket.socket(fileno=number) for number in numbers[:2])
     offer = outcome.recv(_MESSAGE_BYTES)
@@ -169,7 +169,7 @@ def _receive_verifier(source: int, settings: SessionSettings) -> Verifier:
     poll = select.poll()
     poll.register(source, select.POLLIN)
     if not poll.poll(settings.login_timeout * 1000):
-        raise TimeoutError("the verifier was not read in time")
+        raise TimeoutError(f"timed out after {settings.login_timeout:g} s waiting for the verifier")
     words = os.read(source, _MESSAGE_BYTES)
     os.close(source)
     found = json.loads(words or b'{"failed": "the process that reads the verifiers has ended"}')

@@ -1,22 +1,23 @@
-"""What an engine prints, on its way from two pipes to the client.
+"""Passes the output of an engine from two pipes on to the client.
 
-Three things are wanted that contradict each other: nothing is lost, the engine is not held up, and memory is bounded.
-So a client that takes what comes is waited for: when too much is on its way, the pipes are not read, they fill up, and
-the engine waits in its print. But a client that takes nothing at all for a while is computing, or stopped in a
-debugger, for who knows how long. Then the pipes are read again and what comes out is dropped, and counted, until the
-client takes something; it is told how much is missing, and where.
+Three goals contradict each other: lose no output, never delay the engine, and use bounded memory. So the relay waits
+for a client that reads: when the backlog is too large, it stops reading the pipes, they fill up, and the engine blocks
+in its print. But a client that reads nothing for a while may be computing, or stopped in a debugger, for an unknown
+time. Then the relay reads the pipes again, and drops and counts the output until the client reads something. It reports
+to the client how much is missing, and where.
 
 .. code-block:: text
 
-             too much is on its way           nothing taken for a second
+              the backlog is too large        nothing taken for a second
     FLOWING ───────────────────────▶ WAITING ───────────────────────────▶ DROPPING
        ▲      half of it is taken    │    ▲        something taken           │
        └─────────────────────────────┘    └──────────────────────────────────┘
 
-Which command has printed what, the engine writes into the page of `pserver.engine.command_page`.
+The engine records in the page of `pserver.engine.command_page` which command has printed which part.
 
-The client says that it takes output (TAKEN), every few kilobytes: what the system accepts for it would tell only in
-portions of hundreds of kilobytes, which a busy client may not take in a second. That counts, too.
+The client confirms output (TAKEN) every few kilobytes. Without that, the relay would see progress only when the system
+accepts more data, in portions of hundreds of kilobytes, and a busy client may need more than a second for one portion.
+Data that the system accepts counts as progress, too.
 """
 
 import enum
@@ -35,22 +36,24 @@ from pconnect.protocol.kinds import Kind
 from pserver.engine.command_page import CommandPage, bytes_in_pipe
 
 _MAX_BACKLOG_BYTES = 2**20  # of both streams together, printed and not yet taken by the client
-_CHUNK_BYTES = 2**14  # taken as a whole by the client, and so by no means too much for a slow one in a second
-_MAX_STALL = 1.0  # seconds in which the client takes nothing, before output is dropped
-# Seconds between two looks at a slow client: the system reports room only when there is much of it.
+_CHUNK_BYTES = (
+    2**14
+)  # the client takes a chunk as a whole, so it must be small enough for a slow client in a second
+_MAX_STALL = 1.0  # seconds without progress of the client before the relay drops output
+# Seconds between two checks of a slow client: the system reports room in the buffer only when there is a lot.
 _LOOK = 0.1
-# While so much waits for the client, nothing more is taken from the engine. It is more than `OutputRelay` leaves there:
-# a flood of output that the client does not take keeps no command from beginning and ending.
+# With more bytes waiting for the client, the relay takes no more messages from the engine. The limit exceeds the
+# backlog of `OutputRelay`, so a flood of output that the client does not read cannot block the commands' messages.
 _MAX_UNSENT_BYTES = 2**21
-_LAST_BYTES = 2**11  # kept for the account of a death
+_LAST_BYTES = 2**11  # of output, kept for the report of a death
 
 
 class Flow(enum.Enum):
-    """What becomes of output now."""
+    """How the relay treats output."""
 
-    FLOWING = enum.auto()  #: it is passed on
-    WAITING = enum.auto()  #: it stays in the pipes, until the client has taken enough
-    DROPPING = enum.auto()  #: it is read and dropped, until the client takes something
+    FLOWING = enum.auto()  #: pass it on
+    WAITING = enum.auto()  #: leave it in the pipes until the client has taken enough
+    DROPPING = enum.auto()  #: read and drop it until the client takes something
 
 
 @dataclass
@@ -58,21 +61,21 @@ class _Stream:
     number: int  # 1: stdout, 2: stderr
     reader: PipeEnd
     position: int = 0  # of the next byte that the client gets
-    # Positions, each with the command that prints from there on.
+    # Positions, each with the command that prints from that position on.
     marks: deque[tuple[int, int]] = field(default_factory=lambda: deque([(0, 0)]))
-    held: bytes = b""  # read, the beginning of a line whose rest was still in the pipe
-    dropped: dict[int, int] = field(default_factory=dict)  # and not told the client, by command
+    held: bytes = b""  # the start of a line whose rest was still in the pipe
+    dropped: dict[int, int] = field(default_factory=dict)  # bytes not yet reported to the client, by command
     watched: bool = False
     ended: bool = False
 
     def mark(self, start: int, command: int) -> None:
-        """Take a mark; it may be the last one again, with another command."""
+        """Add a mark; at the same position, it replaces the last mark."""
         if self.marks[-1][0] == start:
             self.marks.pop()
         self.marks.append((start, command))
 
     def advance(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """Yield what the client gets next, in parts that one command has printed, with that command."""
+        """Advance over output; yield it in parts, each with the command that printed it."""
         end = self.position + len(data)
         while self.position < end:
             command, stop = self.owner(), end
@@ -82,26 +85,26 @@ class _Stream:
             self.position = stop
 
     def drop(self, data: bytes) -> None:
-        """Count what the client does not get."""
+        """Count output that the client does not get."""
         for command, part in self.advance(data):
             self.dropped[command] = self.dropped.get(command, 0) + len(part)
 
     def owner(self) -> int:
-        """Return which command prints the next byte."""
+        """Return the command that prints the next byte."""
         while len(self.marks) > 1 and self.marks[1][0] <= self.position:
             self.marks.popleft()
         return self.marks[0][1]
 
     def waiting_bytes(self) -> int:
-        """Return how much is in the pipe."""
+        """Return the number of bytes in the pipe."""
         return 0 if self.ended else bytes_in_pipe(self.reader.fileno())
 
 
 class OutputRelay:
     """The standard output and standard error of one engine.
 
-    `event_loop`: the loop that serves `client`. `readers`: the ends of the pipes, for standard output and for standard
-    error. `page`: says which command has printed what; here is counted what is taken.
+    `event_loop`: the loop that serves `client`. `readers`: the pipes of standard output and standard error. `page`:
+    records which command has printed which part; the relay counts the bytes that it has read there.
     """
 
     def __init__(
@@ -114,41 +117,41 @@ class OutputRelay:
         self._last = b""
         self._flow = Flow.FLOWING
         self._acknowledged = 0
-        self._taken = 0, 0  # what the client had taken and acknowledged, when one looked last
-        self._taken_at = 0.0  # when that had become more
+        self._taken = 0, 0  # the client's progress at the last check: bytes sent, acknowledgements
+        self._taken_at = 0.0  # the time of the last progress
         for stream in self._streams:
             os.set_blocking(stream.reader.fileno(), False)
         self._watch()
 
     @property
     def last(self) -> str:
-        """What was printed last, up to 2 KiB of both streams, in the order in which it came here."""
+        """The last output of both streams, up to 2 KiB, in the order of arrival."""
         text = self._last.decode("utf-8", "replace")
-        # Where the beginning was cut off, it begins with a whole line if there is one.
+        # If the text was cut, start with a whole line if there is one.
         whole = len(self._last) < _LAST_BYTES or "\n" not in text[:-1]
         return text if whole else text.partition("\n")[2]
 
     @property
     def printed(self) -> int:
-        """How many bytes of both streams have come here."""
+        """The number of bytes of both streams that the relay has read."""
         return sum(stream.position for stream in self._streams)
 
     def told(self) -> list[int]:
-        """Return of each stream how much the client was told of, shown or dropped."""
+        """Return for each stream the number of bytes that the client knows of, shown or dropped."""
         return [stream.position - sum(stream.dropped.values()) for stream in self._streams]
 
     def end(self) -> None:
-        """Pass on all that there is, from an engine that has ended."""
+        """Pass on the remaining output of an engine that has ended."""
         self._drain()
         self._release()
 
     def drain(self) -> None:
-        """Pass on what is printed and not yet read, unless the client has to be waited for."""
+        """Pass on the output in the pipes, unless the relay is waiting for the client."""
         if self._flow is not Flow.WAITING:
             self._drain()
 
     def tend(self) -> float:
-        """Begin or end to wait or to drop, as the client does; return in how many seconds to call this again."""
+        """Start or stop to wait or to drop, by the client's progress; return the seconds until the next call."""
         if self._flow is Flow.FLOWING:
             return math.inf
         self._event_loop.flush(self._client)
@@ -168,7 +171,7 @@ class OutputRelay:
         return _LOOK
 
     def acknowledge(self) -> None:
-        """Record that the client says it takes output."""
+        """Record that the client has confirmed output."""
         self._acknowledged += 1
 
     def _taken_now(self) -> tuple[int, int]:
@@ -210,7 +213,7 @@ class OutputRelay:
             self._read(stream, _CHUNK_BYTES)
 
     def _drain(self) -> None:
-        """Read what is in the pipes now: no more, because a child of the engine may go on printing for ever."""
+        """Read the bytes now in the pipes, and no more, because a child of the engine may print forever."""
         for stream in self._streams:
             left = stream.waiting_bytes()
             while left > 0 and (count := self._read(stream, min(left, _CHUNK_BYTES))):
@@ -232,7 +235,7 @@ class OutputRelay:
             stream.drop(whole)
             return len(data)
         if len(data) == limit and (after := whole.rfind(b"\n") + 1) and stream.waiting_bytes():
-            # It was us who cut the line, and the client would end it where another node prints.
+            # Our limit has cut a line. If we sent the part, the output of another node could follow on the same line.
             whole, stream.held = whole[:after], whole[after:]
         self._post(stream, whole)
         return len(data)
@@ -249,7 +252,7 @@ class OutputRelay:
         return data
 
     def _end(self, stream: _Stream) -> None:
-        """Close a stream whose last writer is gone."""
+        """Close a stream that has no writer left."""
         if stream.held:
             self._post(stream, stream.held)
             stream.held = b""
@@ -258,7 +261,7 @@ class OutputRelay:
         stream.reader.close()
 
     def _release(self) -> None:
-        """Pass on what is held, and tell what was dropped: a stream has only one of them."""
+        """Pass on held output, and report dropped output; a stream has only one of the two."""
         for stream in self._streams:
             if stream.held:
                 self._post(stream, stream.held)
@@ -278,9 +281,9 @@ class OutputRelay:
 
 
 class Pace:
-    """Takes no more from an engine while its client takes nothing: its messages for the front end wait there.
+    """Stops reading from an engine while its client does not read; messages for the front end wait in the engine.
 
-    `client`: the command channel. `engine`: the pipe to the engine, which the loop serves.
+    `client`: the command channel. `engine`: the pipe to the engine, served by the loop.
     """
 
     def __init__(self, event_loop: EventLoop, client: Connection, engine: Connection) -> None:
@@ -290,7 +293,7 @@ class Pace:
         self._is_paused = False
 
     def tend(self, *, has_process: bool) -> None:
-        """Pause or go on; an engine without a process is read to the end."""
+        """Pause or resume; if the engine has no process, read its messages to the end."""
         unsent = self._client.unsent_bytes
         if not self._is_paused and unsent > _MAX_UNSENT_BYTES and has_process:
             self._event_loop.remove(self._engine)

@@ -1,7 +1,7 @@
-"""The supervisor's side of `pconnect(recover=token)`: it reads what a detached session has left, or leaves just now.
+"""The supervisor's side of `pconnect(recover=token)`: reads the results of a detached session, which may still run.
 
-The two sessions exchange no messages: the one puts results into the job store, this one looks what is there. A client
-says that it has a result (TAKE) before it is told that it is the first to say so.
+The two sessions exchange no messages: the detached session writes results to the job store, and this session reads
+them. A client claims a result (TAKE), and then learns whether it was the first to claim it.
 """
 
 import logging
@@ -19,17 +19,17 @@ from pserver.session.detached_jobs import lost_result
 
 log = logging.getLogger("pserver")
 
-_LOOK = 0.1  # seconds between two looks into the folder
-# Files that are made while one looks may leave the folder's time as it is.
+_LOOK = 0.1  # seconds between two checks of the folder
+# The folder's time may stay the same for files that are created during a check.
 _SETTLED_SECONDS = 1.0
-_MAX_UNSENT_BYTES = 2**23  # so much waits for the client, and no more is read
+_MAX_UNSENT_BYTES = 2**23  # waiting for the client; beyond that, this session pauses reading
 
 
 class Recovery:
     """The results of a detached network, on their way to a client.
 
-    `kept`: the folder of all job stores of the server. `channel`: gives the job channel.
-    `flush`: writes what can be written to it.
+    `kept`: the folder of all job stores of the server. `channel`: returns the job channel. `flush`: writes as much to
+    it as possible without waiting.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class Recovery:
         self._channel = channel
         self._flush = flush
         self._store: JobStore | None = None
-        self._missing: list[int] = []  # what the client has not been sent, in order
-        self._seen = 0.0, 0.0  # the folder's time, and ours, at the last look that was to the end
+        self._missing: list[int] = []  # the jobs whose results have not been sent to the client, in order
+        self._seen = 0.0, 0.0  # the folder's time, and ours, at the last complete check
 
     def hear(self, message: Message) -> None:
-        """Take RECOVER, TAKE and STOP."""
+        """Handle RECOVER, TAKE and STOP."""
         if message.kind is Kind.STOP:
             self._stop(*message.value)
             return
@@ -63,14 +63,14 @@ class Recovery:
         except ConfigurationError as error:
             answer = str(error)
         except (OSError, TypeError, ValueError, AttributeError) as error:
-            answer = f"what is kept cannot be read: {error}"
+            answer = f"the server cannot read the kept results: {error}"
         self._tell(Kind.RECOVER, 0, answer)
         self.tend()
 
     def _begin(self, network_id: bytes, node: int, secret: bytes) -> list[list[object]]:
-        """Return of each job its number, name, time limit, and seconds from the interrupt to the end by force."""
+        """Return for each job its number, name, time limit, and the seconds from the interrupt to the kill."""
         if not isinstance(node, int):
-            raise TypeError(f"{node!r} is no number of a node")
+            raise TypeError(f"{node!r} is not a node number")
         self.close()
         self._store = JobStore.find(self._kept, bytes(network_id), node, self._user, bytes(secret))
         self._missing = []
@@ -78,7 +78,7 @@ class Recovery:
         for number in self._store.numbers():
             try:
                 facts = self._store.facts(number)
-            except FileNotFoundError:  # another client has taken it just now
+            except FileNotFoundError:  # another client has just taken it
                 continue
             self._missing.append(number)
             jobs.append([number, facts["name"], facts["limit"], facts["grace"]])
@@ -86,26 +86,26 @@ class Recovery:
         return jobs
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading, and close the job store."""
         if self._store is not None:
             self._store.close()
             self._store = None
 
     def _stop(self, number: int, grace: float) -> None:
-        """Have the session that runs a job end it; nothing is to be done for one that has ended."""
+        """Ask the session that runs a job to end it; do nothing for a job that has ended."""
         if self._store is None or number not in self._missing:
             return
         try:
             self._store.ask_to_stop(number, grace)
         except (OSError, ValueError, TypeError) as error:
-            log.warning("job %d cannot be cancelled: %s", number, error)
+            log.warning("cannot cancel job %d: %s", number, error)
 
     def tend(self) -> float:
-        """Send what is there; return in how many seconds to call this again."""
+        """Send the results that are there; return the seconds until the next call."""
         try:
             return self._tend()
-        except OSError as error:  # there may be room for descriptors later
-            log.error("what is kept cannot be read: %s", error)
+        except OSError as error:  # descriptors may be available again later
+            log.error("cannot read the kept results: %s", error)
             return _LOOK
 
     def _tend(self) -> float:
@@ -124,9 +124,9 @@ class Recovery:
 
     def _look(self, store: JobStore, channel: Connection) -> None:
         if not store.folder.exists() and not store.is_removed:
-            return  # it was moved away, and may come back
+            return  # the folder was moved away, and may come back
         seen = time.time()
-        # Before the files: what a session that lives has not made by then, it may still make.
+        # Check this before reading the files: while the session holds the store, it may still add results.
         is_held = store.is_held()
         changed = store.changed_at()
         results, open_jobs = store.results(), set(store.numbers())
@@ -135,7 +135,7 @@ class Recovery:
         for number in self._missing:
             if channel.unsent_bytes >= _MAX_UNSENT_BYTES:
                 missing.append(number)
-                changed = -2.0  # look again
+                changed = -2.0  # check again
             elif number not in open_jobs:
                 channel.post(Kind.TAKE, number, False)
             elif number in results:

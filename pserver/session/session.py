@@ -1,12 +1,12 @@
-"""A session: one process that serves one client, from its login until the last of its nodes has ended.
+"""A session: one process that serves one client, from its login until its last node has ended.
 
-The client logs in once, for its first node here. For each further node it opens another command channel, which the
-daemon passes on to this process: the client proves with its certificate, or over a local link with its token, that it
-is the one who has logged in. The main thread does no more than let such channels in.
+The client logs in once, for its first node on this server. For each further node, it opens another command channel,
+which the daemon passes on to this process. There, the client proves its identity with its certificate or, over a local
+link, with its token. The main thread only accepts these channels.
 
-Each node has a supervisor in a thread of its own, with its own event loop and its own sockets to the daemon and to the
-spawner. So nodes share nothing that would need a lock, and one that waits for the end of its engine delays no other.
-(doc/decisions/0014-one-session.md has what that costs.)
+Each node has a supervisor in its own thread, with its own event loop and its own sockets to the daemon and to the
+spawner. So nodes share no state that needs a lock, and a node that waits for the end of its engine delays no other
+node. (doc/decisions/0014-one-session.md has the costs of this design.)
 """
 
 import contextlib
@@ -61,16 +61,16 @@ from srp_tools.steps import Steps, deadline_after, run
 
 log = logging.getLogger("pserver")
 
-_FAREWELL_SECONDS = 1.0  # for the last words to a client
-# So many further nodes are let in at once; more wait in the socket to the daemon.
+_FAREWELL_SECONDS = 1.0  # for the last message to a client
+# The limit for handshakes at the same time; more nodes wait in the socket to the daemon.
 _MAX_HANDSHAKES = 32
 
 
 def session_main(
     sock: socket.socket, control: socket.socket, settings: SessionSettings, received: bytes
 ) -> None:
-    """Be one session; what a process that the starter has forked does."""
-    os.setsid()  # Ctrl-C at the daemon's terminal is for the daemon
+    """Run one session, in a process that the starter has forked."""
+    os.setsid()  # Ctrl-C in the daemon's terminal must reach only the daemon
     name_process("session")
     set_title(f"session {os.getpid()}")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -116,7 +116,7 @@ def _log_failure(failure: threading.ExceptHookArgs) -> None:
 
 @dataclass(frozen=True)
 class _Place:
-    """What there is of a node before its client is admitted: its socket to the daemon, and its engine."""
+    """The parts of a node that exist before its client is admitted: its socket to the daemon, and its engine."""
 
     control: socket.socket
     engine: EngineProcess
@@ -128,7 +128,7 @@ class _Place:
 
 
 class _Session:
-    """A session after the login: its nodes, and the sockets on which further ones come."""
+    """A session after the login: its nodes, and the sockets on which further nodes arrive."""
 
     def __init__(
         self, client: AuthenticatedClient, spawner: SpawnerProcess, settings: SessionSettings
@@ -142,13 +142,13 @@ class _Session:
         self._joins, self._its_joins = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._joins.setblocking(False)
         self._handshakes = 0
-        self._clients: dict[int, AuthenticatedClient] = {}  # who has logged in for each node that is there
-        self._nodes: dict[threading.Thread, Orders] = {}  # with what tells their supervisors to stop
-        self._ended: deque[threading.Thread] = deque()  # those whose supervisors have done all there is to do
-        self._bell, self._ring = socket.socketpair()  # a byte for each of them
+        self._clients: dict[int, AuthenticatedClient] = {}  # the login of each living node
+        self._nodes: dict[threading.Thread, Orders] = {}  # with the orders for their supervisors
+        self._ended: deque[threading.Thread] = deque()  # threads whose supervisors have finished
+        self._bell, self._ring = socket.socketpair()  # carries a byte for each of them
 
     def run(self, place: _Place) -> None:
-        """Serve the nodes, the first of which has its `place`, until all have ended."""
+        """Serve the nodes until all have ended; `place`: of the first node."""
         stop, its_stop = socket.socketpair()
         its_stop.setblocking(False)
         signal.set_wakeup_fd(its_stop.fileno())
@@ -163,23 +163,23 @@ class _Session:
         self.close()
 
     def close(self) -> None:
-        """Close what is open here, once all nodes have ended."""
+        """Close the sockets of the session, once all nodes have ended."""
         self._event_loop.close()
         for end in (self._joins, self._its_joins, self._bell, self._ring):
             end.close()
 
     def _stop(self, stop: socket.socket) -> None:
-        """Have all supervisors stop, because the server does, and let no further node in."""
+        """Stop all supervisors because the server stops, and accept no further nodes."""
         self._event_loop.unwatch(stop.fileno())
         if self._handshakes < _MAX_HANDSHAKES:
             self._event_loop.unwatch(self._joins.fileno())
         self._event_loop.background.close()
         for orders in self._nodes.values():
-            with contextlib.suppress(OSError):  # it is just ending
+            with contextlib.suppress(OSError):  # the supervisor is just ending
                 orders.stop()
 
     def _join_ended(self) -> None:
-        """Forget a node whose thread is on its last line."""
+        """Forget a node whose thread is about to return."""
         self._bell.recv(1)
         thread = self._ended.popleft()
         thread.join()
@@ -195,14 +195,15 @@ class _Session:
     def _take_join(self) -> None:
         """Take a command channel from the daemon.
 
-        It is that of a further node, with its socket to the daemon; or that of a client that comes back to a node here.
+        It belongs to a further node, and then a socket to the daemon comes with it; or to a client that comes back to a
+        node of this session.
         """
         try:
             data, descriptors = receive_descriptors(self._joins, MESSAGE_BYTES, 2)
         except BlockingIOError:
             return
         except OSError as error:
-            log.error("a further node was refused: the session has no room for it (%s)", error.strerror)
+            log.error("refused a further node: the session cannot open more files: %s", error.strerror)
             return
         sock, *controls = (socket.socket(fileno=descriptor) for descriptor in descriptors)
         prepare(sock, DEFAULT_PEER_TIMEOUT)
@@ -235,19 +236,19 @@ class _Session:
                 return
             assert control is not None  # noqa: S101 - of a further node
             place = _Place(control, EngineProcess(self._spawner.for_node()))
-        except Exception as error:  # noqa: BLE001 - whatever one of them has said, the other nodes go on
-            log.warning("a further node of network %s was refused: %s", self._client.network_id.hex(), error)
+        except Exception as error:  # noqa: BLE001 - an error of one node must not end the others
+            log.warning("refused a further node of network %s: %s", self._client.network_id.hex(), error)
             if not isinstance(outcome, Exception):
                 outcome.channel.close()
         else:
-            control = None  # the node's
+            control = None  # now belongs to the node
             self._begin(outcome, place)
         finally:
             if control is not None:
                 control.close()
 
     def _come_back(self, client: ReturningClient) -> None:
-        """Give a client that has come back to the supervisor of its node."""
+        """Pass a client that has come back to the supervisor of its node."""
         for orders in self._nodes.values():
             if orders.node == client.back.node:
                 orders.come_back(client)
@@ -267,8 +268,8 @@ class _Session:
                     target=self._serve, args=(client, place, orders, theirs), name=f"node {client.node}"
                 )
                 thread.start()
-            except (OSError, RuntimeError) as error:  # the system allows no more
-                log.error("node %d from %s was refused: %s", client.node, self._settings.peer, error)
+            except (OSError, RuntimeError) as error:  # the system allows no more threads or descriptors
+                log.error("refused node %d from %s: %s", client.node, self._settings.peer, error)
                 return
             stack.pop_all()
         self._nodes[thread] = orders
@@ -281,7 +282,7 @@ class _Session:
     def _serve(
         self, client: AuthenticatedClient, place: _Place, orders: Orders, its_end: socket.socket
     ) -> None:
-        """Be the supervisor of one node; what its thread does."""
+        """Run the supervisor of one node, in its thread."""
         with contextlib.ExitStack() as stack:
             stack.callback(self._end)
             stack.enter_context(its_end)
@@ -290,17 +291,17 @@ class _Session:
             try:
                 jobs, its_jobs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 stack.enter_context(jobs)
-                stack.enter_context(its_jobs)  # the next daemon may want it
+                stack.enter_context(its_jobs)  # kept for the next daemon
                 handovers = (place.engine.handover, its_jobs, self._its_joins)
                 admit(client, place.control, handovers, deadline_after(self._settings.login_timeout))
             except (ParallelError, OSError) as error:
-                log.warning("node %d from %s was refused: %s", client.node, self._settings.peer, error)
+                log.warning("refused node %d from %s: %s", client.node, self._settings.peer, error)
                 if isinstance(error, ServerRefusedError):
                     self._send_away(client, HELLO, str(error), is_refused=True)
                 return
             try:
                 if problem := self._spawner.cgroup.problem:
-                    raise ConnectionLostError(f"the limits of the session cannot be set: {problem}")
+                    raise ConnectionLostError(f"the server cannot set the limits of the session: {problem}")
                 path, mark = self._settings.sessions_path, place.engine.spawner.mark
                 folder = make_folder(place.control, mark, path.parent, path.stem)
                 stack.enter_context(kept_folder(folder))
@@ -315,27 +316,27 @@ class _Session:
                 supervisor = Supervisor(
                     client, place.engine, folder, self._settings, self._watch, slot_client, *ends
                 )
-            except (ParallelError, OSError) as error:  # what it needs, the system does not give
+            except (ParallelError, OSError) as error:  # the system refuses a resource
                 why = not_started(error, place.engine)
-                place.close()  # there may be no descriptor left to say it with
+                place.close()  # frees descriptors, which the message to the client may need
                 self._send_away(client, b"", why)
                 return
             with contextlib.closing(supervisor):
                 supervisor.run()
 
     def _facts(self, client: AuthenticatedClient) -> dict[str, object]:
-        """Return what a daemon knows of a node."""
+        """Return the facts about a node that a daemon needs."""
         settings = self._settings
         return words_of(client) | {"peer": settings.peer, "since": self._since, "salt": settings.salt}
 
     def _send_away(
         self, client: AuthenticatedClient, before: bytes, why: str, *, is_refused: bool = False
     ) -> None:
-        """Tell a client why there is no engine; `before`: what it still waits for if it was not admitted.
+        """Tell a client why it gets no engine; `before`: bytes that a client still waits for if it was not admitted.
 
-        `is_refused`: whether the server takes no new session, as after a login that was refused earlier.
+        `is_refused`: whether the server refuses the session, as it can also do earlier in a login.
         """
-        log.error("node %d from %s cannot be: %s", client.node, self._settings.peer, why)
+        log.error("cannot start node %d from %s: %s", client.node, self._settings.peer, why)
         message = before + b"".join(encode_message(Kind.STOPPING, int(is_refused), why, NO_LIMIT))
         with contextlib.suppress(ParallelError, OSError):
             run(client.channel.send_all(message), deadline_after(_FAREWELL_SECONDS))

@@ -1,4 +1,4 @@
-"""A session's side of slots: what it asks the daemon for, and what it is told; see `pserver.daemon.slot_service`."""
+"""A session's side of slots: its requests to the daemon, and the answers; see `pserver.daemon.slot_service`."""
 
 import json
 import math
@@ -16,21 +16,21 @@ from pserver.system.descriptors import NoRoomError, Outbox
 
 @dataclass(frozen=True)
 class Total:
-    """How many slots the server has."""
+    """The number of slots that the server has."""
 
     count: int
 
 
 @dataclass(frozen=True)
 class Granted:
-    """A slot is ours; a process is to be bound to the lease, or the lease to be given back."""
+    """The session has a new lease, which it must bind to a process or give back."""
 
     lease: int
 
 
 @dataclass(frozen=True)
 class Yield:
-    """The process of a lease is to end when its present job has ended."""
+    """The process of a lease must end after its current job."""
 
     lease: int
 
@@ -38,28 +38,30 @@ class Yield:
 Event = Total | Granted | Yield
 
 _MOST_QUESTIONS = 100
-_DIAL_SECONDS = 0.5  # between two looks for another daemon; a new one gives them time for several
-_RETRY_SECONDS = 0.05  # until what the system refuses to send is tried again
-_PATIENCE = 3600.0  # seconds after which no other daemon is expected
+_DIAL_SECONDS = (
+    0.5  # between two attempts to reach a new daemon, which waits long enough for several attempts
+)
+_RETRY_SECONDS = 0.05  # until the next attempt to send messages that the system refused
+_PATIENCE = 3600.0  # seconds after which the session expects no new daemon
 
 
 class _Questions:
-    """Who waits for statistics of the server, by number of the question."""
+    """The open questions for statistics of the server, by number."""
 
     def __init__(self) -> None:
         self._last = 0
         self._takes: dict[int, Callable[[Mapping[str, object]], object]] = {}
 
     def add(self, take: Callable[[Mapping[str, object]], object]) -> int:
-        """Return the number of a question to whose answer `take` is given."""
+        """Return a number for a new question; `take`: called with the answer."""
         self._last += 1
         self._takes[self._last] = take
-        if len(self._takes) > _MOST_QUESTIONS:  # a daemon that has ended answers none
+        if len(self._takes) > _MOST_QUESTIONS:  # a daemon that has ended leaves questions unanswered
             del self._takes[next(iter(self._takes))]
         return self._last
 
     def answer(self, number: int, told: Mapping[str, object]) -> None:
-        """Pass an answer on; one that nobody waits for is nothing."""
+        """Pass an answer on; ignore it if the question is not open."""
         if number in self._takes:
             self._takes.pop(number)(told)
 
@@ -67,29 +69,30 @@ class _Questions:
 class SlotClient:
     """The leases of one session.
 
-    No call waits for the daemon. What it has no room for is kept and sent by `read`, for which `fileno` tells. When the
-    daemon is gone, or says nothing more, `tend` looks for its successor, which then hears all that counts.
+    No call waits for the daemon. If the socket is full, the client keeps messages, and `read` sends them once `fileno`
+    is ready. When the daemon is gone, or has closed its sending side, `tend` looks for its successor and sends it the
+    current state.
 
-    `control`: the socket to the daemon; non-blocking from now on. `way_back`: how to find a successor, ``None`` if
-    there will be none. `total`: how many slots the server has; ``None`` until it has said so.
+    `control`: the socket to the daemon; the client makes it non-blocking. `way_back`: how to find a successor, or
+    ``None``. `total`: the number of slots of the server; ``None`` until the daemon has sent it.
     """
 
     def __init__(self, control: socket.socket, way_back: WayBack | None = None) -> None:
         self._control = control
         self._way_back = way_back
         self._outbox = Outbox()
-        # One descriptor for both: that there is something to read, and that what is unsent can be sent.
+        # One descriptor for both: there are messages to read, and unsent messages can be sent.
         self._ready = select.epoll()
         self._ready.register(control.fileno(), select.EPOLLIN)
         self._asked: tuple[int, bool] | None = None
         self._is_detached = False
         self._orphaned_since: float | None = None
-        self._usage: dict[str, object] = {}  # as told at last
-        self._spawner_end = -1  # a copy of the end at which a spawner was asked for at last
+        self._usage: dict[str, object] = {}  # as last reported
+        self._spawner_end = -1  # a copy of the socket of the last request for a spawner
         self._away_since = self._due = math.inf
-        #: Returns each lease that this session has, with a descriptor of its process, -1 if there is none yet.
+        #: Returns the leases of this session, each with a descriptor of its process, or -1 before there is a process.
         self.leases: Callable[[], Iterable[tuple[int, int]]] = tuple
-        #: Called with the reason if the daemon says that the session is to end.
+        #: Called with the reason if the daemon asks the session to end.
         self.on_end: Callable[[str], object] = lambda _: None
         self._questions = _Questions()
         self.total: int | None = None
@@ -97,56 +100,56 @@ class SlotClient:
 
     @property
     def is_gone(self) -> bool:
-        """Whether there is no daemon, and none is to be expected: then no more slots are granted."""
+        """Whether there is no daemon and the session expects none, so there will be no more slots."""
         away = time.monotonic() - self._away_since
         return away >= (0 if self._way_back is None else _PATIENCE)
 
     @property
     def has_daemon(self) -> bool:
-        """Whether there is a daemon, as far as that was seen."""
+        """Whether there is a daemon, as far as the session has noticed."""
         return self._away_since == math.inf
 
     def fileno(self) -> int:
-        """Return the descriptor that can be read from when `read` has something to tell."""
+        """Return a descriptor that is readable when `read` has something to do."""
         return self._ready.fileno()
 
     def ask(self, wanted: int, *, exclusive: bool = False) -> None:
-        """Say how many slots are wanted in all, if that has changed."""
+        """Request a total number of slots, if the number has changed."""
         if self._asked != (wanted, exclusive):
             self._asked = wanted, exclusive
-            # The last wish is the one that counts.
+            # Only the latest request counts.
             self._send("slots", {"slots": wanted, "exclusive": exclusive})
 
     def bind(self, lease: int, pidfd: int) -> None:
-        """Say which process has a lease, by a descriptor that stands for it and stays the caller's."""
+        """Tell the daemon which process has a lease, with its pidfd; the caller keeps the descriptor."""
         self._send("", {"bind": lease}, pidfd)
 
     def give_back(self, lease: int) -> None:
-        """Give back a lease for which there is no process, or none any more."""
+        """Give back a lease that has no process, or whose process has ended."""
         self._send("", {"return": lease})
 
     def request_spawner(self, end: socket.socket) -> None:
-        """Have another process become the spawner at this end of a socket, which stays the caller's."""
+        """Request a new spawner process that uses this socket; the caller keeps its own copy."""
         self._forget_spawner()
         self._spawner_end = os.dup(end.fileno())
         self._send("spawner", {"spawner": 1}, self._spawner_end)
 
     def ask_members(self, end: socket.socket) -> None:
-        """Have the daemon send the members of the server to this end of a socket, which stays the caller's."""
+        """Have the daemon send the members of the pool to this socket; the caller keeps its own copy."""
         self._send("", {"members": True}, end.fileno())
 
     def tell_detached(self) -> None:
-        """Say that the session goes on without its client."""
+        """Report that the session continues without its client."""
         self._is_detached = True
         self._send("detached", {"detached": True})
 
     def tell_orphaned(self, since: float | None) -> None:
-        """Say since when the session has been without its client; ``None``: it is there again."""
+        """Report when the client vanished; ``None``: it has come back."""
         self._orphaned_since = since
         self._send("orphaned", {"orphaned": since})
 
     def tell_work(self, words: Mapping[str, object]) -> bool:
-        """Say what workers have done, if the daemon has taken all before; see `pserver.statistics.work_report`."""
+        """Report the workers' work, see `pserver.statistics.work_report`; false if the daemon does not keep up."""
         if not self.has_daemon or len(self._outbox):
             return False
         self._send("", words)
@@ -155,30 +158,30 @@ class SlotClient:
     def ask_statistics(
         self, wanted: Mapping[str, object], take: Callable[[Mapping[str, object]], object]
     ) -> None:
-        """Ask the daemon for the statistics of the server; `take` is called with them, or with why there are none."""
+        """Ask the daemon for the statistics of the server; `take`: called with them, or with an error."""
         number = self._questions.add(take)
         if not self.tell_work({"statistics": wanted, "number": number}):
-            self._questions.answer(number, {"error": "its server has ended, or is busy"})
+            self._questions.answer(number, {"error": "its server has ended or is busy"})
 
     def tell_usage(self, counts: Sequence[int], how: str, *, running: int = 0, memory: int = 0) -> None:
-        """Say what the node has used so far, see `pserver.session.usage`, and how it ends; empty while it goes on.
+        """Report the node's resource usage, see `pserver.session.usage`, and the reason of its end, if it ends.
 
-        `running`: how many commands and jobs run now. `memory`: bytes that engine and workers occupy.
+        `running`: the number of running commands and jobs. `memory`: bytes used by the engine and the workers.
         """
         self._usage = {"used": list(counts), "running": running, "memory": memory, "ended": how}
         self._send("used", self._usage)
 
     def _send(self, topic: str, message: Mapping[str, object], end: int = -1) -> None:
-        """Send a message, in place of what is unsent on its topic."""
+        """Send a message; it replaces an unsent message of the same topic."""
         if self._way_back is None or self.has_daemon:
             ends = [] if end < 0 else [end]
             self._after_sending(
                 self._outbox.post(self._control, json.dumps(message).encode(), ends, topic=topic)
             )
-        # Else the next daemon hears in `_return` all that still counts.
+        # Otherwise, `_return` sends the current state to the next daemon.
 
     def _after_sending(self, met: OSError | None) -> None:
-        if isinstance(met, ConnectionError):  # the daemon is gone, which `read` tells
+        if isinstance(met, ConnectionError):  # the daemon is gone, as `read` will notice
             self._outbox.clear()
         if self.has_daemon:
             is_full = isinstance(met, BlockingIOError)  # after another error, `tend` tries again
@@ -190,7 +193,7 @@ class SlotClient:
             self._spawner_end = -1
 
     def _has_spawner(self) -> bool:
-        """Whether a process is at the end at which one was asked for: it has taken what the node has said there."""
+        """Whether the requested spawner is running: it has read the node's message from the socket."""
         with socket.socket(fileno=os.dup(self._spawner_end)) as end:
             try:
                 return not end.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
@@ -205,7 +208,7 @@ class SlotClient:
         self._control.close()
 
     def read(self) -> list[Event]:
-        """Return what the daemon has said."""
+        """Read the daemon's messages; return those about slots."""
         events: list[Event] = []
         if not self.has_daemon:
             return events
@@ -215,7 +218,7 @@ class SlotClient:
                 data = receive_long(self._control)
             except BlockingIOError:
                 return events
-            except NoRoomError:  # a long answer, for whose descriptor there is no room here: it is lost
+            except NoRoomError:  # no descriptor is free for a long answer: the answer is lost
                 continue
             except OSError:
                 data = b""
@@ -234,7 +237,7 @@ class SlotClient:
                     self._take(words)
 
     def _take(self, words: object) -> None:
-        """Take what is not about slots."""
+        """Handle a message that is not about slots."""
         match words:
             case {"end": str(reason)}:
                 self.on_end(reason)
@@ -252,7 +255,7 @@ class SlotClient:
             self._due = self._away_since
 
     def tend(self) -> float:
-        """Look for another daemon if there is none; return in how many seconds to call this again."""
+        """Look for a new daemon if there is none; return the seconds until the next call."""
         if self._spawner_end >= 0 and self._has_spawner():
             self._forget_spawner()
         if self.has_daemon and len(self._outbox):
@@ -270,7 +273,7 @@ class SlotClient:
         return self._due - now
 
     def _return(self, control: socket.socket) -> None:
-        """Say to a new daemon what the old one knew."""
+        """Send the current state to a new daemon."""
         self._control, self._away_since = control, math.inf
         self._ready.register(control.fileno(), select.EPOLLIN)
         for lease, pidfd in list(self.leases()):

@@ -1,8 +1,8 @@
-"""The supervisor of one node: everything about its engine that is not computing.
+"""The supervisor of one node: does everything for its engine except the computing.
 
-The supervisor owns the command channel. It interrupts commands, which the client sends to the engine directly; passes
-on what the engine prints; and notices at once when the client is gone or the engine has died. It runs no user code and
-stays responsive whatever the engine does.
+The supervisor owns the command channel. It interrupts commands, which the client sends to the engine directly, passes
+on the engine's output, and immediately notices if the client is gone or the engine has died. It runs no user code, so
+it stays responsive whatever the engine does.
 """
 
 import contextlib
@@ -50,14 +50,14 @@ from srp_tools.steps import deadline_after, remaining
 
 log = logging.getLogger("pserver")
 
-_LAST_WORDS = 0.1  # a command that has sent its result is often still on its last line at the close
-_LIMIT_FAREWELL = 5.0  # for a client that reads much output first; a server that stops has less time
+_LAST_WORDS = 0.1  # seconds for a command that has sent its result and is still on its last line at the close
+_LIMIT_FAREWELL = 5.0  # seconds for a client that reads much output first; a server that stops has less time
 
 
 class Supervisor:
     """A node of a session, from the login to the close."""
 
-    def __init__(  # noqa: PLR0917 - all that belongs to one session
+    def __init__(  # noqa: PLR0917 - all parts of one session
         self,
         client: AuthenticatedClient,
         engine: EngineProcess,
@@ -78,7 +78,7 @@ class Supervisor:
         self._command.on_message, self._command.on_lost = self._from_client, self._client_lost
         self._engine_life = EngineLifecycle()
         orphan = Orphan(settings.orphan_timeout)
-        self._setup = EngineSetup(client, folder, engine.spawner.limits)  # the folder is ours to remove
+        self._setup = EngineSetup(client, folder, engine.spawner.limits)  # `close` removes the folder
         self._absence = Absence(client, self._command, self._life, self._event_loop, slot_client, orphan)
         channel = JobChannel(self._event_loop, client, jobs)
         channel.on_renewal = self._renew
@@ -125,15 +125,15 @@ class Supervisor:
             self._workers.client_vanished(str(error))
 
     def run(self) -> None:
-        """Serve the client until it closes the network, is gone, or the server stops; or until its jobs have ended.
+        """Serve the client until it closes the network or is gone, its detached jobs have ended, or the server stops.
 
-        If the system refuses something without which this node cannot go on, the client hears what that is.
+        If the system refuses a resource that this node needs, the client gets the error.
         """
         try:
             self._serve()
         except OSError as error:
-            log.exception("node %d cannot go on", self._setup.client.node)
-            self._life.reason = f"the server cannot go on with this node: {error}"
+            log.exception("node %d cannot continue", self._setup.client.node)
+            self._life.reason = f"the server cannot continue this node: {error}"
             self._tell(Kind.STOPPING, self._life.reason)
 
     def _serve(self) -> None:
@@ -151,14 +151,14 @@ class Supervisor:
             self._tell(Kind.STOPPING, self._life.reason)
 
     def _go_on(self) -> float:
-        """Do what had to wait for the client; return in how many seconds to call this again."""
+        """Do the work that is due; return the seconds until the next call."""
         seconds = min(self._output.tend(), self._workers.tend())
         self._pace.tend(has_process=self._engine_life.has_process)
         self._usage.tend()
         return seconds
 
     def _wait(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
-        """Serve the client until a condition holds or some seconds have passed."""
+        """Serve the client until a condition holds, for at most `seconds`."""
 
         def holds() -> bool:
             self._go_on()
@@ -168,7 +168,7 @@ class Supervisor:
             self._event_loop.run_until(holds, deadline_after(seconds), what)
 
     def close(self) -> None:
-        """End the engine and leave nothing behind."""
+        """End the engine, and remove the folder of the session."""
         self._usage.end(self._life.reason or "its client is gone")
         self._workers.close(self._life.reason)
         self._process.kill()
@@ -179,11 +179,11 @@ class Supervisor:
             log.info("session %d, node %d: %s", os.getpid(), self._setup.client.node, why)
 
     def _tell(self, kind: Kind, value: object, tag: int = 0) -> None:
-        """Send the last words of a session."""
+        """Send the last message of a session, and wait until it is sent."""
         self._command.post(kind, tag, value)
         self._wait(lambda: not self._command.wants_to_write, self._life.farewell, "the client")
 
-    # --- what the client says ---
+    # --- messages from the client ---
 
     @refuse_nonsense
     def _from_client(self, message: Message) -> None:
@@ -218,14 +218,14 @@ class Supervisor:
         self._event_loop.flush(self._command)
 
     def _renew(self, certificate: bytes) -> None:
-        """Show a new certificate from now on; the engine reads this before it takes another connection."""
+        """Use a new certificate from now on; the engine reads the message before it accepts another connection."""
         if self._setup.client.tls is not None:
             self._setup.client.tls.renew(certificate)
             self._engine.post(Kind.RENEW, 0, certificate)
             self._event_loop.flush(self._engine)
 
     def _cancel(self, number: int) -> None:
-        """Keep a command from beginning, or interrupt it; see `pserver.engine.command_page` for the order."""
+        """Cancel a command that has not begun, or interrupt it; see `pserver.engine.command_page` for the order."""
         page = self._process.page
         self._engine.post(Kind.CANCEL, number)
         page.count_cancel()
@@ -244,10 +244,10 @@ class Supervisor:
         return self._usage.total(), is_busy or is_detached, self._output.printed
 
     def _enforce_limits(self) -> None:
-        """Interrupt a command whose time has passed, kill the engine if that does not help; end a session likewise."""
+        """End the session if it exceeds a limit; at a command's time limit, interrupt it, and kill the engine later."""
         why = self._watch.look(time.monotonic())
         if why and self._life.is_serving:
-            log.warning("session %d, node %d is ended: %s", os.getpid(), self._setup.client.node, why)
+            log.warning("session %d, node %d: ending it: %s", os.getpid(), self._setup.client.node, why)
             self._life.reason, self._life.farewell = why, _LIMIT_FAREWELL
             self._life.handle(SupervisorEvent.STOP)
         page = self._process.page
@@ -273,7 +273,7 @@ class Supervisor:
             self._usage.answer(question)
 
     def _close_engine(self) -> None:
-        """Let the engine end by itself; say whether it had to be killed."""
+        """Let the engine end by itself, and tell the client whether it must be killed."""
         if self._engine_life.handle(EngineEvent.CLOSE) is EngineState.CLOSING:
             page = self._process.page
             page.stop_all()
@@ -284,28 +284,28 @@ class Supervisor:
             self._engine.post(Kind.CLOSE)
             self._wait(lambda: not self._engine_life.has_process, self._life.end_grace, "the engine")
         self._tell(Kind.CLOSED, self._engine_life.has_process)
-        # The client closes its end when it has heard from all; until then we keep ours, else it would see us lost.
+        # The client closes its end when all nodes have answered. If we closed first, it would see a lost connection.
         self._wait(lambda: self._command.error is not None, 5.0, "the client")
         self._life.reason = "the network was closed"
         self._life.handle(SupervisorEvent.CLOSED)
 
     def _await_end(self, seconds: float) -> None:
-        """Wait for the end of the command that runs, of which nobody tells us."""
+        """Wait for the end of the running command, by polling: no event reports it."""
         deadline = deadline_after(seconds)
         while self._process.page.running and remaining(deadline):
             self._wait(lambda: not self._process.page.running, 0.005, "the end of a command")
 
-    # --- what the engine says, prints, and how it ends ---
+    # --- messages, output and end of the engine ---
 
     @refuse_nonsense
     def _from_engine(self, message: Message) -> None:
         if message.kind is Kind.TIMED:
-            return  # it is in the page, at which the loop looks now
+            return  # the limit is in the page, and the loop checks the page after this message
         if message.kind is Kind.REFUSED:
             self._setup.log_refusal(message)
             return
         if message.kind is Kind.FRONT_END:
-            self._output.drain()  # what is printed before a display is shown before it
+            self._output.drain()  # output that was printed before the display must arrive before it
         elif message.kind is Kind.MESHED and "pid" in message.value:
             self._engine_meshed()
         if self._absence.orphan.note(message, is_orphaned=self._command.is_awaited):
@@ -329,7 +329,7 @@ class Supervisor:
         if self._engine_life.why_killed:
             how += f" ({self._engine_life.why_killed})"
         state = self._engine_life.handle(EngineEvent.ENDED)
-        self._event_loop.drain(self._engine)  # what it said last
+        self._event_loop.drain(self._engine)  # its last messages
         self._output.end()
         self._usage.engine_ended()
         self._workers.engine_ended(how)
@@ -347,14 +347,14 @@ class Supervisor:
             self._stop_refusing()
 
     def _stop_refusing(self) -> None:
-        with contextlib.suppress(KeyError):  # at the end of the handover nothing is refused any more
+        with contextlib.suppress(KeyError):  # the watch has already ended
             self._event_loop.unwatch(self._process.its_handover.fileno())
 
-    # --- another engine in the place of this one ---
+    # --- restart of the engine ---
 
     def _change_mesh(self, message: Message) -> None:
         if message.kind is Kind.MEMBERS or self._setup.client.node not in message.value[0]:
-            # The engine must have heard of it before another one dials: the answer says that it will have.
+            # The engine must know the change before another engine connects. Our answer confirms that it will.
             self._engine.post(message.kind, message.tag, message.value)
             self._event_loop.flush(self._engine)
             self._command.post(message.kind, message.tag)
@@ -369,7 +369,7 @@ class Supervisor:
                 self._replace_engine()
 
     def _replace_engine(self) -> None:
-        """Forget an engine that has ended, and have another one wait for its set-up."""
+        """Replace an engine that has ended with a new engine, which waits for its set-up."""
         self._output.close()
         self._time_limit = TimeLimit()
         self._engine_life.why_killed = ""
@@ -379,7 +379,7 @@ class Supervisor:
         self._event_loop.background.start(steps, deadline_after(START_TIMEOUT), self._engine_replaced)
 
     def _engine_replaced(self, outcome: Exception | None) -> None:
-        """Attend to the engine that has been started, or tell the client why there is none."""
+        """Attach the new engine, or tell the client why it did not start."""
         why = None
         if outcome is None:
             self._engine_life.handle(EngineEvent.STARTED)

@@ -1,7 +1,7 @@
-"""What a node of a session has used, for the audit and the statistics: commands, jobs, and bytes both ways.
+"""Resource usage of a node, for the audit and the statistics: commands, jobs, and bytes received and sent.
 
-Engines and workers count in pages of memory that their supervisor has as well, so that a count outlives its process.
-The supervisor tells the daemon the sums every few seconds, and at the end, so that they outlive the session.
+Engines and workers count in memory that they share with their supervisor, so the counts outlive them. The supervisor
+reports the sums to the daemon every few seconds and at the end, so they outlive the session.
 """
 
 import time
@@ -14,13 +14,13 @@ from pconnect.protocol.messages import Message
 from pserver.engine.command_page import CommandPage
 from pserver.session.slot_client import SlotClient
 
-_TELL_SECONDS = 2.0  # a killed session is counted up to here
-_MEMORY_SECONDS = 5.0  # between two looks at the memory, which takes longer
+_TELL_SECONDS = 2.0  # between two reports; a killed session loses the usage since the last one
+_MEMORY_SECONDS = 5.0  # between two measurements of memory, which take longer
 _MEMORY_UNIT = 2**20
 
 
 class Usage(NamedTuple):
-    """Counts; of bytes those on the links of the node, without logins and handshakes."""
+    """Counts; the bytes are those on the links of the node, without logins and handshakes."""
 
     commands: int = 0
     jobs: int = 0
@@ -33,7 +33,7 @@ class Usage(NamedTuple):
 
 
 class _Workers(Protocol):
-    """What is asked of `pserver.session.worker_manager.Workers`."""
+    """The parts of `pserver.session.worker_manager.Workers` that are used here."""
 
     def usage(self) -> tuple[int, int, int]: ...
     def running(self) -> int: ...
@@ -44,7 +44,7 @@ class _Workers(Protocol):
 class NodeUsage:
     """Counts for one node.
 
-    `page`: returns that of the present engine. `workers`: those of the node.
+    `page`: returns the page of the current engine. `workers`: the workers of the node.
     """
 
     def __init__(
@@ -60,16 +60,16 @@ class NodeUsage:
         self._workers = workers
         self._ended = Usage()  # of engines that have ended
         self._counted: CommandPage | None = None  # the page of the last of them
-        self._told = Usage(), 0, 0  # with how many commands and jobs run, and the memory
+        self._told = Usage(), 0, 0  # the last report: usage, running commands and jobs, memory
         self._tell_at = self._measure_at = 0.0
-        self._memory = 0  # bytes of engine and workers, whole MiB: less would be no news
+        self._memory = 0  # bytes of engine and workers, in whole MiB: smaller changes are not reported
 
     def engine_ended(self) -> None:
         """Keep the counts of an engine that has ended, before its page is closed."""
         self._ended, self._counted = self.engines(), self._page()
 
     def engines(self) -> Usage:
-        """Return what the engines have used, the present one and those before."""
+        """Return the usage of the current engine and of all earlier ones."""
         page = self._page()
         if page is self._counted:
             return self._ended
@@ -81,7 +81,7 @@ class NodeUsage:
         return self.engines().plus(Usage(0, *self._workers.usage()), command)
 
     def tend(self) -> None:
-        """Tell the daemon, if it is time and something has changed."""
+        """Report to the daemon if a report is due and the usage has changed."""
         now = time.monotonic()
         if now >= self._tell_at:
             self._tell_at = now + _TELL_SECONDS
@@ -94,7 +94,7 @@ class NodeUsage:
                 self._slot_client.tell_usage(told[0], "", running=told[1], memory=told[2])
 
     def answer(self, message: Message) -> None:
-        """Answer a QUERY of the client, or have the daemon answer for its STATISTICS."""
+        """Answer a QUERY from the client, or have the daemon answer its STATISTICS."""
         number = message.tag
         if message.kind is Kind.QUERY:
             self._command.post(Kind.FACTS, number, self._workers.live_facts())
@@ -104,5 +104,5 @@ class NodeUsage:
             )
 
     def end(self, how: str) -> None:
-        """Tell the daemon the last sums, and how the node ends."""
+        """Report the final usage and the reason of the node's end to the daemon."""
         self._slot_client.tell_usage(self.total(), how)

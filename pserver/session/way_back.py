@@ -1,7 +1,8 @@
-"""How a node finds a daemon again: one that was killed and started anew adopts the sessions that live.
+"""How a node reconnects to a daemon: a daemon that was killed and started again adopts the living sessions.
 
-The daemon of a name always listens at the same path. There the node says what it had told the old daemon, and hands
-over the same ends. Its session keeps copies of all of them, so nobody else has seen that a daemon was gone.
+The daemon of a server name always listens on the same path. There, the node repeats the facts that it had sent to the
+old daemon, and passes the same sockets. The session keeps copies of these sockets, so clients and engines do not notice
+that the daemon was gone.
 """
 
 import json
@@ -15,10 +16,10 @@ from pconnect.link.local_link import connect
 
 
 class WayBack:
-    """What a node says of itself to a daemon that does not know it.
+    """The description of a node for a daemon that does not know it.
 
-    `path`: where the daemon listens. `facts`: what JSON can express. `handovers`: where the daemon passes connections
-    on; they stay the caller's.
+    `path`: of the daemon's socket. `facts`: a mapping that JSON can express. `handovers`: the sockets on which the
+    daemon passes connections on; the caller still owns them.
     """
 
     def __init__(self, path: Path, facts: Mapping[str, object], handovers: Sequence[socket.socket]) -> None:
@@ -27,7 +28,7 @@ class WayBack:
         self._handovers = handovers
 
     def dial(self, *, is_detached: bool) -> socket.socket | None:
-        """Return a control socket to the daemon, ``None`` if there is none that takes us."""
+        """Return a control socket to the daemon; ``None`` if no daemon accepts the node."""
         try:
             sock = connect(self._path, socket.SOCK_SEQPACKET)
         except (OSError, AuthenticationError):

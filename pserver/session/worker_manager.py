@@ -1,7 +1,7 @@
 """The supervisor's side of jobs: the slots of this session and its workers.
 
-Jobs themselves pass between the client and the workers. What is said here, on the job channel, is how many workers
-there may be, which there are, and how they ended.
+The jobs themselves pass directly between the client and the workers. The messages here, on the job channel, say how
+many workers the client wants, which workers are running, and how they ended.
 """
 
 import contextlib
@@ -39,8 +39,8 @@ log = logging.getLogger("pserver")
 class Workers:
     """The workers of one session, for the client of `channel`, forked by its engine `process`.
 
-    `folder`: the private one of the session. `kept`: that of what detached sessions leave. `on_detached`: called when
-    the client has left its jobs to the session.
+    `folder`: the private folder of the session. `kept`: the folder of all job stores of the server. `on_detached`:
+    called when the client has left its jobs to the session.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class Workers:
         self._last_number = JOB_CHANNEL
         self._wanted = 0
         self._exclusive = False
-        self._is_ready = False  # the engine can be asked for workers
-        self._died = ""  # how the engine ended, until there is another one
+        self._is_ready = False  # whether the engine can fork workers
+        self._died = ""  # how the engine ended, until there is a new engine
         control = WorkerControl(
             self._workers,
             event_loop.watch,
@@ -74,7 +74,7 @@ class Workers:
             on_detached,
         )
         client = channel.client
-        #: The jobs that go on without the client, if it leaves them.
+        #: The jobs that continue without the client, if it leaves them.
         self.detached_jobs = DetachedJobs(kept, client.network_id, client.node, client.user, control)
         self._recovery = Recovery(kept, client.user, lambda: channel.connection, event_loop.flush)
         self._report = WorkReport(slot_client)
@@ -88,20 +88,20 @@ class Workers:
     # --- the engine ---
 
     def attend_engine(self) -> None:
-        """Listen to an engine that has begun."""
+        """Watch the sockets of a new engine."""
         self._channel.event_loop.watch(self._process.forks.fileno(), self._read_refusal)
         if not self._hears_of_deaths:
             self._channel.event_loop.watch(self._process.spawner.deaths.fileno(), self._read_deaths)
             self._hears_of_deaths = True
 
     def engine_is_ready(self) -> None:
-        """Record that the engine can be asked for workers."""
+        """Record that the engine can fork workers."""
         self._is_ready, self._died = True, ""
         self._tell_pool()
         self._ask()
 
     def engine_is_killed(self) -> None:
-        """Do without the workers that it has had no time to fork."""
+        """Give up the workers that the engine has not forked yet."""
         self._is_ready = False
         for worker in [worker for worker in self._workers.values() if not worker.pid]:
             self._forget_not_started(worker)
@@ -148,7 +148,7 @@ class Workers:
         self._slot_client.ask(self._wanted if able else 0, exclusive=self._exclusive and able)
 
     def _want(self, wanted: int) -> None:
-        """Ask for so many workers, for a client that has left; they share the server with others."""
+        """Ask for a number of workers for a client that has left; they share the server with other sessions."""
         self._wanted, self._exclusive = wanted, False
         self._ask()
 
@@ -164,7 +164,7 @@ class Workers:
                         self._yield(worker)
 
     def _yield(self, worker: WorkerProcess) -> None:
-        """Have the client take back a worker, or do without it if the engine has had no time to fork it."""
+        """Ask the client to give up a worker, or drop the worker if the engine has not forked it yet."""
         if not worker.pid:
             self._forget_not_started(worker)
         elif worker.yields_since is None:
@@ -172,7 +172,7 @@ class Workers:
             self._channel.tell(Kind.YIELD, worker.number)
 
     def _start(self, lease: int) -> None:
-        """Have a worker forked for a slot."""
+        """Have the engine fork a worker for a slot."""
         if not self._is_ready or len(self._workers) >= self._wanted:
             self._slot_client.give_back(lease)
             self._ask()
@@ -183,20 +183,20 @@ class Workers:
             worker = start_worker(
                 self._process.forks, self._folder, self._last_number, lease, threads, self._job_log.ends
             )
-        except (BrokenPipeError, ConnectionResetError):  # the engine has just ended, as we are about to hear
+        except (BrokenPipeError, ConnectionResetError):  # the engine has just ended; the report will follow
             self._slot_client.give_back(lease)
             return
         except OSError as error:
             self._slot_client.give_back(lease)
             why: Any = f"a worker could not be started: {error}"
-            # The folder of the session does not come back.
+            # If the folder of the session is gone, no later attempt can succeed.
             self._refuse(self._last_number, {"never": why} if isinstance(error, FileNotFoundError) else why)
             return
         self._workers[worker.number] = worker
         self._channel.event_loop.watch(worker.pipe.fileno(), lambda: self._read_pipe(worker))
 
     def _read_refusal(self) -> None:
-        """Take what the engine says of a worker that it cannot fork, the oldest that has not come."""
+        """Read the engine's report that it cannot fork a worker: the oldest one that has not started."""
         try:
             text = self._process.forks.recv(1000).decode()
         except OSError:
@@ -210,7 +210,7 @@ class Workers:
         self._refuse(not_started[0].number, text)
 
     def _refuse(self, number: int, text: str | dict[str, str]) -> None:
-        """Tell the client that there is one worker less; it asks again if it wants."""
+        """Tell the client that a worker could not start; the client may ask again."""
         self._wanted = len(self._workers)
         self._ask()
         self._channel.tell(Kind.WORKER, number, text)
@@ -224,21 +224,21 @@ class Workers:
     # --- the workers ---
 
     def _read_pipe(self, worker: WorkerProcess) -> None:
-        """Take a worker's first and only word."""
+        """Read a worker's first and only message."""
         try:
             pid, command = worker.first_word()
             worker.pidfd = os.pidfd_open(pid)
             self._slot_client.bind(worker.lease, worker.pidfd)
-        # It ended before it could say who it is, what it says makes no sense, or there is no room for descriptors.
+        # It ended before it could send its message, the message is not valid, or there are too many open files.
         except (OSError, ValueError, OverflowError):
             if worker.pidfd >= 0:
                 worker.signal(signal.SIGKILL)
             self._forget_not_started(worker)
-            self._refuse(worker.number, "a worker ended while it was started")
+            self._refuse(worker.number, "a worker ended while it was starting")
             return
         self._channel.event_loop.unwatch(worker.pipe.fileno())
         worker.pid, worker.command = pid, command
-        with contextlib.suppress(ConnectionLostError):  # then the engine is gone, too, and everything with it
+        with contextlib.suppress(ConnectionLostError):  # then the engine is gone, too, with all its workers
             self._process.spawner.adopt(worker.pid)
         self._channel.tell(Kind.WORKER, worker.number, {"pid": worker.pid, "command": worker.command})
         self.detached_jobs.worker_started(worker)
@@ -253,7 +253,7 @@ class Workers:
             self.spawner_is_gone()
 
     def spawner_is_gone(self) -> None:
-        """End all workers at once: nobody is there who would report their ends."""
+        """End all workers immediately, because no process is left that would report their ends."""
         if not self._hears_of_deaths:
             return
         self._channel.event_loop.unwatch(self._process.spawner.deaths.fileno())
@@ -270,21 +270,21 @@ class Workers:
         report = worker.report(self._process.spawner.describe_exit(code), status)
         if code == UNFIT and not status.job:
             why = printable_name(report["outputs"][1][0].decode(errors="replace").strip())
-            log.warning("session %d: worker %d is replaced after a job: %s", os.getpid(), worker.pid, why)
+            log.warning("session %d: replacing worker %d after a job: %s", os.getpid(), worker.pid, why)
         self._job_log.lost(status.job, report["how"], report["seconds"])
         self._report.ended(worker)
         self.detached_jobs.worker_ended(worker, status, report)
         worker.close()
-        self._slot_client.give_back(worker.lease)  # the daemon may never have heard of the process
+        self._slot_client.give_back(worker.lease)  # the daemon may never have got a descriptor of the process
         self._channel.tell(Kind.ENDED, worker.number, report)
 
     def runs_programs(self) -> bool:
-        """Whether there are processes of this node besides its engine and its workers."""
+        """Whether this node has processes besides its engine and its workers."""
         known = [self._process.pid, *(worker.pid for worker in list(self._workers.values()))]
         return has_marked(self._process.spawner.mark, known)
 
     def live_facts(self) -> dict[str, Any]:
-        """Return what a client may ask for at any time: the load, the engine's memory, and `facts`."""
+        """Return the facts that a client can query at any time: the load, the engine's memory, and `facts`."""
         load, memory = os.getloadavg()[0], resident_bytes(self._process.pid)
         return {
             "load": load,
@@ -294,13 +294,13 @@ class Workers:
         }
 
     def facts(self) -> dict[str, Any]:
-        """Return what the workers have done so far: each that lives, and all those before together."""
+        """Return the work done so far: of each living worker, and of all earlier ones together."""
         now = time.monotonic()
         living = [worker.facts(now) for worker in self._workers.values()]
         return {"slots": self._slot_client.total, "workers": living, "ended": self._report.past.shown()}
 
     def usage(self) -> tuple[int, int, int]:
-        """Return how many jobs the workers have done so far, and the bytes that they have received and sent."""
+        """Return the number of jobs that the workers have done so far, and of bytes received and sent."""
         past = self._report.past
         jobs, received, sent = self._report.past_jobs, past.bytes_in, past.bytes_out
         for worker in self._workers.values():
@@ -313,16 +313,16 @@ class Workers:
         return jobs, received, sent
 
     def memory(self) -> int:
-        """Return how many bytes the engine and its workers occupy; what they share counts for each."""
+        """Return the memory used by the engine and its workers, in bytes; shared memory counts for each of them."""
         pids = [self._process.pid, *(worker.pid for worker in self._workers.values() if worker.pid)]
         return sum(resident_bytes(pid) or 0 for pid in pids)
 
     def running(self) -> int:
-        """Return how many jobs run."""
+        """Return the number of running jobs."""
         return sum(bool(worker.page.read().job) for worker in self._workers.values())
 
     def tend(self) -> float:
-        """Look at what the workers do; return in how many seconds to call this again."""
+        """Check the workers and report to the client; return the seconds until the next call."""
         seconds = min(self.detached_jobs.tend(), self._recovery.tend(), self._slot_client.tend())
         now = time.monotonic()
         seconds = min(seconds, self._report.tend(self._workers.values(), now))
@@ -343,23 +343,23 @@ class Workers:
         self._ask()
 
     def client_vanished(self, why: str) -> None:
-        """End the jobs of a client that is gone, and forget what it has begun to hand over; another one may come.
+        """End the jobs of a client that is gone, and forget its unfinished hand-over; another client may come.
 
-        One that is there hears that another has the session, so that it does not try to come back to it.
+        If another client has taken over the session, the old one is notified, so it does not try to come back.
         """
         self.detached_jobs.client_vanished()
         self._channel.leave(why if why == TAKEN_OVER else "")
 
     def _pass_on(self, number: int, descriptor: int) -> None:
-        """Give a worker the client's connection to it."""
+        """Pass the client's connection to a worker on to it."""
         worker = self._workers.get(number)
         if worker is not None and worker.pid:
-            with contextlib.suppress(OSError):  # it has just ended, of which the client is told
+            with contextlib.suppress(OSError):  # it has just ended, and the client will be notified
                 socket.send_fds(worker.pipe, [CONNECTION], [descriptor])
         os.close(descriptor)
 
     def _end_jobs(self) -> None:
-        """End all workers, because the client that would take their results is gone; not if it has detached."""
+        """End all workers because the client is gone, unless it has detached: nobody could take their results."""
         if self.detached_jobs.is_detached:
             return
         self._wanted = 0

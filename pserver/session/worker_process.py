@@ -1,4 +1,4 @@
-"""One worker, as its supervisor holds it."""
+"""The supervisor's record of one worker."""
 
 import contextlib
 import fcntl
@@ -19,22 +19,22 @@ from pserver.system.descriptors import receive_from
 from pserver.system.processes import interrupt_main_thread
 from pserver.system.session_folder import require_folder
 
-LOOK_SECONDS = 0.2  # between two looks at what a worker does
+LOOK_SECONDS = 0.2  # between two checks of a worker
 _LIMIT_GRACE = 5.0  # seconds for a job to end after the interrupt at its time limit
-_IDLE_GRACE = 1.0  # seconds for the client to take back an idle worker whose slot the server wants
-_MAX_FILE_BYTES = 2**26  # of what one job prints; beyond, the oldest is thrown away
-_SHOWN_BYTES = 2**16  # of what one job prints, on each stream, the client hears so much while it runs
-_PART_BYTES = 2**14  # of that, at once
+_IDLE_GRACE = 1.0  # seconds for the client to give up an idle worker whose slot the server wants
+_MAX_FILE_BYTES = 2**26  # of output of one job; beyond that, its old output is discarded
+_SHOWN_BYTES = 2**16  # of output on each stream that the client gets while a job runs
+_PART_BYTES = 2**14  # of that output in one message
 _WORD_BYTES = 100
-_LAST_BYTES = 2**11  # of what a worker printed, for the account of its death
+_LAST_BYTES = 2**11  # of output, for the report of a worker's death
 
 
 @dataclass
 class ToldJob:
-    """What the client was told last of a job that runs."""
+    """The last report to the client about a running job."""
 
     job: int
-    printed: list[int] = field(default_factory=lambda: [0, 0])  #: how many bytes of both streams
+    printed: list[int] = field(default_factory=lambda: [0, 0])  #: bytes of output sent, for both streams
 
 
 @dataclass(eq=False)
@@ -46,29 +46,29 @@ class WorkerProcess:
     pipe: socket.socket
     page: SharedStatus
     outputs: list[IO[bytes]]
-    pid: int = 0  # once it has said its first word
-    command: int = 0  # the last that its engine had run when it was forked
+    pid: int = 0  # set after its first message
+    command: int = 0  # the last command that its engine had run before the fork
     pidfd: int = -1
     told: ToldJob = field(default_factory=lambda: ToldJob(0))
     yields_since: float | None = None
-    stopping: int = 0  # the job that is to end
+    stopping: int = 0  # the job that must end
     kill_at: float = 0.0
     why_killed: str = ""
-    remedy: str = ""  #: what a user can do about its end, if it is not the job's own affair
-    is_spent: bool = False  # it has a job that wants a process of its own
+    remedy: str = ""  #: advice for the user after its end, if the job is not the cause
+    is_spent: bool = False  # it has a job that needs its own process
 
     def first_word(self) -> tuple[int, int]:
-        """Return its process number, and the last command that its engine had run when it was forked.
+        """Read its first message: return its pid, and the last command that its engine had run before the fork.
 
-        The number comes from the system: code in the engine could name any process, and we send signals to this one.
-        Raises `OSError` or `ValueError` if it has ended, or says something else.
+        The pid comes from the system: code in the engine could name any process, and we send signals to this one.
+        Raises `OSError` or `ValueError` if the worker has ended, or its message is not valid.
         """
         word, pid = receive_from(self.pipe, _WORD_BYTES)
         self.pipe.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
         return pid, int(word)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, unless it has ended."""
+        """Send a signal, unless the process has ended."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, number)
 
@@ -80,22 +80,22 @@ class WorkerProcess:
             interrupt_main_thread(self.pid, self.pidfd)
 
     def cancel(self, job: int, grace: float) -> None:
-        """Stop a cancelled job, if it runs here."""
+        """Stop a cancelled job, if this worker runs it."""
         if self.page.read().job == job and self.stopping != job:
             self.stop(job, grace, f"job {job} was cancelled and did not end by itself")
 
     def look(self, now: float, job_time: float = 0.0) -> list[Any] | None:
-        """Enforce the limits of a worker that has said who it is; `job_time`: that of all jobs, 0: none.
+        """Enforce the limits of a worker that has started; `job_time`: the server's time limit for jobs, 0: none.
 
-        Return its job, and for how many seconds it runs, if the client is to hear that it does.
+        Return its job and the job's running time in seconds, if the client must learn that the job is running.
         """
         if self.page.is_detached() and self.page.is_sending():
-            return None  # its job has ended; the result waits for room on the disk
+            return None  # its job has ended; the result waits for space on the disk
         status = self.page.read()
         seconds = now - status.started
         if not status.job:
             if self.yields_since is not None and now - self.yields_since > _IDLE_GRACE:
-                self.signal(signal.SIGKILL)  # the client does not take it back
+                self.signal(signal.SIGKILL)  # the client has not given it up
             return None
         self._enforce_time(status, seconds, job_time)
         if self.stopping == status.job and now > self.kill_at:
@@ -107,7 +107,7 @@ class WorkerProcess:
         return [status.job, seconds]
 
     def _enforce_time(self, status: Status, seconds: float, job_time: float) -> None:
-        """Interrupt a job whose time has passed."""
+        """Interrupt a job at its time limit."""
         is_servers = bool(job_time) and not 0 < status.limit < job_time
         limit = job_time if is_servers else status.limit
         if limit and seconds > limit and self.stopping != status.job:
@@ -116,21 +116,21 @@ class WorkerProcess:
             self.stop(status.job, _LIMIT_GRACE, why + who)
 
     def printed(self) -> Iterator[list[Any]]:
-        """Return what the job of which the client knows that it runs has printed since the last time, in parts."""
+        """Yield the new output of the job that was reported to the client as running, in parts."""
         told = self.told
         for index, file in enumerate(self.outputs):
             start = told.printed[index]
             if not told.job or self.page.read().job != told.job or start >= _SHOWN_BYTES:
                 continue
             data = os.pread(file.fileno(), min(_PART_BYTES, _SHOWN_BYTES - start), start)
-            # When a job has ended, its worker forgets what was printed, and the next may print.
+            # After a job, its worker truncates the file, and the next job may print.
             if data and self.page.read().job == told.job:
                 told.printed[index] += len(data)
                 yield [told.job, index + 1, start, data]
 
     def report(self, how: str, status: Status) -> dict[str, Any]:
-        """Return what the client is to hear of its end."""
-        # A job that heeded its interrupt is no reason for what came later.
+        """Return the report of its end for the client."""
+        # A job that ended after its interrupt is not the reason for a later kill.
         why = self.why_killed if self.stopping in {0, status.job} else ""
         return {
             "how": how + (f" ({why})" if why else "") + self.remedy,
@@ -141,18 +141,18 @@ class WorkerProcess:
         }
 
     def early_results(self, job: int) -> dict[str, Any]:
-        """Return what the client is to hear of jobs before a long one, which has been recalled: so none comes after."""
+        """Return the results before a long job that is being recalled, so none of them arrives after the recall."""
         results = bytes(self.page.results(self.page.read().unsent))
         return {"how": "", "job": job, "seconds": 0.0, "results": results, "outputs": [[b"", 0], [b"", 0]]}
 
     def bound_outputs(self) -> None:
-        """Throw away what a job has printed, if it is very much."""
+        """Discard the output of a job if there is too much."""
         for file in self.outputs:
             if os.fstat(file.fileno()).st_size > _MAX_FILE_BYTES:
                 os.ftruncate(file.fileno(), 0)
 
     def facts(self, now: float) -> list[Any]:
-        """Return what it has done so far."""
+        """Return the work that it has done so far."""
         status = self.page.read()
         done = work_of(self.page).shown()
         # A job may have begun since `now`.
@@ -160,7 +160,7 @@ class WorkerProcess:
         return [self.number, self.pid, done, running]
 
     def close(self) -> None:
-        """Close our ends; the process goes on, or has ended."""
+        """Close our ends; the process keeps running, or has ended."""
         self.pipe.close()
         self.page.close()
         for file in self.outputs:
@@ -169,19 +169,19 @@ class WorkerProcess:
             os.close(self.pidfd)
 
 
-def start_worker(  # noqa: PLR0917 - all that a worker is made of
+def start_worker(  # noqa: PLR0917 - all parts of a worker
     forks: socket.socket, folder: str, number: int, lease: int, threads: int, more: Sequence[int] = ()
 ) -> WorkerProcess:
-    """Have an engine fork a worker, without waiting for that; the worker says its first word in its pipe.
+    """Ask an engine to fork a worker, without waiting for it; the worker sends its first message on its pipe.
 
-    `forks`: where the engine is asked for it. `folder`: for what it prints. `threads`: how many threads its libraries
-    are to use. `more`: further descriptors that it gets. Raises `OSError` if it cannot be asked for. Nothing is left
-    behind.
+    `forks`: the socket for requests to the engine. `folder`: for the files with its output. `threads`: the number of
+    threads for its libraries. `more`: further descriptors for the worker. Raises `OSError` if the request fails;
+    everything is then closed.
     """
     with contextlib.ExitStack() as ours, contextlib.ExitStack() as stack:
         pipe, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.enter_context(pipe)
-        pipe.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # for its first word
+        pipe.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # for the first message
         stack.enter_context(theirs)
         memory = SharedStatus.make()
         stack.callback(os.close, memory)
@@ -196,15 +196,15 @@ def start_worker(  # noqa: PLR0917 - all that a worker is made of
 
 
 def output_file(folder: str) -> IO[bytes]:
-    """Return a file for what a worker prints."""
-    file = tempfile.TemporaryFile(dir=require_folder(folder))  # noqa: SIM115 - it lives with the worker
-    # The worker truncates it after each job; without this the next would leave a gap of zeros in front of its text.
+    """Return a file for the output of a worker."""
+    file = tempfile.TemporaryFile(dir=require_folder(folder))  # noqa: SIM115 - it lives as long as the worker
+    # The worker truncates the file after each job. Without O_APPEND, the next job would write after a gap of zeros.
     fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
     return file
 
 
 def tail_of(file: IO[bytes]) -> list[Any]:
-    """Return the end of what was printed, and how many bytes there were before it."""
+    """Return the end of the output, and the number of bytes before it."""
     size = os.fstat(file.fileno()).st_size
     begin = max(0, size - _LAST_BYTES)
     return [os.pread(file.fileno(), _LAST_BYTES, begin), begin]

@@ -116,7 +116,7 @@ def test_the_key_alone_does_not_make_a_node(attacked: Server, net: Network, who:
     tls = (
         setup.tls if who == "another node" else TlsContexts(NetworkAuthority(setup.network_id).own_identity())
     )
-    told = "a data connection that says it is node 2 was refused"
+    told = "refused a data connection that claims to be node 2"
     before = attacked.log.count(told)
     steps = dial([("127.0.0.1", attacked.data_port)], preamble_of(net, 2, 1, with_key=True), tls, 30.0)
     with pytest.raises(ConnectionLostError):

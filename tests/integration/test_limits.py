@@ -195,7 +195,7 @@ def test_detached_jobs_end_with_the_time_of_their_session(tmp_path: Path, users:
         with server.connect() as net:
             net.submit("lambda: __import__('time').sleep(1000)")
             token = net.detach()
-        wait_until(lambda: "is ended: the session has lasted 4 s" in server.log, "the end of the session")
+        wait_until(lambda: "ending it: the session has lasted 4 s" in server.log, "the end of the session")
         who = server.credentials
         with pconnect(recover=token, user=who.user, password=who.password, timeout=DEADLINE) as back:
             (job,) = back.jobs.values()
@@ -237,7 +237,10 @@ def test_a_session_whose_cgroup_cannot_be_made_does_not_begin(tmp_path: Path, us
     with run_server(
         tmp_path / "server", *options, users=users, wrapped=lambda c: [c[0], "-c", code, *c[3:]]
     ) as server:
-        why = r"the limits of the session cannot be set: .*No such file or directory: .*gone/pserver-session-"
+        why = r"the server cannot set the limits of the session: .*No such file or directory: .*gone/pserver-session-"
         with pytest.raises(ConnectError, match=why):
             server.connect()
-        wait_until(lambda: re.search(f"cannot be: {why}", server.log) is not None, "the line in the log")
+        wait_until(
+            lambda: re.search(f"cannot start node 1 from .*: {why}", server.log) is not None,
+            "the line in the log",
+        )

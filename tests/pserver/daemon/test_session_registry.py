@@ -80,7 +80,7 @@ class Place:
     def log_in(
         self, control: socket.socket, node: int = 1, key: bytes = KEY
     ) -> tuple[bytes, list[socket.socket]]:
-        """Log in; return the answer and the sockets that receive connections: to the engine, to jobs, of further nodes."""
+        """Log in; return the answer, and sockets that get connections: to the engine, to jobs, of further nodes."""
         pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(3)]
         words = {"user": "alice", "network": NETWORK.hex(), "key": key.hex(), "node": node}
         self.say(control, words, *(theirs for _, theirs in pairs))

@@ -393,4 +393,4 @@ def test_what_is_said_out_of_turn(office: Office, before: list[Any], refused: li
         office.say(*message)
     for message in refused:
         [(_, _, answer)] = office.say(*message)
-        assert "out of turn" in answer
+        assert "out of order" in answer

@@ -149,10 +149,10 @@ def test_without_a_supervisor_the_rest_is_lost(
     [
         ([NETWORK, 2, SECRET], "nothing is kept here"),
         ([NETWORK, 1, b"guess"], "the secret of the token is wrong"),
-        ([NETWORK, "../x", SECRET], "no number of a node"),
-        ([5], "cannot be read"),
-        (None, "cannot be read"),
-        (["x", 1, SECRET], "cannot be read"),
+        ([NETWORK, "../x", SECRET], "is not a node number"),
+        ([5], "cannot read the kept results"),
+        (None, "cannot read the kept results"),
+        (["x", 1, SECRET], "cannot read the kept results"),
     ],
 )
 def test_what_is_refused(value: object, text: str, recovering: Recovery, channel: Channel) -> None:

@@ -101,7 +101,7 @@ def test_nobody_else_gets_a_further_node(server: Server, net: Network) -> None:
         wrong = dataclasses.replace(impostor(net), link_key=other.link_key)
         with pytest.raises((ConnectionLostError, AuthenticationError)):
             run(add_node(first_server(net), 9, wrong), deadline_after(LIMIT))
-    wait_until(lambda: f"a further node of network {net.network_id} was refused" in server.log, "the refusal")
+    wait_until(lambda: f"refused a further node of network {net.network_id}" in server.log, "the refusal")
     assert net.eval("sockets.node").result(LIMIT) == [1, 2, 3]  # type: ignore[attr-defined]
 
 
