@@ -85,7 +85,7 @@ class DetachedJobs:
         self._sent: dict[int, int] = {}  # the worker to which the client has sent a job
         self._running: dict[int, int] = {}  # the job by worker
         self._idle: set[int] = set()  # workers that wait for a job from us
-        self._told: set[int] = set()  # workers that were told to use the job store
+        self._told: set[int] = set()  # workers that have orders to use the job store
         self._hand_over = HandOverLifecycle()
 
     @property

@@ -105,7 +105,7 @@ def test_a_port_in_use_names_a_server_that_is_found_elsewhere(
     other = {"XDG_RUNTIME_DIR": str(tmp_path), "HOME": str(tmp_path)}
     taken = server.start(other, "--name=other", f"--cmd-port={found['cmd_port']}")
     assert f"the server '{server.name}' (pid {found['pid']}) listens there" in taken.stderr
-    assert f"pserver stop --name {server.name}; or give this one a --name and ports" in taken.stderr
+    assert f"pserver stop --name {server.name}, or give this server another --name" in taken.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")

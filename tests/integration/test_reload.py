@@ -96,7 +96,7 @@ def test_an_error_leaves_all_as_it_was_and_has_its_line() -> None:
     path.write_text("slots = 2\nmax_failures = -1\n")
     assert f"{path}, line 2" in command("reload", check=1).stderr
     os.kill(server.pid, signal.SIGHUP)
-    wait_for_log("so all is as before")
+    wait_for_log("so nothing changes")
     server_file().rename(server_file().with_name("away"))
     write("slots = 2\n")
     assert "tpasswd" in command("reload", check=1).stderr

@@ -78,14 +78,14 @@ def test_garbage_at_both_ports(impatient: Server, working: Network, garbage: byt
 
 def test_port_scan(impatient: Server, working: Network) -> None:
     assert len(working) == 3
-    before = impatient.log.count("closed without a word")
+    before = impatient.log.count("closed: the peer sent nothing")
     for number in range(100):
         for port in ports(impatient):
             with dial(port) as sock:
                 if number % 2:  # reset instead of an orderly end
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     # The log has not a line for each.
-    wait_until(lambda: impatient.log.count("closed without a word") > before, "a line in the log")
+    wait_until(lambda: impatient.log.count("closed: the peer sent nothing") > before, "a line in the log")
 
 
 @pytest.mark.slow

@@ -1,1 +1,1 @@
-"""What others ask the daemon for while it runs, and what it then does: by the control socket, a signal or a session."""
+"""Administration of a running daemon, by its control socket, a signal or a session."""

@@ -1,4 +1,4 @@
-"""All that administers a daemon that runs, put together: the control socket, its words, the ends of single sessions."""
+"""The administration of a running daemon: its control socket, the commands, and the ending of single sessions."""
 
 import json
 from collections.abc import Callable, Collection, Mapping
@@ -19,8 +19,8 @@ Facts = Mapping[str, object]
 class Control:
     """The administration of one daemon.
 
-    `path`: of its control socket. `selector`: the daemon's. `server`: what is administered. `admins`: returns the users
-    who may ask for all this from elsewhere.
+    `path`: of its control socket. `selector`: the daemon's. `server`: the parts to administer. `admins`: returns the
+    users who may administer the server from other machines.
     """
 
     def __init__(
@@ -43,10 +43,10 @@ class Control:
         self.close = self._socket.close
 
     def answer_session(self, session: Session, request: Mapping[str, object], reply: Reply) -> None:
-        """Answer a request of the user of a session, who has logged in for that.
+        """Answer a request of a user who has logged in for requests only.
 
-        Users who are no administrators may ask for the statistics, which may take a moment, see `Questions`, and end
-        their own sessions. A member has one answer for each login.
+        Users who are not administrators can ask for the statistics, which may take a moment, see `Questions`, and end
+        their own sessions. A member gets one answer for each login.
         """
         user = session.user or ""
         self._logins.hear(session, stays=request.get("stay") is True and not is_member(user))
@@ -57,7 +57,7 @@ class Control:
         elif user in self._admins() or self._ends_own(request, user):
             reply(json.dumps(answered(request, Asker(session.peer, user), self._answer_remotely)))
         else:
-            audit.control(session.peer, user, request, "refused: the user is no administrator")
+            audit.control(session.peer, user, request, "refused: the user is not an administrator")
             why = f"the user {user!r} is not among the administrators of the server (--admins)"
             reply(json.dumps({"error": why, "is_last": True}))
 
@@ -68,7 +68,7 @@ class Control:
             reply(json.dumps({"error": str(error)}))
 
     def _ends_own(self, request: Mapping[str, object], user: str) -> bool:
-        """Whether a request is to end one session, by its number, that is of the user who asks."""
+        """Whether a request is to end one of the user's own sessions, by its number."""
         is_own = any(
             str(each.pid) == request.get("what") and each.user == user and not each.is_control
             for each in self._sessions
@@ -79,7 +79,7 @@ class Control:
         return self._words.answer(request, asker, is_remote=True)
 
     def loop_parts(self) -> list[LoopPart]:
-        """Return what the daemon's loop is to look after."""
+        """Return the parts for the daemon's loop."""
         return [
             LoopPart("requests", self._socket.step, self._socket.time_left),
             LoopPart("ends of sessions", self._endings.step, self._endings.time_left),

@@ -1,9 +1,9 @@
-"""The logins that only ask for something: each has processes of its own, so there are few of them at once.
+"""The logins for requests only, without engines: each has its own processes, so their number is limited.
 
-They count neither as sessions nor for the limits of these, and a user needs no rights for one. Where there is one too
-many, the one that has been silent for longest ends; a client that still needs it logs in again. One that has its only
-answer ends by itself, unless its client does not take it: it counts for the limit of its user after some seconds. So
-many servers of a pool can announce themselves at once.
+They do not count as sessions or towards session limits, and a user needs no rights for one. If there are too many, the
+login that has been silent longest ends; a client that still needs it logs in again. A login for a single request ends
+by itself after the answer, unless its client does not read the answer. So it counts towards the limit of its user only
+after some seconds, and many servers of a pool can announce themselves at the same time.
 """
 
 import contextlib
@@ -17,26 +17,26 @@ from pserver.daemon.held_session import Session
 
 MOST_OF_USER = 4  # such as `pstat --watch` in four terminals
 MOST = 32
-END_SECONDS = 5.0  # for one that ends by itself
+END_SECONDS = 5.0  # for a login for a single request to end by itself
 
 
 class _Login(NamedTuple):
     session: Session
-    counts_from: float  # for the limit of its user
+    counts_from: float  # when it starts to count towards the limit of its user
 
 
 class ControlLogins:
-    """Those of one server that have asked for something; `endings`: ends one that is too many."""
+    """The logins for requests of one server; `endings`: ends those that exceed a limit."""
 
     def __init__(self, endings: Endings, clock: Callable[[], float] = time.monotonic) -> None:
         self._endings = endings
         self._clock = clock
-        self._logins: list[_Login] = []  # the last one to ask at the end
+        self._logins: list[_Login] = []  # in the order of their last requests
 
     def hear(self, session: Session, *, stays: bool) -> None:
-        """Record that a session asks for something now; end what is too many with it.
+        """Record a request of a session, and end the logins that now exceed a limit.
 
-        `stays`: whether it lasts after the answer.
+        `stays`: whether the login continues after the answer.
         """
         now = self._clock()
         others = [each for each in self._logins if not each.session.has_ended and each.session is not session]
@@ -49,7 +49,7 @@ class ControlLogins:
         for login in ended:
             others.remove(login)
             for node in login.session.nodes:
-                with contextlib.suppress(OSError):  # it ends just now
+                with contextlib.suppress(OSError):  # it is just ending
                     node.control.shutdown(socket.SHUT_WR)
-            why = f"{limit} at most that only ask, and this one was silent for longest"
+            why = f"{limit} for requests at most, and this one has been silent longest"
             self._endings.end(login.session, why)

@@ -1,7 +1,7 @@
-"""The control socket of the daemon: processes of this account, and of root, ask it for something there.
+"""The control socket of the daemon, for requests from processes of this account and of root.
 
-A connection brings one request and takes one answer, see `pserver.ctl.asking`. The daemon never waits for it: what has
-not said its request, or not taken the answer, within some seconds is closed, and so is the oldest of too many.
+A connection carries one request and one answer, see `pserver.ctl.asking`. The daemon never waits for it: it closes
+connections that have not sent their request or not read the answer within some seconds, and the oldest of too many.
 """
 
 import contextlib
@@ -30,9 +30,9 @@ _MOST_PEERS = 16
 
 
 class Asker(NamedTuple):
-    """Who asks for something, in words of the log."""
+    """The sender of a request, as named in the log."""
 
-    peer: str  #: where
+    peer: str  #: its address or process
     user: str
 
     def __str__(self) -> str:
@@ -52,10 +52,10 @@ class _Peer:
 
 
 class ControlSocket:
-    """The socket at which requests come.
+    """The socket for requests.
 
-    `selector`: the daemon's; each entry's data is a function to call. `answer`: returns the facts that answer a
-    request, or raises a `ParallelError` or an `OSError` with the reason why there are none.
+    `selector`: the daemon's; each entry's data is a function to call. `answer`: returns the facts of the answer to a
+    request, or raises a `ParallelError` or an `OSError` with the reason.
     """
 
     def __init__(self, path: Path, selector: selectors.BaseSelector, answer: Answer) -> None:
@@ -64,27 +64,27 @@ class ControlSocket:
         self._peers: dict[_Peer, None] = {}  # in the order of their deadlines
         self._pauses = Pauses(selector)
         self._kept = KeptSocket(
-            path, socket.SOCK_STREAM, self._serve, self._pauses.unregister, "pserver ctl does not work"
+            path, socket.SOCK_STREAM, self._serve, self._pauses.unregister, "pserver ctl will not work"
         )
-        #: Makes the path again if it was removed.
+        #: Creates the socket again if its path was removed.
         self.look_after_path = self._kept.keep
         self.look_after_path()
 
     def close(self) -> None:
-        """Take no more requests."""
+        """Stop accepting requests."""
         for peer in list(self._peers):
             self._drop(peer)
         self._kept.close()
 
     def time_left(self) -> float | None:
-        """Return in how many seconds `step` has something to do; ``None``: not before something happens."""
+        """Return the seconds until `step` has something to do; ``None``: not before an event."""
         resume_at = self._pauses.next_deadline()
         first = next((peer.deadline for peer in self._peers), None)
         instants = [instant for instant in (resume_at, first) if instant is not None]
         return max(0.0, min(instants) - time.monotonic()) if instants else None
 
     def step(self) -> None:
-        """Close connections whose time is up; look again after a pause."""
+        """Close connections whose time is up; end pauses that are over."""
         now = time.monotonic()
         self._pauses.resume(now)
         for peer in [peer for peer in self._peers if peer.deadline <= now]:
@@ -94,12 +94,14 @@ class ControlSocket:
         self._selector.register(listener, selectors.EVENT_READ, lambda: self._accept(listener))
 
     def _accept(self, listener: socket.socket) -> None:
-        sock = self._pauses.accept(listener, "requests at the control socket")
+        sock = self._pauses.accept(listener, "requests on the control socket")
         if sock is None:
             return
         user = peer_user(sock)
         if user not in {0, os.geteuid()}:
-            log.warning("a request at the control socket was refused: it is of another account (%d)", user)
+            log.warning(
+                "refused a request on the control socket: it comes from another account (uid %d)", user
+            )
             sock.close()
             return
         if len(self._peers) >= _MOST_PEERS:
@@ -131,7 +133,8 @@ class ControlSocket:
             self._reply(peer, answered(json_object(bytes(line)), peer.asker, self._answer))
         elif len(peer.received) >= MAX_REQUEST_BYTES:
             self._reply(
-                peer, {"error": f"a request has at most {MAX_REQUEST_BYTES} bytes, with its end of line"}
+                peer,
+                {"error": f"a request may have at most {MAX_REQUEST_BYTES} bytes, including its newline"},
             )
 
     def _reply(self, peer: _Peer, answer: Mapping[str, object]) -> None:
@@ -153,7 +156,7 @@ class ControlSocket:
 
 
 def answered(request: Mapping[str, Any], asker: Asker, answer: Answer) -> dict[str, object]:
-    """Return what is said to whoever has sent a request."""
+    """Return the message that answers a request."""
     try:
         return {"ok": dict(answer(request, asker))}
     except (ParallelError, OSError) as error:

@@ -1,7 +1,7 @@
-"""Ends the sessions of users who may not log in any more as they did: when the server reads its settings again.
+"""Ends sessions whose users could no longer log in as they did, when the server reads its settings again.
 
-A session keeps for its life what its login has proved. So the daemon records with each the salt of the verifier of its
-user, which another verifier does not have: at a login the file is read after that, so the record is never too new.
+A login counts for the whole life of a session. So for each session, the daemon records the salt of its user's verifier,
+which changes with the verifier. It records the salt before the login reads the file, so the record is never too new.
 """
 
 from collections.abc import Iterable
@@ -13,13 +13,13 @@ from pserver.daemon.user_file import UserFileWatch
 
 
 class _Begun(NamedTuple):
-    user: str  # as the client has named it
+    user: str  # as named by the client
     salt: bytes | None
-    account: str  # the name of the user's
+    account: str  # the name of the user's account
 
 
 class Departures:
-    """What is known of the users of sessions; `users`: those of now."""
+    """The records about the users of sessions; `users`: the present users."""
 
     def __init__(self, endings: Endings, users: UserFileWatch) -> None:
         self._endings = endings
@@ -27,16 +27,16 @@ class Departures:
         self._begun: dict[Session, _Begun] = {}
 
     def begin(self, session: Session, user: str, salt: bytes | None) -> None:
-        """Record a session whose login begins, or that comes back; `salt`: that of its user's verifier then."""
+        """Record a session that starts its login, or returns; `salt`: of its user's verifier at that time."""
         self._begun = {each: begun for each, begun in self._begun.items() if not each.has_ended}
         self._begun[session] = _Begun(user, salt, self._users.account_name(user))
 
     def end(self, sessions: Iterable[Session]) -> list[dict[str, object]]:
-        """End the sessions of users who are gone, or have another verifier or account; return them with the reasons."""
+        """End sessions of users who were removed or have a new verifier or account; return them with the reasons."""
         ended: list[dict[str, object]] = []
         for session in list(sessions):
             begun = self._begun.get(session)
-            # One that is logging in has proved nothing yet; `UserFileWatch.refusal` is asked when it has.
+            # A session that is still logging in is checked later, by `UserFileWatch.refusal`.
             if begun is None or session.user is None:
                 continue
             if why := self._why(begun):
@@ -45,12 +45,12 @@ class Departures:
         return ended
 
     def _why(self, begun: _Begun) -> str:
-        """Return why a user may not stay; empty if there is no reason."""
+        """Return why a user may not stay; empty if the user may."""
         user, before, account = begun
         if why := self._users.removal(user):
             return why
         if before is not None and self._users.salts.get(user) != before:
             return "the password of this user was changed; log in again"
         if account != self._users.account_name(user):
-            return "this user has another account on the server now (--account-map); log in again"
+            return "this user now has another account on the server (--account-map); log in again"
         return ""

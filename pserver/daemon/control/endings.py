@@ -1,7 +1,7 @@
-"""Ends single sessions, with a reason that their clients read; those that take too long are ended by force.
+"""Ends single sessions, with a reason for their clients, and by force if they take too long.
 
-A session that gets the reason passes it to its client and ends. It gets SIGTERM if it is still there after a moment,
-then SIGKILL: all within two seconds.
+A session that gets the reason passes it to its client and ends. If it is still there after a moment, it gets SIGTERM
+and then SIGKILL, all within two seconds.
 """
 
 import contextlib
@@ -21,24 +21,22 @@ _LAST_PATIENCE = 0.5  # for a session that does not read what it gets
 
 
 class Endings:
-    """The sessions that are to end."""
+    """The sessions that must end."""
 
     def __init__(self) -> None:
         self._due: dict[Session, tuple[float, signal.Signals]] = {}
 
     def end(self, session: Session, reason: str) -> None:
-        """Have a session end; its client reads the reason. Does nothing if it is about to end already."""
+        """End a session, with a reason for its client; do nothing if it is already ending."""
         if session in self._due or session.has_ended:
             return
-        log.info(
-            "session %d of %s is ended: %s", session.pid, printable_name(session.user or "nobody"), reason
-        )
+        log.info("ending session %d of %s: %s", session.pid, printable_name(session.user or "nobody"), reason)
         session.how = reason
         words = json.dumps({"end": reason}).encode()
         is_told = False
         for node in session.nodes:
             if node.number:
-                with contextlib.suppress(OSError):  # it ends just now, or does not read
+                with contextlib.suppress(OSError):  # it is ending, or does not read
                     node.control.send(words)
                     is_told = True
         wait = _PATIENCE if is_told else 0.0
@@ -46,7 +44,7 @@ class Endings:
         self.step()
 
     def step(self) -> None:
-        """Do what is due."""
+        """Send the signals that are due."""
         now = time.monotonic()
         for session, (due, number) in list(self._due.items()):
             if session.has_ended:
@@ -56,6 +54,6 @@ class Endings:
                 self._due[session] = now + _LAST_PATIENCE, signal.SIGKILL
 
     def time_left(self) -> float | None:
-        """Return in how many seconds `step` has something to do; ``None``: not before something happens."""
+        """Return the seconds until `step` has something to do; ``None``: not before an event."""
         first = min((due for due, _ in self._due.values()), default=math.inf)
         return None if first == math.inf else max(0.0, first - time.monotonic())

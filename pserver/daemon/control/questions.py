@@ -1,10 +1,10 @@
-"""Users' questions for the statistics, which are many more than the daemon has time to answer one by one.
+"""Questions of users for the statistics: there may be more than the daemon has time to answer one by one.
 
-A document takes milliseconds to make, in the thread that lets everybody in. So each user has a share of that time,
-whatever the number of sessions and logins that ask, and all together have one. After an answer there is none for the
-same user for `_REST` times as long as it took, and none for anybody for `_REST_OF_ALL` times as long. Meanwhile the
-same question has the same answer again, and another question waits. What waits is answered user after user, all of one
-user together: nobody waits for a user who asks more.
+Making a document takes milliseconds, in the thread that accepts all connections. So each user gets a limited share of
+that time, however many sessions and logins ask, and so do all users together. After an answer, the next answer for the
+same user comes after `_REST` times the time that it took, and for other users after `_REST_OF_ALL` times. Meanwhile,
+the same question gets the same answer again, and other questions wait. Users take turns, and all questions of one user
+are answered together, so users do not wait longer because another user asks more.
 """
 
 import math
@@ -18,18 +18,20 @@ from srp_tools.rules.numbers import is_finite
 
 _REST = 10
 _REST_OF_ALL = 3
-_MOST = 256  # of one user that wait
+_MOST = 256  # waiting questions of one user
 
 
 class Question(NamedTuple):
-    """What of the document is wanted."""
+    """The wanted parts of the document."""
 
-    is_brief: bool = False  #: neither samples nor timeline
-    since: float = -math.inf  #: from which instant on samples and timeline are wanted; there may be more
+    is_brief: bool = False  #: without samples and timeline
+    since: float = (
+        -math.inf
+    )  #: the time from which on samples and timeline are wanted; the answer may have older ones
 
     @classmethod
     def read(cls, request: Mapping[str, Any]) -> "Question":
-        """Return what a request asks for; what makes no sense of it is left out.
+        """Parse a request, and ignore invalid parts.
 
         Examples
         --------
@@ -43,13 +45,13 @@ class Question(NamedTuple):
 class _Answer(NamedTuple):
     since: float
     body: str
-    until: float  # when it is too old
+    until: float  # when it expires
 
 
 class Questions:
-    """Those of all users.
+    """The questions of all users.
 
-    `make`: returns the document for a user, in JSON. `clock`: returns seconds.
+    `make`: returns the document for a user, in JSON. `clock`: returns the time in seconds.
     """
 
     def __init__(
@@ -58,14 +60,14 @@ class Questions:
         self._make = make
         self._clock = clock
         self._answers: dict[tuple[str, bool], _Answer] = {}  # by user, and whether it is brief
-        self._rests: dict[str, float] = {}  # when a user may have another one
+        self._rests: dict[str, float] = {}  # when a user may have another answer
         self._all_rest = -math.inf
-        self._waiting: dict[str, list[tuple[Question, Reply]]] = {}  # the user whose turn it is first
+        self._waiting: dict[str, list[tuple[Question, Reply]]] = {}  # by user, in the order of turns
 
     def ask(self, user: str, request: Mapping[str, Any], reply: Reply) -> None:
-        """Have a user's question answered: `reply` is called with the document, at once or by `step`.
+        """Answer a user's question: call `reply` with the document, immediately or later in `step`.
 
-        Raises `ConfigurationError` if too many wait.
+        Raises `ConfigurationError` if too many questions of the user are waiting.
         """
         question = Question.read(request)
         known = self._answers.get((user, question.is_brief))
@@ -75,11 +77,13 @@ class Questions:
         elif len(waiting) < _MOST:
             waiting.append((question, reply))
         else:
-            raise ConfigurationError(f"{_MOST} questions of yours wait for statistics; ask again later")
+            raise ConfigurationError(
+                f"{_MOST} of your questions for statistics are waiting already; ask again later"
+            )
         self.step()
 
     def step(self) -> None:
-        """Answer the user whose turn it is, if it is time, and forget what is old."""
+        """Answer the next user if an answer is due, and forget expired answers."""
         if not (self._answers or self._waiting):
             return
         now = self._clock()
@@ -96,7 +100,7 @@ class Questions:
         self._waiting[user] = [each for each in waiting if each[0].is_brief is not is_brief]
         question = Question(is_brief, min(question.since for question, _ in now_answered))
         begin = self._clock()
-        # A fault of ours leaves nothing behind that would have it made again.
+        # The questions are removed first, so a bug of ours cannot raise the same error again.
         body = self._make(user, question)
         end = self._clock()
         self._rests[user] = until = end + _REST * (end - begin)
@@ -106,6 +110,6 @@ class Questions:
             reply(body)
 
     def time_left(self) -> float | None:
-        """Return in how many seconds `step` has something to do; ``None``: not before somebody asks."""
+        """Return the seconds until `step` has something to do; ``None``: not before the next question."""
         rests = [self._rests.get(user, -math.inf) for user, waiting in self._waiting.items() if waiting]
         return max(0.0, self._all_rest - self._clock(), min(rests) - self._clock()) if rests else None

@@ -1,6 +1,6 @@
-"""Takes other settings in while the server runs: on SIGHUP, and at the request of an administrator.
+"""Reloads the settings of a running server, on SIGHUP and at an administrator's request.
 
-All is read first. If something of it cannot be used, nothing has changed, and the error says where it stands.
+It reads all settings first. If one of them is not valid, nothing changes, and the error says where it is set.
 """
 
 import dataclasses
@@ -18,10 +18,11 @@ Facts = Mapping[str, object]
 
 
 class Reloading:
-    """`config`: the settings with which the server has started.
+    """Reloads settings.
 
-    `read`: returns those that a start would have now. `apply`: takes in settings that a running server can take in; it
-    returns the sessions that end, or raises and has changed nothing.
+    `config`: the settings with which the server started. `read`: reads the settings that a start would use now.
+    `apply`: applies settings that a running server can change, and returns the sessions that end; if it raises, nothing
+    has changed.
     """
 
     def __init__(
@@ -35,36 +36,36 @@ class Reloading:
         self._apply = apply
 
     def reload(self) -> Facts:
-        """Take in what has changed; return what that was, and what needs a restart, each with its old and new value.
+        """Apply changed settings; return them and those that need a restart, each with its old and new value.
 
-        Raises `ConfigurationError` or `CredentialError`. Then nothing has changed.
+        Raises `ConfigurationError` or `CredentialError`; nothing has changed then.
         """
         if self._read is None:
-            raise ConfigurationError("this server was started with settings that it cannot read again")
+            raise ConfigurationError("this server cannot read its settings again; restart it to change them")
         wanted = self._read()
         changed, restart = _differences(self._config, wanted)
         config = dataclasses.replace(self._config, **{name: new for name, (_, new) in changed.items()})
         ended = self._apply(config)
         self._config = config
         facts = {"changed": _plain(changed), "restart": _plain(restart), "ended": ended}
-        log.info("the settings were read again: %s", _in_words(facts))
+        log.info("read the settings again: %s", _in_words(facts))
         return facts
 
     def try_reload(self) -> None:
-        """Do the same for a signal; an error stands in the log."""
+        """Reload because of a signal, and log an error instead of raising it."""
         try:
             self.reload()
         except (ParallelError, OSError) as error:
-            log.error("the settings could not be read again, so all is as before: %s", error)
-        except Exception:  # a fault of ours must not cost the daemon its ear for signals
-            log.exception("the settings could not be read again")
+            log.error("cannot read the settings again, so nothing changes: %s", error)
+        except Exception:  # after a bug of ours, the daemon must still react to signals
+            log.exception("cannot read the settings again")
 
 
 _Changes = dict[str, tuple[Any, Any]]
 
 
 def _differences(before: ServerConfig, after: ServerConfig) -> tuple[_Changes, _Changes]:
-    """Return the settings that differ: those that a running server takes in, and the others."""
+    """Return the settings that differ: first those that a running server can change, then the others."""
     changed: _Changes = {}
     restart: _Changes = {}
     for field in dataclasses.fields(ServerConfig):
@@ -80,7 +81,7 @@ def _plain(changes: _Changes) -> dict[str, list[object]]:
 
 
 def _shown(value: object) -> object:
-    """Return what JSON can express."""
+    """Return a value that JSON can express."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     return list(value) if isinstance(value, tuple) else value
@@ -88,8 +89,6 @@ def _shown(value: object) -> object:
 
 def _in_words(facts: Mapping[str, Any]) -> str:
     words = [f"{name} is {new!r} instead of {old!r}" for name, (old, new) in facts["changed"].items()]
-    words += [
-        f"{name} would be {new!r}, which needs a restart" for name, (_, new) in facts["restart"].items()
-    ]
+    words += [f"{name} will be {new!r} after a restart" for name, (_, new) in facts["restart"].items()]
     words += [f"session {each['session']} ends: {each['why']}" for each in facts["ended"]]
     return "; ".join(words) or "nothing has changed"

@@ -1,7 +1,7 @@
 """The statistics of the server: counts, samples and timeline, and the document that shows them.
 
-doc/reference/statistics.md describes the document. Administrators see all of it; other users see their own sessions,
-and of those of others how many there are, and which slots they have.
+doc/reference/statistics.md describes the document. Administrators see all of it. Other users see their own sessions,
+and only the number and the slots of the other sessions.
 """
 
 import json
@@ -28,10 +28,10 @@ _OF_MEMBERS = ("id", "name", "addresses", "slots", "heard", "gone")
 
 
 class ServerStatistics:
-    """What the sessions of a server have done, and how the machine is.
+    """The work of the sessions of a server, and the load of the machine.
 
-    `about`: returns which server it is. `admission`: returns whether it takes sessions. `config`: returns the settings
-    that hold now.
+    `about`: returns the facts that identify the server. `admission`: returns whether it accepts sessions. `config`:
+    returns the current settings.
     """
 
     def __init__(
@@ -48,18 +48,18 @@ class ServerStatistics:
         self._admission = admission
         self._config = config
         self._ledger = Ledger()
-        self.questions = Questions(self._made)  #: of users, who have a share of the daemon's time
+        self.questions = Questions(self._made)  #: of users, who get a share of the daemon's time
         self._samples = Samples(self._look)
         sessions.on_work, sessions.on_leave, sessions.on_end = self._take, self._leave, self._end
 
     def loop_parts(self) -> list[LoopPart]:
-        """Return what the daemon's loop is to look after."""
+        """Return the parts for the daemon's loop."""
         return [
             LoopPart("samples", self._samples.step, self._samples.time_left),
             LoopPart("questions", self.questions.step, self.questions.time_left),
         ]
 
-    # --- what sessions tell ---
+    # --- reports from sessions ---
 
     def _take(self, node: Node, words: Mapping[str, Any]) -> None:
         session = node.session
@@ -77,7 +77,7 @@ class ServerStatistics:
         )
 
     def _ask(self, node: Node, request: Mapping[str, Any], number: int) -> None:
-        """Have a session answered that asks for its client."""
+        """Answer a session that asks on behalf of its client."""
 
         def reply(body: str) -> None:
             node.tell(f'{{"number": {number}, "statistics": {body}}}')
@@ -202,6 +202,6 @@ class ServerStatistics:
 
 
 def _traffic(session: Session) -> tuple[int, int]:
-    """Return what a session has received and sent, as it has told."""
+    """Return the bytes that a session has received and sent, from its reports."""
     counts = [use.counts for use in session.usage.values()]
     return sum(each[2] for each in counts), sum(each[3] for each in counts)

@@ -1,4 +1,4 @@
-"""What there is to say of each session, for an administrator."""
+"""The facts about each session for an administrator."""
 
 import time
 
@@ -8,10 +8,11 @@ from pserver.daemon.slot_service import SlotService
 
 
 def session_rows(sessions: SessionRegistry, slots: SlotService) -> list[dict[str, object]]:
-    """Return the facts of each session that has logged in, or is about to.
+    """Return the facts about each session that has logged in or is logging in.
 
-    ``jobs`` counts those that have ended, ``running`` commands and jobs that run, ``slots`` the processes for jobs that
-    there are now. ``idle`` is for how many seconds nothing has run, as far as that was told: every two seconds.
+    ``jobs`` is the number of jobs that have ended, ``running`` the number of running commands and jobs, and ``slots``
+    the present number of processes for jobs. ``idle`` is the number of seconds in which nothing has run, according to
+    the session's reports, which come every two seconds.
     """
     return [_row(session, slots) for session in sessions if not session.is_control]
 

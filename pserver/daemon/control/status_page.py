@@ -1,6 +1,6 @@
-"""Keeps the process of the server's page alive, see `pserver.page.child`. The daemon never waits for it.
+"""Keeps the process of the status page running, see `pserver.page.child`. The daemon never waits for it.
 
-If it dies, or cannot begin, there is another one after a pause, which grows. The log says so.
+If the process dies or cannot start, the daemon logs this, and starts another one after a growing pause.
 """
 
 import contextlib
@@ -21,15 +21,15 @@ from pserver.system.runtime_dir import OWN_VARIABLE
 
 log = logging.getLogger("pserver")
 
-_PAUSES = (1.0, 5.0, 30.0)  # seconds before another one, by how many have died soon
-_STABLE_SECONDS = 60.0  # one that lived so long has not died "again"
+_PAUSES = (1.0, 5.0, 30.0)  # seconds before another process, by the number of recent deaths
+_STABLE_SECONDS = 60.0  # after this time, a death does not count as another one in a row
 _END_SECONDS = 2.0
-_REAP_SECONDS = 0.1  # between two looks whether one has ended that has closed its end
+_REAP_SECONDS = 0.1  # between two checks whether the process has ended, once it has closed its socket
 _MOST_BYTES = 4096
 
 
 class StatusPage:
-    """The process of the page, if the settings have one; `selector`: the daemon's. It ends with `stack`."""
+    """The process of the page, if the settings ask for a page; `selector`: the daemon's. It ends with `stack`."""
 
     def __init__(
         self, config: ServerConfig, selector: selectors.BaseSelector, stack: contextlib.ExitStack
@@ -44,15 +44,15 @@ class StatusPage:
         stack.callback(self.close)
 
     def loop_part(self) -> LoopPart:
-        """Return what the daemon's loop is to look after."""
+        """Return the part for the daemon's loop."""
         return LoopPart("page", self.step, self.time_left)
 
     def time_left(self) -> float | None:
-        """Return in how many seconds `step` has something to do; ``None``: not before something happens."""
+        """Return the seconds until `step` has something to do; ``None``: not before an event."""
         return None if self._due is None else max(0.0, self._due - time.monotonic())
 
     def step(self) -> None:
-        """Start the process if it is time, and the one before has ended."""
+        """Start the process if that is due and the previous one has ended."""
         if self._due is None or time.monotonic() < self._due:
             return
         self._due = None
@@ -62,7 +62,7 @@ class StatusPage:
         try:
             self._start()
         except OSError as error:
-            log.error("the page cannot be started: %s", error)
+            log.error("cannot start the status page: %s", error)
             self._try_again()
 
     def _start(self) -> None:
@@ -91,7 +91,7 @@ class StatusPage:
         self._selector.register(ours, selectors.EVENT_READ, self._hear)
 
     def _hear(self) -> None:
-        assert self._sock is not None  # noqa: S101 - it is what has something to say
+        assert self._sock is not None  # noqa: S101 - it has become readable
         try:
             data = self._sock.recv(_MOST_BYTES)
         except OSError:
@@ -100,7 +100,7 @@ class StatusPage:
             self._leave()
             self._due = time.monotonic() + _REAP_SECONDS  # it has ended, or is about to
             return
-        with contextlib.suppress(ValueError):  # its own words are short, and arrive at once
+        with contextlib.suppress(ValueError):  # its messages are short, so each arrives whole
             match json.loads(data):
                 case {"at": str(where)}:
                     log.info("the page is at %s; pserver status shows its address with the token", where)
@@ -108,7 +108,7 @@ class StatusPage:
                     log.error("there is no page: %s", why)
 
     def _reap(self, process: subprocess.Popen[bytes]) -> None:
-        """Reap the process, which has closed its end; one that hangs is waited for by no step."""
+        """Reap the process, which has closed its socket, without waiting; kill it if it has not ended."""
         code = process.poll()
         if code is None:
             process.kill()
@@ -131,7 +131,7 @@ class StatusPage:
             self._sock = None
 
     def close(self) -> None:
-        """End the process, and start no other."""
+        """End the process, and start no other one."""
         self._due = None
         self._leave()
         process, self._process = self._process, None
@@ -146,7 +146,7 @@ class StatusPage:
 
 
 def _environment() -> dict[str, str]:
-    """Return what the process needs to know; passwords, which may be among our variables, are none of its business."""
+    """Return the variables that the process needs; others may be secret, such as passwords."""
     more = {
         name: os.environ[name] for name in ("HOME", "XDG_RUNTIME_DIR", OWN_VARIABLE) if name in os.environ
     }

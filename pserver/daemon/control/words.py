@@ -1,9 +1,9 @@
-"""The words that the daemon understands at its control socket, and from administrators who have logged in.
+"""The commands that the daemon accepts on its control socket, and from administrators who have logged in.
 
 ``status``, ``sessions``, ``members``, ``statistics``, ``kill``, ``slots``, ``drain``, ``resume``, ``release``,
-``reload``, ``log-level``, ``join``, ``leave``, ``forget`` and ``stop``. Each that changes something is a line in the
-log, with who has asked for it and what came of it; all are, if they come from elsewhere. Statistics for others than
-this account are not asked for here, see `pserver.daemon.control.questions`.
+``reload``, ``log-level``, ``join``, ``leave``, ``forget`` and ``stop``. The log has a line for each command that
+changes something, and for each command from another machine, with the sender and the outcome.
+`pserver.daemon.control.questions` handles questions for the statistics from other accounts.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,34 +22,34 @@ from pserver.system import audit
 from pserver.system.log import set_level
 from srp_tools.errors import ConfigurationError, ParallelError
 
-_ASKING = {"status", "sessions", "members", "statistics"}  # change nothing
+_ASKING = {"status", "sessions", "members", "statistics"}  # the commands that change nothing
 
 Facts = Mapping[str, object]
 
 
 class Duty(Protocol):
-    """What keeps newcomers out, see `pserver.duty.admission`."""
+    """Opens and closes the server for new sessions, see `pserver.duty.admission`."""
 
     def drain(self, *, finishes_jobs: bool = False) -> None:
-        """Accept no more sessions, and start no jobs but, if wanted, those of sessions that are there."""
+        """Accept no more sessions and start no more jobs; with `finishes_jobs`, still start jobs of open sessions."""
 
     def resume(self) -> None:
-        """Let newcomers in again."""
+        """Accept sessions again."""
 
 
 class Neighbours(Protocol):
-    """What knows other servers, see `pserver.daemon.pool.pool`."""
+    """Knows the other servers of a pool, see `pserver.daemon.pool.pool`."""
 
     @property
     def words(self) -> Mapping[str, Callable[[Mapping[str, Any]], Facts]]:
-        """What administrators may ask it for."""
+        """The commands of administrators for the pool."""
 
     def answer_member(self, request: Mapping[str, Any], user: str, peer: str) -> Facts:
-        """Do what another server asks for, which has logged in as a member."""
+        """Handle a request of another server that has logged in as a member."""
 
 
 class Server(NamedTuple):
-    """What the words act on."""
+    """The parts of the server that the commands act on."""
 
     sessions: SessionRegistry
     slots: SlotService
@@ -58,20 +58,20 @@ class Server(NamedTuple):
     status: Callable[[], Facts]
     reload: Callable[[], Facts]
     stop: Callable[[str], object]  #: takes the reason
-    is_busy: Callable[[], bool]  #: whether a login, or the start of a session, is under way
+    is_busy: Callable[[], bool]  #: whether a login or the start of a session is in progress
     pool: Neighbours
-    #: Returns the statistics that a request is for, as an administrator sees them.
+    #: Returns the statistics for a question, as an administrator sees them.
     statistics: Callable[[Question], Facts] = lambda _: {}
-    #: Has a user's question for the statistics answered, perhaps after a moment; see `Questions.ask`.
+    #: Answers a user's question for the statistics, possibly later; see `Questions.ask`.
     questions: Callable[[str, Mapping[str, object], Reply], object] = lambda *_: None
 
 
 class ControlWords:
-    """Does what is asked for."""
+    """Executes the commands."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._is_releasing = ""  # why the server ends with its last session; empty: it does not
+        self._is_releasing = ""  # why the server stops after its last session; empty: it does not
         self._words: dict[str, Callable[[Mapping[str, Any], Asker], Facts]] = {
             "status": lambda *_: server.status(),
             "sessions": lambda *_: {"sessions": session_rows(server.sessions, server.slots)},
@@ -88,15 +88,15 @@ class ControlWords:
         }
 
     def answer(self, request: Mapping[str, Any], asker: Asker, *, is_remote: bool = False) -> Facts:
-        """Do what a request says; return the facts that answer it.
+        """Execute a request, and return the facts of its answer.
 
-        Raises `ConfigurationError` if it cannot be done; nothing has changed.
+        Raises `ConfigurationError` if that is not possible; nothing has changed then.
         """
         word = request.get("do")
         try:
             if not isinstance(word, str) or word not in self._words:
                 raise ConfigurationError(
-                    f"there is no word {word!r:.50}; there are: {', '.join(self._words)}"
+                    f"there is no command {word!r:.50}; give one of {', '.join(self._words)}"
                 )
             facts = self._words[word](request, asker)
         except (ParallelError, OSError) as error:
@@ -107,16 +107,18 @@ class ControlWords:
         return facts
 
     def step(self) -> None:
-        """End the server if it is to end with its last session, and that has gone."""
+        """Stop the server if it has been released and its last session has ended."""
         if self._is_releasing and not self._server.sessions.users() and not self._server.is_busy():
             self._server.stop(self._is_releasing)
 
     def _kill(self, request: Mapping[str, Any], asker: Asker) -> Facts:
-        what = _text(request, "what", "give the number of a session, or a user")
+        what = _text(request, "what", "give the number of a session or the name of a user")
         found = [each for each in self._server.sessions if str(each.pid) == what]
         found = found or [each for each in self._server.sessions if each.user == what and not each.is_control]
         if not found:
-            raise ConfigurationError(f"there is no session {what!r:.100}, and none of such a user")
+            raise ConfigurationError(
+                f"there is no session {what!r:.100}, and no user {what!r:.100} with a session"
+            )
         for session in found:
             who = "its user" if asker.user == session.user else "an administrator of the server"
             self._server.endings.end(session, f"{who} ({asker.user}) ended this session")
@@ -140,7 +142,7 @@ class ControlWords:
         return {"sessions": len(self._server.sessions.users())}
 
     def _release(self, _: Mapping[str, Any], asker: Asker) -> Facts:
-        self._is_releasing = f"its last session has ended, as {asker} asked for"
+        self._is_releasing = f"its last session has ended, as requested by {asker}"
         self._server.duty.drain(finishes_jobs=True)
         return {"sessions": len(self._server.sessions.users())}
 
@@ -157,10 +159,10 @@ class ControlWords:
         if detached and request.get("force") is not True:
             named = "; ".join(f"session {row['session']} of {row['user']}" for row in detached)
             raise ConfigurationError(
-                f"it runs detached jobs: {named}. Use release, which ends the server after them, or lose them with "
-                "quit (results that are ready stay)"
+                f"it runs detached jobs: {named}. Use release to stop the server after them, or quit to lose them "
+                "(finished results stay)"
             )
-        self._server.stop(f"{asker} asked for it")
+        self._server.stop(f"requested by {asker}")
         return {"ended": ended}
 
 

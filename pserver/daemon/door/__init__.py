@@ -1,1 +1,1 @@
-"""What arrives at the ports: who it is, and whose turn it is to log in."""
+"""Arriving connections: what each one is, and which client may log in next."""

@@ -1,19 +1,20 @@
-"""The reception: finds out what each connection is.
+"""Accepts connections, and classifies each of them.
 
-What arrives is read just far enough to know where it belongs:
+The acceptor reads just enough of a connection to know where it belongs:
 
-* at the command port, a whole ClientHello with the name of a user, or a preamble: that of a client without encryption,
-  or of a data connection, for networks in which nothing but this port is open;
-* at the data port, the preamble, which names the network and the node.
+* on the command port, a whole ClientHello with the name of a user, or a preamble: of a client without encryption, or of
+  a data connection if only this port is open;
+* on the data port, a preamble, which names the network and the node.
 
-A preamble begins with the letter P, and a ClientHello with the number of its TLS record: the first byte tells them
+A preamble begins with the letter P, and a ClientHello with the type of its TLS record, so the first byte tells them
 apart.
 
-Until then a connection costs one descriptor and nothing else. All of this must be there within `silence_timeout` from
-the first moment on, so to say it slowly gains nothing. Silence and garbage are closed, with one line in the log.
+Until then, a connection costs only one descriptor. All of these bytes must arrive within `silence_timeout` after the
+connection, so sending them slowly gains nothing. The acceptor closes silent connections, and connections that send
+anything else, with one line in the log.
 
-The bytes are read, not peeked at: as long as bytes stay in a socket, waiting for more of them ends at once. They go
-with the connection to the session, which reads them first. Nothing behind the ClientHello is read here.
+It reads the bytes instead of peeking at them: while bytes stay in a socket, waiting for more bytes returns immediately.
+It passes them to the session together with the connection, and never reads beyond the ClientHello.
 """
 
 import contextlib
@@ -37,16 +38,16 @@ from srp_tools.errors import ConfigurationError
 log = logging.getLogger("pserver")
 
 _PREAMBLE_BEGIN = PREAMBLE_MAGIC[:1]
-_MAX_ARRIVALS = 1000  # beyond, a silent connection makes room
+_MAX_ARRIVALS = 1000  # beyond that, a silent connection must make room
 
 
 class Acceptor:
-    """The listening sockets, and the connections that have not yet said where they belong.
+    """The listening sockets, and the connections that have not yet identified themselves.
 
-    `config`: ports, and how long silence is borne. `selector`: the daemon's; each entry's data is a function to call.
-    `on_client`, `on_data`: take over a connection to the command port and one to the data port. `make_room`: closes
-    another connection that can be spared, where none here can; returns whether there was one. Raises
-    `ConfigurationError` if a port cannot be had. Nothing is left open.
+    `config`: has the ports and the time limit for silence. `selector`: the daemon's; each entry's data is a function to
+    call. `on_client`, `on_data`: take over a login and a data connection. `make_room`: closes a connection elsewhere
+    that can be spared, if there is none here; returns whether there was one. Raises `ConfigurationError` if a port is
+    not available; all sockets are then closed.
     """
 
     def __init__(
@@ -66,8 +67,8 @@ class Acceptor:
         self._arrivals = Arrivals()
         self._networks = config.allowed_networks()
         self._listeners = Listeners(selector, config.addresses(), self._arrive, self._make_room)
-        self.cmd_port = self.data_port = 0  #: without TCP
-        self.socket: Path | None = None  #: for logins, without TCP
+        self.cmd_port = self.data_port = 0  #: 0 without TCP
+        self.socket: Path | None = None  #: for logins without TCP
         try:
             self._listen()
         except BaseException:
@@ -83,36 +84,39 @@ class Acceptor:
                 self.data_port = self._listeners.listen(config.data_port, "--data-port", is_data=True)
             return
         if config.has_accounts:
-            raise ConfigurationError("--no-tcp is for one account: its sockets let no other in")
+            raise ConfigurationError(
+                "--no-tcp works for one account only, but root started this server, so each user has an account; "
+                "leave out --no-tcp"
+            )
         self.socket = run_time_folder() / f"{config.name}.logins"
         if not self._listeners.listen_locally(self.socket, is_data=False):
             raise _no_socket(self.socket)
 
     @property
     def where(self) -> str:
-        """Where clients find the server, in words."""
+        """The addresses and ports of the server, for people."""
         if self.socket is not None:
             return f"the socket {self.socket}"
         addresses = ", ".join(self._config.addresses()) or "all addresses"
         if self.cmd_port == self.data_port:
-            return f"{addresses}, port {self.cmd_port} (all)"
+            return f"{addresses}, port {self.cmd_port} (commands and data)"
         return f"{addresses}, ports {self.cmd_port} (commands) and {self.data_port} (data)"
 
     def reconfigure(self, config: ServerConfig) -> None:
-        """Let other addresses connect from now on, and bear silence for another time; the ports stay."""
+        """Apply new settings for allowed addresses and for silence; the ports stay the same."""
         self._config = config
         self._networks = config.allowed_networks()
 
     def close(self) -> None:
-        """Close everything that is still here."""
+        """Close the listening sockets and the remaining connections."""
         for pending in self._arrivals:
             pending.sock.close()
         self._listeners.close()
 
     def listen_locally(self, path: Path) -> bool:
-        """Take data connections of this account at a Unix socket as well; return whether that can be done.
+        """Also accept data connections of this account on a Unix socket; return whether that works.
 
-        Raises `ConfigurationError` if it cannot, and there is no other way.
+        Raises `ConfigurationError` if it does not, and the server has no TCP ports.
         """
         can = self._listeners.listen_locally(path, is_data=True)
         if not can and not self._config.use_tcp:
@@ -120,7 +124,7 @@ class Acceptor:
         return can
 
     def look_after_path(self) -> None:
-        """Make the path of a Unix socket again if it was removed."""
+        """Create the Unix sockets again whose paths were removed."""
         self._listeners.look_after_paths()
 
     def _arrive(self, sock: socket.socket, source: Source, is_data: bool) -> None:
@@ -155,16 +159,18 @@ class Acceptor:
                 self._read_preamble(pending)
             else:
                 self._read_hello(pending)
-        except BlockingIOError:  # more is to come
+        except BlockingIOError:  # more bytes will come
             pass
         except OSError as error:
-            self._drop(pending, f"it broke: {error}")
+            self._drop(pending, f"connection lost: {error}")
 
     def _read_hello(self, pending: PendingConnection) -> None:
         while wanted := pending.hello.wants:
             data = pending.sock.recv(wanted)
             if not data:
-                self._drop(pending, "closed too early" if pending.received else "closed without a word")
+                self._drop(
+                    pending, "the peer closed it too early" if pending.received else "the peer sent nothing"
+                )
                 return
             pending.received += data
             if pending.received.startswith(_PREAMBLE_BEGIN):
@@ -188,7 +194,7 @@ class Acceptor:
             self._on_client(pending)
 
     def _read_preamble(self, pending: PendingConnection, data: bytes = b"") -> None:
-        """Read on; `data` is what was just read."""
+        """Read the rest of a preamble; `data`: the bytes that were just read."""
         if not data:
             data = pending.sock.recv(PREAMBLE_BYTES - len(pending.received))
             pending.received += data
@@ -198,7 +204,7 @@ class Acceptor:
             self._refuse(pending, Preamble(Purpose.OTHER_VERSION).pack(), str(error))
             return
         if not PREAMBLE_MAGIC.startswith(pending.received[:4]) or not data:
-            self._drop(pending, "it is no client of pserver" if data else "closed too early")
+            self._drop(pending, "not a client of pserver" if data else "the peer closed it too early")
         elif len(pending.received) == PREAMBLE_BYTES:
             try:
                 preamble = Preamble.unpack(bytes(pending.received))
@@ -225,9 +231,9 @@ class Acceptor:
         self._arrivals.remove(pending)
 
     def _refuse(self, pending: PendingConnection, answer: bytes, reason: str) -> None:
-        """Answer, and leave it to the peer to close: if we did, what it has sent would reset the connection.
+        """Send an answer, and let the peer close the connection.
 
-        Then the answer could be lost.
+        If we closed it, unread data from the peer would reset the connection, and the answer could be lost.
         """
         self._log_closed(pending, reason)
         pending.is_refused = True
@@ -260,4 +266,4 @@ class Acceptor:
 
 
 def _no_socket(path: Path) -> ConfigurationError:
-    return ConfigurationError(f"--no-tcp: cannot listen at the socket {path}; the log says why")
+    return ConfigurationError(f"--no-tcp: cannot listen on the socket {path}; the log says why")

@@ -1,7 +1,7 @@
-"""Connections that have not said where they belong, and which of them makes room when there are too many.
+"""Connections that have not identified themselves, and the choice of one to close when there are too many.
 
-All have the same time to say it, so the order of arrival is that of the deadlines. When room is needed, the source with
-the most connections gives up its oldest: who holds thousands loses one of them, and others none.
+All of them have the same time limit, so the order of arrival is the order of the deadlines. To make room, the source
+with the most connections loses its oldest one: a source that holds thousands loses one of them, and other sources none.
 """
 
 import ipaddress
@@ -12,22 +12,22 @@ from typing import Any
 
 from pserver.daemon.door.client_hello import ClientHello
 
-_SUBNET_BITS = 64  # of IPv6: what one customer has, who can take any address in it
+_SUBNET_BITS = 64  # of IPv6: one customer typically has such a network, and can use any address in it
 _LOCAL = "this machine"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a connection comes from."""
+    """The origin of a connection."""
 
-    #: Of the other machine; ``None`` for a process of this one, at a Unix socket. An IPv4 address is one, also where
-    #: the system writes it as an IPv6 address.
+    #: Of the other machine; ``None`` for a process on this machine that uses a Unix socket. IPv4 addresses that the
+    #: system writes as IPv6 addresses are stored as IPv4 addresses.
     address: ipaddress.IPv4Address | ipaddress.IPv6Address | None = None
     port: int = 0
 
     @classmethod
     def of(cls, sock_address: Any) -> "Source":
-        """Return the source for what ``accept`` returns beside a TCP socket."""
+        """Make a source from the address that ``accept`` returns with a TCP socket."""
         address = ipaddress.ip_address(sock_address[0])
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
@@ -35,11 +35,11 @@ class Source:
 
     @classmethod
     def read(cls, text: str) -> "Source":
-        """Return the source that is written so; raise `ValueError` if none is."""
+        """Parse the text form of a source; raise `ValueError` if it is not valid."""
         address, _, port = text.partition(" port ")
         source = cls() if text == _LOCAL else cls(ipaddress.ip_address(address), int(port))
         if str(source) != text or not 0 <= source.port < 2**16 or "%" in address:
-            raise ValueError("no source is written so")
+            raise ValueError(f"{text!r} is not the text form of a source")
         return source
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ class Source:
 
     @property
     def group(self) -> str:
-        """What is counted as one: an IPv4 address, or the /64 network of an IPv6 address."""
+        """The unit for counting: an IPv4 address, or the /64 network of an IPv6 address."""
         if isinstance(self.address, ipaddress.IPv6Address):
             shift = 128 - _SUBNET_BITS
             return str(ipaddress.IPv6Network((int(self.address) >> shift << shift, _SUBNET_BITS)))
@@ -56,16 +56,16 @@ class Source:
 
 @dataclass(eq=False, slots=True)
 class PendingConnection:
-    """A connection, until it belongs to somebody."""
+    """A connection that has not been passed on yet."""
 
     sock: socket.socket
     source: Source
-    is_data: bool  #: whether it came in at the data port
-    deadline: float  #: instant until which it must have said enough
-    #: What was read from it: its preamble, or its ClientHello.
+    is_data: bool  #: whether it arrived on the data port
+    deadline: float  #: the time by which it must have identified itself
+    #: The bytes read so far: of its preamble, or of its ClientHello.
     received: bytearray = field(default_factory=bytearray)
     hello: ClientHello = field(default_factory=ClientHello)
-    #: Whether it has got an answer that says why it is not wanted, and is to close the connection.
+    #: Whether it was sent a refusal, so the peer is expected to close the connection.
     is_refused: bool = False
 
     @property
@@ -80,7 +80,7 @@ class PendingConnection:
 
 
 class Arrivals:
-    """The connections that have not said enough, in the order of arrival."""
+    """The connections that have not identified themselves, in the order of arrival."""
 
     def __init__(self) -> None:
         self._all: dict[PendingConnection, None] = {}
@@ -93,12 +93,12 @@ class Arrivals:
         return iter(list(self._all))
 
     def add(self, pending: PendingConnection) -> None:
-        """Take in one that has just come."""
+        """Add a new connection."""
         self._all[pending] = None
         self._by_group.setdefault(pending.source.group, {})[pending] = None
 
     def remove(self, pending: PendingConnection) -> None:
-        """Forget one."""
+        """Remove a connection."""
         del self._all[pending]
         group = self._by_group[pending.source.group]
         del group[pending]
@@ -106,16 +106,16 @@ class Arrivals:
             del self._by_group[pending.source.group]
 
     def least_entitled(self) -> PendingConnection | None:
-        """Return the one that makes room: the oldest of the source that has the most."""
+        """Return the connection to close when room is needed: the oldest of the source with the most connections."""
         greediest = max(self._by_group.values(), key=len, default=None)
         return next(iter(greediest)) if greediest else None
 
     def next_deadline(self) -> float | None:
-        """Return the instant at which the first is due; ``None`` if there is none."""
+        """Return the first deadline; ``None`` without connections."""
         return next((pending.deadline for pending in self._all), None)
 
     def expired(self, now: float) -> list[PendingConnection]:
-        """Return those whose time is up."""
+        """Return the connections whose deadline has passed."""
         found = []
         for pending in self._all:
             if pending.deadline > now:

@@ -1,4 +1,4 @@
-"""Sockets that listen at one port number of several addresses."""
+"""Sockets that listen on the same port number of several addresses."""
 
 import contextlib
 import errno
@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from pserver.daemon.door.taken_ports import cannot_listen
 
 _BACKLOG = 1024
-_TRIES = 50  # to find a number that is free at each address
+_TRIES = 50  # to find a number that is free on each address
 
 
 def listen_at(addresses: Sequence[str], port: int, option: str) -> list[socket.socket]:
-    """Return a socket for each address, all with the same port number; without addresses, one for all.
+    """Return a socket for each address, all with the same port number; without addresses, one socket for all.
 
-    `port`: 0 takes a number that is free at each of them. `option`: what has named it.
+    `port`: 0 picks a number that is free on each of them. `option`: the option that set the port, for errors.
 
-    Raises `ConfigurationError` if one cannot be had; the text says which. Nothing is left open.
+    Raises `ConfigurationError` if the server cannot listen on one of them; all sockets are then closed.
     """
     tries_left = _TRIES
     while True:
@@ -29,7 +29,7 @@ def listen_at(addresses: Sequence[str], port: int, option: str) -> list[socket.s
                     found.append(stack.enter_context(_listener(address, number)))
                     number = found[-1].getsockname()[1]
             except OSError as error:
-                # The system has chosen a number for the first of them, which another one has in use.
+                # The system picked a number for the first address that is in use on another one: try again.
                 if not port and found and error.errno == errno.EADDRINUSE and tries_left:
                     continue
                 raise cannot_listen(address or None, number, option, error) from error

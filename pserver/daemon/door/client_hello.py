@@ -1,8 +1,9 @@
-"""The first words of a client with TLS, read without I/O: its ClientHello, and in it the user who wants to log in.
+"""Parses the first message of a TLS client without I/O: its ClientHello, which names the user who wants to log in.
 
-A process for a login is worth something, so a client gets one only once its ClientHello is complete and names a user
-(RFC 5054, section 2.8.1). The session reads the same bytes again, with tlslite. Both must find the same user, because
-delays and limits go by the user found here: so what is ambiguous is refused, such as an extension that comes twice.
+A process for a login is expensive, so a client gets one only after a complete ClientHello that names a user (RFC 5054,
+section 2.8.1). The session parses the same bytes again, with tlslite. Both must find the same user, because delays and
+limits depend on the user found here. So this module refuses ambiguous messages, such as one with the same extension
+twice.
 """
 
 import enum
@@ -15,18 +16,18 @@ _SRP_EXTENSION = 12  # RFC 5054, section 2.8.1
 _RECORD_HEADER_BYTES = 5
 _MESSAGE_HEADER_BYTES = 4
 _MAX_RECORD_BYTES = 2**14  # RFC 5246, section 6.2.1
-# With all headers. Those of tlslite, GnuTLS and OpenSSL have 150 to 600 bytes, and 2000 with keys for post-quantum
-# groups. A stranger can make the daemon hold so many bytes for each connection.
+# With all headers. A ClientHello of tlslite, GnuTLS or OpenSSL has 150 to 600 bytes, or 2000 with keys for post-quantum
+# groups. A stranger can make the daemon hold this number of bytes for each connection.
 MAX_HELLO_BYTES = 4096
 
 
 class Alert(enum.IntEnum):
-    """Why a client is turned away, in words of TLS (RFC 5246, section 7.2.2), which any client understands."""
+    """The reason for refusing a client, as a TLS alert (RFC 5246, section 7.2.2), which every client understands."""
 
-    ACCESS_DENIED = 49  #: too many failed logins; the same whether there is such a user or not
-    DECODE_ERROR = 50  #: its ClientHello is malformed
-    INTERNAL_ERROR = 80  #: too many clients at once; a later try may do
-    UNKNOWN_PSK_IDENTITY = 115  #: it names no user (RFC 5054, section 2.5.1.2)
+    ACCESS_DENIED = 49  #: too many failed logins; the same for known and unknown users
+    DECODE_ERROR = 50  #: the ClientHello is malformed
+    INTERNAL_ERROR = 80  #: too many clients; a later attempt may succeed
+    UNKNOWN_PSK_IDENTITY = 115  #: the ClientHello names no user (RFC 5054, section 2.5.1.2)
 
     def record(self) -> bytes:
         """Return the fatal alert as a TLS record."""
@@ -34,28 +35,28 @@ class Alert(enum.IntEnum):
 
 
 class ClientHello:
-    """A ClientHello on its way: `feed` it with what arrives, never more than it `wants`."""
+    """A ClientHello that is being received: `feed` it with bytes, never more than it `wants`."""
 
     def __init__(self) -> None:
-        self._header = bytearray()  # of the record that is being read
-        self._left = 0  # bytes of its content that are still to come
+        self._header = bytearray()  # of the current record
+        self._left = 0  # missing bytes of its content
         self._message = bytearray()  # the content of all records so far
         self._taken = 0
-        #: The user that it names; ``None`` before it is complete, and if it names none.
+        #: The user that it names; ``None`` before it is complete, or if it names no user.
         self.user: str | None = None
         self.is_complete = False
 
     @property
     def wants(self) -> int:
-        """How many bytes to read next: to the end of a record or of its header, so never beyond the ClientHello."""
+        """The number of bytes to read next: up to the end of a record or its header, never beyond the ClientHello."""
         if self.is_complete:
             return 0
         return self._left or _RECORD_HEADER_BYTES - len(self._header)
 
     def feed(self, data: bytes) -> None:
-        """Take in the next bytes.
+        """Parse the next bytes.
 
-        Raises `ProtocolError` if this is no ClientHello, or none that can be understood.
+        Raises `ProtocolError` if they are not part of a valid ClientHello.
         """
         self._taken += len(data)
         if self._taken > MAX_HELLO_BYTES:
@@ -76,7 +77,7 @@ class ClientHello:
             self._header.clear()
 
     def _look(self) -> None:
-        """Read the message if all of it is here."""
+        """Parse the message once it is complete."""
         if self._message[0] != _CLIENT_HELLO:
             raise ProtocolError("not TLS: it does not begin with a ClientHello")
         if len(self._message) < _MESSAGE_HEADER_BYTES:
@@ -85,14 +86,14 @@ class ClientHello:
         if end > MAX_HELLO_BYTES:
             raise ProtocolError(f"its ClientHello claims {end} bytes, more than {MAX_HELLO_BYTES}")
         if len(self._message) > end:
-            raise ProtocolError("it says more than a ClientHello before the server has answered")
+            raise ProtocolError("it sends more than a ClientHello before the server has answered")
         if len(self._message) == end:
             self.user = _find_user(_Fields(self._message[_MESSAGE_HEADER_BYTES:]))
             self.is_complete = True
 
 
 class _Fields:
-    """Bytes that are read from the front."""
+    """A reader for bytes, from the front."""
 
     def __init__(self, data: bytes | bytearray) -> None:
         self._data = bytes(data)
@@ -112,7 +113,7 @@ class _Fields:
         return int.from_bytes(self.take(size), "big")
 
     def vector(self, size: int) -> bytes:
-        """Take what stands behind its length, which has `size` bytes."""
+        """Take a length of `size` bytes, and then that many bytes."""
         return self.take(self.number(size))
 
 
@@ -126,7 +127,7 @@ def _find_user(fields: _Fields) -> str | None:
         return None
     extensions = _Fields(fields.vector(2))
     if fields:
-        raise ProtocolError("a malformed ClientHello: it has something behind its extensions")
+        raise ProtocolError("a malformed ClientHello: it has more bytes after its extensions")
     found: dict[int, bytes] = {}
     while extensions:
         kind, content = extensions.number(2), extensions.vector(2)
@@ -138,6 +139,6 @@ def _find_user(fields: _Fields) -> str | None:
     name = _Fields(found[_SRP_EXTENSION])
     user = name.vector(1)
     if name or not user:
-        raise ProtocolError("a malformed ClientHello: its user name has another length than it says")
+        raise ProtocolError("a malformed ClientHello: the length of its user name is wrong")
     # As the session decodes it, see `srp_tools.login`.
     return user.decode("utf-8", "backslashreplace")

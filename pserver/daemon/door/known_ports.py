@@ -1,4 +1,4 @@
-"""The ports of a server that was killed: its networks know them, so the next one listens there, if it can."""
+"""Reuses the ports of a killed server: its networks know them, so the next server listens on them if it can."""
 
 import contextlib
 import dataclasses
@@ -12,9 +12,9 @@ from srp_tools.errors import ConfigurationError
 def accept_at_known_ports(
     config: ServerConfig, predecessor: Mapping[str, object] | None, accept: Callable[[ServerConfig], Acceptor]
 ) -> Acceptor:
-    """Return what `accept` makes, at the ports of `predecessor` where the settings leave them open.
+    """Return the result of `accept`, with the ports of `predecessor` where the settings do not fix them.
 
-    Raises `ConfigurationError` if a port cannot be had.
+    Raises `ConfigurationError` if a port is not available.
     """
     if predecessor is not None:
         cmd_port, data_port = predecessor.get("cmd_port"), predecessor.get("data_port")

@@ -1,8 +1,8 @@
-"""The listening sockets, and the limit over everything that holds descriptors.
+"""The listening sockets, and the limit for open descriptors.
 
-The system gives a new descriptor the lowest free number. So that number tells how many the daemon has at least,
-whatever they are for, and one comparison limits all of them. Connections of strangers leave a reserve free: for
-starting sessions, for passing data connections on, for the status file and the log.
+The system gives a new descriptor the lowest free number. So this number is a lower bound for the number of open
+descriptors, whatever their purpose, and one comparison limits all of them. Connections of strangers leave a reserve
+free: for starting sessions, for passing on data connections, for the status file and for the log.
 """
 
 import contextlib
@@ -23,15 +23,15 @@ from pserver.system.kept_socket import KeptSocket
 
 log = logging.getLogger("pserver")
 
-_BATCH = 64  # so many connections are accepted before the daemon looks at what else there is to do
-_RESERVE = 64  # descriptors; at most a quarter of all
+_BATCH = 64  # connections to accept before the daemon does its other work
+_RESERVE = 64  # descriptors; at most a quarter of the limit
 
 
 class Listeners:
     """Sockets that accept connections.
 
-    `selector`: the daemon's; each entry's data is a function to call. `addresses`: where to listen; none for all of
-    this machine's. `on_connection`: takes over a socket, its source, and whether it came in where data connections do.
+    `selector`: the daemon's; each entry's data is a function to call. `addresses`: the addresses to listen on; empty:
+    all of this machine. `on_connection`: takes over a socket, with its source, and whether it arrived on a data port.
     `make_room`: closes a connection that can be spared; returns whether there was one.
     """
 
@@ -49,20 +49,20 @@ class Listeners:
         self._open = contextlib.ExitStack()
         self._local: list[KeptSocket] = []
         self._pauses = Pauses(selector)
-        #: Of `resume`, see `Pauses`.
+        #: As in `Pauses`.
         self.next_deadline, self.resume = self._pauses.next_deadline, self._pauses.resume
         total = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._reserve = min(_RESERVE, total // 4)
         self._room = total - self._reserve
 
     def close(self) -> None:
-        """Close them all."""
+        """Close all sockets."""
         self._open.close()
 
     def listen(self, port: int, option: str, *, is_data: bool) -> int:
-        """Listen at a TCP port of each address, which `option` has named; return its number, which is the same.
+        """Listen on a TCP port of each address; return its number, which is the same for all.
 
-        Raises `ConfigurationError` if the port cannot be had.
+        `option`: the option that set the port, for errors. Raises `ConfigurationError` if the port is not available.
         """
         listeners = listen_at(self._addresses, port, option)
         for listener in listeners:
@@ -71,7 +71,7 @@ class Listeners:
         return int(listeners[0].getsockname()[1])
 
     def listen_locally(self, path: Path, *, is_data: bool) -> bool:
-        """Listen at a Unix socket of this account as well; return whether that can be done."""
+        """Also listen on a Unix socket for this account; return whether that works."""
         local = KeptSocket(
             path,
             socket.SOCK_STREAM,
@@ -84,7 +84,7 @@ class Listeners:
         return local.keep()
 
     def look_after_paths(self) -> None:
-        """Make the paths of the Unix sockets again that were removed."""
+        """Create the Unix sockets again whose paths were removed."""
         for local in self._local:
             local.keep()
 
@@ -95,13 +95,13 @@ class Listeners:
         )
 
     def _accept(self, listener: socket.socket, *, is_data: bool) -> None:
-        # Data connections are passed on at once, or closed soon: they may use half of the reserve.
+        # Data connections are passed on immediately, or closed soon: they may use half of the reserve.
         room = self._room + self._reserve // 2 * is_data
         for _ in range(_BATCH):
             try:
-                # Before it is accepted: so it gets the number that has become free, and else waits in the queue.
+                # Before accepting: then the connection gets the number that became free, or waits in the queue.
                 if _lowest_free(listener) >= room and not self._make_room():
-                    self._pause(listener, "sessions hold all descriptors but the reserve")
+                    self._pause(listener, "sessions use all descriptors except the reserve")
                     return
                 sock, address = listener.accept()
             except BlockingIOError:
@@ -119,7 +119,7 @@ class Listeners:
             if is_local(sock):
                 check_account(sock)
         except AuthenticationError as error:
-            log.warning("local connection refused: %s", error)
+            log.warning("refused a local connection: %s", error)
             sock.close()
             return
         sock.setblocking(False)
@@ -131,7 +131,7 @@ class Listeners:
 
 
 def _lowest_free(sock: socket.socket) -> int:
-    """Return the number that the next descriptor will have. Raises `OSError` if there can be none."""
+    """Return the number of the next descriptor. Raises `OSError` if there are too many open files."""
     number = os.dup(sock.fileno())
     os.close(number)
     return number

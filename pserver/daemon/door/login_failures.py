@@ -1,18 +1,18 @@
-"""After failed logins the next ones take longer, so that nobody can try many passwords; without locking others out.
+"""Delays logins after failures, to prevent password guessing without locking out other clients.
 
-* A user at one source who has failed several times in a row must wait, twice as long each time. A client whose turn
-  is soon is kept waiting; one for whom it would take long is turned away. Others do not notice: who poses as a user
-  from elsewhere does not lock out the user.
-* From a source where many logins of any users have failed, one login comes after the other, with a moment between
-  them, so that it cannot try one password on many users quickly. Users who have logged in from there are excepted.
-* A login that ends without any proof holds a place for nothing. After one, the next logins of its user at its source
-  are doubtful for some minutes, and after such logins of several users, all at that source but those who have logged
-  in from there. What is doubtful comes last, see `pserver.daemon.door.login_queue`.
+* A user at one source who has failed several times in a row must wait, twice as long each time. The client waits if the
+  delay is short, and is refused if it is long. Other sources are not affected: a guesser cannot lock out the real user.
+* From a source where many logins of any users have failed, the server accepts only one login at a time, with a pause
+  between them, so the source cannot quickly try one password on many users. Users who have logged in from there before
+  are exempt.
+* A login that ends without any proof has held a place for nothing. Afterwards, logins of its user at its source are
+  doubtful for some minutes; after abandoned logins of several users, all logins at that source are, except of users who
+  have logged in from there before. Doubtful logins come last, see `pserver.daemon.door.login_queue`.
 
-Known and unknown users are treated alike, so this tells nobody whether there is a user of a name.
+Known and unknown users get the same treatment, so nobody can learn whether a user exists.
 
-Memory is bounded. What makes room are the records with the fewest failures: to have a record of many failures
-forgotten, one would have to fail as often under thousands of other names.
+Memory is bounded. Records with the fewest failures make room: to push out a record of many failures, an attacker would
+have to fail as often under thousands of other names.
 """
 
 import enum
@@ -27,29 +27,29 @@ K = TypeVar("K", bound=Hashable)
 
 _FIRST_PAUSE = 1.0  # seconds; each is twice the one before
 _MAX_PAUSE = 300.0
-# So many times as many failures are borne from a source as of one user: it may be a whole site.
+# A source, which may be a whole site, is allowed this many times the failures of one user.
 _SOURCE_FACTOR = 10
 _MAX_SOURCE_PAUSE = 2.0
 _MEMORY = 3600.0  # seconds after which a failure is forgotten
 _MAX_RECORDS = 4096
-# After a login without a proof: so hundreds of sources get no second turn before others have their first.
+# After a login without a proof: long enough that hundreds of sources get no second turn before others have their first.
 _DOUBT_SECONDS = 600.0
-_DOUBTFUL_USERS = 3  # at one source, before other ones there are doubtful, too
+_DOUBTFUL_USERS = 3  # at one source, from which on its other users are doubtful, too
 
 
 class Standing(enum.Enum):
-    """What is known of a user at a source."""
+    """The history of a user at a source."""
 
     KNOWN = "has logged in"
-    NEW = "nothing"
-    DOUBTFUL = "has begun a login and left it"
+    NEW = "nothing known"
+    DOUBTFUL = "has started a login and abandoned it"
 
 
 @dataclass(slots=True)
 class _Record:
     failures: int = 0
     last: float = 0.0
-    until: float = 0.0  # instant at which the next login may begin
+    until: float = 0.0  # when the next login may start
 
 
 class _Table(Generic[K]):
@@ -74,12 +74,12 @@ class _Table(Generic[K]):
         record.failures += 1
         record.last = now
         if record.failures >= self.borne:
-            # The exponent is bounded, because a number may be too large for a float.
+            # Bound the exponent, because the result must fit into a float.
             doublings = min(record.failures - self.borne, 60)
             record.until = now + min(_FIRST_PAUSE * 2**doublings, self._max_pause)
 
     def _make_room(self, now: float) -> None:
-        """Forget a quarter, so that this seldom happens: what is old, then what has the fewest failures."""
+        """Forget a quarter of the records, to do this rarely: first old ones, then those with the fewest failures."""
         ranked = sorted(
             self._records.items(),
             key=lambda item: (item[1].last + _MEMORY > now, item[1].failures, item[1].last),
@@ -87,12 +87,12 @@ class _Table(Generic[K]):
         self._records = dict(ranked[len(ranked) // 4 :])
 
     def pause(self, key: K) -> float:
-        """Return the seconds until the next login may begin."""
+        """Return the seconds until the next login may start."""
         record = self._records.get(key)
         return 0.0 if record is None else max(0.0, record.until - self._clock())
 
     def is_suspect(self, key: K) -> bool:
-        """Whether so much has failed that logins are let in one by one."""
+        """Whether there are so many failures that logins are accepted only one at a time."""
         record = self._records.get(key)
         return record is not None and record.failures >= self.borne and record.last + _MEMORY > self._clock()
 
@@ -101,12 +101,12 @@ class _Table(Generic[K]):
 
 
 class _Doubts:
-    """The users at sources that have left a login without a proof a short while ago."""
+    """The users at sources who have recently abandoned a login without a proof."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._last: dict[tuple[str, str], float] = {}  # when it was, the latest last
-        self._users: Counter[str] = Counter()  # how many there are at each source
+        self._last: dict[tuple[str, str], float] = {}  # the time of each, the latest last
+        self._users: Counter[str] = Counter()  # number of these users by source
 
     def __len__(self) -> int:
         return len(self._last)
@@ -142,9 +142,9 @@ class _Doubts:
 
 
 class LoginFailures:
-    """The logins at a server that have failed or were left, and who has logged in.
+    """The failed and abandoned logins of a server, and the users who have logged in.
 
-    `borne`: how many failures of one user at one source have no consequence; 0 counts none.
+    `borne`: the number of failures of one user at one source without consequences; 0 sets no limit.
     """
 
     def __init__(self, borne: int, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -152,10 +152,12 @@ class LoginFailures:
         self._users: _Table[tuple[str, str]] = _Table(limit, _MAX_PAUSE, clock)
         self._sources: _Table[str] = _Table(limit * _SOURCE_FACTOR, _MAX_SOURCE_PAUSE, clock)
         self._doubts = _Doubts(clock)
-        self._known: dict[tuple[str, str], None] = {}  # who has logged in from where, the latest last
+        self._known: dict[
+            tuple[str, str], None
+        ] = {}  # sources and users with a successful login, the latest last
 
     def reconfigure(self, borne: int) -> None:
-        """Bear another number of failures from now on; what is recorded counts."""
+        """Change the number of failures without consequences; recorded failures count."""
         limit = borne or math.inf
         self._users.borne = limit
         self._sources.borne = limit * _SOURCE_FACTOR
@@ -166,11 +168,11 @@ class LoginFailures:
         self._sources.fail(source)
 
     def leave(self, source: str, user: str) -> None:
-        """Record a login that has ended without a proof, right or wrong."""
+        """Record a login that ended without any proof, right or wrong."""
         self._doubts.add(source, user)
 
     def standing(self, source: str, user: str) -> Standing:
-        """Return what is known of a user at a source."""
+        """Return the standing of a user at a source."""
         if self._doubts.has(source, user):
             return Standing.DOUBTFUL
         if (source, user) in self._known:
@@ -178,9 +180,10 @@ class LoginFailures:
         return Standing.DOUBTFUL if self._doubts.has_many(source) else Standing.NEW
 
     def succeed(self, source: str, user: str) -> None:
-        """Record a login that was good. It does not clear the source: others there may go on guessing.
+        """Record a successful login.
 
-        Nor does it end doubts: whoever leaves logins as this user, from the same source, may go on as well.
+        It does not clear the source, where others may keep guessing. Nor does it end doubts: another client at the
+        source may keep abandoning logins as this user.
         """
         key = (source, user)
         self._users.forget(key)
@@ -190,12 +193,12 @@ class LoginFailures:
             del self._known[next(iter(self._known))]
 
     def pause(self, source: str, user: str) -> float:
-        """Return the seconds until a login may begin."""
+        """Return the seconds until a login may start."""
         pause = self._users.pause((source, user))
         return pause if (source, user) in self._known else max(pause, self._sources.pause(source))
 
     def may_join(self, source: str, user: str, running: Sequence[str]) -> bool:
-        """Whether a login may begin while those of other users at its source run, which may yet fail."""
+        """Whether a login may start while logins of other users at its source are running, which may still fail."""
         if self._users.is_suspect((source, user)) and user in running:
             return False
         if (source, user) in self._known or not self._sources.is_suspect(source):

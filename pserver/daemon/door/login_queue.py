@@ -1,20 +1,22 @@
-"""Which client may log in next, and who is turned away when there are too many.
+"""Decides which client may log in next, and which clients are refused when there are too many.
 
-A login is arithmetic and three processes, so a few run at once and the others wait. Nobody can have all of it:
+A login costs computation and three processes, so a few logins run at the same time and the others wait. No client can
+use up all places:
 
-* *Places*: one source of connections, and one user, has at most three quarters of the places for logins that run. One
-  place is for users who have logged in from the same source before, and these limits do not hold for them: they hold
-  for each user at each source.
-* *Turns*: the next login comes from the source whose turn is longest ago, and among its users likewise. A source with
-  thousands of clients that wait delays another's client by one login.
-* *Doubts*: where logins were left without a proof (see `pserver.daemon.door.login_failures`), the next ones have half
-  of the places, and those only while no other login can have them. They take turns likewise.
-* *Early drop*: from `start` logins on, newcomers are turned away at random, as sshd does. Here this concerns only the
-  sources with the most logins, and nobody who has logged in from there before. Others are let in, if need be in the
-  place of one of theirs.
-* *Age*: nobody waits for longer than `patience`.
+* *Places*: one source of connections, or one user, gets at most three quarters of the places for logins in progress.
+  One place is reserved for users who have logged in from the same source before. For them, the limit holds for each
+  pair of user and source instead.
+* *Turns*: the next login comes from the source whose last turn is longest ago, and within a source from the user whose
+  last turn is longest ago. A source with thousands of waiting clients delays a client from another source by only one
+  login.
+* *Doubts*: after logins that were abandoned without a proof (see `pserver.daemon.door.login_failures`), the next logins
+  of the same user and source get half of the places, and only while no other login can use them. They take turns, too.
+* *Early drop*: from `start` logins on, new clients are refused at random, as in sshd. Here this affects only the
+  sources with the most logins, and no user who has logged in from the source before. Other clients are accepted, if
+  necessary in place of a client from the busiest source.
+* *Age*: no login waits longer than `patience`.
 
-A source is an address, or a network of them: see `pserver.daemon.door.arrivals.Source`.
+A source is an address or a network: see `pserver.daemon.door.arrivals.Source`.
 """
 
 import random
@@ -32,19 +34,19 @@ T = TypeVar("T")
 
 @dataclass(eq=False, slots=True)
 class Login(Generic[T]):
-    """A client that wants to log in: it waits, or has a place."""
+    """A client that wants to log in: it is waiting, or has a place."""
 
     client: T
     source: str
     user: str
-    deadline: float = 0.0  #: until which it waits
+    deadline: float = 0.0  #: the end of its time to wait
 
 
 class LoginQueue(Generic[T]):
     """The logins of a server that have not ended.
 
-    `startups`: how many there may be. `places`: how many run at once. `patience`: seconds that one waits at most.
-    `standing`: what is known of a user at a source.
+    `startups`: the limits for their number. `places`: the number of logins in progress at the same time. `patience`:
+    the longest time to wait, in seconds. `standing`: returns the standing of a user at a source.
     """
 
     def __init__(
@@ -61,14 +63,14 @@ class LoginQueue(Generic[T]):
         self._standing = standing
         self._clock = clock
         self._chance = chance
-        self._in_order: dict[Login[T], None] = {}  # those that wait, as they came
-        # The same by source and user, each in the order of their turns.
+        self._in_order: dict[Login[T], None] = {}  # waiting logins in the order of arrival
+        # The same logins by source and user, each in the order of their turns.
         self._waiting: dict[str, dict[str, dict[Login[T], None]]] = {}
         self._running: set[Login[T]] = set()
-        self._count: Counter[str] = Counter()  # of each source, waiting and running
+        self._count: Counter[str] = Counter()  # logins by source, waiting and running
 
     def reconfigure(self, startups: Startups, places: int, patience: float) -> None:
-        """Have other limits from now on; logins that wait or run go on."""
+        """Apply new limits; waiting and running logins continue."""
         self._startups = startups
         self._places = places
         self._share = max(1, places - max(1, places // 4))
@@ -78,7 +80,7 @@ class LoginQueue(Generic[T]):
         return len(self._in_order) + len(self._running)
 
     def add(self, client: T, source: str, user: str) -> tuple[Login[T], list[Login[T]]]:
-        """Take in a client; return its login, and those that are turned away for it: none, another, or itself."""
+        """Add a client; return its login, and the logins refused because of it: none, another login, or itself."""
         login = Login(client, source, user, self._clock() + self._patience)
         is_greedy = self._count[source] + 1 >= max(self._count.values(), default=0)
         if is_greedy and self._standing(source, user) is not Standing.KNOWN:
@@ -102,9 +104,9 @@ class LoginQueue(Generic[T]):
         return self._chance() * 100 < rate + (100 - rate) * (len(self) - start) / (full - start)
 
     def shed(self) -> Login[T] | None:
-        """Take out the one that makes room: of the source with the most logins, the newest of its busiest user.
+        """Remove and return a login to make room: the newest login of the busiest user of the busiest source.
 
-        If some of its users are doubtful, it is one of theirs.
+        Doubtful users of that source come first.
         """
         if not self._waiting:
             return None
@@ -116,7 +118,7 @@ class LoginQueue(Generic[T]):
         return login
 
     def remove(self, login: Login[T]) -> None:
-        """Forget one that waits."""
+        """Remove a waiting login."""
         self._leave_line(login)
         self._uncount(login)
 
@@ -135,9 +137,9 @@ class LoginQueue(Generic[T]):
             del self._count[login.source]
 
     def take(self, may_start: Callable[[Login[T]], bool] = lambda _: True) -> Login[T] | None:
-        """Give a place to the login whose turn it is; return it, or ``None`` if none can have one.
+        """Give a place to the next login and return it; ``None`` if no login can have a place.
 
-        `may_start` says of a login whether it can have one now.
+        `may_start`: returns whether a login may start now.
         """
         login = self._next(may_start) if len(self._running) < self._places else None
         if login is None:
@@ -167,35 +169,35 @@ class LoginQueue(Generic[T]):
 
     @property
     def is_anybody_waiting(self) -> bool:
-        """Whether a login waits for a place."""
+        """Whether a login is waiting for a place."""
         return bool(self._in_order)
 
     def is_doubtful(self, source: str, user: str) -> bool:
-        """Whether a user at a source comes last."""
+        """Whether logins of a user at a source come last."""
         return self._standing(source, user) is Standing.DOUBTFUL
 
     def running_users(self, source: str) -> list[str]:
-        """Return the users of the logins of a source that run."""
+        """Return the users of a source's logins in progress."""
         return [login.user for login in self._running if login.source == source]
 
     def remove_all(self, source: str, user: str) -> list[Login[T]]:
-        """Take out all of a user at a source that wait, and return them."""
+        """Remove and return all waiting logins of a user at a source."""
         found = list(self._waiting.get(source, {}).get(user, ()))
         for login in found:
             self.remove(login)
         return found
 
     def end(self, login: Login[T]) -> None:
-        """Free the place of one that runs."""
+        """Free the place of a login that has ended."""
         self._running.remove(login)
         self._uncount(login)
 
     def next_deadline(self) -> float | None:
-        """Return the instant at which `expire` has something to do; ``None`` for never."""
+        """Return the time at which `expire` has something to do; ``None`` for never."""
         return next((login.deadline for login in self._in_order), None)
 
     def expire(self) -> list[Login[T]]:
-        """Take out those that have waited for too long, and return them."""
+        """Remove and return the logins that have waited for too long."""
         now, found = self._clock(), []
         while self._in_order and (login := next(iter(self._in_order))).deadline <= now:
             self.remove(login)
@@ -203,7 +205,7 @@ class LoginQueue(Generic[T]):
         return found
 
     def clear(self) -> list[Login[T]]:
-        """Take out all that wait, and return them."""
+        """Remove and return all waiting logins."""
         found = list(self._in_order)
         for login in found:
             self.remove(login)
@@ -211,7 +213,7 @@ class LoginQueue(Generic[T]):
 
 
 class _Room:
-    """Which logins the places that are free may be for, while some run."""
+    """The free places, and which logins may have them, given the running logins."""
 
     def __init__(
         self,
@@ -225,7 +227,7 @@ class _Room:
         self._users = Counter(login.user for login in running)
         self._pairs = Counter((login.source, login.user) for login in running)
         standings = Counter(standing(login.source, login.user) for login in running)
-        kept = 1 if places > 2 else 0  # for those who are known
+        kept = 1 if places > 2 else 0  # reserved for known users
         self._others = places - kept - standings[Standing.NEW] - standings[Standing.DOUBTFUL]
         self._doubtful = max(1, places // 2) - standings[Standing.DOUBTFUL]
 

@@ -1,7 +1,7 @@
-"""Clients between their ClientHello and the end of their login: they wait, get a session, or are turned away.
+"""Clients between their ClientHello and the end of their login: they wait, get a session, or are refused.
 
-`pserver.daemon.door.login_queue` decides whose turn it is, `pserver.daemon.door.login_failures` who must wait after
-failures.
+`pserver.daemon.door.login_queue` decides which login is next, and `pserver.daemon.door.login_failures` which ones must
+wait after failures.
 """
 
 import contextlib
@@ -23,15 +23,16 @@ log = logging.getLogger("pserver")
 
 Waiting = Login[PendingConnection]
 
-# Seconds; who would have to wait for longer is turned away, so that it does not hold a descriptor.
+# Seconds; a client that would have to wait longer is refused, so it does not hold a descriptor.
 _LONG_PAUSE = 5.0
-# For one answer of the client, with the arithmetic for it: enough for a line by satellite.
+# For one answer of the client and its computation: enough for a satellite link.
 _DOUBTFUL_PROOF_SECONDS = 1.0
-# Beyond the login's own time: for its processes to begin and to end, and for an administrator's first request.
+# In addition to the login's time limit: for its processes to start and end, and for an administrator's first request.
 _GRACE_SECONDS = 10.0
 _IS_OLD = (
-    "a login was refused; if its password is right, the users' file here is another one than where it was made: "
-    "compare the fingerprints that pserver status prints here, and generate-srp-data --fingerprint there"
+    "a login was refused; if its password is correct, this server has another users' file than the machine where the "
+    "user was created: compare the fingerprints that pserver status prints here and generate-srp-data --fingerprint "
+    "prints there"
 )
 _LOCKED_OUT = "too many failed logins of this user from there"
 
@@ -39,9 +40,9 @@ _LOCKED_OUT = "too many failed logins of this user from there"
 class Logins:
     """The clients that want to log in.
 
-    `selector`: the daemon's; each entry's data is a function to call. `start`: has a session started for a client that
-    may take so many seconds for its proof, and one of the two functions called later, the second with the reason why
-    there is none. Raises `OSError` if it cannot.
+    `selector`: the daemon's; each entry's data is a function to call. `start`: starts a session for a client, with the
+    time limit for its proof in seconds; later, it calls the first function with the session, or the second with the
+    reason of a failure. It raises `OSError` if it cannot.
     """
 
     def __init__(
@@ -59,22 +60,22 @@ class Logins:
         self._queue: LoginQueue[PendingConnection] = LoginQueue(
             config.startups(), config.login_processes, config.login_timeout, self._failures.standing
         )
-        self._sessions: dict[Waiting, tuple[Session, float]] = {}  # of places, and when these are killed
-        self._paused_until = math.inf  # when the first of those that must wait may begin
+        self._sessions: dict[Waiting, tuple[Session, float]] = {}  # with the times at which to kill them
+        self._paused_until = math.inf  # when the first of the delayed logins may start
 
     def reconfigure(self, config: ServerConfig) -> None:
-        """Have other settings from now on; logins that run go on with theirs."""
+        """Apply new settings; logins in progress keep the old ones."""
         self._config = config
         self._failures.reconfigure(config.max_failures)
         self._queue.reconfigure(config.startups(), config.login_processes, config.login_timeout)
 
     def arrive(self, pending: PendingConnection) -> None:
-        """Take over a connection that has said who wants to log in."""
+        """Take over a connection that has named its user."""
         if self._pause(pending) > _LONG_PAUSE:
             self._send_away(pending, _LOCKED_OUT, Alert.ACCESS_DENIED)
             return
         login, refused = self._queue.add(pending, pending.source.group, pending.user)
-        # It has nothing to say until it is answered. If there is something to read, it has gone, or is no client.
+        # The client must wait for an answer. If it sends data, or closes, it has gone or is not a client of pserver.
         self._selector.register(pending.sock, selectors.EVENT_READ, lambda: self._hear(login))
         for other in refused:
             self._turn_away(other, "too many clients want to log in")
@@ -105,16 +106,16 @@ class Logins:
         pending.sock.close()
 
     def make_room(self) -> bool:
-        """Turn one away that waits, because its descriptor is needed; return whether there was one."""
+        """Refuse a waiting login because its descriptor is needed; return whether there was one."""
         login = self._queue.shed()
         if login is not None:
             self._turn_away(login, "too many connections")
         return login is not None
 
     def step(self) -> None:
-        """Start the logins whose turn it is, and forget those that have ended."""
+        """Start the logins whose turn it is, and forget logins that have ended."""
         for login in self._queue.expire():
-            self._turn_away(login, f"no place within {self._config.login_timeout:g} s")
+            self._turn_away(login, f"timed out after {self._config.login_timeout:g} s waiting for its turn")
         now = time.monotonic()
         for login, (session, ends_by) in list(self._sessions.items()):
             if session.is_logging_in and ends_by <= now:
@@ -128,7 +129,7 @@ class Logins:
             self._begin(turn)
 
     def _give_up(self, login: Waiting, session: Session) -> None:
-        """Kill a session that should have ended its login itself, and does not, so that others get its place."""
+        """Kill a session that has not ended its login in time, to free its place for other logins."""
         reason = "its process has neither admitted nor refused the client in time, and is killed"
         log.error("the login of session %d from %s hangs: %s", session.pid, session.peer, reason)
         audit.failed_login(session.peer, login.user, reason)
@@ -156,7 +157,7 @@ class Logins:
 
     def _begin(self, login: Waiting) -> None:
         pending = login.client
-        self._selector.unregister(pending.sock)  # its session reads from it
+        self._selector.unregister(pending.sock)  # now its session reads from it
 
         patience = self._config.login_timeout + _GRACE_SECONDS
 
@@ -171,24 +172,24 @@ class Logins:
             self._start(pending, self._proof_seconds(login), begun, failed)
         except OSError as error:
             failed(str(error))
-        except BaseException:  # a fault of ours must not keep the place
+        except BaseException:  # a bug of ours must not block the place forever
             failed("a fault in the server")
             raise
 
     def _proof_seconds(self, login: Waiting) -> float:
-        """Return how long a client may take to prove its password: less if it is doubtful and others wait."""
+        """Return the time limit for a client's proof of its password: shorter for a doubtful one while others wait."""
         longest = self._config.proof_timeout
         if self._queue.is_anybody_waiting and self._queue.is_doubtful(login.source, login.user):
             return min(longest, _DOUBTFUL_PROOF_SECONDS)
         return longest
 
     def time_left(self) -> float | None:
-        """Return the seconds until `step` has something to do, if nothing happens; ``None`` for never."""
+        """Return the seconds until `step` has something to do without an event; ``None`` for never."""
         due = min((ends_by for _, ends_by in self._sessions.values()), default=math.inf)
         first = min(due, self._paused_until, self._queue.next_deadline() or math.inf)
         return None if first == math.inf else max(0.0, first - time.monotonic())
 
     def close(self) -> None:
-        """Close the connections that wait."""
+        """Close the waiting connections."""
         for login in self._queue.clear():
             self._close(login.client)

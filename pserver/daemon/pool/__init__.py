@@ -1,1 +1,1 @@
-"""The daemon's part of a pool: what it is told of other servers, and announcing this one to them."""
+"""The daemon's part of a pool: announcements from other servers, and announcements to them."""

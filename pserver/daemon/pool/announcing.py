@@ -1,7 +1,7 @@
-"""When this server is announced where: every host has its own interval, and one process does all that is due at once.
+"""Schedules the announcements of this server: each host has its own interval, and one process does all that are due.
 
-The starter forks that process, see `pserver.pool.announcer`. Only one is there at a time. That it ends without a word
-about a host counts as a failure there.
+The starter forks that process, see `pserver.pool.announcer`. There is only one at a time. If it ends without a result
+for a host, the announcement counts as failed.
 """
 
 import logging
@@ -17,14 +17,17 @@ from srp_tools.errors import ConfigurationError
 
 log = logging.getLogger("pserver")
 
-_PATIENCE = ROUND_SECONDS + 10.0  # for the whole process, which has a deadline itself
-_TOGETHER = 0.1  # of an interval: what is due so soon is announced along
+_PATIENCE = ROUND_SECONDS + 10.0  # for the whole process, which also has its own deadline
+_TOGETHER = 0.1  # of an interval: announcements that are due this soon join the current round
 
 Request = Callable[[Mapping[str, object], Sequence[int]], object]
 
 
 class Announcing:
-    """`selector`: the daemon's. `request`: asks the starter for something. `order`: returns what is announced."""
+    """The announcements of this server.
+
+    `selector`: the daemon's. `request`: sends a request to the starter. `order`: returns the content of announcements.
+    """
 
     def __init__(
         self,
@@ -39,14 +42,14 @@ class Announcing:
         self._request = request
         self._order = order
         self._interval = interval
-        self._at = 0.0  # when something was said last; it does not go back with the clock
-        self._due: dict[str, float] = {}  # when each host is next told
-        self._sock: socket.socket | None = None  # on which the answers come
-        self._waiting: set[str] = set()  # the hosts of which there is no answer yet
+        self._at = 0.0  # the time of the last message; it increases even if the clock goes back
+        self._due: dict[str, float] = {}  # the time of the next announcement by host
+        self._sock: socket.socket | None = None  # for the answers
+        self._waiting: set[str] = set()  # the hosts without an answer so far
         self._deadline = 0.0
 
     def time_left(self) -> float | None:
-        """Return in how many seconds `step` has something to do; ``None``: not before something happens."""
+        """Return the seconds until `step` has something to do; ``None``: not before an event."""
         now = time.monotonic()
         if self._sock is not None:
             return max(0.0, self._deadline - now)
@@ -55,11 +58,11 @@ class Announcing:
         return max(0.0, min(self._due.values()) - now) if self._due else None
 
     def step(self) -> None:
-        """Announce this server where that is due."""
+        """Announce this server to the hosts that are due."""
         now = time.monotonic()
         if self._sock is not None:
             if now >= self._deadline:
-                self._end_round("there was no answer in time")
+                self._end_round(f"timed out after {_PATIENCE:g} s waiting for an answer")
             return
         for host in [host for host in self._due if host not in self._members.joined]:
             del self._due[host]
@@ -68,7 +71,7 @@ class Announcing:
             self._begin([host for host in self._members.joined if self._due.get(host, now) <= soon], now)
 
     def announce_now(self, host: str) -> None:
-        """Announce this server to a host as soon as that is possible."""
+        """Announce this server to a host as soon as possible."""
         self._due.pop(host, None)
 
     def _begin(self, hosts: list[str], now: float) -> None:
@@ -84,7 +87,7 @@ class Announcing:
         return max(self._interval(), joined.interval)
 
     def leave(self, hosts: Iterable[str]) -> None:
-        """Tell hosts that this server is their member no more; nothing waits for that."""
+        """Tell hosts that this server is no longer their member, without waiting for answers."""
         known = [host for host in hosts if host]
         if known:
             sock = self._send(known, {"do": "leave"})
@@ -92,7 +95,7 @@ class Announcing:
                 sock.close()
 
     def _send(self, hosts: list[str], words: dict[str, object]) -> socket.socket | None:
-        """Have a process say something to hosts; return the socket for its answers."""
+        """Have a process send a message to hosts; return the socket for the answers, ``None`` on failure."""
         order = dict(self._order())
         own = order.pop("words")
         assert isinstance(own, dict)  # noqa: S101 - the daemon's
@@ -104,15 +107,15 @@ class Announcing:
                 words = {**own, **words, "at": self._at}
                 self._request({"announce": {**order, "hosts": hosts, "words": words}}, [theirs.fileno()])
         except OSError as error:
-            log.error("this server cannot be announced: %s", error)
+            log.error("cannot announce this server: %s", error)
             sock.close()
             return None
         return sock
 
-    # --- what comes of it ---
+    # --- answers ---
 
     def _hear(self) -> None:
-        assert self._sock is not None  # noqa: S101 - it is watched
+        assert self._sock is not None  # noqa: S101 - it is being watched
         try:
             data = self._sock.recv(ANSWER_BYTES)
         except BlockingIOError:
@@ -120,7 +123,7 @@ class Announcing:
         except OSError:
             data = b""
         if not data:
-            self._end_round("the process that announces it has ended")
+            self._end_round("the announcing process has ended")
             return
         match json_object(data):
             case {"host": str(host), "ok": dict(facts)} if host in self._waiting:
@@ -140,11 +143,13 @@ class Announcing:
         if (joined := self._members.joined.get(host)) is not None:
             self._due[host] = now + self._wait_for(joined)
             if is_news and joined.member is not None:
-                log.info("announced to %s, which is the server %s", host, joined.member.name)
+                log.info(
+                    "announced this server to %s, where the server %s is running", host, joined.member.name
+                )
 
     def _miss(self, host: str, why: str) -> None:
         if self._members.miss(host, why, time.monotonic()):
-            log.warning("this server is not announced to %s: %s", host, why)
+            log.warning("could not announce this server to %s: %s", host, why)
 
     def _end_round(self, why: str) -> None:
         self.close()
@@ -153,7 +158,7 @@ class Announcing:
         self._waiting = set()
 
     def close(self) -> None:
-        """Hear no answers any more."""
+        """Stop waiting for answers."""
         if self._sock is not None:
             self._selector.unregister(self._sock)
             self._sock.close()

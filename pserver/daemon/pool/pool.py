@@ -1,7 +1,7 @@
-"""The pool as the daemon knows it: its neighbours, and what members, clients and administrators are told of them.
+"""The daemon's view of the pool: the neighbours of this server, for members, clients and administrators.
 
-A member logs in for each announcement, as an administrator does, and may say no more than that it is there or leaves.
-Clients ask in their sessions; a list may be long, so it goes there as a file in memory that nobody can change.
+A member logs in for each announcement, as an administrator does, and can only announce itself or leave. Clients ask for
+the members in their sessions. The list may be long, so sessions get it as a sealed file in memory.
 """
 
 import contextlib
@@ -33,10 +33,10 @@ from srp_tools.printable import printable_name
 
 log = logging.getLogger("pserver")
 
-_LOOK_SECONDS = 5.0  # between two looks who is missed, and two writings of the file
+_LOOK_SECONDS = 5.0  # between two checks for missed members, which also write the file
 
-_OLD_SECONDS = 0.1  # for which clients are told the same
-_REST = 10  # times as long as it took to make that
+_OLD_SECONDS = 0.1  # for which clients get the same list
+_REST = 10  # and for at least this many times the time that it took to make the list
 
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
@@ -44,10 +44,11 @@ Facts = Mapping[str, object]
 
 
 class Pool:
-    """`file`: has the members. `own`: returns the command port of this server, and how many slots it has.
+    """The members that this server knows, and its announcements.
 
-    `removal`: returns why somebody is no user any more, empty if there is no reason.
-    `selector`: the daemon's; each entry's data is a function to call. `request`: asks the starter for something.
+    `file`: stores the members. `own`: returns the command port and the number of slots of this server. `removal`:
+    returns why a user has lost access, empty if the user still has it. `selector`: the daemon's; each entry's data is a
+    function to call. `request`: sends a request to the starter.
     """
 
     def __init__(
@@ -68,10 +69,10 @@ class Pool:
         self._announcing = Announcing(
             selector, members, request, self._order, lambda: config().announce_interval
         )
-        self._listed = -1  # what clients are told, as a file in memory
-        self._listed_until = -math.inf  # instant until which they are told so
-        self._given: tuple[str, ...] = ()  # of the settings, as they were at the last look
-        #: What administrators may ask for, by word.
+        self._listed = -1  # the list for clients, as a file in memory
+        self._listed_until = -math.inf  # when the list expires
+        self._given: tuple[str, ...] = ()  # the hosts in the settings at the last check
+        #: The commands of administrators, by name.
         self.words: Mapping[str, Callable[[Mapping[str, Any]], Facts]] = {
             "join": self._join,
             "leave": self._leave,
@@ -80,14 +81,14 @@ class Pool:
         }
 
     def loop_parts(self) -> list[LoopPart]:
-        """Return what the daemon's loop is to look after."""
+        """Return the parts for the daemon's loop."""
         return [
             LoopPart("members", self._look),
             LoopPart("announcements", self._announcing.step, self._announcing.time_left),
         ]
 
     def _look(self) -> float:
-        """Take in other settings, miss members, and keep what has changed; return in how many seconds to look again."""
+        """Apply new settings, find missed members, and save changes; return the seconds until the next check."""
         given = tuple(self._config().join)
         if given != self._given:
             for host in self._given:
@@ -98,7 +99,7 @@ class Pool:
                 self._members.join(host, given=True)
             self._given = given
         for member in self._members.keep_users(lambda user: not self._removal(user)):
-            log.warning("the member %s is forgotten: its user was removed", printable_name(member.name))
+            log.warning("forgot the member %s: its user was removed", printable_name(member.name))
         for entry in self._members.step(time.monotonic()):
             log.warning(
                 "the member %s at %s is gone", printable_name(entry.member.name), entry.member.addresses[0]
@@ -107,7 +108,7 @@ class Pool:
         return _LOOK_SECONDS
 
     def close(self) -> None:
-        """Tell others that this server ends, and keep what has changed."""
+        """Tell other servers that this server stops, and save changes."""
         self._announcing.close()
         self._announcing.leave([joined.host for joined in self._members.joined.values() if joined.member])
         self._file.write_if_changed()
@@ -115,10 +116,10 @@ class Pool:
             os.close(self._listed)
             self._listed = -1
 
-    # --- what this server says of itself ---
+    # --- this server's own announcement ---
 
     def _order(self) -> Facts:
-        """Return what the process that announces this server is to know, see `pserver.pool.announcer.Order`."""
+        """Return the order for the process that announces this server, see `pserver.pool.announcer.Order`."""
         config, (cmd_port, slots) = self._config(), self._own()
         words: dict[str, object] = {
             "id": self._members.own,
@@ -137,10 +138,10 @@ class Pool:
         }
 
     def _addresses(self) -> list[str]:
-        """Return where this server is reached, as far as that is known without asking anybody for names."""
+        """Return the addresses of this server, as far as they are known without looking up names."""
         config, cmd_port = self._config(), self._own()[0]
         if config.advertise:
-            # Which data port leads here, the server says at each login.
+            # Without the data port, which the server sends in each login.
             return [host_text(*place[:2]) for place in places_of(config.advertise, cmd_port, 1)]
         bind = config.addresses()
         if not all(map(_is_numeric, bind)):
@@ -150,7 +151,7 @@ class Pool:
     # --- members ---
 
     def answer_member(self, request: Mapping[str, Any], user: str, peer: str) -> Facts:
-        """Do what a member asks for, which has logged in as `user` from `peer`; return what it is told."""
+        """Handle a request of a member that has logged in as `user` from `peer`; return the answer."""
         try:
             match request.get("do"):
                 case "announce":
@@ -163,16 +164,16 @@ class Pool:
                         )
                     return {"ok": {}}
                 case _:
-                    raise ConfigurationError("a member may announce itself and leave, and nothing else")
+                    raise ConfigurationError("a member can only announce itself and leave")
         except ParallelError as error:
-            log.warning("the announcement of a member from %s is refused: %s", peer, error)
+            log.warning("refused an announcement from %s: %s", peer, error)
             return {"error": str(error)}
 
     def _hear(self, request: Mapping[str, Any], user: str, source: str) -> Facts:
         port = request.get("cmd_port")
         if type(port) is not int or not 0 < port < 2**16:  # True is an int
-            raise ConfigurationError("an announcement has the command port of the server")
-        # One of a link only has another name on each machine.
+            raise ConfigurationError("an announcement must have the command port of the server")
+        # A link-local address has a different zone name on each machine.
         is_useful = not ipaddress.ip_address(source.partition("%")[0]).is_link_local
         seen_at = host_text(source, port) if is_useful else ""
         whence = Whence(user, source, seen_at)
@@ -193,7 +194,7 @@ class Pool:
     # --- clients ---
 
     def hand_out(self, end: socket.socket) -> None:
-        """Send a session what its client may know; the socket is closed."""
+        """Send a session the list of members for its client, and close the socket."""
         with end:
             if time.monotonic() >= self._listed_until:
                 self._list_anew()
@@ -202,11 +203,11 @@ class Pool:
                 socket.send_fds(end, [b"members"], [self._listed])
 
     def _list_anew(self) -> None:
-        """Make what clients are told. A list may be long, and clients may ask all the time: then it is made seldom."""
+        """Make the list for clients. It may be long, and clients may ask often, so it is made at limited intervals."""
         began = time.monotonic()
         told = {"id": self._members.own, "members": list(self._members.facts(began))}
         file = os.memfd_create("pserver-members", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.write(file, json.dumps(told).encode())  # memory takes all at once
+        os.write(file, json.dumps(told).encode())  # a file in memory takes all bytes in one call
         fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
         if self._listed >= 0:
             os.close(self._listed)
@@ -249,7 +250,7 @@ class Pool:
         if not self._members.part(host):
             known = ", ".join(self._members.joined) or "none"
             raise ConfigurationError(
-                f"leave: this server is not announced to {host!r:.100}; it is to: {known}"
+                f"leave: this server does not announce itself to {host!r:.100}, only to: {known}"
             )
         self._announcing.leave([host])
         return {"host": host}
@@ -269,7 +270,7 @@ def _address_of(peer: str) -> str:
     except ValueError:
         address = None
     if address is None:
-        raise ConfigurationError("a server is announced over the network")
+        raise ConfigurationError("a server must announce itself over the network")
     return str(address)
 
 

@@ -1,8 +1,8 @@
-"""A supervisor whose client has vanished, and another process that comes back for it; doc/decisions/0037-resume.md.
+"""A supervisor whose client has vanished, and the client's return as another process; doc/decisions/0037-resume.md.
 
-The command channel stays the same object: without a link it takes messages, so that what is for the client waits there.
-The first of them says where the output goes on. Nothing is handed out twice, and the output relay sees to it that not
-too much waits, as for a client that takes nothing.
+The command channel stays the same object. Without a link, it queues the messages for the client. The first message says
+where the output continues, so no output arrives twice. The output relay limits the queue as for a client that does not
+read.
 """
 
 import contextlib
@@ -25,16 +25,16 @@ from srp_tools.steps import deadline_after, run
 log = logging.getLogger("pserver")
 
 _THERE = "another client has this session: close that one, or come back with take_over=True"
-_WORD_SECONDS = 1.0  # for one word on a channel that is empty
+_WORD_SECONDS = 1.0  # for one message on an empty channel
 
 
 class Absence:
-    """Whether the client of a supervisor is there; `orphan` knows what there is to know of that.
+    """Tracks whether the client of a supervisor is connected.
 
-    `client`: who has logged in. `command`: the command channel. `life`: of the supervisor.
+    `client`: the login. `command`: the command channel. `life`: the life cycle of the supervisor.
     """
 
-    def __init__(  # noqa: PLR0917 - all that has to do with the client
+    def __init__(  # noqa: PLR0917 - all parts that concern the client
         self,
         client: AuthenticatedClient,
         command: Connection,
@@ -43,7 +43,7 @@ class Absence:
         slot_client: SlotClient,
         orphan: Orphan,
     ) -> None:
-        self.orphan = orphan  #: what is known of it
+        self.orphan = orphan  #: the facts about the absence
         self._client = client
         self._command = command
         self._life = life
@@ -55,9 +55,9 @@ class Absence:
         return self._life.state is SupervisorState.OPEN
 
     def lose_client(self, why: ParallelError, told: Sequence[int]) -> bool:
-        """Take the loss of the command channel: the supervisor ends, or waits; return whether it waits.
+        """Handle the loss of the command channel: the supervisor ends or waits; return whether it waits.
 
-        `told`: of each output stream, how much the client was told of.
+        `told`: the number of bytes of each output stream that the client knows of.
         """
         if not (self._is_open and self.orphan.is_possible):
             self._life.handle(SupervisorEvent.LOST)
@@ -72,7 +72,7 @@ class Absence:
         return True
 
     def look(self) -> None:
-        """End the supervisor if nobody has come back in time."""
+        """End the supervisor if no client has come back in time."""
         if self._life.state is SupervisorState.ORPHANED and not self.orphan.time_left():
             self._life.reason = self.orphan.expiry
             self._life.handle(SupervisorEvent.EXPIRED)
@@ -80,9 +80,9 @@ class Absence:
     def receive(
         self, returning: ReturningClient, engine: Connection, page: CommandPage, state: EngineState
     ) -> None:
-        """Go on with a client that has come back, or tell it why not.
+        """Resume with a client that has come back, or tell it why that is not possible.
 
-        `engine`: the pipe to the engine, which hears of it before the client does. `state`: of the engine.
+        `engine`: the pipe to the engine, which gets the news before the client. `state`: of the engine.
         """
         why = self._refusal(returning)
         if why is not None:
@@ -93,7 +93,7 @@ class Absence:
         if self._is_open:
             self._command.post(Kind.STOPPING, 0, TAKEN_OVER)
             self._event_loop.flush(self._command)
-        if self._is_open:  # else it was lost just now
+        if self._is_open:  # otherwise it has just been lost
             self._event_loop.lose(self._command, ConnectionLostError(TAKEN_OVER))
         engine.post(Kind.BACK, 0, [returning.back.certificate, returning.back.authority])
         self._event_loop.flush(engine)
@@ -109,12 +109,12 @@ class Absence:
         self._event_loop.flush(self._command)
 
     def _refusal(self, returning: ReturningClient) -> str | None:
-        """Return why a client cannot come back; ``None`` if it can, and then its certificates are taken."""
+        """Return why a client cannot come back; ``None`` if it can, after installing its certificates."""
         if not self.orphan.is_possible or not (self._is_open or self.orphan.since):
             return ""
         if self._is_open and not returning.back.takes_over:
             return _THERE
-        assert self._client.tls is not None  # noqa: S101 - nobody comes back without encryption
+        assert self._client.tls is not None  # noqa: S101 - clients without encryption cannot come back
         try:
             self._client.tls.renew(returning.back.certificate, returning.back.authority)
         except ConfigurationError as error:

@@ -52,7 +52,7 @@ def test_an_administrator_asks_and_everything_is_in_the_log(server: Server) -> N
         ]
         assert (row["session"], row["user"]) == (server.sessions(net)[0], "alice")
     assert ask_at(server.host, "alice", {"do": "slots", "total": 3}, DEADLINE)["total"] == 3
-    with pytest.raises(ConfigurationError, match="there is no word 'halt'"):
+    with pytest.raises(ConfigurationError, match="there is no command 'halt'"):
         ask_at(server.host, "alice", {"do": "halt"}, DEADLINE)
     server.wait_for_log("audit control from 127.0.0.1 port", 3)
     lines = [line for line in server.log.splitlines() if "audit control from 127.0.0.1 port" in line]
@@ -69,7 +69,7 @@ def test_others_are_refused_and_so_is_a_wrong_password(
         ask_at(server.host, "bob", {"do": "stop"}, DEADLINE)
     assert server.process.poll() is None
     server.wait_for_log('user="bob"')
-    server.wait_for_log("the user is no administrator")
+    server.wait_for_log("the user is not an administrator")
 
 
 def test_logins_for_administration_that_say_nothing_keep_no_others_out(server: Server) -> None:

@@ -1,4 +1,4 @@
-"""What the supervisor does with jobs whose client leaves, with workers that are only pipes here."""
+"""The supervisor's handling of jobs whose client leaves; the workers here are only pipes."""
 
 import math
 import os
@@ -31,7 +31,7 @@ class SlotClient:
 
 
 class Office:
-    """A session with workers that a test speaks for."""
+    """A session, with workers that the test plays."""
 
     def __init__(self, kept: Path) -> None:
         self.workers: dict[int, WorkerProcess] = {}
@@ -229,7 +229,7 @@ def test_the_last_results_of_a_worker_that_dies(office: Office) -> None:
     last = encode_message(Kind.RESULT, 1, [0, "x", 0.0, 0.0], 2**20)
     office.end(5, results=b"".join(last))
     assert office.result(1)[:2] == [0, "x"]
-    assert (office.store.results(), office.wanted) == ({1}, 1)  # the other had not begun
+    assert (office.store.results(), office.wanted) == ({1}, 1)  # the other job had not begun
 
 
 def test_workers_that_do_not_suit_are_ended(office: Office) -> None:
@@ -275,7 +275,7 @@ def test_a_client_that_changes_its_mind_after_its_workers_have_left_it(office: O
     office.speak(5, "spooling")
     assert office.say(Kind.KEEP, 0, None) == [(Kind.KEEP, 0, None)]
     office.speak(6, "spooling")
-    for worker in (5, 6):  # the client gets others, which send to it
+    for worker in (5, 6):  # the client gets other workers, which send to it
         assert [office.hear(worker) for _ in range(2)][1] == "end"
     office.hire(7)
     assert not office.pages[7].is_detached()
@@ -291,7 +291,7 @@ def test_a_client_that_vanishes_while_it_hands_over(office: Office) -> None:
     office.say(Kind.DETACH)
     office.detached_jobs.client_vanished()
     assert not office.store.folder.exists()
-    office.hire(6)  # for the one that comes back
+    office.hire(6)  # for the job that is queued again
     assert not office.pages[6].is_detached()
 
 

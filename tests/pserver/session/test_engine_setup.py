@@ -1,4 +1,4 @@
-"""What a server adds to the set-up of an engine."""
+"""The facts that a server adds to the set-up of an engine."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The client's connections for jobs, with a daemon and a client that are only sockets here."""
+"""The client's connections for jobs; daemon and client are only sockets here."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ TOKEN = bytes(range(32))
 
 
 class Ends:
-    """A job channel, and the daemon's end of its handover."""
+    """A job channel, and the daemon's end of its handover socket."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
@@ -43,7 +43,7 @@ class Ends:
         return self._stack.enter_context(ours), self._stack.enter_context(theirs)
 
     def pass_on(self, endpoint: int) -> socket.socket:
-        """Pass on a connection of the client's; return its end."""
+        """Pass on a connection of the client; return the client's end."""
         near, far = self.socketpair()
         preamble = Preamble(Purpose.DATA, NETWORK, 0, 1, endpoint).pack()
         socket.send_fds(self.daemon, [preamble], [near.fileno()])
@@ -54,7 +54,7 @@ class Ends:
         return far
 
     def open(self) -> socket.socket:
-        """Open the channel, as the client does; return its end."""
+        """Open the channel as the client does; return the client's end."""
         count = self.happened.count("open")
         far = self.pass_on(JOB_CHANNEL)
         self.turn(lambda: self.happened.count("open") > count)

@@ -1,4 +1,4 @@
-"""The lives of a session, of its engine and of a hand-over: every event in every state, and the ways through them."""
+"""The life cycles of a session, its engine and a hand-over: every event in every state, and paths through them."""
 
 import enum
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ MACHINES: list[tuple[Any, type[enum.Enum], type[enum.Enum], Table, str]] = [
 
 
 def events_to(state: enum.Enum, first: enum.Enum, transitions: Table) -> list[enum.Enum]:
-    """Return the events of a shortest way from the first state to another."""
+    """Return the events of a shortest path from the first state to another state."""
     ways: dict[enum.Enum, list[enum.Enum]] = {first: []}
     for reached in (pending := [first]):
         for event, following in transitions[reached].items():

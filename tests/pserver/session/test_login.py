@@ -1,4 +1,4 @@
-"""The login of a client at the server's side, beyond what the integration tests do with real servers."""
+"""The server's side of a login, in cases that the integration tests with real servers do not reach."""
 
 import dataclasses
 import json
@@ -95,11 +95,13 @@ def test_the_daemon_hears_of_a_failed_login() -> None:
             expected = {"user": "mallory", "reason": str(error), "is_refused": str(error) == "no"}
             expected["has_proved"] = False
             assert json.loads(daemon.recv(1000)) == {"failed": expected}
-        for reason in ("x" * 100_000, "é" * 100_000):  # the daemon reads no more than it has room for
+        for reason in ("x" * 100_000, "é" * 100_000):  # within the size limit of the daemon's messages
             tell_failure(control, "\0" * 255, ConnectionLostError(reason))
             told = json.loads(daemon.recv(4096))["failed"]["reason"]
             assert told.startswith(reason[:100]) and told.endswith("…")
-    tell_failure(control, "mallory", AuthenticationError("no"))  # the daemon has ended: nobody hears it
+    tell_failure(
+        control, "mallory", AuthenticationError("no")
+    )  # the daemon has ended, so no process reads it
 
 
 def test_a_daemon_that_stops_admits_nobody() -> None:

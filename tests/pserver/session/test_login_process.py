@@ -1,4 +1,4 @@
-"""What a login in a process without rights says to its session; tests.integration.test_accounts shows the process."""
+"""The messages from an unprivileged login process to its session; tests.integration.test_accounts tests the process."""
 
 import dataclasses
 import json
@@ -38,7 +38,7 @@ def settings_for(user: str, file: Path) -> SessionSettings:
 
 
 class Client(threading.Thread):
-    """Logs in with what it has been given, and keeps the outcome."""
+    """Logs in with the given credentials, and keeps the outcome."""
 
     def __init__(self, sock: socket.socket, credentials: Credentials, answer: bytes = b"my answer") -> None:
         super().__init__()
@@ -136,7 +136,7 @@ def test_a_login_that_lies_lets_nobody_in_without_a_verifier(
 
     monkeypatch.setattr("pserver.session.login_process._prove", lie)
     said, _ = attempt(credentials, settings, is_known=is_known)
-    if is_let_in:  # it has the verifier of this user, which nobody can take from it again
+    if is_let_in:  # it has the verifier of this user already
         assert said == (settings.user, b"an answer")
     else:
         assert isinstance(said, ConnectionLostError)

@@ -1,4 +1,4 @@
-"""From two pipes to a client that takes what comes, or does not."""
+"""The way of output from two pipes to a client that reads, or does not."""
 
 import itertools
 import multiprocessing
@@ -21,7 +21,7 @@ from tests.support.links import channels
 
 MIB = 2**20
 LIMIT = 20.0
-# What the system and `OutputRelay` hold between an engine and a client that does not read, at most.
+# The most that the system and `OutputRelay` hold between an engine and a client that does not read.
 HELD = 3 * MIB
 
 
@@ -52,11 +52,11 @@ class Ends:
         return self.output._flow is Flow.WAITING
 
     def begin(self, command: int) -> None:
-        """Be an engine that begins a command; 0: that ends one."""
+        """Act as an engine that begins a command; 0: that ends one."""
         self.page.mark(command, self.given.count())
 
     def print(self, data: bytes, stream: int = 1) -> int:
-        """Print what the pipe takes; return how much that is."""
+        """Print as much as the pipe accepts; return the number of bytes."""
         try:
             return os.write(self.writers[stream - 1].fileno(), data)
         except BlockingIOError:
@@ -66,11 +66,11 @@ class Ends:
         self.event_loop.poll(min(0.05, self.output.tend()))
 
     def take(self) -> None:
-        """Be a client that is inside a call of the library for a moment."""
+        """Act as a client that is inside a library call for a moment."""
         self.client_progress.poll(0.01)
 
     def fill(self) -> int:
-        """Print until nothing more is taken for a quarter of a second; return how many bytes were."""
+        """Print until the relay takes nothing for a quarter of a second; return the number of bytes."""
         total, moved = 0, time.monotonic()
         while time.monotonic() - moved < 0.25:
             if count := self.print(b"x" * 2**15):
@@ -79,7 +79,7 @@ class Ends:
         return total
 
     def received(self, stream: int = 1) -> tuple[int, int]:
-        """Return how many bytes came, and how many are said to be dropped."""
+        """Return the number of bytes received, and of bytes reported as dropped."""
         values = [value for tag, value in self.heard if tag == stream]
         return sum(len(data) for _, data, _ in values), sum(dropped for _, _, dropped in values)
 
@@ -130,7 +130,7 @@ def test_a_client_that_takes_is_waited_for_and_gets_all(ends: Ends) -> None:
     printed = taken
     pause = itertools.cycle(
         [0.3, 0.0, 0.0, 0.0]
-    )  # now and then it does something else, for less than a second
+    )  # the client does other work now and then, for less than a second
     while printed < 8 * MIB:
         printed += ends.print(b"x" * 2**15)
         ends.turn()
@@ -155,7 +155,7 @@ def test_a_client_that_says_it_takes_is_waited_for_though_the_system_accepts_not
         ends.output.acknowledge()
         ends.turn()
         assert ends.waits
-    while ends.waits:  # it says nothing more
+    while ends.waits:  # it sends nothing more
         ends.turn()
     assert time.monotonic() - until > 0.9
 
@@ -263,7 +263,7 @@ def test_lines_are_not_cut_where_more_is_to_come(ends: Ends) -> None:
     while ends.received()[0] < 59_000:
         ends.turn()
         ends.take()
-    ends.print(b"open")  # shows at once
+    ends.print(b"open")  # shows immediately
     while ends.received()[0] < 60_004:
         ends.turn()
         ends.take()

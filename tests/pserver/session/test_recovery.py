@@ -1,4 +1,4 @@
-"""The supervisor's side of recovering, with a spool and without a network."""
+"""The supervisor's side of recovery, with a job store and without a network."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ NETWORK, SECRET = bytes(range(16)), b"a secret"
 
 
 class Channel:
-    """A job channel that keeps what is posted."""
+    """A job channel that keeps the messages."""
 
     error = None
 
@@ -100,7 +100,7 @@ def test_a_job_that_is_to_end(
 ) -> None:
     store.keep(3, result(3))
     recovering.tend()
-    for number in (2, 3, 9):  # one that runs, one that has ended, one of others
+    for number in (2, 3, 9):  # a running job, a job that has ended, another user's job
         recovering.hear(Message(Kind.STOP, 0, [number, 1.5]))
     assert store.stops() == {2: 1.5}
     (store.folder / "stops" / "2").unlink()

@@ -1,4 +1,4 @@
-"""A session with several nodes: one login, one process; who is let in for a further node, and how nodes end."""
+"""A session with several nodes: one login, one process; which further nodes it accepts, and how nodes end."""
 
 import contextlib
 import dataclasses
@@ -35,7 +35,7 @@ LIMIT = 20.0
 
 
 def terms_of(net: Network) -> LoginTerms:
-    """Return what the client of a network has logged in with."""
+    """Return the terms with which the client of a network has logged in."""
     setup: Any = net.mesh.mesh_setup  # type: ignore[attr-defined]
     return LoginTerms(
         setup.network_id,
@@ -86,7 +86,7 @@ def test_a_further_node_may_come_later_and_its_number_is_taken_then(net: Network
 
 
 def impostor(net: Network) -> LoginTerms:
-    """Return the terms of somebody who knows the network's number, and has an authority of his own."""
+    """Return the terms of an impostor, who knows the network's id and has another certificate authority."""
     authority = NetworkAuthority(terms_of(net).network_id)
     tls = TlsContexts(authority.own_identity())
     real = terms_of(net)
@@ -156,7 +156,7 @@ def test_one_that_does_not_end_delays_no_other(net: Network) -> None:
     time.sleep(0.2)
     begin = time.monotonic()
     assert net.close(timeout=4) == [1, 2, 3]
-    assert time.monotonic() - begin < 3  # each alone takes one second
+    assert time.monotonic() - begin < 3  # each of them takes one second
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
@@ -196,7 +196,7 @@ def test_a_session_ends_with_its_last_node(server: Server) -> None:
 
 
 def test_the_server_stops_while_a_node_is_ending() -> None:
-    """Whose supervisor is no longer told, and the others are."""
+    """The supervisor of this node gets no order any more, but the others do."""
     settings: Any = types.SimpleNamespace(limits=SessionLimits())
     session = _Session(None, None, settings)  # type: ignore[arg-type]
     stop, joins = socket.socketpair()
@@ -232,7 +232,7 @@ def test_a_session_without_room_for_a_node_closes_what_it_has_of_it(monkeypatch:
 
 
 def test_a_session_may_have_more_descriptors_than_a_program_of_the_user(tmp_path: Path) -> None:
-    """A node needs some twenty in its session, where the usual limit would be reached by fifty nodes."""
+    """A node needs about twenty descriptors in its session, so fifty nodes would reach the usual limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.ExitStack() as stack:
         resource.setrlimit(resource.RLIMIT_NOFILE, (120, hard))

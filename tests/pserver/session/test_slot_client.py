@@ -84,12 +84,12 @@ def test_a_process_is_told_of_by_a_descriptor(ends: Ends, pidfd: int) -> None:
     assert message == {"bind": 3}
     assert f"Pid:\t{os.getpid()}\n" in Path(f"/proc/self/fdinfo/{received}").read_text()
     os.close(received)
-    os.fstat(pidfd)  # is still the caller's
+    os.fstat(pidfd)  # the caller still owns it
 
 
 def test_a_daemon_that_is_busy_gets_everything_later(ends: Ends, pidfd: int) -> None:
     before = open_files()
-    for number in range(2000):  # more than its queue has room for
+    for number in range(2000):  # more than fits into its queue
         ends.slot_client.give_back(number)
         ends.slot_client.ask(number)
     ends.slot_client.bind(2000, pidfd)
@@ -146,7 +146,7 @@ def test_nothing_is_left_open(pidfd: int) -> None:
 
 
 class Successor(WayBack):
-    """A daemon that takes us back once there is one."""
+    """A new daemon, which accepts the session."""
 
     def __init__(self) -> None:
         self.ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -175,7 +175,7 @@ def test_another_daemon_hears_all_that_counts(pidfd: int) -> None:
     assert client.read() == []
     assert not client.is_gone
     client.ask(5, exclusive=True)
-    client.give_back(9)  # the next daemon does not know that lease
+    client.give_back(9)  # the new daemon does not know that lease
     assert 0 < client.tend() <= 0.5
     assert (successor.dials, client.read()) == ([True], [])
     successor.is_there = True
@@ -217,7 +217,7 @@ def test_a_spawner_that_no_process_has_become_is_asked_for_again() -> None:
     client = SlotClient(theirs, successor)
     root, its_root = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with root, its_root:
-        daemon.close()  # which the client has not seen when it asks
+        daemon.close()  # the client has not noticed this when it asks
         client.request_spawner(its_root)
         client.tell_usage([1, 2, 3, 4], "")
         client.read()
@@ -232,7 +232,9 @@ def test_a_spawner_that_no_process_has_become_is_asked_for_again() -> None:
     ]
     with socket.socket(fileno=heard[1][1][0]) as end:
         client.tend()
-        assert open_files() == before + 5  # both sockets, the epoll descriptor, the end, and our copy of it
+        assert (
+            open_files() == before + 5
+        )  # both sockets, the epoll descriptor, the spawner's socket, and our copy of it
         assert end.recv(100) == b"node 5"
         client.tend()  # a process has it now
         assert open_files() == before + 4

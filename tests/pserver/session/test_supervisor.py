@@ -1,4 +1,4 @@
-"""The supervisor: its answers while the engine is busy, and the order of what it passes on."""
+"""The supervisor: its answers while the engine is busy, and the order of the messages that it passes on."""
 
 import re
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def test_it_answers_while_the_engine_is_busy(server: Server) -> None:
         assert (info["state"], info["queued"]) == ("open", 1)
         assert info["memory_bytes"] > 2**20
         assert info["load"] >= 0
-        assert net.close() == []  # an interrupt is enough
+        assert net.close() == []  # an interrupt suffices
 
 
 def test_an_interrupt_ends_what_runs_and_what_waits(server: Server) -> None:

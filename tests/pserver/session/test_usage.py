@@ -13,7 +13,7 @@ from pserver.session.usage import NodeUsage, Usage
 
 
 class Workers:
-    """What the workers of a node have used."""
+    """The usage of the workers of a node."""
 
     sums = (0, 0, 0)
     jobs = 0
@@ -33,7 +33,7 @@ class Workers:
 
 
 class Place:
-    """A node without processes, and what its daemon is told."""
+    """A node without processes, and its reports to the daemon."""
 
     def __init__(self) -> None:
         self.told: list[tuple[list[int], str]] = []
@@ -54,7 +54,7 @@ class Place:
         return page
 
     def run(self, commands: int, received: int, sent: int) -> None:
-        """Be an engine."""
+        """Act as an engine."""
         for number in range(commands):
             self.page.begin(number + 1)
             self.page.end()
@@ -95,7 +95,7 @@ def test_the_daemon_is_told_when_something_has_changed_and_at_the_end(place: Pla
     place.run(1, 7, 8)
     place.workers.sums = (5, 10, 20)
     place.usage.tend()
-    assert place.told == []  # not yet again
+    assert place.told == []  # the next report is not due yet
     place.usage.end("it was closed")
     assert place.told == [([1, 5, 17, 28], "it was closed")]
 
@@ -121,7 +121,7 @@ def test_the_memory_is_told_now_and_then(place: Place, monkeypatch: pytest.Monke
     place.workers.bytes = 3 * 2**20 + 5
     place.usage.tend()
     assert place.memory == 3 * 2**20
-    place.workers.bytes += 10  # less than what counts
+    place.workers.bytes += 10  # too little to report
     place.usage.tend()
     assert len(place.told) == 1
 

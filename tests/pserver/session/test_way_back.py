@@ -1,4 +1,4 @@
-"""What a node says to a daemon that was started again."""
+"""The message of a node to a daemon that was started again."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def test_without_a_daemon_there_is_nothing(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     before = open_files()
     assert WayBack(tmp_path / "x.sessions", {}, []).dial(is_detached=False) is None
-    listen(tmp_path / "x.sessions", socket.SOCK_SEQPACKET).close()  # a daemon that was killed leaves the path
+    listen(tmp_path / "x.sessions", socket.SOCK_SEQPACKET).close()  # a killed daemon leaves the path behind
     assert WayBack(tmp_path / "x.sessions", {}, []).dial(is_detached=False) is None
     assert open_files() == before
 

@@ -1,4 +1,4 @@
-"""The supervisor's side of jobs, at real servers: what becomes of workers and jobs when engines and clients fail."""
+"""The supervisor's side of jobs, with real servers: the fate of workers and jobs when engines and clients fail."""
 
 import contextlib
 import itertools
@@ -29,7 +29,7 @@ def net(two_slots: Server) -> Iterator[ClientNetwork]:
 
 @pytest.fixture
 def single(tmp_path: Path) -> Iterator[Server]:
-    """Give a server of one slot."""
+    """Give a server with one slot."""
     with run_server(tmp_path / "server", "--slots=1") as server:
         yield server
 
@@ -43,7 +43,7 @@ def engine_pid(net: ClientNetwork) -> int:
 
 
 def stay(folder: Path, name: str) -> str:
-    """Say in a file who does this; end when it is removed."""
+    """Write the worker's pid to a file; end when the file is removed."""
     path = folder / name
     path.write_text(str(os.getpid()))
     while path.exists():
@@ -68,7 +68,7 @@ def test_while_the_engine_computes_its_workers_go_on(net: ClientNetwork, tmp_pat
 
 
 def test_an_engine_that_dies_takes_its_workers_with_it(net: ClientNetwork, tmp_path: Path) -> None:
-    """The jobs that ran are lost, unless they may be run again: like those that wait, when there is an engine."""
+    """Running jobs are lost, unless they have retries: these run on the next engine, like waiting jobs."""
     lost = net.submit(stay, tmp_path, "lost")
     again = net.executor(retries=1).submit(stay, tmp_path, "again")
     pids = [wait_pid(tmp_path / name) for name in ("lost", "again")]
@@ -177,7 +177,7 @@ def test_a_slot_for_which_the_engine_has_no_time_goes_to_who_has(single: Server)
 
 @pytest.mark.slow
 def test_a_client_that_hangs_keeps_no_slot(single: Server) -> None:
-    """It is told that its idle worker is to end, and does not have it end: the server does."""
+    """The client does not end its idle worker when the server asks for that, so the server ends it."""
     script = "say(net.submit(os.getpid).result()); time.sleep(1000)"
     with ClientProcess(script, single) as client, single.connect() as net:
         worker = int(client.line())
@@ -203,12 +203,12 @@ def test_jobs_wait_while_an_administrator_takes_all_slots(tmp_path: Path) -> Non
         waiting = net.submit(sum, [3, 4])
         wait_until(lambda: "no slots for the time being" in waiting.why, "the client to hear of it")
         with pytest.raises(TimeoutError):
-            waiting.result(1.5)  # longer than jobs wait for a node that is gone
+            waiting.result(1.5)  # longer than jobs wait for a lost node
         server.ask("slots", total=1)
         assert waiting.result(DEADLINE) == 7
 
 
-# --- what is told ---
+# --- reports ---
 
 
 @pytest.mark.parametrize(
@@ -233,9 +233,9 @@ def test_facts_count_what_was_done(net: ClientNetwork) -> None:
 def test_a_session_without_room_for_a_worker_loses_nothing_else(
     net: ClientNetwork, two_slots: Server, room: int
 ) -> None:
-    """The limit is reached between the request of a worker and its first word; other nodes have taken the rest."""
+    """The limit is reached between the request for a worker and its first message; other nodes have used the rest."""
     [session] = two_slots.sessions(net)
-    command = reval("import time; time.sleep(0.6)", net)  # it forks nobody meanwhile
+    command = reval("import time; time.sleep(0.6)", net)  # it cannot fork meanwhile
     job = net.submit(sum, [1])
     with pytest.raises(TimeoutError):
         job.result(0.3)

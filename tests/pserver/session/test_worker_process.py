@@ -1,4 +1,4 @@
-"""A worker as its supervisor holds it."""
+"""The supervisor's record of a worker."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def test_a_signal_reaches_it_and_no_other_after_its_end(tmp_path: Path) -> None:
 def test_closing_it_leaves_nothing_open(tmp_path: Path) -> None:
     before = open_files()
     worker = make_worker(tmp_path)
-    worker.close()  # before it has said who it is
+    worker.close()  # before its first message
     worker = make_worker(tmp_path)
     worker.pid, worker.pidfd = os.getpid(), os.pidfd_open(os.getpid())
     worker.close()
@@ -46,7 +46,7 @@ def test_closing_it_leaves_nothing_open(tmp_path: Path) -> None:
 
 
 def test_a_job_that_has_begun_since_then_runs_for_no_time(tmp_path: Path) -> None:
-    """Less than none would be no fact, and cost the connection."""
+    """A negative time would be invalid, and the client would close the connection."""
     worker = make_worker(tmp_path)
     now = time.monotonic()
     worker.page.begin(5, now + 0.001, 0.0)
@@ -84,7 +84,7 @@ def test_what_a_long_job_prints_is_told_once_and_not_without_end(tmp_path: Path)
     worker.page.begin(5, begin, 0.0)
     os.write(out.fileno(), b"early")
     assert worker.look(begin + 0.1) is None
-    assert list(worker.printed()) == []  # it may be a short one
+    assert list(worker.printed()) == []  # it may be a short job
     assert worker.look(begin + 1.0) == [5, pytest.approx(1.0)]
     os.write(err.fileno(), b"oh")
     assert list(worker.printed()) == [[5, 1, 0, b"early"], [5, 2, 0, b"oh"]]

@@ -81,14 +81,14 @@ def test_only_an_administrator_has_an_answer_for_a_session(
         return dict(told)
 
     assert answer("alice", do="slots", total=2) == {"ok": {"before": 4, "total": 2, "used": 0}}
-    assert "no word" in answer("alice", do="halt")["error"]
+    assert "no command" in answer("alice", do="halt")["error"]
     refused = answer("bob", do="status")
     assert "'bob' is not among the administrators" in refused["error"] and refused["is_last"]
     assert answer("bob", do="statistics", brief=True) == {"ok": {"for": "bob", "brief": True}}
     assert answer("bob", do="statistics", since=-1) == {"error": "ask again later"}
     # A member has an answer, and no further one in this login.
     assert answer("member+pool", do="announce")["is_last"]
-    assert 'user="bob"' in caplog.text and "no administrator" in caplog.text
+    assert 'user="bob"' in caplog.text and "not an administrator" in caplog.text
     control.close()
 
 

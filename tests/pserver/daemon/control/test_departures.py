@@ -73,7 +73,7 @@ def test_a_session_of_a_user_with_another_account_ends(
     departures.begin(session, "alice", users.salts["alice"])
     monkeypatch.setattr(users, "account_name", lambda _: "physics2")
     [ended] = departures.end(place.sessions)
-    assert "another account on the server now (--account-map)" in str(ended["why"])
+    assert "now has another account on the server (--account-map)" in str(ended["why"])
 
 
 def test_a_login_that_goes_on_is_left_alone(place: Place, users: UserFileWatch) -> None:

@@ -31,7 +31,7 @@ def test_a_session_is_told_why_and_has_a_moment(place: Place, caplog: pytest.Log
     session.signal(signal.SIGKILL)  # it goes
     settle(place, endings)
     assert len(place.sessions) == 0
-    assert f"session {session.pid} of alice\\n is ended: it is late" in caplog.text
+    assert f"ending session {session.pid} of alice\\n: it is late" in caplog.text
     assert session.how == "it is late"
 
 

@@ -46,7 +46,7 @@ def test_where_there_is_no_program_the_log_says_so(
     with CallbackSelector() as selector, contextlib.ExitStack() as stack:
         page = StatusPage(ServerConfig(allow_root=True, status_page=""), selector, stack)
         page.step()
-        assert "the page cannot be started" in caplog.text and page.time_left() is not None
+        assert "cannot start the status page" in caplog.text and page.time_left() is not None
 
 
 class Undying:

@@ -76,9 +76,9 @@ def level(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 def test_a_word_that_there_is_not_is_refused(
     office: Office, word: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(ConfigurationError, match="there are: status, sessions, statistics, kill"):
+    with pytest.raises(ConfigurationError, match="give one of status, sessions, statistics, kill"):
         office.do(word)
-    assert 'outcome="refused: there is no word' in caplog.text
+    assert 'outcome="refused: there is no command' in caplog.text
     assert all(len(line) < 1000 for line in caplog.messages)
 
 
@@ -146,7 +146,7 @@ def test_release_ends_the_server_with_its_last_session_unless_it_resumes(office:
     assert not office.stopped  # somebody is about to be let in
     office.is_busy = False
     office.words.step()
-    assert office.stopped == "its last session has ended, as uid 0 from this machine process 1 asked for"
+    assert office.stopped == "its last session has ended, as requested by uid 0 from this machine process 1"
 
 
 def test_stop_names_detached_jobs_and_needs_force(office: Office) -> None:
@@ -154,7 +154,7 @@ def test_stop_names_detached_jobs_and_needs_force(office: Office) -> None:
     control.send(b'{"detached": true}')
     wait_until(lambda: office.place.turn() or session.nodes[0].is_detached, "its word")  # type: ignore[func-returns-value]
     with pytest.raises(
-        ConfigurationError, match=rf"detached jobs: session {session.pid} of alice\. .*lose them with quit"
+        ConfigurationError, match=rf"detached jobs: session {session.pid} of alice\. .*or quit to lose them"
     ):
         office.do("stop")
     assert not office.stopped

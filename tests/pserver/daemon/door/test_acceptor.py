@@ -309,17 +309,17 @@ def test_without_tcp_it_listens_at_sockets(tmp_path: Path, monkeypatch: pytest.M
             while not loop.clients:
                 loop.turn()
         assert (loop.clients[0].user, loop.clients[0].peer) == ("alice", "this machine")
-        with pytest.raises(ConfigurationError, match="--no-tcp: cannot listen at the socket"):
+        with pytest.raises(ConfigurationError, match="--no-tcp: cannot listen on the socket"):
             loop.acceptor.listen_locally(tmp_path / "missing" / "quiet.socket")
     finally:
         loop.close()
     assert not path.exists()
     (tmp_path / "pserver" / "quiet.logins").mkdir()
-    with pytest.raises(ConfigurationError, match=r"--no-tcp: cannot listen at the socket .*quiet.logins"):
+    with pytest.raises(ConfigurationError, match=r"--no-tcp: cannot listen on the socket .*quiet.logins"):
         Loop(config)
 
 
 def test_without_tcp_there_is_one_account(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    with pytest.raises(ConfigurationError, match="--no-tcp is for one account"):
+    with pytest.raises(ConfigurationError, match="--no-tcp works for one account only"):
         Loop(ServerConfig(use_tcp=False))

@@ -116,7 +116,7 @@ def test_a_failure_is_logged_once(
     assert len(office.starter.asked) == 5
     lines = [line.partition(": ")[2] or line for line in caplog.messages]
     assert lines[0] == "refused" and "makes no sense" in lines[1]
-    assert lines[2] == "announced to alpha, which is the server alpha" and len(lines) == 3
+    assert lines[2] == "announced this server to alpha, where the server alpha is running" and len(lines) == 3
 
 
 def test_what_is_said_later_has_a_later_time_also_when_the_clock_is_set_back(
