@@ -1,4 +1,4 @@
-"""A user and private places for tests that start servers as users do."""
+"""A user and private folders, for tests that start servers as users do."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -79,7 +79,7 @@ def test_more_logins_than_places_wait_for_their_turn(tmp_path: Path) -> None:
         names = [f"{name}:{server.cmd_port}" for name in ("127.0.0.1", "localhost", "127.1")]
         user, password = server.credentials.user, server.credentials.password
         with pconnect(names, user=user, password=password, timeout=DEADLINE) as net:
-            assert len(server.sessions(net)) == 3  # a server of three names is three servers
+            assert len(server.sessions(net)) == 3  # a server with three names counts as three servers
 
 
 def test_it_ends_with_its_lifeline_and_leaves_no_session(tmp_path: Path) -> None:

@@ -215,4 +215,4 @@ def test_its_end_leaves_no_path(tmp_path: Path) -> None:
 def test_a_server_that_cannot_listen_there_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with selectors.DefaultSelector() as selector:
         ReturningSessions(tmp_path / "none" / "x", selector, lambda *_: None).close()
-    assert "cannot listen at" in caplog.text
+    assert "its sessions cannot return to a new server: cannot listen" in caplog.text

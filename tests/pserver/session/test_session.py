@@ -169,7 +169,7 @@ def test_all_nodes_end_with_their_session(server: Server, net: Network, sent: si
     for connection in net[1:]:
         with pytest.raises(ParallelError):
             reval("x = 1", connection).result(LIMIT)
-    wait_until(lambda: not any(Path(folder).exists() for folder in folders), "the end of the folders")
+    wait_until(lambda: not any(Path(folder).exists() for folder in folders), "the removal of the folders")
     wait_until(lambda: server.sessions(net) == [], "the daemon to notice")
 
 

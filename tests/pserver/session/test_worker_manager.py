@@ -128,7 +128,7 @@ def test_a_restart_ends_workers_and_begins_with_a_new_workspace(net: ClientNetwo
 def test_a_job_that_runs_is_told_to_run(net: ClientNetwork, tmp_path: Path) -> None:
     job = net.submit(stay, tmp_path, "job")
     assert job.state == "queued"
-    wait_until(lambda: job.state == "running", "the job to be told to run")
+    wait_until(lambda: job.state == "running", "the worker to run the job")
     wait_pid(tmp_path / "job")
     (tmp_path / "job").unlink()
     job.result(DEADLINE)
@@ -201,7 +201,7 @@ def test_jobs_wait_while_an_administrator_takes_all_slots(tmp_path: Path) -> Non
         assert server.ask("slots", total=0)["total"] == 0
         wait_until(lambda: slots_used(server) == 0, "the worker to go")
         waiting = net.submit(sum, [3, 4])
-        wait_until(lambda: "no slots for the time being" in waiting.why, "the client to hear of it")
+        wait_until(lambda: "no slots for the time being" in waiting.why, "the client to be notified")
         with pytest.raises(TimeoutError):
             waiting.result(1.5)  # longer than jobs wait for a lost node
         server.ask("slots", total=1)
@@ -255,7 +255,7 @@ def test_a_restart_says_nothing_of_workers_that_the_engine_had_no_time_to_fork(
 ) -> None:
     command = reval("while True: pass", net)
     job = net.submit(sum, [1, 2])
-    wait_until(lambda: slots_used(two_slots) > 0, "a worker that the engine is asked for")
+    wait_until(lambda: slots_used(two_slots) > 0, "the request for a worker")
     net.restart()
     assert job.result(DEADLINE) == 3
     assert caplog.messages == []

@@ -1,4 +1,4 @@
-"""A registry of sessions whose processes do nothing, with what administers it."""
+"""A registry of sessions whose processes do nothing, and its administration."""
 
 import json
 import socket
@@ -16,7 +16,7 @@ from tests.support.sessions import Sleeper
 
 
 class NoPool:
-    """No other server is known; one can be joined."""
+    """A pool without other servers; one can be joined."""
 
     words: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, object]]] = {
         "join": lambda request: {"host": request["host"]}
@@ -27,7 +27,7 @@ class NoPool:
 
 
 class Place:
-    """Sessions and slots, and the sessions' ends of their sockets."""
+    """Sessions and slots, with the sessions' ends of their sockets."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack

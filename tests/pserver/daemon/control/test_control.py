@@ -86,7 +86,7 @@ def test_only_an_administrator_has_an_answer_for_a_session(
     assert "'bob' is not among the administrators" in refused["error"] and refused["is_last"]
     assert answer("bob", do="statistics", brief=True) == {"ok": {"for": "bob", "brief": True}}
     assert answer("bob", do="statistics", since=-1) == {"error": "ask again later"}
-    # A member has an answer, and no further one in this login.
+    # A member gets only one answer in each login.
     assert answer("member+pool", do="announce")["is_last"]
     assert 'user="bob"' in caplog.text and "not an administrator" in caplog.text
     control.close()

@@ -49,7 +49,7 @@ def test_all_users_together_have_no_more_than_a_server_can_bear(place: Place) ->
         logins.hear(session, stays=True)
     wait_until(lambda: len(living(place, endings, "user 0")) == MOST_OF_USER - 1, "the end of the first")
     assert list(place.sessions) == sessions[1:]
-    sessions[1].kill_all()  # one that has ended by itself makes room
+    sessions[1].kill_all()  # a login that has ended by itself makes room
     wait_until(lambda: len(living(place, endings, "user 0")) == MOST_OF_USER - 2, "its end")
     logins.hear(ask(place, "zoe"), stays=False)
     assert len(list(place.sessions)) == MOST
@@ -62,6 +62,6 @@ def test_those_that_have_their_only_answer_have_some_seconds_to_end_by_themselve
     for session in members:
         logins.hear(session, stays=False)
     assert living(place, endings, "member+pool") == members
-    now[0] += END_SECONDS  # these do not take their answers
+    now[0] += END_SECONDS  # the clients of these logins do not read their answers
     logins.hear(ask(place, "member+pool"), stays=False)
     wait_until(lambda: len(living(place, endings, "member+pool")) == MOST_OF_USER, "the end of the first")

@@ -1,4 +1,4 @@
-"""The control socket, with peers that are silent, flood it, do not read, or are of another account."""
+"""The control socket, with peers that are silent, flood it, do not read, or belong to another account."""
 
 import contextlib
 import json
@@ -41,7 +41,7 @@ class Place:
         self.control.step()
 
     def read(self, sock: socket.socket) -> bytes:
-        """Return all that is said, until the end."""
+        """Return all data until the end."""
         sock.setblocking(False)
         data, deadline = b"", time.monotonic() + DEADLINE
         while time.monotonic() < deadline:
@@ -50,7 +50,7 @@ class Place:
                 part = sock.recv(2**16)
             except BlockingIOError:
                 continue
-            except ConnectionResetError:  # the rest of what was said was not read
+            except ConnectionResetError:  # the rest of the data was not read
                 return data
             if not part:
                 return data

@@ -24,7 +24,7 @@ def settings(file: VerifierFile, *allowed: str) -> ServerConfig:
 
 @pytest.fixture
 def users(tmp_path: Path) -> UserFileWatch:
-    """Give a file of two users."""
+    """Give a file with two users."""
     file = VerifierFile(tmp_path / "server" / "tpasswd")
     for user in ("alice", "bob"):
         add(file, user)

@@ -1,4 +1,4 @@
-"""Single sessions that are ended: one that goes, and one that reads nothing."""
+"""Ending single sessions: a session that ends by itself, and one that does not read."""
 
 import json
 import signal
@@ -28,7 +28,7 @@ def test_a_session_is_told_why_and_has_a_moment(place: Place, caplog: pytest.Log
     assert json.loads(control.recv(100)) == {"end": "it is late"}
     assert 0 < (endings.time_left() or 0) <= 1.0
     endings.step()
-    session.signal(signal.SIGKILL)  # it goes
+    session.signal(signal.SIGKILL)  # it ends
     settle(place, endings)
     assert len(place.sessions) == 0
     assert f"ending session {session.pid} of alice\\n: it is late" in caplog.text

@@ -1,4 +1,4 @@
-"""Who is answered when, with a clock that only goes on while a document is made, or when the test says so."""
+"""The times of answers, with a clock that only advances while a document is made, or when the test sets it."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,7 @@ SECONDS = 1.0  # for a document
 
 
 class Daemon:
-    """Makes documents, and remembers for whom and what."""
+    """Makes documents, and records for whom and for which question."""
 
     def __init__(self) -> None:
         self.now = 100.0

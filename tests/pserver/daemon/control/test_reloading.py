@@ -10,7 +10,7 @@ OLD = ServerConfig(slots=1, cmd_port=1, log_file="/x")
 
 
 class Server:
-    """What takes settings in, and what can be read."""
+    """A server that applies settings, and the settings that it can read."""
 
     def __init__(self) -> None:
         self.wanted = OLD
@@ -40,7 +40,7 @@ def test_what_can_be_taken_in_is_and_what_needs_a_restart_is_named(caplog: pytes
     taken = ServerConfig(slots=2, cmd_port=1, log_file="/x", allow_users=("alice",))
     assert server.applied == [taken]
     assert "cmd_port will be 2 after a restart" in caplog.text
-    assert reloading.reload()["changed"] == {}  # it has them by now
+    assert reloading.reload()["changed"] == {}  # it has them already
     assert server.applied[1] == taken
 
 

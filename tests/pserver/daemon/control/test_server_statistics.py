@@ -1,4 +1,4 @@
-"""The document, from what sessions have told that are processes without anything to do."""
+"""The document, made from the reports of sessions whose processes do nothing."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ def statistics(place: Place) -> ServerStatistics:
 
 
 def say(place: Place, control: socket.socket, **words: Any) -> None:
-    """Have a session say something, and the daemon hear it."""
+    """Send a message from a session, and have the daemon read it."""
     control.send(json.dumps(words).encode())
     place.turn()
 
@@ -41,7 +41,7 @@ def get_slot(place: Place, control: socket.socket) -> int:
 
 
 def heard(statistics: ServerStatistics, control: socket.socket) -> Any:
-    """Return what the daemon says to a session, perhaps after a moment."""
+    """Return the daemon's message to a session, which may come after a moment."""
     control.setblocking(False)
     data: list[bytes] = []
 
@@ -109,7 +109,7 @@ def test_a_session_asks_for_its_client(place: Place, statistics: ServerStatistic
     assert statistics.document()["sessions"] == []
     session, control = place.log_in("alice")
     place.log_in("bob")
-    for number in range(7, 10):  # whoever asks all the time gets an answer, too
+    for number in range(7, 10):  # a client that asks all the time gets an answer, too
         say(place, control, statistics={"brief": True}, number=number)
         told = heard(statistics, control)
         assert told["number"] == number
@@ -119,7 +119,7 @@ def test_a_session_asks_for_its_client(place: Place, statistics: ServerStatistic
     document = told["statistics"]
     assert [row["session"] for row in document["sessions"]] == [session.pid]
     assert document["others"]["sessions"] == 1 and "timeline" not in document
-    control.shutdown(socket.SHUT_RD)  # it reads nothing any more
+    control.shutdown(socket.SHUT_RD)  # it no longer reads
     say(place, control, statistics={}, number=11)
 
 
@@ -157,7 +157,7 @@ def test_leases_of_other_users_are_not_theirs_to_tell_of(place: Place, statistic
 
 def test_counts_that_no_session_can_have_are_none(place: Place, statistics: ServerStatistics) -> None:
     session, control = place.log_in("mallory")
-    huge = 10**4200  # beyond what can be added up and still be written
+    huge = 10**4200  # too large for sums that can be written
     for _ in range(3):
         say(place, control, used=[huge, huge, huge, -5], running=huge, memory=huge, ended="")
         say(place, control, orphaned=math.inf)

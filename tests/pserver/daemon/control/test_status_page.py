@@ -1,4 +1,4 @@
-"""The daemon's hold on the process of its page; with real ones in tests/pserver/page/test_child.py."""
+"""The daemon's control of the page's process; tests/pserver/page/test_child.py has tests with real processes."""
 
 import contextlib
 import subprocess
@@ -50,7 +50,7 @@ def test_where_there_is_no_program_the_log_says_so(
 
 
 class Undying:
-    """A process that does not end when it is killed, as one that hangs in the kernel."""
+    """A process that does not end when it is killed, like a process that hangs in the kernel."""
 
     pid = 4711
 
@@ -62,13 +62,13 @@ class Undying:
         return self.code
 
     def terminate(self) -> None:
-        """Nothing comes of it."""
+        """Do nothing."""
 
     def kill(self) -> None:
         self.killed += 1
 
     def wait(self, timeout: float | None = None) -> int:
-        assert timeout is not None, "the daemon waits for ever"
+        assert timeout is not None, "the daemon waits forever"
         raise subprocess.TimeoutExpired("page", timeout)
 
 

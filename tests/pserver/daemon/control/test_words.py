@@ -1,4 +1,4 @@
-"""Each word, right and wrong, and what the log says."""
+"""Each command, with valid and invalid arguments, and its line in the log."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ ADMIN = Asker("this machine process 1", "uid 0")
 
 
 class Duty:
-    """Whether newcomers are kept out."""
+    """Records whether the server accepts sessions."""
 
     is_drained = finishes_jobs = False
 
@@ -30,7 +30,7 @@ class Duty:
 
 
 class Office:
-    """A server with its words."""
+    """A server with its commands."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -129,7 +129,9 @@ def test_sessions_hear_of_another_number_of_slots(office: Office) -> None:
 def test_release_ends_the_server_with_its_last_session_unless_it_resumes(office: Office) -> None:
     session, _ = office.place.log_in()
     assert office.do("release") == {"sessions": 1}
-    assert office.duty.is_drained and office.duty.finishes_jobs  # else detached sessions would never end
+    assert (
+        office.duty.is_drained and office.duty.finishes_jobs
+    )  # otherwise, detached sessions would never end
     office.words.step()
     assert not office.stopped
     office.do("resume")
@@ -139,11 +141,11 @@ def test_release_ends_the_server_with_its_last_session_unless_it_resumes(office:
     session.signal(9)
     wait_until(lambda: office.place.turn() or session.has_ended, "its end")
     office.words.step()
-    assert not office.stopped  # a drained server stays
+    assert not office.stopped  # a drained server keeps running
     office.do("release")
     office.is_busy = True
     office.words.step()
-    assert not office.stopped  # somebody is about to be let in
+    assert not office.stopped  # a login is in progress
     office.is_busy = False
     office.words.step()
     assert office.stopped == "its last session has ended, as requested by uid 0 from this machine process 1"
@@ -152,7 +154,7 @@ def test_release_ends_the_server_with_its_last_session_unless_it_resumes(office:
 def test_stop_names_detached_jobs_and_needs_force(office: Office) -> None:
     session, control = office.place.log_in()
     control.send(b'{"detached": true}')
-    wait_until(lambda: office.place.turn() or session.nodes[0].is_detached, "its word")  # type: ignore[func-returns-value]
+    wait_until(lambda: office.place.turn() or session.nodes[0].is_detached, "its report")  # type: ignore[func-returns-value]
     with pytest.raises(
         ConfigurationError, match=rf"detached jobs: session {session.pid} of alice\. .*or quit to lose them"
     ):

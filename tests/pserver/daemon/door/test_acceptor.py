@@ -1,4 +1,4 @@
-"""The reception finds out what each connection is, and bears with none for long."""
+"""The acceptor classifies each connection, and waits for none of them for long."""
 
 import contextlib
 import dataclasses
@@ -25,7 +25,7 @@ DATA = Preamble(Purpose.DATA, bytes(range(16)), 1, 2)
 
 
 class Loop:
-    """The daemon's loop around a reception, and what came of it."""
+    """The daemon's loop around an acceptor, with the resulting clients and data connections."""
 
     def __init__(self, config: ServerConfig, bind: str = "127.0.0.1") -> None:
         config = dataclasses.replace(config, bind=[bind] if bind else [])
@@ -49,7 +49,7 @@ class Loop:
         self.acceptor.expire()
 
     def until_closed(self, sock: socket.socket) -> bytes:
-        """Run until the reception closes a connection; return what it said."""
+        """Run until the acceptor closes a connection; return its answer."""
         sock.setblocking(False)
         said = b""
         end = time.monotonic() + 10
@@ -100,7 +100,7 @@ def test_a_hello_in_pieces_is_a_client_and_nothing_spins_meanwhile(loop: Loop) -
         for piece in (hello[:1], hello[1:3], hello[3:60], hello[60:-1]):
             sock.sendall(piece)
             loop.turn()
-            assert not loop.selector.select(0.02)  # until more comes
+            assert not loop.selector.select(0.02)  # until more bytes arrive
         assert loop.clients == []
         sock.sendall(hello[-1:])
         while not loop.clients:

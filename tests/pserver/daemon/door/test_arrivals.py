@@ -1,4 +1,4 @@
-"""Where connections come from, and which of the silent ones makes room."""
+"""The sources of connections, and the choice of a silent one to close."""
 
 import ipaddress
 import socket
@@ -32,7 +32,7 @@ def test_a_source_at_a_unix_socket_is_this_machine() -> None:
 
 
 def pending(address: str, deadline: float = 0.0) -> PendingConnection:
-    # A socket that was never opened: nothing here reads from it.
+    # A socket that was never opened, because nothing here reads from it.
     return PendingConnection(socket.socket.__new__(socket.socket), source(address), False, deadline)
 
 
@@ -48,7 +48,7 @@ def test_the_greediest_source_gives_up_its_oldest() -> None:
         assert found is expected
         arrivals.remove(found)
     assert list(arrivals) == [honest, greedy[2]]
-    assert arrivals.least_entitled() is honest  # with as many, the one that came first
+    assert arrivals.least_entitled() is honest  # with equal numbers, the source that came first
 
 
 def test_deadlines_come_in_order() -> None:

@@ -1,4 +1,4 @@
-"""One port number at several addresses."""
+"""One port number on several addresses."""
 
 import socket
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def test_all_addresses_have_one_number(stack: ExitStack) -> None:
 def test_a_number_that_another_one_has_is_not_taken(
     stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first number that the system gives is in use at the second address."""
+    """The first number that the system picks is in use on the second address."""
     taken = stack.enter_context(socket.create_server(("127.0.0.2", 0)))
     port = taken.getsockname()[1]
     create, given = socket.create_server, iter([port])
@@ -54,11 +54,12 @@ def test_the_address_that_cannot_be_had_is_named_and_nothing_stays_open(stack: E
     port = taken.getsockname()[1]
     for _ in range(2):  # the first address is free again
         with pytest.raises(
-            ConfigurationError, match=rf"listen at 127.0.0.2, port {port} \(--cmd-port\): Address already"
+            ConfigurationError,
+            match=rf"--cmd-port: cannot listen on port {port} \(127.0.0.2\): Address already",
         ):
             listen(stack, BOTH, port)
     with pytest.raises(
-        ConfigurationError, match=r"listen at 192.0.2.1, port \d+ .*choose another address with --bind"
+        ConfigurationError, match=r"listen on port \d+ \(192.0.2.1\): .*choose another address with --bind"
     ):
         listen(stack, ["127.0.0.1", "192.0.2.1"])
 

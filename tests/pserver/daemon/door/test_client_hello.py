@@ -1,4 +1,4 @@
-"""A ClientHello is read from any pieces, and what is malformed raises one error."""
+"""A ClientHello may arrive in any pieces; malformed data raises only one kind of error."""
 
 import contextlib
 
@@ -14,7 +14,7 @@ from tests.support.hellos import extension, hello_of, message_of, name_extension
 
 
 def read(data: bytes, piece: int = 2**16) -> ClientHello:
-    """Feed a hello with bytes, so many at once, as far as it wants them."""
+    """Feed bytes to a ClientHello, in pieces, as long as it wants more."""
     hello, at = ClientHello(), 0
     while at < len(data) and (count := min(hello.wants, piece, len(data) - at)):
         hello.feed(data[at : at + count])

@@ -1,4 +1,4 @@
-"""Connections are accepted while there are descriptors, and a shortage makes nothing spin."""
+"""Connections are accepted while descriptors last; a shortage does not keep the processor busy."""
 
 import resource
 import selectors
@@ -17,7 +17,7 @@ from tests.support.waiting import wait_until
 
 
 class Place:
-    """Listeners, and what they have accepted."""
+    """Listeners, and their accepted connections."""
 
     def __init__(self, *, has_room: bool = False) -> None:
         self.accepted: list[tuple[socket.socket, Source, bool]] = []
@@ -80,7 +80,7 @@ def test_both_ports_say_what_came(clients: ExitStack) -> None:
 
 @pytest.mark.parametrize("has_room", [True, False])
 def test_a_reserve_of_descriptors_stays_free(clients: ExitStack, has_room: bool) -> None:
-    """One process has both ends here, so each connection takes two."""
+    """One process has both ends here, so each connection takes two descriptors."""
     total = open_files() + 60
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (total, before[1]))
@@ -96,7 +96,7 @@ def test_a_reserve_of_descriptors_stays_free(clients: ExitStack, has_room: bool)
         assert (place.listeners.next_deadline() is None) == has_room
         assert all(taken)
         assert len(taken) < 25
-        if not has_room:  # connections of known networks may still come
+        if not has_room:  # connections of known networks are still accepted
             place.listeners.resume(time.monotonic() + 10)
             dial(clients, place.ports[1])
             place.turn(0.02)
@@ -105,7 +105,7 @@ def test_a_reserve_of_descriptors_stays_free(clients: ExitStack, has_room: bool)
                 sock.close()
             place.listeners.resume(time.monotonic() + 10)
             place.turn(0.02)
-            assert len(place.accepted) == 26  # those that had to wait
+            assert len(place.accepted) == 26  # the connections that had to wait
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 

@@ -1,4 +1,4 @@
-"""Failures cost whoever fails, and nobody else; what is remembered is bounded, and cannot be pushed out cheaply."""
+"""Failures delay only the source that fails; records are bounded, and cannot be pushed out cheaply."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def test_pauses_grow_from_the_third_failure_to_five_minutes(clock: Clock) -> Non
     assert failures.pause("a", "alice") == 1
     clock.now += 1
     assert failures.pause("a", "alice") == 0
-    fail(failures, 10_000)  # a number without bound would be too large
+    fail(failures, 10_000)  # an unbounded number would be too large
     assert failures.pause("a", "alice") == 300
 
 
@@ -70,7 +70,7 @@ def test_many_names_from_one_source_make_it_wait_a_little(clock: Clock) -> None:
     assert not failures.may_join("a", "new", ["user 1"])
     assert failures.may_join("a", "new", ["honest"])
     assert failures.may_join("a", "honest", ["user 1"])
-    failures.succeed("a", "mallory")  # with an account of his own he cannot go on guessing
+    failures.succeed("a", "mallory")  # his own account does not let him continue guessing
     assert failures.pause("a", "new") == 2
 
 

@@ -1,4 +1,4 @@
-"""Who logs in next, and who is turned away: nobody can have all of it."""
+"""The order of logins, and the choice of refused ones: no client can use up all places."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from pserver.daemon.door.login_queue import Login, LoginQueue
 
 @dataclass
 class Bench:
-    """A queue whose clock and chance are the test's."""
+    """A queue whose clock and random numbers come from the test."""
 
     startups: Startups = field(default_factory=lambda: Startups(64, 30, 512))
     places: int = 8
@@ -45,7 +45,7 @@ class Bench:
         return found
 
     def run(self, count: int) -> list[str]:
-        """Let logins run one after the other; return their clients."""
+        """Run logins one at a time; return their clients."""
         found: list[str] = []
         while len(found) < count and (login := self.queue.take()):
             found.append(login.client)
@@ -62,7 +62,7 @@ def test_one_source_and_one_user_have_three_quarters_of_the_places() -> None:
         bench.add(f"b{number}", f"b{number}", "bob")
     assert bench.take_all() == ["b0"]
     bench.standings["d", "alice"] = Standing.KNOWN
-    bench.add("d", "d", "alice")  # whose the last place is
+    bench.add("d", "d", "alice")  # the last place is for known users
     assert bench.take_all() == ["d"]
     bench = Bench()
     for number in range(20):
@@ -82,7 +82,7 @@ def test_even_few_places_are_shared(places: int, share: int) -> None:
 def test_sources_take_turns() -> None:
     bench = Bench()
     for number in range(100):
-        bench.chance = 1.0  # so that none is dropped
+        bench.chance = 1.0  # prevents drops
         bench.add(f"a{number}", "a")
     bench.add("b0", "b")
     bench.add("b1", "b")
@@ -103,7 +103,7 @@ def test_an_integer_is_a_limit() -> None:
         bench.add(f"a{number}")
     assert bench.turned_away == ["a3", "a4"]
     assert bench.take_all() == ["a0", "a1", "a2"]
-    bench.add("a5")  # those that run count as well
+    bench.add("a5")  # running logins count as well
     assert bench.turned_away == ["a3", "a4", "a5"]
 
 
@@ -244,5 +244,5 @@ def test_whatever_happens_the_bounds_hold(events: list[tuple[str, str, int]]) ->
     for login in running:
         bench.queue.end(login)
     waiting = len(bench.queue)
-    assert len(bench.run(100)) == waiting  # all get their turn in the end
+    assert len(bench.run(100)) == waiting  # in the end, all get their turn
     assert len(bench.queue) == 0

@@ -1,4 +1,4 @@
-"""Clients wait for their login, get a session, or are turned away; what they leave behind is nothing."""
+"""Clients wait for their login, get a session, or are refused; they leave nothing behind."""
 
 import os
 import selectors
@@ -109,7 +109,7 @@ def test_who_goes_away_while_it_waits_is_forgotten(door: Door) -> None:
     door.sessions[1].user = "alice"
     door.turn()
     assert (len(door.sessions), len(door.selector.get_map())) == (2, 0)
-    for sock in (first, third):  # its session has the connection now
+    for sock in (first, third):  # now its session has the connection
         assert sock.recv(10) == b""
 
 
@@ -157,7 +157,7 @@ def test_a_login_that_hangs_is_killed_and_its_place_is_free(
         process = psutil.Process(sleeper.process.pid)
         wait_until(lambda: len(process.children()) == 1, "its child")
         (child,) = process.children()
-        os.kill(sleeper.process.pid, signal.SIGSTOP)  # it will never end anything itself
+        os.kill(sleeper.process.pid, signal.SIGSTOP)  # it will never end the login itself
         door.arrive()
         door.turn()
         door.sessions[0].started = sleeper.started
@@ -179,7 +179,7 @@ def test_a_login_that_hangs_is_killed_and_its_place_is_free(
 
 
 def fail(door: Door) -> None:
-    """Have a login begin and fail."""
+    """Start a login, and let it fail."""
     before = len(door.sessions)
     door.arrive()
     door.turn()
@@ -200,7 +200,7 @@ def test_after_a_failure_the_next_login_of_that_user_from_there_waits(door: Door
     door.arrive(user="bob")
     door.arrive("10.0.0.2")
     door.turn()
-    assert len(door.sessions) == 3  # others come in
+    assert len(door.sessions) == 3  # other clients still get in
     time.sleep(left)
     door.turn()
     assert len(door.sessions) == 4
@@ -276,7 +276,7 @@ def test_who_has_left_a_login_gets_a_short_time_while_others_wait(door: Door) ->
     assert len(door.sessions) == 4
     door.arrive("10.0.0.2")
     door.turn()
-    assert door.proof_seconds == [5.0, 5.0, 5.0, 1.0, 5.0]  # one from elsewhere does not wait
+    assert door.proof_seconds == [5.0, 5.0, 5.0, 1.0, 5.0]  # a client from another source does not wait
 
 
 @pytest.mark.parametrize("door", [{"login_processes": 4}], indirect=True)
@@ -288,4 +288,4 @@ def test_who_knows_the_password_is_in_no_doubt_though_the_server_takes_no_sessio
         session.failure = LoginFailure("alice", "drained", is_refused=False, has_proved=True)
     door.turn()
     assert set(door.proof_seconds) == {5.0}
-    assert len(door.sessions) == 5  # both places are taken again, of doubtful ones it would be one
+    assert len(door.sessions) == 5  # both places are taken again; doubtful logins would get only one

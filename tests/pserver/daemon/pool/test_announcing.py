@@ -18,7 +18,7 @@ ANSWER = {"id": "11" * 16, "name": "alpha", "addresses": [], "slots": 2, "again"
 
 
 class Starter:
-    """Takes requests, and answers as the process that it would fork."""
+    """Takes requests, and answers in place of the process that a real starter would fork."""
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []

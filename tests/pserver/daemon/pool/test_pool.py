@@ -49,7 +49,7 @@ class Office:
             part.step()
 
     def told(self) -> dict[str, Any]:
-        """Return what a session gets."""
+        """Return the list that a session gets."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours:
             self.pool.hand_out(theirs)
@@ -97,7 +97,7 @@ def test_clients_that_ask_all_the_time_are_told_the_same_for_a_moment(
     office.tell(WORDS)
     first = office.told()
     office.tell(WORDS | {"name": "other", "secret": "77" * 32})
-    assert office.told() == first, "an announcement does not have it made anew"
+    assert office.told() == first, "an announcement does not make a new list"
     monkeypatch.setattr(pool, "_OLD_SECONDS", 0.0)
     office.pool._listed_until = 0.0
     assert len(office.told()["members"]) == 2

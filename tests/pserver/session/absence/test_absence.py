@@ -1,4 +1,4 @@
-"""A supervisor without its client, in a loop of the test's: what ends, what waits, who is let in."""
+"""A supervisor without its client, in the test's own loop: when it ends or waits, and which client it accepts."""
 
 import os
 import socket
@@ -44,7 +44,7 @@ class Place:
         self.command = Connection(1, "client", near, role=Role.SUPERVISOR)
         self.event_loop.add(self.command)
         self.client = Connection(1, "server", far, role=Role.CLIENT)
-        self.waits: list[bool] = []  # what `lose_client` has returned
+        self.waits: list[bool] = []  # the results of `lose_client`
         stack.callback(self.client.close)
         tls = TlsContexts(KEY.identity(NETWORK, 1, *certificates()))
         self.tls = tls
@@ -74,7 +74,7 @@ class Place:
         self.event_loop.poll(1.0)
 
     def come(self, *, takes_over: bool = False, back: tuple[bytes, bytes] | None = None) -> list[Message]:
-        """Come back; return what the new client hears."""
+        """Come back; return the messages to the new client."""
         near, far = channels()
         made = Return(1, *(back or certificates()), takes_over)
         self.absence.receive(ReturningClient(near, made), self.engine, self.page, EngineState.READY)
@@ -174,7 +174,7 @@ def test_without_an_absence_there_is_nothing_to_come_back_to(stack: ExitStack) -
 
 def test_it_ends_when_nobody_has_come_in_time(stack: ExitStack) -> None:
     place = Place(stack, timeout=0.001)
-    place.absence.look()  # the client is there
+    place.absence.look()  # the client is connected
     place.vanish()
     while place.orphan.time_left():
         pass
