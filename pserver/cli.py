@@ -144,10 +144,10 @@ def _serve(options: argparse.Namespace) -> int:
             def announce(status: dict[str, object]) -> None:
                 if parent is None:
                     _show(status, config)
-                else:  # the parent prints it; in a log file, this text would not be a log line
-                    _tell(
-                        parent, {"ready": status}
-                    )  # an error ends the server, because no one would know of it
+                else:
+                    # The parent prints the status: in a log file, that text would not be a log line. If the parent
+                    # has gone, the error ends the server, because nobody would know of it.
+                    _tell(parent, {"ready": status})
 
             serve(config, announce, parent if options.lifeline else None, starter, manager, read=read)
         except (ParallelError, OSError) as error:

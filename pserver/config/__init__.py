@@ -1,1 +1,1 @@
-"""The settings of one server: what each option is, its value, and those of them that a session has."""
+"""The settings of one server: the options, their values, and the settings that a session gets."""

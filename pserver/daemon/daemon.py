@@ -298,10 +298,10 @@ class _Daemon:
         acceptor, status = self._acceptor, self._status
         return [
             LoopPart("arrivals", acceptor.expire, acceptor.time_to_next_deadline),
-            LoopPart("starts of sessions", self.starts.step, self.starts.time_left),
+            LoopPart("session starts", self.starts.step, self.starts.time_left),
             LoopPart("logins", self._logins.step, self._logins.time_left),
             LoopPart("slots", self._slots.step, self._slots.time_left),
-            LoopPart("sessions that come back", returning.step, returning.time_left),
+            LoopPart("returning sessions", returning.step, returning.time_left),
             LoopPart("status", status.tend),
             LoopPart("service manager", status.manager.step, status.manager.time_left),
             LoopPart("users' file", self._users.step),

@@ -36,9 +36,8 @@ from pconnect.protocol.kinds import Kind
 from pserver.engine.command_page import CommandPage, bytes_in_pipe
 
 _MAX_BACKLOG_BYTES = 2**20  # of both streams together, printed and not yet taken by the client
-_CHUNK_BYTES = (
-    2**14
-)  # the client takes a chunk as a whole, so it must be small enough for a slow client in a second
+# The client takes a chunk as a whole, so it must be small enough for a slow client in a second.
+_CHUNK_BYTES = 2**14
 _MAX_STALL = 1.0  # seconds without progress of the client before the relay drops output
 # Seconds between two checks of a slow client: the system reports room in the buffer only when there is a lot.
 _LOOK = 0.1

@@ -25,9 +25,8 @@ class Question(NamedTuple):
     """The wanted parts of the document."""
 
     is_brief: bool = False  #: without samples and timeline
-    since: float = (
-        -math.inf
-    )  #: the time from which on samples and timeline are wanted; the answer may have older ones
+    #: The time from which on samples and timeline are wanted; the answer may have older ones.
+    since: float = -math.inf
 
     @classmethod
     def read(cls, request: Mapping[str, Any]) -> "Question":

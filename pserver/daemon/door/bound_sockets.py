@@ -41,7 +41,7 @@ def _listener(address: str, port: int) -> socket.socket:
     if not address and socket.has_dualstack_ipv6():
         return socket.create_server(("", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True)
     family, _, _, _, found = socket.getaddrinfo(
-        address or "0.0.0.0",  # noqa: S104 - all addresses is what the user asked for
+        address or "0.0.0.0",  # noqa: S104 - the user asked for all addresses
         port,
         type=socket.SOCK_STREAM,
     )[0]

@@ -99,9 +99,8 @@ def test_the_daemon_hears_of_a_failed_login() -> None:
             tell_failure(control, "\0" * 255, ConnectionLostError(reason))
             told = json.loads(daemon.recv(4096))["failed"]["reason"]
             assert told.startswith(reason[:100]) and told.endswith("…")
-    tell_failure(
-        control, "mallory", AuthenticationError("no")
-    )  # the daemon has ended, so no process reads it
+    # The daemon has ended, so no process reads it.
+    tell_failure(control, "mallory", AuthenticationError("no"))
 
 
 def test_a_daemon_that_stops_admits_nobody() -> None:

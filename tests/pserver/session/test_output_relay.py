@@ -128,9 +128,8 @@ def test_a_client_that_takes_is_waited_for_and_gets_all(ends: Ends) -> None:
     assert ends.waits
     deadline = time.monotonic() + LIMIT
     printed = taken
-    pause = itertools.cycle(
-        [0.3, 0.0, 0.0, 0.0]
-    )  # the client does other work now and then, for less than a second
+    # The client does other work now and then, for less than a second.
+    pause = itertools.cycle([0.3, 0.0, 0.0, 0.0])
     while printed < 8 * MIB:
         printed += ends.print(b"x" * 2**15)
         ends.turn()

@@ -232,9 +232,8 @@ def test_a_spawner_that_no_process_has_become_is_asked_for_again() -> None:
     ]
     with socket.socket(fileno=heard[1][1][0]) as end:
         client.tend()
-        assert (
-            open_files() == before + 5
-        )  # both sockets, the epoll descriptor, the spawner's socket, and our copy of it
+        # Both sockets, the epoll descriptor, the spawner's socket, and our copy of it.
+        assert open_files() == before + 5
         assert end.recv(100) == b"node 5"
         client.tend()  # a process has it now
         assert open_files() == before + 4

@@ -129,9 +129,8 @@ def test_sessions_hear_of_another_number_of_slots(office: Office) -> None:
 def test_release_ends_the_server_with_its_last_session_unless_it_resumes(office: Office) -> None:
     session, _ = office.place.log_in()
     assert office.do("release") == {"sessions": 1}
-    assert (
-        office.duty.is_drained and office.duty.finishes_jobs
-    )  # otherwise, detached sessions would never end
+    # Otherwise, detached sessions would never end.
+    assert office.duty.is_drained and office.duty.finishes_jobs
     office.words.step()
     assert not office.stopped
     office.do("resume")
