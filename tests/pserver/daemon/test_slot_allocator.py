@@ -133,9 +133,7 @@ def test_of_one_that_has_one_more_a_lease_is_asked_back_after_a_while() -> None:
     assert allocator.step(QUANTUM) == [Action("yield", "a", 1)]
     assert allocator.step(QUANTUM) == []
     allocator.process_ended(1)
-    assert allocator.step(1.2) == [
-        Action("grant", "b", 2)
-    ]  # not to the other session, which wants it as well
+    assert allocator.step(1.2) == [Action("grant", "b", 2)]  # the other session wants it as well
     assert allocator.due == 1.2 + QUANTUM
 
 
