@@ -275,7 +275,7 @@ class _Daemon:
         self._users.look()
 
     def run(self, lifeline: socket.socket | None) -> None:
-        """Serve until a reason to stop comes, then end the sessions."""
+        """Serve until asked to stop, then end the sessions."""
         if lifeline is not None:
             self._watch(lifeline, lambda: self._stop("its parent is gone"))
         while not self._stopping:

@@ -50,7 +50,7 @@ def _pass_on(
     try:
         socket.send_fds(node.handovers[_JOINS], [data], [end])
     except OSError as error:
-        return not_taken(f"its session does not take it ({error.strerror})")
+        return not_taken(f"its session does not accept it: {error.strerror}")
     # For the counts of failed logins, the password was right. The process of the new login gets no session.
     login.session.failure = LoginFailure(user, _CAME_BACK, is_refused=False, has_proved=True)
     audit.login(login.session.peer, user, node.session.pid, node.number, node.session.network or "")

@@ -126,7 +126,7 @@ class SessionRegistry:
                 handover = node.handovers[min(preamble.endpoint, 1)]
                 socket.send_fds(handover, [received], [sock.fileno()])
         except OSError as error:
-            return f"its session does not take it ({error.strerror})"
+            return f"its session does not accept it: {error.strerror}"
         return ""
 
     def _pass_on_join(self, node: Node, received: bytes | bytearray, sock: socket.socket) -> None:

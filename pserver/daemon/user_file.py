@@ -197,7 +197,7 @@ class UserFileWatch:
             log.warning("in the users' file: %d more lines are not valid", len(faults) - _MAX_LINES)
 
     def _admit(self, able: frozenset[str]) -> None:
-        """Record who may log in; if several users would now share an account, keep to the users of before."""
+        """Record who may log in; if several users would now share an account, admit only the previous ones."""
         if self._is_shared or len(able) <= 1:
             self._admitted = able
         elif others := able - self._admitted:

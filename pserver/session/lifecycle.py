@@ -220,7 +220,7 @@ class _Lifecycle(Generic[StateT, EventT]):
 class SupervisorLifecycle(_Lifecycle[SupervisorState, SupervisorEvent]):
     """The life cycle of one session.
 
-    `state`: the current state. `reason`: why the session ends, for people; empty while it lasts, and if the client
+    `state`: the current state. `reason`: why the session ends, as text; empty while it lasts, and if the client
     ended it by leaving. `end_grace`: seconds for the engine to end after the client closes the network. `farewell`:
     seconds for the last message to reach a client that reads slowly.
     """

@@ -16,7 +16,7 @@ from srp_tools.printable import printable_name
 
 log = logging.getLogger("pserver")
 
-_PATIENCE = 1.0  # seconds for the farewell
+_PATIENCE = 1.0  # seconds for a session to notify its client and end
 _LAST_PATIENCE = 0.5  # for a session that does not read what it gets
 
 

@@ -160,7 +160,7 @@ class Pool:
                     member = self._members.leave(request, time.monotonic())
                     if member is not None:
                         log.info(
-                            "the member %s at %s leaves", printable_name(member.name), member.addresses[0]
+                            "the member %s at %s has left", printable_name(member.name), member.addresses[0]
                         )
                     return {"ok": {}}
                 case _:
@@ -180,7 +180,7 @@ class Pool:
         entry, is_news = self._members.announce(request, whence, time.monotonic())
         if is_news:
             log.info(
-                "the member %s at %s is here", printable_name(entry.member.name), entry.member.addresses[0]
+                "the member %s at %s has joined", printable_name(entry.member.name), entry.member.addresses[0]
             )
         return {
             "id": self._members.own,

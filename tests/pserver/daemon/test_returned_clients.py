@@ -89,4 +89,4 @@ def test_a_session_that_takes_nothing_is_named(place: Place) -> None:
     place.joins.close()
     why = place.give()
     assert why is not None
-    assert why.startswith("its session does not take it")
+    assert why.startswith("its session does not accept it")

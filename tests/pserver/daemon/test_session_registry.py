@@ -154,7 +154,7 @@ def test_a_data_connection_for_nobody(place: Place) -> None:
             end.close()
         preamble = Preamble(Purpose.DATA, NETWORK, 0, 1, key=KEY)
         reason = place.registry.pass_on(preamble, preamble.pack(b"n" * 16), theirs)
-        assert reason.startswith("its session does not take it")
+        assert reason.startswith("its session does not accept it")
 
 
 def test_a_stranger_and_a_replay_do_not_reach_a_session(place: Place) -> None:
