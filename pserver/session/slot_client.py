@@ -161,7 +161,7 @@ class SlotClient:
         """Ask the daemon for the statistics of the server; `take`: called with them, or with an error."""
         number = self._questions.add(take)
         if not self.tell_work({"statistics": wanted, "number": number}):
-            self._questions.answer(number, {"error": "its server has ended or is busy"})
+            self._questions.answer(number, {"error": "its server has ended, or is busy"})
 
     def tell_usage(self, counts: Sequence[int], how: str, *, running: int = 0, memory: int = 0) -> None:
         """Report the node's resource usage, see `pserver.session.usage`, and the reason of its end, if it ends.

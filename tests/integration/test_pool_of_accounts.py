@@ -65,5 +65,5 @@ def test_servers_of_root_find_each_other_and_members_have_no_session() -> None:
                 pconnect(
                     alpha.host, user=member.user, password=member.password, profile="", local_links=False
                 )
-            assert "nothing else" in announce(alpha, do="stop")["error"]
+            assert "can only announce itself" in announce(alpha, do="stop")["error"]
             assert _uids_of_members(alpha) <= {65534}

@@ -51,5 +51,5 @@ class ControlLogins:
             for node in login.session.nodes:
                 with contextlib.suppress(OSError):  # it is just ending
                     node.control.shutdown(socket.SHUT_WR)
-            why = f"{limit} for requests at most, and this one has been silent longest"
+            why = f"{limit} at most for requests, and this login has been silent longest"
             self._endings.end(login.session, why)

@@ -238,7 +238,7 @@ def test_false_announcements_change_nothing(pool: Pool) -> None:
         net = connect(pool, pool["a"].host)
     with net:
         assert names(pool, net) == "abc" and f"127.0.0.1:{port}" in net.missing
-    assert "nothing else" in announce(pool["a"], do="members")["error"]
+    assert "can only announce itself" in announce(pool["a"], do="members")["error"]
     for id_ in ("77", "78"):
         announce(pool["a"], do="leave", id=id_ * 16)
     assert b in [each | {"heard": b["heard"]} for each in pool["a"].ask("members")["members"]]

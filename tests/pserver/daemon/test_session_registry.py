@@ -270,7 +270,7 @@ def test_what_is_no_folder_of_a_session_is_not_removed(
     place.say(control, {"folder": str(tmp_path), "mark": 0})
     place.end(session)
     assert place.requests == []
-    assert "is not removed" in caplog.text
+    assert "was not removed" in caplog.text
 
 
 def test_a_folder_that_the_session_has_removed_is_nobodys(place: Place, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_it_says_at_each_host_what_it_is_told_to_say(tmp_path: Path) -> None:
         [member] = alpha.ask("members")["members"]
         assert member["addresses"] == ["127.0.0.1", "192.0.2.7"] and member["name"] == "beta"
         # A member may do no more than that.
-        assert "nothing else" in announced([alpha.host], file, do="stop")[alpha.host]["error"]
+        assert "can only announce itself" in announced([alpha.host], file, do="stop")[alpha.host]["error"]
         assert "makes no sense" not in announced([alpha.host], file, name="\0")[alpha.host]["error"]
         # Of so many addresses nothing is taken, and the server goes on.
         many = ["10.0.0.1"] * 5000

@@ -107,7 +107,7 @@ def test_a_job_that_is_to_end(
     (store.folder / "stops").rmdir()
     (store.folder / "stops").touch()
     recovering.hear(Message(Kind.STOP, 0, [1, 1.5]))
-    assert "job 1 cannot be cancelled" in caplog.text
+    assert "cannot cancel job 1" in caplog.text
 
 
 def test_what_another_has_taken(recovering: Recovery, store: JobStore, channel: Channel) -> None:

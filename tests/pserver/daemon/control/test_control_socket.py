@@ -165,7 +165,7 @@ def test_another_account_is_refused(place: Place, caplog: pytest.LogCaptureFixtu
             os._exit(code)
     while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
         place.turn()
-    assert "another account (12345)" in caplog.text
+    assert "another account (uid 12345)" in caplog.text
     assert os.waitstatus_to_exitcode(ended[1]) in {0, 1}
 
 

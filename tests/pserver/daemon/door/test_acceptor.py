@@ -278,7 +278,9 @@ def test_too_many_silent_ones_make_room(loop: Loop, monkeypatch: pytest.MonkeyPa
 def test_a_port_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(ConfigurationError, match=f"port {port} .--data-port.: Address already in use"):
+        with pytest.raises(
+            ConfigurationError, match=rf"--data-port: .* port {port} \(127.0.0.1\): Address already in use"
+        ):
             Loop(ServerConfig(cmd_port=0, data_port=port))
 
 

@@ -196,7 +196,7 @@ def test_an_administrator_joins_and_leaves_and_that_outlives_a_restart(office: O
     assert json.loads(path.read_text())["joined"] == ["delta:12600"]
     assert office.do("members")["members"][0]["name"] == "delta:12600"
     office.do("leave", host="delta:12600")
-    with pytest.raises(ConfigurationError, match="it is to: none"):
+    with pytest.raises(ConfigurationError, match="only to: none"):
         office.do("leave", host="delta:12600")
 
 
