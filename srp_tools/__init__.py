@@ -1,7 +1,7 @@
-"""Login with TLS-SRP, and a safe byte stream.
+"""Log in with TLS-SRP and get a secure byte stream.
 
-`generate_srp_data` makes a user. `make_verifier` turns `Credentials` into what a server keeps in a `VerifierFile`;
-`log_in` and `accept_login` are the two ends of a login on a connected socket.
+`generate_srp_data` creates a user. `make_verifier` turns `Credentials` into the verifier that a server keeps in a
+`VerifierFile`. `log_in` and `accept_login` are the two ends of a login on a connected socket.
 """
 
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from srp_tools.verifier import make_verifier as make_verifier
     from srp_tools.verifier_file import VerifierFile as VerifierFile
 
-# What is exported, by the module where it is.
+# The exported names, by the module that defines them.
 _EXPORTS = {
     "credentials": "Credentials load_credentials save_credentials",
     "errors": (
@@ -47,7 +47,7 @@ __version__: str
 
 
 def __getattr__(name: str) -> object:
-    """Import what is used when it is first used: the daemon needs neither tlslite nor cryptography (PEP 562)."""
+    """Import a name when it is first used (PEP 562): the daemon needs neither tlslite nor cryptography."""
     if name not in _HOMES:
         return module_attribute(__name__, name)
     value: object = getattr(import_own(f"srp_tools.{_HOMES[name]}"), name)

@@ -1,11 +1,12 @@
 """The certificates of one network.
 
-The client of a network is its certificate authority for as long as the network lives. Each node makes a key of its
-own, which never travels; the client signs it inside the SRP login. A certificate names the network and the node in a
-URI of its subject's alternative names, ``pserver:<network id>/<node>``, and the node that accepts one checks both.
+The client is the certificate authority of its network for the lifetime of the network. Each node generates its own
+private key, which never leaves the node; the client signs the public key inside the SRP login. A certificate names the
+network and the node in a URI of its subject's alternative names, ``pserver:<network id>/<node>``. A node that accepts
+a connection checks both.
 
-The processes of a Dask cluster, which do their own TLS, have certificates of the same authority. Theirs name a *role*,
-``pserver:<network id>/dask/<role>``, so that none of them can pose as a node.
+The processes of a Dask cluster do their own TLS, with certificates from the same authority. Those certificates name a
+*role*, ``pserver:<network id>/dask/<role>``, so a Dask process cannot pose as a node.
 """
 
 import datetime
@@ -19,24 +20,24 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from srp_tools.errors import AuthenticationError
 
-# Of a node's certificate. The authority's key dies with the client, so this bounds only what a forgotten copy of a
-# node's key is good for. The client renews certificates for as long as it has the network.
+# Lifetime of a node's certificate. The authority's key dies with the client, so this limits only how long a leaked copy
+# of a node's key can be used. The client renews the certificates while the network is open.
 LIFETIME = datetime.timedelta(days=30)
-# After such a part of the lifetime. What is left is for networks that are seldom used, and for clocks that differ.
+# Renew after this fraction of the lifetime. The rest leaves time for networks in rare use and for clocks that differ.
 _RENEW_AFTER = 1 / 3
-# RFC 5280, section 4.1.2.5: there is no good date. The authority itself ends with its client, and the processes of a
-# Dask cluster, which cannot exchange a certificate while they live, with the network.
+# The date that RFC 5280, section 4.1.2.5, defines for certificates without an end. The authority disappears with its
+# client, and the processes of a Dask cluster, which cannot replace a certificate while they run, end with the network.
 _NO_END = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC)
-CLOCK_SKEW = datetime.timedelta(days=1)  # machines of one user rarely disagree by more
+CLOCK_SKEW = datetime.timedelta(days=1)  # the clocks of one user's machines rarely differ by more
 
 
 def renewal_seconds() -> float:
-    """Return the seconds after which a certificate is to be renewed."""
+    """Return the number of seconds after which a certificate should be renewed."""
     return LIFETIME.total_seconds() * _RENEW_AFTER
 
 
 def node_uri(network_id: bytes, node: int) -> str:
-    """Return the name that a node's certificate carries.
+    """Return the URI that identifies a node in its certificate.
 
     Examples
     --------
@@ -47,7 +48,7 @@ def node_uri(network_id: bytes, node: int) -> str:
 
 
 def role_uri(network_id: bytes, role: str) -> str:
-    """Return the name that the certificate of a Dask process carries.
+    """Return the URI that identifies a Dask process in its certificate.
 
     Examples
     --------
@@ -59,22 +60,22 @@ def role_uri(network_id: bytes, role: str) -> str:
 
 @dataclass(frozen=True)
 class PemIdentity:
-    """What a process needs that does its own TLS, all as PEM text."""
+    """The key and certificates of a process that does its own TLS, as PEM text."""
 
     key: str = field(repr=False)  #: its private key (PKCS #8)
-    #: Its certificate and that of the network's authority.
+    #: Its certificate, and the certificate of the network's authority.
     certificate: str = field(repr=False)
     authority: str = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a node needs to prove who it is, and to check the other nodes of its network."""
+    """The key and certificates with which a node proves its identity and checks the other nodes of its network."""
 
     network_id: bytes  #: 16 random bytes
     node: int  #: number of this node in the network
     key_pem: bytes = field(repr=False)  #: its private key (PKCS #8, PEM)
-    #: Its certificate and that of the network's authority (DER).
+    #: Its certificate, and the certificate of the network's authority (DER).
     certificate: bytes = field(repr=False)
     authority: bytes = field(repr=False)
 
@@ -92,17 +93,17 @@ class NodeKey:
         )
 
     def identity(self, network_id: bytes, node: int, certificate: bytes, authority: bytes) -> Identity:
-        """Return the node's identity with the certificate that the authority made for this key.
+        """Return the node's identity, with the certificate that the authority issued for this key.
 
-        Raises `AuthenticationError` if it is not a certificate, or is for another key.
+        Raises `AuthenticationError` if `certificate` is not a certificate or belongs to another key.
         """
         self._check(certificate)
         return Identity(network_id, node, self._pem(), certificate, authority)
 
     def pem_identity(self, certificate: bytes, authority: bytes) -> PemIdentity:
-        """Return the same for a process that does its own TLS, as texts.
+        """Return the identity of a process that does its own TLS, as PEM text.
 
-        Raises `AuthenticationError` if one of them is not a certificate, or `certificate` is for another key.
+        Raises `AuthenticationError` if an argument is not a certificate, or if `certificate` belongs to another key.
         """
         own = _text_of(self._check(certificate))
         return PemIdentity(self._pem().decode(), own, _text_of(_load(authority)))
@@ -110,7 +111,7 @@ class NodeKey:
     def _check(self, certificate: bytes) -> x509.Certificate:
         loaded = _load(certificate)
         if loaded.public_key() != self._key.public_key():
-            raise AuthenticationError("the client signed another key than this node's")
+            raise AuthenticationError("the client signed a key that is not this node's key")
         return loaded
 
     def _pem(self) -> bytes:
@@ -123,7 +124,7 @@ def _load(certificate: bytes) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(certificate)
     except ValueError as error:
-        raise AuthenticationError("the client sent something that is not a certificate") from error
+        raise AuthenticationError("the client sent invalid data instead of a certificate") from error
 
 
 def _text_of(certificate: x509.Certificate) -> str:
@@ -131,7 +132,7 @@ def _text_of(certificate: x509.Certificate) -> str:
 
 
 class NetworkAuthority:
-    """The certificate authority of one network; lives in the client's memory and nowhere else."""
+    """The certificate authority of one network. It exists only in the client's memory."""
 
     def __init__(self, network_id: bytes) -> None:
         self.network_id = network_id
@@ -169,24 +170,24 @@ class NetworkAuthority:
 
     @property
     def public_keys(self) -> Mapping[int, bytes]:
-        """The public key (DER) that was signed last for each node."""
+        """The public key (DER) most recently signed for each node."""
         return self._public_keys
 
     def renew(self, node: int) -> bytes:
-        """Return a new certificate (DER) for a node whose key was signed before."""
+        """Return a new certificate (DER) for a node whose key has been signed before."""
         return self.sign(self._public_keys[node], node)
 
     def sign_role(self, public_key: bytes, role: str) -> bytes:
-        """Return a certificate (DER) for the public key of a Dask process; it raises as `sign` does."""
+        """Return a certificate (DER) for the public key of a Dask process. Raises the same errors as `sign`."""
         return self._sign(public_key, f"dask {role}", role_uri(self.network_id, role), _NO_END)
 
     def _sign(self, public_key: bytes, common_name: str, name_uri: str, end: datetime.datetime) -> bytes:
         try:
             key = serialization.load_der_public_key(public_key)
         except ValueError as error:
-            raise AuthenticationError("the server sent something that is not a public key") from error
+            raise AuthenticationError("the server sent invalid data instead of a public key") from error
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-            raise AuthenticationError("the server sent a public key of another kind than P-256")
+            raise AuthenticationError("the server sent a public key that is not a P-256 key")
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         uri = x509.UniformResourceIdentifier(name_uri)
         signer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._key_identifier())
@@ -206,12 +207,12 @@ class NetworkAuthority:
         return key.identity(self.network_id, 0, self.sign(key.public_bytes(), 0), self.certificate)
 
     def own_role(self, role: str) -> PemIdentity:
-        """Return the identity of a Dask process of the client's own."""
+        """Return the identity of a Dask process that belongs to the client."""
         key = NodeKey()
         return key.pem_identity(self.sign_role(key.public_bytes(), role), self.certificate)
 
     def _key_identifier(self) -> x509.SubjectKeyIdentifier:
-        """Return what names the authority's key; RFC 5280, section 4.2.1, has it in every certificate of a chain."""
+        """Return the identifier of the authority's key. RFC 5280, section 4.2.1, requires it in every certificate."""
         return x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
 
     def _builder(

@@ -1,11 +1,11 @@
-"""A non-blocking byte stream, encrypted with TLS 1.3 (OpenSSL) or, by the user's choice, plain.
+"""A non-blocking byte stream, encrypted with TLS 1.3 (OpenSSL) or, if the user chooses, unencrypted.
 
-One class serves both. Reading and writing never block; a call that cannot go on says so, and the caller waits
-for the socket with whatever else it waits for.
+One class handles both. Reads and writes never block: a call that cannot make progress reports it, and the caller waits
+for the socket together with its other sockets.
 
-TLS needs two things to be kept in mind. OpenSSL may hold decrypted bytes that no poll of the socket shows: `pending`
-tells. And a write that could not be finished must be repeated with the same bytes: OpenSSL has encrypted a record of
-them already (the memory may be another, Python sets ``SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER``).
+TLS has two pitfalls. OpenSSL may hold decrypted bytes that a poll of the socket does not show; `pending` returns their
+number. And an unfinished write must be repeated with the same bytes, because OpenSSL has already encrypted a record of
+them. The bytes may be at another address: Python sets ``SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER``.
 """
 
 import contextlib
@@ -23,42 +23,41 @@ from srp_tools.steps import Steps, Wait
 
 Buffer = bytes | bytearray | memoryview
 
-_RECORD_BYTES = 2**14  # of TLS (RFC 8446, section 5.1); OpenSSL fills them
+_RECORD_BYTES = 2**14  # the longest TLS record (RFC 8446, section 5.1); OpenSSL fills its records
 _LARGE_BYTES = 2**17
-# In struct tcp_info of linux/tcp.h: the state, and how many milliseconds ago the last acknowledgement came.
+# Fields of struct tcp_info in linux/tcp.h: the state, and the milliseconds since the last acknowledgement.
 _STATE, _LAST_ACK = slice(0, 1), slice(56, 60)
 _TCP_CLOSE = 7  # tcp_states.h
-# What the system says when a machine does not answer: nothing but that, or what a router or this machine knows of it.
+# Errors of the operating system for a machine that does not answer: a timeout, or a report from a router or this host.
 _UNANSWERED = {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETUNREACH, errno.ENETDOWN}
-_PERHAPS = "the peer's process has ended, or something on the way did it"
+_PERHAPS = "the peer's process has ended, or a device on the network cut the connection"
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Channel:
     """An ordered byte stream to one peer.
 
-    `sock`: connected, non-blocking; a `ssl.SSLSocket` whose handshake is done, or a plain socket.
+    `sock`: a connected, non-blocking socket: an `ssl.SSLSocket` after its handshake, or a plain socket.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
-        self.is_relayed = (
-            False  #: whether another node passes on all of it, which cannot read it if it is encrypted
-        )
+        #: Whether another node forwards the bytes. It cannot read them if they are encrypted.
+        self.is_relayed = False
         self._is_tcp = hasattr(socket, "TCP_INFO") and sock.family in (socket.AF_INET, socket.AF_INET6)
         self._write: Callable[[memoryview], int] = self._tls.write if self._tls else sock.send
-        # A subclass may know a faster way for what is large.
+        # A subclass may have a faster way to write large data.
         self._write_large: Callable[[memoryview], int] = self._write
 
     @property
     def encrypted(self) -> bool:
-        """Whether what passes here is encrypted."""
+        """Whether the stream is encrypted."""
         return self._tls is not None
 
     @property
     def transport(self) -> str:
-        """``tls``; ``unix`` for a Unix socket, which leads to a process of this machine; ``relay``; or ``plain``."""
+        """``tls``, ``unix`` (a Unix socket to a process on this machine), ``relay`` or ``plain``."""
         if self.is_relayed:
             return "relay"
         if self._tls is not None:
@@ -67,19 +66,19 @@ class Channel:
 
     @property
     def unanswered_retransmits(self) -> int:
-        """How often the system has repeated data, or a question for room, since the peer's machine last answered.
+        """Number of TCP retransmits or window probes since the peer's machine last answered.
 
-        0 where the system does not tell, and on a link that is not TCP.
+        0 if the operating system does not report it, and on a link that is not TCP.
         """
         if not self._is_tcp:
             return 0
-        # Offsets 2 and 3 in struct tcp_info of linux/tcp.h: retransmits and probes.
+        # Bytes 2 and 3 of struct tcp_info in linux/tcp.h: retransmits and probes.
         state = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8)
         return max(state[2], state[3])
 
     @property
     def peer_timeout(self) -> float:
-        """Seconds after which the peer's machine counts as gone if it does not answer: those of keep-alive."""
+        """Seconds without an answer after which the peer's machine counts as gone, from the keep-alive settings."""
         if not self._is_tcp:
             return math.inf
         interval = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL)
@@ -87,17 +86,17 @@ class Channel:
 
     @property
     def silent_seconds(self) -> float | None:
-        """Seconds since the peer's machine last answered; ``None`` where the system does not tell."""
+        """Seconds since the peer's machine last answered; ``None`` if the operating system does not report it."""
         if not self._is_tcp:
             return None
         return int.from_bytes(self._tcp_info(_LAST_ACK), sys.byteorder) / 1000
 
     def _lost(self, error: OSError) -> ConnectionLostError:
         if self.transport == "unix" and isinstance(error, ConnectionError):
-            return peer_closed()  # with data that it had not read
+            return peer_closed()  # it closed with unread data in its buffer
         if isinstance(error, ssl.SSLEOFError) and self._is_tcp and self._tcp_info(_STATE)[0] == _TCP_CLOSE:
-            # Python takes each error of the system in a read for an end: OpenSSL returns 0 for both. After
-            # a real end the state would be another. A machine that lives answers each question of keep-alive.
+            # Python reports every system error in a read as an end of file, since OpenSSL returns 0 for both. After
+            # a real end of file, the TCP state would not be CLOSE. A live machine answers every keep-alive probe.
             is_silent = (self.silent_seconds or 0) >= self.peer_timeout / 2
             error = TimeoutError() if is_silent else ConnectionResetError()
         return connection_lost(error, self.silent_seconds)
@@ -110,13 +109,13 @@ class Channel:
         return self._sock.fileno()
 
     def send(self, data: Buffer) -> int:
-        """Write what can be written now and return the number of bytes, 0 if none.
+        """Write as much as possible without blocking, and return the number of bytes written, possibly 0.
 
         Raises `ConnectionLostError` if the peer is gone.
         """
         view = memoryview(data)
         total, size = 0, len(view)
-        # One write takes as little as one TLS record: this is the inner loop of every transfer, as is the one below.
+        # A write may accept only one TLS record. This loop, like the one in `receive_into`, is critical for speed.
         try:
             write = self._write if size < _LARGE_BYTES else self._write_large
             while total < size:
@@ -129,20 +128,22 @@ class Channel:
         return total
 
     def receive_into(self, buffer: memoryview) -> int | None:
-        """Read what has arrived into `buffer`; return the number of bytes, 0 at the end, ``None`` if none yet.
+        """Read the available bytes into `buffer`. Return their number, 0 at the end, or ``None`` if there are none yet.
 
-        Raises `ConnectionLostError` if the connection broke, or the peer sent what does not decrypt.
+        Raises `ConnectionLostError` if the connection broke, or if the peer sent data that cannot be decrypted.
         """
         total, size = 0, len(buffer)
         try:
             if self._tls is None:
                 return self._sock.recv_into(buffer)
             while True:
-                # SSLSocket.read is recv_into without a layer of checks; both return 0 at the end of the stream.
+                # SSLSocket.read is recv_into without its checks; both return 0 at the end of the stream.
                 count: int = self._tls.read(size - total, buffer[total:] if total else buffer)  # type: ignore[assignment]
                 total += count
                 if count < _RECORD_BYTES or total == size:
-                    return total  # most likely nothing more is there; to ask would cost an exception
+                    return (
+                        total  # probably no more bytes are waiting, and another read would cost an exception
+                    )
         except _NOT_NOW:
             return total or None
         except OSError as error:
@@ -151,13 +152,13 @@ class Channel:
             return total
 
     def pending(self) -> int:
-        """Return how many bytes can be read though a poll of the descriptor may not show it."""
+        """Return the number of bytes that can be read although a poll of the descriptor may not show them."""
         return self._tls.pending() if self._tls else 0
 
     def receive_exactly(self, count: int) -> Steps[bytes]:
-        """Read exactly `count` bytes; for the first words of a connection.
+        """Read exactly `count` bytes. Used during the handshake.
 
-        Raises `ConnectionLostError` if the connection ended before.
+        Raises `ConnectionLostError` if the connection ends earlier.
         """
         data = bytearray(count)
         view = memoryview(data)
@@ -172,7 +173,7 @@ class Channel:
         return bytes(data)
 
     def send_all(self, data: Buffer) -> Steps[None]:
-        """Write all of `data`; for the first words of a connection."""
+        """Write all of `data`. Used during the handshake."""
         view = memoryview(data)
         while view:
             sent = self.send(view)
@@ -181,49 +182,49 @@ class Channel:
             view = view[sent:]
 
     def detach(self) -> socket.socket:
-        """Return the socket, which is the caller's from now on. Without encryption only."""
+        """Return the socket and give up its ownership. Works only without encryption."""
         if self._tls is not None:
-            raise ValueError("what is encrypted cannot be read by anyone else")
+            raise ValueError("an encrypted channel cannot hand over its socket")
         family, kind = self._sock.family, self._sock.type
         sock = socket.socket(family, kind, fileno=self._sock.detach())
-        sock.setblocking(False)  # also for its duplicates
+        sock.setblocking(False)  # applies to duplicates of the descriptor as well
         return sock
 
     def abandon(self) -> None:
-        """Close the descriptor and say nothing to the peer; for a process that was forked and has no part in it."""
+        """Close the descriptor without notifying the peer. For a forked process that does not use the connection."""
         descriptor = self._sock.detach()
         if descriptor >= 0:
             os.close(descriptor)
 
     def close(self) -> None:
-        """Close the connection; what is not yet sent by the system is still sent. A second call does nothing."""
+        """Close the connection. The operating system still sends buffered data. A second call does nothing."""
         if self._tls and self._tls.fileno() >= 0:
-            # Half of TLS's closing: our close_notify. We do not wait for the peer's; messages tell the end.
+            # Send our close_notify, but do not wait for the peer's: messages mark the end of the stream.
             with contextlib.suppress(OSError, ValueError):
                 self._tls.unwrap()
         self._sock.close()
 
 
 def peer_closed() -> ConnectionLostError:
-    """Return our error for a stream that has ended in order; why, it does not say: a process that dies closes, too."""
+    """Return the error for an orderly end of the stream. The cause is unknown: a dying process also closes it."""
     return ConnectionLostError("the peer closed the connection")
 
 
 def connection_lost(error: OSError, silent_seconds: float | None = None) -> ConnectionLostError:
-    """Return our error for one of the system or of OpenSSL; it says what was seen, which rarely is who did it."""
+    """Return our error for an error of the system or OpenSSL. It describes the symptom: the cause is unknown."""
     if isinstance(error, ssl.SSLEOFError):
-        # Each of our processes closes TLS before TCP, as long as it lives.
+        # Our processes always close TLS before TCP unless they die.
         return ConnectionLostError(f"the connection was cut off: {_PERHAPS}")
     if isinstance(error, ConnectionResetError):
         return ConnectionLostError(f"the connection was reset: {_PERHAPS}")
     if isinstance(error, BrokenPipeError):
-        return ConnectionLostError("the connection was closed at the other end before all was sent")
+        return ConnectionLostError("the other end closed the connection before all data was sent")
     if isinstance(error, TimeoutError) or error.errno in _UNANSWERED:
         return no_answer(silent_seconds, "" if isinstance(error, TimeoutError) else error.strerror or "")
     return ConnectionLostError(f"the connection broke: {error.strerror or error}")
 
 
 def no_answer(seconds: float | None, reason: str = "") -> ConnectionLostError:
-    """Return the error for a machine that does not answer; `reason` is what the system says."""
+    """Return the error for a machine that does not answer. `reason` is the operating system's text."""
     time = "" if seconds is None else f" for {seconds:.0f} s"
     return ConnectionLostError(f"no answer from the peer's machine{time}{f' ({reason})' if reason else ''}")

@@ -1,7 +1,7 @@
-"""The command that makes, lists, checks and removes the users of servers; `srp_tools.generate` is what makes them.
+"""The command that creates, lists, checks and removes users of servers. `srp_tools.generate` does the work.
 
-A password is never taken from the command line, where other users of the machine could see it, and never
-printed: whoever wants to see a random one finds it in the client's file.
+The command never takes a password as an argument, because other users of the machine could see it there, and it never
+prints one. A random password is in the client's file.
 """
 
 import argparse
@@ -31,12 +31,12 @@ from srp_tools.srp_groups import DEFAULT_BITS, GROUPS
 from srp_tools.verifier import check_password, fingerprint_of
 from srp_tools.verifier_file import VerifierFile
 
-# Far more than any password; what follows on the line would be refused anyway.
+# Far longer than any password; a longer line would be refused in any case.
 _MAX_INPUT_BYTES = 65536
 
 _EPILOG = """\
-Without options it asks twice for a password; an empty answer makes a random one, which is
-stored for the client and need not be known. A user who exists is replaced.
+Without options, the command asks for a password twice. If you press Enter instead, it makes a
+random password and stores it for the client, so you need not know it. An existing user is replaced.
 """
 
 
@@ -46,28 +46,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv
-        The arguments; ``None`` stands for those of the process.
+        The arguments; ``None`` uses the arguments of the process.
 
     Returns
     -------
     int
-        The exit status: 0, or 1 after an error that was told on standard error, or 130 after Ctrl-C. What was
-        asked for has been done wholly or not at all, with one exception: where only the client's file could
-        not be written, the verifier is new already, and the text says so.
+        The exit status: 0, or 1 after an error message on standard error, or 130 after Ctrl-C. The request has been
+        carried out completely or not at all, with one exception: if only the client's file could not be written, the
+        new verifier is already in place, and the message says so.
 
     Raises
     ------
     SystemExit
-        With status 2 for wrong usage, 0 for ``--help``.
+        With status 2 for wrong usage, or 0 for ``--help``.
     """
     return run_command("generate-srp-data", lambda: _run(_parse(argv)))
 
 
 def run_command(program: str, work: Callable[[], int]) -> int:
-    """Do the work of a command and return its exit status.
+    """Run a command and return its exit status.
 
-    An error becomes a line on standard error and status 1, Ctrl-C status 130. Where the reader of the output has gone,
-    as in ``pserver status | head -1``, nothing is said of it. The status is 1 if that kept something from being done.
+    An error becomes a line on standard error and status 1; Ctrl-C gives status 130. If the reader of the output has
+    gone, as in ``pserver status | head -1``, there is no message. The status is 1 if that stopped the command early.
     """
     try:
         status = work()
@@ -79,13 +79,13 @@ def run_command(program: str, work: Callable[[], int]) -> int:
     except (ParallelError, OSError) as error:
         print(f"{program}: {error}", file=sys.stderr)
         status = 1
-    finally:  # also after --help, which ends the process
+    finally:  # --help, too, exits through here
         _flush_output()
     return status
 
 
 def _flush_output() -> None:
-    """Write what was printed; if nobody reads it, let the interpreter find nothing to complain about at its end."""
+    """Flush standard output. If its reader is gone, redirect it so that the interpreter's final flush does not fail."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -97,37 +97,43 @@ def _flush_output() -> None:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="generate-srp-data",
-        description="Make the data of a login: a password for the client and a verifier for the servers.",
+        description="Create a login: a password for the client and a verifier for the servers.",
         epilog=_EPILOG,
         allow_abbrev=False,
     )
     add = parser.add_argument
     add("--version", action=ShowVersion)
-    add("user", nargs="?", metavar="USER", help="default: the name of this account")
+    add("user", nargs="?", metavar="USER", help="name of the user; default: the name of this account")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--list", action="store_true", help="print the names of all users")
-    fingerprint_help = "print a short digest of all users, and of each, to compare with another machine's"
+    fingerprint_help = (
+        "print a short digest of all users and one of each user, to compare with other machines"
+    )
     action.add_argument("--fingerprint", action="store_true", help=fingerprint_help)
-    action.add_argument("--remove", metavar="USER", help="remove a user from both parts")
     action.add_argument(
-        "--verify", metavar="USER", help="check a password: status 0 if it is right, 1 if not"
+        "--remove", metavar="USER", help="remove a user from the client's and the servers' files"
+    )
+    action.add_argument(
+        "--verify", metavar="USER", help="check a password; the exit status is 0 if it is right, 1 if not"
     )
     source = parser.add_mutually_exclusive_group()
-    random_help = "ask nothing, make a random password (for scripts)"
+    random_help = "make a random password without asking (for scripts)"
     source.add_argument("--random", "--unattended", action="store_true", help=random_help)
-    stdin_help = "read the password from standard input, which has nothing else (for scripts)"
+    stdin_help = "read the password from standard input, which must contain nothing else (for scripts)"
     source.add_argument("--password-stdin", action="store_true", help=stdin_help)
-    member_help = "make the user as which servers announce themselves to each other, with a random password"
+    member_help = (
+        "create the user that servers log in as to announce themselves to each other, with a random password"
+    )
     add("--member", action="store_true", help=member_help)
-    add("--bits", type=int, choices=list(GROUPS), help=f"size of the group, default {DEFAULT_BITS}")
-    weak_help = f"take a password of fewer than {LEAST_CHARACTERS} characters"
+    add("--bits", type=int, choices=list(GROUPS), help=f"size of the SRP group, default {DEFAULT_BITS}")
+    weak_help = f"accept a password of fewer than {LEAST_CHARACTERS} characters"
     add("--allow-weak", action="store_true", help=weak_help)
     add("--no-client-file", action="store_true", help="do not store the password for the client")
     add(
         "--folder",
         type=Path,
         metavar="DIR",
-        help="use DIR/client and DIR/server, not the user's configuration",
+        help="use DIR/client and DIR/server instead of your configuration folder",
     )
     options = parser.parse_args(argv)
     _refuse_combinations(parser, options)
@@ -135,7 +141,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _refuse_combinations(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Refuse options without effect, or with an unwanted one."""
+    """Refuse options that have no effect, or an unwanted effect, in combination."""
     making = {
         "USER": options.user,
         "--bits": options.bits,
@@ -156,9 +162,13 @@ def _refuse_combinations(parser: argparse.ArgumentParser, options: argparse.Name
         for name in (name for name, value in making.items() if value not in (None, False)):
             parser.error(f"argument {name}: not allowed with argument {action}")
     if options.member and options.no_client_file:
-        parser.error("argument --no-client-file: not allowed with argument --member, whose file servers need")
+        parser.error(
+            "argument --no-client-file: not allowed with argument --member, whose file the servers need"
+        )
     if options.random and options.no_client_file:
-        parser.error("argument --no-client-file: with a random password, nobody would know it")
+        parser.error(
+            "argument --no-client-file: not allowed with a random password, which would be stored nowhere"
+        )
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -176,7 +186,7 @@ def _run(options: argparse.Namespace) -> int:
         verifier = verifiers.find(options.verify)
         password = _read_line() if options.password_stdin else _ask(f"Password of {options.verify}: ")
         check_password(verifier, password)
-        print(f"The password is that of {options.verify}.")
+        print(f"The password of {options.verify} is correct.")
     else:
         _make(options)
     _warn_of_faults(verifiers)
@@ -184,7 +194,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _print_fingerprints(verifiers: VerifierFile) -> None:
-    """Print what is the same where the same users can log in; the file comes first."""
+    """Print digests that are equal on machines with the same users. The digest of the whole file comes first."""
     salts = verifiers.salts()
     print(f"{fingerprint_of(salts)}  {verifiers.path}")
     for user, salt in salts:
@@ -193,7 +203,7 @@ def _print_fingerprints(verifiers: VerifierFile) -> None:
 
 def _warn_if_weak(credentials: Credentials) -> None:
     if why := weakness(credentials.password, credentials.user):
-        advice = f"choose {GOOD_CHARACTERS} characters or more, or a random one with --random"
+        advice = f"choose at least {GOOD_CHARACTERS} characters, or a random password with --random"
         print(
             f"generate-srp-data: warning: the password is easily guessed, because {why}: {advice}",
             file=sys.stderr,
@@ -201,15 +211,15 @@ def _warn_if_weak(credentials: Credentials) -> None:
 
 
 def _warn_of_faults(verifiers: VerifierFile) -> None:
-    """Show the lines that nobody can log in with. They stay as they are."""
+    """Report the lines of the file that no login can use. They are left unchanged."""
     if verifiers.path.exists():
         for fault in verifiers.faults():
             print(f"generate-srp-data: warning: {fault}", file=sys.stderr)
 
 
 def _make(options: argparse.Namespace) -> None:
-    """Make the data of one user, in both parts, and say where they are."""
-    # The name is checked before anything is asked.
+    """Create one user in both files, and print their paths."""
+    # Check the name before asking for a password.
     user = options.user if options.user is not None else DEFAULT_MEMBER if options.member else account_name()
     user = member_name(user) if options.member else user
     check_user_name(user)
@@ -228,19 +238,19 @@ def _make(options: argparse.Namespace) -> None:
     )
     if password is not None:
         _warn_if_weak(Credentials(user, password))
-    print(f"{'Replaced' if is_known else 'Made'} the user {user} ({bits}-bit group).")
+    print(f"{'Replaced' if is_known else 'Created'} user {user} ({bits}-bit group).")
     if is_known:
-        print("Servers that have the old file refuse the new password: copy the new one to them.")
+        print("Servers with the old file refuse the new password. Copy the new file to them.")
     print()
     if options.member:
-        print(f"For servers that join others:       {made.client}")
+        print(f"For servers that join a pool:       {made.client}")
     elif made.client is not None:
         print(f"For the client, with the password:  {made.client}")
     print(f"For the servers, with all users:    {made.server}")
     folder = shlex.quote(str(server_folder(options.folder)))
     option = "" if options.folder is None else f" --auth-file {shlex.quote(str(made.server))}"
     print(
-        "\nEvery server needs a copy of the servers' part. This command brings it there, with all that it needs:\n\n"
+        "\nEvery server needs a copy of the servers' file. This command installs it, with everything else it needs:\n\n"
         f"    pserver deploy HOST...{option}\n\n"
         "Or by hand, for each HOST:\n\n"
         "    ssh HOST mkdir -p .config/pserver\n"
@@ -249,26 +259,25 @@ def _make(options: argparse.Namespace) -> None:
 
 
 def _choose_password(user: str, options: argparse.Namespace) -> str | None:
-    """Return the password for a new user, from wherever the options say; ``None`` is to be a random one."""
+    """Return the password for a new user from the source that the options select; ``None`` means a random one."""
     if options.password_stdin:
         return _read_line()
     if not options.random and not options.member:
         hint = "" if options.no_client_file else " (empty: make a random one)"
         password = _ask(f"New password for {user}{hint}: ")
         if password or options.no_client_file:
-            if _ask("The same again: ") != password:
+            if _ask("Repeat the password: ") != password:
                 raise ConfigurationError("the two passwords differ; nothing was written")
             return password
     return None
 
 
 def _ask(prompt: str) -> str:
-    # Without this check getpass would ask at the terminal of a pipeline, or wait for a script that does not
-    # know.
+    # Without this check, getpass would open the terminal behind a pipeline, or block a script that does not expect it.
     if sys.stdin is None or not sys.stdin.isatty():
         raise ConfigurationError(
-            "there is no terminal to ask for the password at; "
-            "use --password-stdin, or --unattended for a random one"
+            "cannot ask for the password, because standard input is not a terminal; "
+            "use --password-stdin, or --unattended for a random password"
         )
     try:
         return getpass.getpass(prompt)
@@ -277,27 +286,27 @@ def _ask(prompt: str) -> str:
 
 
 def _read_line() -> str:
-    """Read standard input, which has one line, and return it without its end."""
+    """Read one line from standard input and return it without its line end."""
     if sys.stdin is None:
         return ""
-    # At a terminal the line ends it. Else what follows must be seen, since it may be meant as part of the password.
+    # At a terminal, Enter ends the input. Otherwise read everything: the user may mean a second line as part of it.
     read = sys.stdin.buffer.readline if sys.stdin.isatty() else sys.stdin.buffer.read
     try:
         line = read(_MAX_INPUT_BYTES).decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         raise ConfigurationError("the password on standard input is not UTF-8") from None
     if "\n" in line:
-        raise ConfigurationError("standard input has more than one line; give the password alone")
+        raise ConfigurationError("standard input has more than one line; pass only the password")
     return line
 
 
 def _remove(user: str, verifiers: VerifierFile, client_path: Path) -> None:
-    """Remove a user from both parts; it is enough to be in one."""
+    """Remove a user from both files. It is enough if one of them has it."""
     in_client = client_path.exists() and load_credentials(client_path).user == user
     if not in_client or (verifiers.path.exists() and user in verifiers):
         verifiers.remove(user)
         print(f"Removed {user} from {verifiers.path}")
-        print("Copy the servers' part anew to every server; until then they still know this user.")
+        print("Copy the servers' file to every server again; until then they still accept this user.")
     if in_client:
         client_path.unlink()
         print(f"Removed {client_path}")

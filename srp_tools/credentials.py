@@ -1,4 +1,4 @@
-"""The client's part of a login: a user name, its password, and the file that keeps them."""
+"""The client's side of a login: a user name, its password, and the file that stores them."""
 
 import re
 from dataclasses import dataclass, field
@@ -10,16 +10,16 @@ from srp_tools.rules.precis import prepare_name, prepare_password
 
 _USER_NAME = re.compile(r"[A-Za-z0-9._@+-]{1,64}")
 
-#: Begins the name of each member: a user that servers log in as, to announce themselves to each other, see
-#: doc/howto/pool.md. Everything else is refused to it, at every server.
+#: Prefix of the names of members. A member is a user that servers log in as to announce themselves to each other, see
+#: doc/howto/pool.md. Every server refuses all other requests from a member.
 MEMBER_PREFIX = "member+"
 
 _MAX_NAME_BYTES = 255  # TLS has one byte for this length (RFC 5054, section 2.8.1)
 
-# Longer than anybody types; a bound so that a wrong file given as a password is noticed.
+# Longer than anyone types; the limit catches a wrong file given as a password.
 _MAX_PASSWORD_CHARACTERS = 1024
 
-# The longest user name, a colon, the longest password in UTF-8, and the end of the line.
+# The longest user name, a colon, the longest password in UTF-8, and a line end.
 _MAX_FILE_BYTES = _MAX_NAME_BYTES + 1 + 4 * _MAX_PASSWORD_CHARACTERS + 2
 
 
@@ -30,16 +30,16 @@ class Credentials:
     Parameters
     ----------
     user
-        1 to 255 bytes in UTF-8, printable, without a colon, and not beginning with ``#``. A name for a new user is
-        plainer, see `check_user_name`, but other programs make such users, too.
+        1 to 255 bytes in UTF-8, printable, without a colon, not starting with ``#``. The rules for names of new users
+        are stricter, see `check_user_name`, but other programs can create such users as well.
     password
-        1 to 1024 printable characters; not part of the ``repr``. Name and password are kept in the one form that
-        RFC 8265 gives them, however a keyboard writes them.
+        1 to 1024 printable characters. The ``repr`` does not show it. Name and password are stored in the normal form
+        of RFC 8265, which does not depend on how a keyboard encodes them.
 
     Raises
     ------
     ConfigurationError
-        The user name or the password cannot be used.
+        The user name or the password is not allowed.
 
     Examples
     --------
@@ -56,12 +56,12 @@ class Credentials:
 
 
 def _usable(password: str) -> str:
-    """Return a password in its one form, or raise `ConfigurationError` if it cannot be used."""
+    """Return a password in its normal form, or raise `ConfigurationError` if it is not allowed."""
     if not password:
         raise ConfigurationError("an empty password cannot be used")
     _check_length(password)
     password = prepare_password(password)
-    _check_length(password)  # some characters become two
+    _check_length(password)  # the normal form of a character may be two
     return password
 
 
@@ -74,9 +74,9 @@ def _check_length(password: str) -> None:
 
 
 def login_name(name: str) -> str:
-    """Return a user name in its one form, see `prepare_name`.
+    """Return a user name in its normal form, see `prepare_name`.
 
-    Raises `ConfigurationError` if no user can have it.
+    Raises `ConfigurationError` if the name is not allowed for any user.
     """
     shown = repr(name) if len(name) <= _MAX_NAME_BYTES else f"{name[:64]!r}..."
     try:
@@ -85,13 +85,13 @@ def login_name(name: str) -> str:
         raise ConfigurationError(f"the user name {shown} cannot be used: {error}") from None
     if not 0 < len(prepared.encode()) <= _MAX_NAME_BYTES or ":" in prepared or prepared.startswith("#"):
         raise ConfigurationError(
-            f"the user name {shown} cannot be used: it has 1 to {_MAX_NAME_BYTES} bytes, all printable, and no colon"
+            f"the user name {shown} cannot be used: a name has 1 to {_MAX_NAME_BYTES} printable bytes and no colon"
         )
     return prepared
 
 
 def is_member(name: str) -> bool:
-    """Return whether a user is a member: one that servers log in as.
+    """Return whether a user is a member: a user that servers log in as.
 
     Examples
     --------
@@ -102,7 +102,7 @@ def is_member(name: str) -> bool:
 
 
 def member_name(name: str) -> str:
-    """Return the name of the member that a name means, whose prefix may be left out.
+    """Return the full name of a member, given its name with or without the prefix.
 
     Examples
     --------
@@ -113,12 +113,12 @@ def member_name(name: str) -> str:
 
 
 def check_user_name(name: str) -> None:
-    """Refuse a name that a new user cannot have.
+    """Check that a new user may have this name.
 
-    Allowed are 1 to 64 letters and digits of ASCII and the characters ``. _ - @ +``: nothing that has a
-    meaning in the lines of the files, and nothing that looks alike but differs in its bytes.
+    A name has 1 to 64 ASCII letters, digits and characters of ``. _ - @ +``. It therefore contains nothing that has a
+    meaning in the files, and no characters that look alike but have different bytes.
 
-    Raises `ConfigurationError` if the name has other characters, or is empty or too long.
+    Raises `ConfigurationError` if the name contains other characters, is empty or is too long.
 
     Examples
     --------
@@ -130,7 +130,7 @@ def check_user_name(name: str) -> None:
     if not _USER_NAME.fullmatch(name):
         shown = repr(name) if len(name) <= 64 else f"{name[:64]!r}..."
         raise ConfigurationError(
-            f"the user name {shown} cannot be used: 1 to 64 letters, digits and . _ - @ + are allowed"
+            f"the user name {shown} cannot be used: use 1 to 64 letters, digits and . _ - @ +"
         )
 
 
@@ -140,23 +140,23 @@ def load_credentials(path: Path | None = None, user: str | None = None) -> Crede
     Parameters
     ----------
     path
-        The file; ``None`` stands for `client_file`.
+        The file; ``None`` means `client_file`.
     user
-        Whose password is wanted; ``None`` stands for whoever is in the file.
+        The user whose password is needed; ``None`` accepts any user in the file.
 
     Raises
     ------
     CredentialError
-        The file is missing, open to others, malformed, or another user's. The text says what to do.
+        The file is missing, accessible to others, malformed, or has another user. The message says what to do.
     """
     path = client_file() if path is None else path
     text = read_private(path, _MAX_FILE_BYTES)
-    # Not splitlines: it takes more for the end of a line than was written as one.
+    # Not splitlines, which splits at more characters than the newline that ends a line here.
     lines = text.removesuffix("\n").split("\n")
     name, colon, password = lines[0].removesuffix("\r").partition(":")
     if len(lines) != 1 or not colon:
         raise CredentialError(
-            f"{path} is not one line user:password; the command generate-srp-data makes it anew"
+            f"{path} is not one line user:password; create it again with the command generate-srp-data"
         )
     try:
         credentials = Credentials(name, password)
@@ -165,36 +165,37 @@ def load_credentials(path: Path | None = None, user: str | None = None) -> Crede
     if user is not None and login_name(user) != credentials.user:
         raise CredentialError(
             f"{path} has the password of {name!r}, not of {user!r}; "
-            f"the command generate-srp-data {user} would replace it"
+            f"to replace it, run generate-srp-data {user}"
         )
     return credentials
 
 
 def load_member(path: Path) -> Credentials:
-    """Read the member's file, with which a server announces itself to others.
+    """Read the member's file, which a server uses to announce itself to others.
 
-    Raises `CredentialError` if it is missing, open to others, malformed, or that of another user. The text says what to
-    do.
+    Raises `CredentialError` if the file is missing, accessible to others, malformed, or has a user that is not a
+    member. The message says what to do.
     """
     if not path.exists():
         raise CredentialError(
-            f"there is no file {path} with which a server announces itself; generate-srp-data --member makes it, for "
-            "all servers of a pool"
+            f"there is no file {path}, which a server needs to announce itself; create it for all servers of a pool "
+            "with generate-srp-data --member"
         )
     credentials = load_credentials(path)
     if not is_member(credentials.user):
         raise CredentialError(
-            f"{path} has the user {credentials.user!r}, which is not a member; generate-srp-data --member makes one"
+            f"{path} has the user {credentials.user!r}, which is not a member; create one with "
+            "generate-srp-data --member"
         )
     return credentials
 
 
 def save_credentials(credentials: Credentials, path: Path) -> None:
-    """Write the client's file; it has one line, so a user who was there before is replaced.
+    """Write the client's file. The file has one line, so this replaces a previous user.
 
     Raises
     ------
     CredentialError
-        The file cannot be written, or its folder is open to others. The file is as it was before.
+        The file cannot be written, or its folder is accessible to others. The file is unchanged.
     """
     write_private(path, f"{credentials.user}:{credentials.password}\n")

@@ -1,16 +1,16 @@
-"""The root of all errors, and the errors of logging in.
+"""The root of all errors, and the login errors.
 
 .. code-block:: text
 
     ParallelError
-    ├── ConfigurationError (ValueError)          an option, a host name or a user name that cannot be
-    ├── CredentialError (ValueError)             a file of credentials or verifiers: missing, open to others, malformed
-    ├── AuthenticationError (PermissionError)    the peer is not who it has to be, or does not accept us
-    ├── ConnectError (ConnectionError)           a network could not be made; names each host and its reason
+    ├── ConfigurationError (ValueError)          an option, a host name or a user name is not allowed
+    ├── CredentialError (ValueError)             a credentials or verifier file is missing, malformed or open to others
+    ├── AuthenticationError (PermissionError)    the peer did not prove its identity, or did not accept ours
+    ├── ConnectError (ConnectionError)           connecting a network failed; names each host and its reason
     └── ConnectionLostError (ConnectionError)    a peer is gone; its connection is closed
-        └── ServerBusyError                      too many clients want to log in; a later try may succeed
+        └── ServerBusyError                      too many clients are logging in; try again later
 
-`pconnect.errors` adds those of messages and commands. A time limit that has passed raises the builtin `TimeoutError`.
+`pconnect.errors` adds the errors of messages and commands. An expired time limit raises the built-in `TimeoutError`.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from srp_tools.printable import printable_text
 class ParallelError(Exception):
     """Root of every error that srp_tools, pconnect and pserver raise on purpose.
 
-    Much of what such a text names (files, users, hosts, reasons) comes from other machines: it is shown printable.
+    Much of an error's text (files, users, hosts, reasons) comes from other machines, so it is made safe to print.
     """
 
     def __str__(self) -> str:
@@ -29,32 +29,32 @@ class ParallelError(Exception):
 
 
 class ConfigurationError(ParallelError, ValueError):
-    """An option, a host name or a user name cannot be used. Nothing was done."""
+    """An option, a host name or a user name is not allowed. Nothing was done."""
 
 
 class CredentialError(ParallelError, ValueError):
-    """A file of credentials or verifiers is missing, malformed, or open to others. Nothing was done."""
+    """A credentials or verifier file is missing, malformed, or accessible to others. Nothing was done."""
 
 
 class AuthenticationError(ParallelError, PermissionError):
-    """The peer did not prove who it is, or did not accept our proof. The connection is closed."""
+    """The peer did not prove its identity, or did not accept our proof. The connection is closed."""
 
 
 class ConnectionLostError(ParallelError, ConnectionError):
-    """A peer is gone, or does not speak our protocol. The connection is closed; how much arrived is unknown."""
+    """The peer is gone, or does not use our protocol. The connection is closed; it is unknown how much data arrived."""
 
 
 class ServerBusyError(ConnectionLostError):
-    """A server has turned this client away because too many want to log in. The connection is closed."""
+    """A server turned this client away because too many clients are logging in. The connection is closed."""
 
 
 class ConnectError(ParallelError, ConnectionError):
-    """A network could not be made. Every connection made on the way is closed.
+    """Connecting a network failed. All connections opened so far are closed.
 
     Parameters
     ----------
     reasons
-        For each host that failed, as it was given to `pconnect`, the error met there.
+        The error for each host that failed, by the name given to `pconnect`.
     """
 
     def __init__(self, reasons: Mapping[str, BaseException]) -> None:

@@ -1,4 +1,4 @@
-"""Make the data of a login: the client's file with the password, and the server's files with the verifier."""
+"""Create a login: the client's file with the password, and the servers' files with the verifier."""
 
 import getpass
 import os
@@ -15,18 +15,18 @@ from srp_tools.srp_groups import DEFAULT_BITS, GROUPS
 from srp_tools.verifier import make_verifier
 from srp_tools.verifier_file import VerifierFile
 
-# 192 bits: 128 are needed, and this makes 32 characters without a remainder.
+# 192 bits: 128 are enough, and 24 bytes make 32 characters without padding.
 _RANDOM_PASSWORD_BYTES = 24
 
-#: The member of a pool that has no other name.
+#: The member's name if the user does not choose one.
 DEFAULT_MEMBER = "member+pool"
 
 
 class SrpData(NamedTuple):
-    """What `generate_srp_data` has made."""
+    """The user and the files that `generate_srp_data` created."""
 
     user: str  #: the name to log in with
-    #: The client's file, or that of the member, with the password; ``None`` if it was not written.
+    #: The file with the password, for the client or the member; ``None`` if it was not written.
     client: Path | None
     server: Path  #: the servers' file, with the verifiers of all users; copy its whole folder to each server
 
@@ -41,30 +41,30 @@ def generate_srp_data(
     allow_weak: bool = False,
     member: bool = False,
 ) -> SrpData:
-    """Make the data of a login: a password for the client and a verifier for the servers.
+    """Create a login: a password for the client and a verifier for the servers.
 
-    This is what the command ``generate-srp-data`` does, without its questions and its output. A user who exists is
-    replaced; the other users stay.
+    This is the command ``generate-srp-data`` without its questions and output. An existing user is replaced; other
+    users are unchanged.
 
     Parameters
     ----------
     user
-        1 to 64 letters, digits and ``. _ - @ +``; ``None`` stands for the name of this account.
+        1 to 64 letters, digits and ``. _ - @ +``; ``None`` uses the name of this account.
     password
-        8 to 1024 printable characters; ``None`` makes a random one of 192 bits, which need not be known: it is in the
-        client's file.
+        8 to 1024 printable characters; ``None`` makes a random password of 192 bits, which you need not know: it is in
+        the client's file.
     bits
         Size of the group: 2048, 3072, 4096 or 8192. A larger one makes each login slower.
     folder
-        Write ``folder/client`` and ``folder/server``; ``None`` stands for the user's configuration folder
+        Write ``folder/client`` and ``folder/server``; ``None`` uses the user's configuration folder
         (``~/.config/pserver`` on Linux), where `pconnect` and ``pserver start`` look for them.
     client_file
-        Whether to keep the password in the client's file; one who was in that file before is replaced.
+        Whether to store the password in the client's file, replacing the user who was there before.
     allow_weak
-        Take a password of fewer than 8 characters, all of which can be tried within hours.
+        Accept a password of fewer than 8 characters; an attacker can try all of these within hours.
     member
-        Make the user that servers log in as, to announce themselves to each other: its name begins with ``member+``,
-        which is put before `user`, and it may do nothing else. Its password is in a file beside that of the verifiers.
+        Create the user that servers log in as to announce themselves to each other. The prefix ``member+`` is put
+        before `user`, and the user can do nothing else. Its password is stored next to the verifiers.
 
     Returns
     -------
@@ -74,11 +74,11 @@ def generate_srp_data(
     Raises
     ------
     ConfigurationError
-        The name, the password or the size of the group cannot be used, this account has no name, or a random password
-        would be kept nowhere. Nothing was written.
+        The name, the password or the group size is not allowed, this account has no name, or a random password would
+        not be stored anywhere. Nothing was written.
     CredentialError
-        A folder is open to others, or a file cannot be written; the text says what to do. Nothing was changed, or the
-        text says that the verifier is new and the client's file is not.
+        A folder is accessible to others, or a file cannot be written; the message says what to do. Nothing was changed,
+        or the message says that the verifier is new and the client's file is not.
 
     Examples
     --------
@@ -93,11 +93,11 @@ def generate_srp_data(
     """
     if password is None and not client_file:
         raise ConfigurationError(
-            "a random password without a client's file would be known to nobody: give a password"
+            "a random password needs the client's file, because it would not be stored anywhere else; give a password"
         )
     if bits not in GROUPS:
         raise ConfigurationError(
-            f"a group of {bits} bits cannot be used: {', '.join(map(str, GROUPS))} are allowed"
+            f"a group of {bits} bits cannot be used: use one of {', '.join(map(str, GROUPS))}"
         )
     made = secrets.token_urlsafe(_RANDOM_PASSWORD_BYTES) if password is None else password
     name = user if user is not None else DEFAULT_MEMBER if member else account_name()
@@ -105,13 +105,13 @@ def generate_srp_data(
     if len(credentials.password) < LEAST_CHARACTERS and not allow_weak:
         raise ConfigurationError(
             f"the password cannot be used: {weakness(credentials.password, credentials.user)}, and anyone who gets "
-            f"hold of the servers' file finds it within hours; give {GOOD_CHARACTERS} or more, or allow it with "
+            f"the servers' file can find it within hours; use at least {GOOD_CHARACTERS} characters, or allow it with "
             "--allow-weak (allow_weak=True)"
         )
     if is_member(credentials.user) and not member:
         raise ConfigurationError(
-            f"the user name {credentials.user!r} cannot be used: {MEMBER_PREFIX} begins the names of members; to make "
-            "one, use --member (member=True)"
+            f"the user name {credentials.user!r} cannot be used: the prefix {MEMBER_PREFIX} is for members; to create "
+            "a member, use --member (member=True)"
         )
     base = None if folder is None else Path(folder)
     path = member_file(base) if member else path_of_client(base)
@@ -122,7 +122,7 @@ def generate_srp_data(
             save_credentials(credentials, client)
         except CredentialError as error:
             raise CredentialError(
-                f"the server's part is written, but not the client's: {error}; then make the user anew"
+                f"the servers' file is written, but not the client's: {error}; then create the user again"
             ) from error
     return SrpData(credentials.user, client, verifiers.path)
 
@@ -133,4 +133,4 @@ def account_name() -> str:
         return getpass.getuser()
     # KeyError before Python 3.13: an account without a name, as some containers have.
     except (KeyError, OSError):
-        raise ConfigurationError("this account has no name; give the USER") from None
+        raise ConfigurationError("this account has no name; give a user name") from None

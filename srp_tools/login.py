@@ -1,20 +1,20 @@
 """TLS-SRP login (RFC 5054) on a connected socket: the only user of tlslite.
 
-The SRP layer authenticates both ends by the password alone and carries two short messages, an *offer* of the server
-and an *answer* of the client. Then both sides close it in order (each sends ``close_notify`` and waits for the
-other's), and the same TCP connection goes on with another, faster layer. tlslite's record layer is pure Python and
-carries about 0.3 MB/s, hence the short life.
+The SRP layer authenticates both ends with the password and carries two short messages: an *offer* from the server and
+an *answer* from the client. Then both sides close the layer in order (each sends ``close_notify`` and waits for the
+other's), and another, faster layer takes over the same TCP connection. tlslite's record layer is pure Python and
+transfers about 0.3 MB/s, so it is used only for this short exchange.
 
-What needs care:
+Points that need care:
 
 * The exponents are secrets. `secret_power` computes tlslite's powers in constant time.
 * Nothing may be read past the peer's ``close_notify``, because the bytes behind it belong to the next layer. tlslite
-  reads ahead; `_RecordSocket` therefore hands it one TLS record at a time, never more.
-* Only TLS 1.2 has SRP suites; with TLS 1.3 enabled the handshake fails ("missing extension").
-* tlslite offers encrypt-then-MAC, but goes on with a peer that does not want it. `_check_order` refuses that peer
-  before anything is said.
-* An unknown user and a wrong password must look the same: the verifier that is looked up for an unknown user is a
-  simulated one (RFC 5054, section 2.5.1.3), and every refusal is reported with the same words.
+  reads ahead, so `_RecordSocket` hands it one TLS record at a time.
+* Only TLS 1.2 has SRP suites; with TLS 1.3 enabled, the handshake fails ("missing extension").
+* tlslite offers encrypt-then-MAC, but accepts a peer without it. `_check_order` refuses such a peer before any message
+  is sent.
+* An unknown user and a wrong password must look the same. An unknown user gets a simulated verifier (RFC 5054, section
+  2.5.1.3), and all refusals have the same text.
 """
 
 import contextlib
@@ -28,8 +28,8 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 if sys.version_info < (3, 12):
-    # tlslite imports it where it is, for a class that we do not use. Python warns of that, and users make errors of
-    # warnings. So it is here before tlslite looks, and no other warning is held back.
+    # tlslite imports asyncore, if present, for a class that this module does not use. Python warns about that, and some
+    # users turn warnings into errors. Importing asyncore here first suppresses this one warning and no other.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The asyncore module is deprecated", DeprecationWarning)
         import asyncore  # noqa: F401
@@ -48,26 +48,26 @@ from srp_tools.srp_groups import secret_power
 from srp_tools.steps import Steps, Wait
 from srp_tools.verifier import Verifier
 
-MIN_GROUP_BITS = 2048  # RFC 5054 still lists 1024 and 1536; both are within reach of a well funded attacker.
+MIN_GROUP_BITS = 2048  # RFC 5054 also lists 1024 and 1536, which a well-funded attacker can break
 # Change cipher spec, alert, handshake, application data (RFC 5246, section 6.2.1).
 _RECORD_TYPES = range(20, 24)
 _MAX_RECORD_BYTES = 2**14 + 2048  # RFC 5246, section 6.2.3
 _MAX_MESSAGE_BYTES = 2**14
 _REFUSED = "the user name or the password was not accepted"
-# What a server says to a client that it does not let begin. An alert has no text; see doc/protocol.md, "Login".
+# The alerts with which a server turns a client away. An alert carries no text; see doc/protocol.md, "Login".
 _TURNED_AWAY: dict[str, tuple[type[ParallelError], str]] = {
     "internal_error": (ServerBusyError, "the server is busy: too many clients want to log in"),
     "access_denied": (
         AuthenticationError,
-        "too many logins of this user from this address have failed, so the server refuses the next ones for a while: "
-        "check the user name and the password, and try again in 5 minutes at most",
+        "too many logins of this user from this address have failed, so the server refuses further ones for a while: "
+        "check the user name and the password, and try again in at most 5 minutes",
     ),
 }
 
-# tlslite takes its powers by this name, from GMP but not in constant time, and has no setting for it. What an SRP
-# handshake computes has a prime for its modulus, so it fits; other handshakes do not happen here.
+# tlslite calls its power function by this name. Its own version uses GMP, not in constant time, and there is no setting
+# for another. All moduli in an SRP handshake are primes, so `secret_power` fits; there are no other handshakes here.
 keyexchange.powMod = secret_power
-# Its AES looks at the source line of whoever makes one, to warn of an old name of the class. To find that line, Python
+# The constructor of tlslite's AES finds its caller's source line, to warn about an old class name. For that, Python
 # resolves the paths of all modules, which takes longer than the login itself.
 Rijndael.__init__ = getattr(Rijndael.__init__, "__wrapped__", Rijndael.__init__)
 
@@ -79,31 +79,31 @@ def log_in(
     on_salt: Callable[[bytes], object] = lambda _: None,
     on_hello: Callable[[bytes], object] = lambda _: None,
 ) -> Steps[None]:
-    """Log in at a server, receive its offer, send the answer, and close the SRP layer.
+    """Log in to a server, receive its offer, send the answer, and close the SRP layer.
 
     Parameters
     ----------
     sock
-        Non-blocking and connected. It stays open, positioned exactly behind the SRP layer.
+        Non-blocking and connected. It stays open, positioned just after the SRP layer.
     credentials
         User and password. The password does not leave this process.
     answer
-        Called with the server's offer when both ends have proved that they know the password; returns what the server
-        gets, or steps that do.
+        Called with the server's offer after both ends have proved that they know the password. Returns the answer for
+        the server, or steps that return it.
     on_salt
-        Called with the salt that the server names for the user, before anyone has proved anything.
+        Called with the salt that the server sent for the user, before either end has proved anything.
     on_hello
-        Called with the ClientHello of this login, as TLS records, before `answer` is.
+        Called with this login's ClientHello, as TLS records, before `answer` is called.
 
     Raises
     ------
     AuthenticationError
-        The server refused user or password, or does not know the verifier itself; or it accepts no login of this user
-        for some time, because too many have failed.
+        The server refused the user or the password, or cannot prove that it has the verifier. Or the server blocks
+        this user for some time because too many logins have failed.
     ServerBusyError
-        Too many clients want to log in.
+        Too many clients are logging in.
     ConnectionLostError
-        The peer closed the connection or does not speak TLS-SRP. The socket is of no more use.
+        The peer closed the connection or does not use TLS-SRP. The socket is unusable.
     """
     records = _RecordSocket(sock)
     connection = _ClientConnection(records, on_salt)
@@ -139,24 +139,24 @@ def accept_login(
     Parameters
     ----------
     sock
-        Non-blocking and connected. It stays open, positioned exactly behind the SRP layer.
+        Non-blocking and connected. It stays open, positioned just after the SRP layer.
     lookup
-        Returns the verifier of a user; for an unknown one a simulated verifier.
+        Returns the verifier of a user; for an unknown user, a simulated verifier.
     offer
         At most 16 KiB.
     received
-        What was read from the connection before: whole TLS records.
+        Bytes already read from the connection: whole TLS records.
     proof_deadline
-        Instant until which the client must have proved that it knows the password.
+        Instant by which the client must have proved that it knows the password.
 
     Raises
     ------
     AuthenticationError
-        The client does not know the password. It has been told so.
+        The client does not know the password. It has been notified.
     TimeoutError
         `proof_deadline` has passed.
     ConnectionLostError
-        The client closed the connection or does not speak TLS-SRP. The socket is of no more use.
+        The client closed the connection or does not use TLS-SRP. The socket is unusable.
     """
     records = _RecordSocket(sock, received)
     connection = TLSConnection(records)
@@ -177,7 +177,7 @@ def accept_login(
 def _settings() -> Any:
     settings = HandshakeSettings()
     settings.minVersion = settings.maxVersion = (3, 3)
-    settings.versions = [(3, 3)]  # else a hello may list older ones
+    settings.versions = [(3, 3)]  # otherwise a hello may list older versions
     settings.minKeySize = MIN_GROUP_BITS
     settings.cipherNames = ["aes256", "aes128"]
     settings.useEncryptThenMAC = True
@@ -186,13 +186,13 @@ def _settings() -> Any:
 
 
 def _check_order(connection: TLSConnection) -> None:
-    """Refuse a peer without encrypt-then-MAC: CBC with HMAC-SHA1 is sound in this order only (RFC 7366)."""
+    """Refuse a peer without encrypt-then-MAC, because CBC with HMAC-SHA1 is secure only in this order (RFC 7366)."""
     if not connection.session.encryptThenMAC:
         raise ConnectionLostError("the login failed: the peer does not use encrypt-then-MAC (RFC 7366)")
 
 
 class _ClientConnection(TLSConnection):  # type: ignore[misc]
-    """A client's connection that tells which salt the server names; tlslite keeps it to itself."""
+    """A client's connection that reports the salt sent by the server, which tlslite does not expose."""
 
     def __init__(self, sock: "_RecordSocket", on_salt: Callable[[bytes], object]) -> None:
         super().__init__(sock)
@@ -206,23 +206,23 @@ class _ClientConnection(TLSConnection):  # type: ignore[misc]
 
 
 class _Verifiers:
-    """The mapping that tlslite asks for the user of a handshake."""
+    """The mapping in which tlslite looks up the user of a handshake."""
 
     def __init__(self, lookup: Callable[[str], Verifier]) -> None:
         self._lookup = lookup
         self.user = ""
 
     def __getitem__(self, name: bytes) -> tuple[int, int, bytearray, int]:
-        # A name that is not UTF-8 is nobody's; what stands for its bytes is looked up and so simulated.
+        # No user has a name that is not UTF-8, so the lookup of its escaped form returns a simulated verifier.
         self.user = name.decode("utf-8", "backslashreplace")
         found = self._lookup(self.user)
         return found.group.prime, found.group.generator, bytearray(found.salt), found.verifier
 
 
 class _RecordSocket:
-    """What tlslite takes for a socket: reads stop at the end of a TLS record, writes are kept until `flush`.
+    """A socket for tlslite: reads stop at the end of a TLS record, and writes are buffered until `flush`.
 
-    `received` has been read from it before.
+    `received`: bytes already read from the socket.
     """
 
     def __init__(self, sock: socket.socket, received: bytes = b"") -> None:
@@ -232,7 +232,7 @@ class _RecordSocket:
         self._header = bytearray()
         self._left = 0
         self._outgoing = bytearray()
-        self.first = b""  #: what was sent first
+        self.first = b""  #: the bytes that were sent first
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -277,7 +277,7 @@ class _RecordSocket:
 
 
 def _drive(records: _RecordSocket, operation: Generator[Any, None, None]) -> Steps[bytes]:
-    """Run one of tlslite's operations, which yield 0 to wait for reading, 1 for writing, else their result."""
+    """Run an operation of tlslite, which yields 0 to wait for reading, 1 to wait for writing, or its result."""
     result = b""
     try:
         for state in operation:
@@ -288,14 +288,14 @@ def _drive(records: _RecordSocket, operation: Generator[Any, None, None]) -> Ste
             else:
                 result = bytes(state)
     except TLSError:
-        # The alert that tells the peer why is still to be sent; if it cannot be, the error is the same.
+        # Send the pending alert, which tells the peer the reason. If that fails, the error is the same.
         with contextlib.suppress(OSError):
             yield from records.flush()
         raise
     except (TypeError, ValueError) as error:
         if isinstance(error, ParallelError):
             raise
-        # On a name that is no text, for one, tlslite stumbles instead of raising an error of its own.
+        # tlslite does not check everything: a name that is not text, for example, raises a TypeError.
         raise ConnectionLostError(f"the login failed: {error}") from error
     yield from records.flush()
     return result
@@ -318,23 +318,23 @@ def _receive(records: _RecordSocket, connection: Any) -> Steps[bytes]:
     return message
 
 
-class _mapped_errors:  # noqa: N801 - used as a function is
-    """The border at which tlslite's errors become ours."""
+class _mapped_errors:  # noqa: N801 - used like a function
+    """Convert tlslite's errors to ours."""
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, (TLSRemoteAlert, TLSLocalAlert)):
-            # bad_record_mac: the two ends derived different keys, so one does not know the password (or the
-            # verifier). unknown_psk_identity: a server that tells unknown users apart; we do not pass that on.
+            # bad_record_mac: the two ends derived different keys, so one of them does not know the password (or the
+            # verifier). unknown_psk_identity: the server distinguishes unknown users; we do not reveal that.
             alert = AlertDescription.toStr(error.description)
             if alert in ("bad_record_mac", "unknown_psk_identity", "decrypt_error"):
                 raise AuthenticationError(_REFUSED) from error
             if isinstance(error, TLSRemoteAlert) and alert in _TURNED_AWAY:
                 kind, reason = _TURNED_AWAY[alert]
                 raise kind(reason) from error
-            # Not `str(error)`, which fails where tlslite has put an exception in place of the message.
+            # Not `str(error)`, which fails if tlslite has stored an exception as the message.
             reason = getattr(error, "message", None) or alert
             raise ConnectionLostError(f"the login failed: {reason} (does the peer offer TLS-SRP?)") from error
         if isinstance(error, ConnectionResetError):

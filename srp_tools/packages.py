@@ -1,14 +1,13 @@
-"""What the three packages have in common: their version, and how they import for themselves.
+"""Shared by the three packages: their version, and safe imports.
 
-Python looks first into the folder of the user's work, where whoever may write can put a ``pandas.py``. For what the
-user imports that is as it should be. But the packages import on their own account too, as when a value arrives, and
-a received value must not run code that lies there. So these imports, and those that they cause, leave out
+Python looks for modules in the current folder first, and anyone who can write there can add a ``pandas.py``. That is
+fine for the user's own imports. But the packages also import modules themselves, for example when a value arrives, and
+a received value must not run code from that folder. So their imports, and the imports that these cause, ignore
 
-* the current folder, under whatever name it stands in `sys.path`, unless these packages are there, and names that are
-  relative to it;
-* what was put into `sys.path` after this module was loaded: by the user's code, or for it.
+* the current folder, under any name it has in `sys.path`, unless it contains these packages, and relative names;
+* all entries added to `sys.path` after this module was loaded, by the user's code or on its behalf.
 
-What is loaded already is used, wherever it came from: its code has run.
+Modules that are already loaded are used, wherever they came from: their code has already run.
 """
 
 import argparse
@@ -24,17 +23,17 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
-# Without `pathlib`, which the daemon does not load so early, and which runs within imports below.
+# No `pathlib`: the daemon does not load it this early, and this runs within the imports below.
 _HOME = os.path.realpath(f"{os.path.dirname(__file__)}/..")  # noqa: PTH120 - these packages
 
 
 def _is_safe(entry: str) -> bool:
-    """Whether a folder of `sys.path` is not the current one, or is that of these packages."""
+    """Whether a folder of `sys.path` is not the current folder, or is the folder of these packages."""
     if not os.path.isabs(entry):  # noqa: PTH117
         return False
     try:
         here = os.path.realpath(os.getcwd())  # noqa: PTH109
-    except OSError:  # it was removed
+    except OSError:  # the folder was removed
         return True
     return here == _HOME or os.path.realpath(entry) != here
 
@@ -42,12 +41,12 @@ def _is_safe(entry: str) -> bool:
 _trusted = frozenset(filter(_is_safe, sys.path))
 
 
-#: Whether this thread imports for the packages.
+#: Whether this thread is importing for the packages.
 _is_own: ContextVar[bool] = ContextVar("own imports", default=False)
 
 
 class _Finder(PathFinder):
-    """In the place of Python's own finder: the same, but for imports of the libraries."""
+    """Replacement for Python's own finder that restricts imports for the packages."""
 
     @classmethod
     def find_spec(
@@ -59,13 +58,13 @@ class _Finder(PathFinder):
 
 
 def safe_path() -> list[str]:
-    """Return the folders of `sys.path` from which the libraries import."""
+    """Return the folders of `sys.path` from which the packages import."""
     return [entry for entry in sys.path if entry in _trusted and _is_safe(entry)]
 
 
 @contextlib.contextmanager
 def own_imports() -> Iterator[None]:
-    """Have imports of this thread be those of the libraries; for `import` statements inside functions."""
+    """Mark imports of this thread as imports for the packages. For `import` statements inside functions."""
     before = _is_own.set(True)
     try:
         yield
@@ -74,13 +73,13 @@ def own_imports() -> Iterator[None]:
 
 
 def import_own(name: str) -> Any:
-    """Import a module for the libraries."""
+    """Import a module for the packages."""
     with own_imports():
         return importlib.import_module(name)
 
 
 def missing_packages(names: Sequence[str]) -> list[str]:
-    """Return those packages that are not installed; none of them is imported.
+    """Return the packages that are not installed. Imports none of them.
 
     Examples
     --------
@@ -91,22 +90,22 @@ def missing_packages(names: Sequence[str]) -> list[str]:
         return [name for name in names if importlib.util.find_spec(name) is None]
 
 
-# Only Python's own is replaced: what a test or a tool has put there knows what it does.
+# Replace only Python's own finder: a finder added by a test or a tool is there on purpose.
 sys.meta_path[:] = [_Finder if finder is PathFinder else finder for finder in sys.meta_path]
 
 
 @functools.cache
 def distribution_version() -> str:
-    """Return the version that is installed."""
-    # Late: importing it takes longer than all else that a command needs, and few ask for the version.
+    """Return the installed version."""
+    # Imported late, because this takes longer than everything else a command needs, and few commands need the version.
     version: str = import_own("importlib.metadata").version("pserver")
     return version
 
 
 def module_attribute(module: str, name: str) -> str:
-    """Be the ``__getattr__`` of a package that has `__version__`, see PEP 562.
+    """Act as ``__getattr__`` of a package that has `__version__`, see PEP 562.
 
-    Raises `AttributeError` if another name is asked for.
+    Raises `AttributeError` for any other name.
     """
     if name != "__version__":
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
@@ -114,7 +113,7 @@ def module_attribute(module: str, name: str) -> str:
 
 
 class ShowVersion(argparse.Action):
-    """The option ``--version`` of a command: prints its name and the version, and ends it."""
+    """The option ``--version`` of a command: print its name and version, and exit."""
 
     def __init__(self, option_strings: list[str], dest: str) -> None:
         super().__init__(

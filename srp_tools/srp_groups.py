@@ -1,12 +1,12 @@
-"""The groups of RFC 5054, appendix A, in which a login is computed, and powers in them.
+"""The SRP groups of RFC 5054, appendix A, and modular exponentiation in constant time.
 
-A group is a large safe prime and a generator. Only groups from this list are ever used: whether a prime sent
-by a peer is a good one cannot be told within the time of a login, and a bad one gives the password away (RFC
-5054, section 2.5.3). The groups of 1024 and 1536 bits are left out because they are too small today, that of
-6144 bits because GnuTLS does not have it.
+A group is a large safe prime and a generator. Only groups from this list are used: it takes too long during a login to
+check whether a prime sent by a peer is safe, and an unsafe prime reveals the password (RFC 5054, section 2.5.3). The
+groups of 1024 and 1536 bits are left out because they are too small today, and the group of 6144 bits because GnuTLS
+does not have it.
 
-Exponents are secrets, and the duration of Python's ``pow`` tells about them. GMP takes a fifth of its time even in
-constant time: 2 ms for one power of a login.
+Exponents are secret, and the duration of Python's ``pow`` reveals information about them. GMP takes a fifth of its
+time even in constant time: 2 ms for one power of a login.
 """
 
 from collections.abc import Mapping
@@ -98,7 +98,7 @@ GROUPS: Mapping[int, Group] = MappingProxyType(
         8192: _group(8192, 19, _PRIME_8192),
     }
 )
-"""The groups that are accepted, by the length of their prime in bits."""
+"""The accepted groups, by the length of their prime in bits."""
 
 # 3072 bits are about as strong as a 128-bit key (NIST SP 800-57, part 1, table 2).
 DEFAULT_BITS = 3072
@@ -107,7 +107,7 @@ DEFAULT_BITS = 3072
 def find_group(prime: int, generator: int) -> Group:
     """Return the listed group with this prime and generator.
 
-    Raises `CredentialError` if there is none: the group is too small, or not one of RFC 5054.
+    Raises `CredentialError` if the group is too small or not a group of RFC 5054.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def find_group(prime: int, generator: int) -> Group:
         if (group.prime, group.generator) == (prime, generator):
             return group
     *most, last = GROUPS
-    # Python refuses to write a number of thousands of digits.
+    # Python refuses to convert a number of thousands of digits to text.
     which = generator if generator.bit_length() <= 64 else f"of {generator.bit_length()} bits"
     raise CredentialError(
         f"a {prime.bit_length()}-bit SRP group with generator {which} is refused: only the groups of "
@@ -130,15 +130,15 @@ def find_group(prime: int, generator: int) -> Group:
 
 
 def secret_power(base: int, exponent: int, modulus: int) -> int:
-    """Return ``base ** exponent % modulus`` in a time that depends on nothing but the sizes of the three.
+    """Return ``base ** exponent % modulus`` in a time that depends only on the sizes of the three numbers.
 
-    `base`: 0 or more. `exponent`: 1 or more. Raises `ValueError` if the exponent or the modulus is not such a number.
+    `base`: 0 or more. `exponent`: 1 or more. Raises `ValueError` if the exponent or the modulus is out of range.
 
     Examples
     --------
     >>> secret_power(3, 200, 13)
     9
     """
-    gmpy2 = import_own("gmpy2")  # takes longer than a login, and the command lines do without it
+    gmpy2 = import_own("gmpy2")  # importing takes longer than a login, and the command lines do not need it
 
     return int(gmpy2.powmod_sec(base, exponent, modulus))

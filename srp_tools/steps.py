@@ -1,11 +1,10 @@
-"""Handshakes as generators, and what runs them.
+"""Handshakes written as generators, and functions that run them.
 
-A handshake is a generator that does what it can without blocking and yields a `Wait` where it cannot go on. (psycopg's
-``generators.py`` and ``waiting.py`` have the same shape.) A `TaskRunner` advances such steps whenever its selector
-reports their descriptors, and passes their outcome to a callback. It works in the loop of a network: so a connection
-can be made to a node that has no time for it now, and nothing waits. `run_all` is such a loop with nothing else in it:
-a client logs in to all its servers side by side, without threads, and waits no longer than for the slowest. `run` waits
-for one handshake.
+A handshake is a generator that does as much as it can without blocking and yields a `Wait` when it must wait.
+(psycopg's ``generators.py`` and ``waiting.py`` have the same structure.) A `TaskRunner` resumes such steps when its
+selector reports their descriptors, and passes their outcome to a callback. It runs inside the event loop of a network,
+so connecting to a node that is busy does not block anything else. `run_all` is a loop of its own: a client logs in to
+all its servers in parallel, without threads, and waits no longer than for the slowest one. `run` runs one handshake.
 
 Every run has a deadline: an instant of `time.monotonic`.
 """
@@ -25,9 +24,9 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Wait(NamedTuple):
-    """What a step waits for: that a socket can be read from, or written to.
+    """A condition that steps wait for: a socket becomes readable or writable.
 
-    Where `until` (an instant) passes first, a `TimeoutError` is raised at the ``yield``.
+    If `until` (an instant) passes first, the ``yield`` raises a `TimeoutError`.
     """
 
     fileno: int
@@ -39,20 +38,31 @@ Steps = Generator[Wait, None, T]
 
 
 def deadline_after(timeout: float | None) -> float:
-    """Return the instant `timeout` seconds from now; for ``None`` one that never comes."""
+    """Return the instant `timeout` seconds from now, or infinity for ``None``."""
     return math.inf if timeout is None else time.monotonic() + timeout
 
 
 def remaining(deadline: float) -> float | None:
-    """Return the seconds left until `deadline`, not below 0; ``None`` if it never comes."""
+    """Return the seconds left until `deadline`, at least 0, or ``None`` if it is infinite."""
     return None if deadline == math.inf else max(0.0, deadline - time.monotonic())
+
+
+def describe_seconds(seconds: float) -> str:
+    """Return a time limit as the message of a `TimeoutError` shows it.
+
+    Examples
+    --------
+    >>> [describe_seconds(seconds) for seconds in (-1e-5, 0.0499, 4.998, 29.97, 3600)]
+    ['0 s', '0.05 s', '5 s', '30 s', '3600 s']
+    """
+    return f"{max(0.0, seconds):.0f} s" if seconds < 0.001 or seconds >= 10 else f"{seconds:.2g} s"
 
 
 def run(steps: Steps[T], deadline: float) -> T:
     """Run one generator of steps to its end and return its result.
 
-    Raises `TimeoutError` if the deadline passed; the generator was closed where it waited, and so ran its clean-up.
-    Raises what the steps raised.
+    Raises `TimeoutError` if the deadline has passed; the generator was closed at its `Wait`, and its cleanup has run.
+    Raises any exception of the steps.
     """
     outcome = run_all({0: steps}, deadline)[0]
     if isinstance(outcome, Exception):
@@ -63,12 +73,12 @@ def run(steps: Steps[T], deadline: float) -> T:
 def run_all(
     steps: Mapping[K, Steps[T]], deadline: float, outcomes: dict[K, T | Exception] | None = None
 ) -> dict[K, T | Exception]:
-    """Run many generators of steps side by side, until each has ended or the deadline has passed.
+    """Run several generators of steps side by side, until each has ended or the deadline has passed.
 
-    Returns for each key the result of its steps, or the exception they ended with: a `TimeoutError` for those that had
-    not ended by the deadline (they were closed where they waited). The failure of one does not end the others.
+    Return, for each key, the result of its steps or their exception: a `TimeoutError` for steps that had not ended by
+    the deadline (they were closed at their `Wait`). The failure of one generator does not end the others.
 
-    Each outcome stands in `outcomes`, if given, as soon as there is one: after Ctrl-C the caller closes what is open.
+    Each outcome is stored in `outcomes`, if given, as soon as it exists: the caller can then clean up after Ctrl-C.
     """
     outcomes = {} if outcomes is None else outcomes
     with selectors.DefaultSelector() as selector:
@@ -87,22 +97,22 @@ def run_all(
 
 
 class Task:
-    """Steps on their way; `TaskRunner.start` makes it."""
+    """Running steps. `TaskRunner.start` creates it."""
 
     def __init__(self, steps: Steps[Any], deadline: float, on_end: Callable[[Any], object]) -> None:
         self.steps = steps
         self.deadline = deadline
         self.on_end = on_end
-        self.wait: Wait | None = None  # what it is registered for
+        self.wait: Wait | None = None  # the condition it is registered for
 
     @property
     def due(self) -> float:
-        """When it is looked at, whatever happens."""
+        """The latest instant at which the task must be checked."""
         return self.deadline if self.wait is None else min(self.deadline, self.wait.until)
 
 
 def wait_for_deadline() -> Steps[None]:
-    """Wait for nothing: the deadline of these steps ends them."""
+    """Wait until the deadline of these steps ends them."""
     yield Wait(-1)
 
 
@@ -113,9 +123,9 @@ def pause(seconds: float) -> Steps[None]:
 
 
 class TaskRunner:
-    """All steps that one loop advances.
+    """All steps that one loop runs.
 
-    `selector`: that of the loop, which calls what stands in an entry when its descriptor is ready.
+    `selector`: the loop's selector. The loop calls the data of an entry when its descriptor is ready.
     """
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
@@ -126,12 +136,12 @@ class TaskRunner:
         return len(self._tasks)
 
     def start(self, steps: Steps[Any], deadline: float, on_end: Callable[[Any], object]) -> Task:
-        """Begin steps.
+        """Start steps.
 
-        `steps`: they may wait for a descriptor that nothing else in the loop waits for, or, with -1 for it, for an
-        instant. `deadline`: instant at which they are closed where they wait, with a `TimeoutError` as outcome.
-        `on_end`: called with the result, or with the exception that the steps ended with; perhaps before this returns.
-        Returns what `cancel` takes.
+        `steps`: may wait for a descriptor that nothing else in the loop waits for, or, with descriptor -1, for an
+        instant. `deadline`: instant at which they are closed at their `Wait`, with a `TimeoutError` as the outcome.
+        `on_end`: called with the result or the exception of the steps, perhaps before this method returns. Returns the
+        task, for `cancel`.
         """
         task = Task(steps, deadline, on_end)
         self._tasks.add(task)
@@ -139,13 +149,13 @@ class TaskRunner:
         return task
 
     def cancel(self, task: Task) -> None:
-        """Close steps where they wait; nothing learns their outcome. For those that have ended, this does nothing."""
+        """Close steps at their `Wait` and discard their outcome. Does nothing if they have ended."""
         if task in self._tasks:
             self._leave(task)
             task.steps.close()
 
     def close(self) -> None:
-        """Cancel all."""
+        """Cancel all tasks."""
         for task in list(self._tasks):
             self.cancel(task)
 
@@ -154,11 +164,11 @@ class TaskRunner:
         return max(0.0, min((task.due for task in self._tasks), default=math.inf) - time.monotonic())
 
     def expire(self) -> None:
-        """Tell steps whose time is up."""
+        """Raise `TimeoutError` in steps whose time limit has passed."""
         now = time.monotonic()
         for task in [task for task in self._tasks if task.due <= now]:
             error = TimeoutError("no answer within the time limit")
-            if task not in self._tasks:  # another one's outcome has ended it
+            if task not in self._tasks:  # the callback of another task has ended it
                 continue
             if task.deadline <= now:
                 self.cancel(task)
@@ -176,7 +186,7 @@ class TaskRunner:
         task.wait = None
 
     def _advance(self, task: Task, error: Exception | None = None) -> None:
-        """Let steps go on until they wait again or end."""
+        """Run steps until their next `Wait` or their end."""
         self._unregister(task)
         try:
             task.wait = next(task.steps) if error is None else task.steps.throw(error)
@@ -198,12 +208,12 @@ def connect(family: int, address: tuple[Any, ...], until: float = math.inf) -> S
     Raises
     ------
     OSError
-        The connection was refused or cannot be made; a `TimeoutError` if `until` passed. No socket is left open.
+        The connection was refused or failed; a `TimeoutError` if `until` has passed. No socket is left open.
     """
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        # A Unix system answers EINPROGRESS, Windows EWOULDBLOCK; both mean: wait until it can be written to.
+        # Unix systems answer EINPROGRESS, Windows EWOULDBLOCK; both mean: wait until the socket is writable.
         with contextlib.suppress(BlockingIOError):
             sock.connect(address)
         yield Wait(sock.fileno(), selectors.EVENT_WRITE, until)
@@ -217,10 +227,10 @@ def connect(family: int, address: tuple[Any, ...], until: float = math.inf) -> S
 
 
 def receive_exactly(sock: socket.socket, count: int, until: float = math.inf) -> Steps[bytes]:
-    """Read exactly `count` bytes from a non-blocking socket, and nothing after them.
+    """Read exactly `count` bytes from a non-blocking socket, and nothing beyond them.
 
-    Raises `ConnectionResetError` if the peer closed the connection before. Raises `TimeoutError` if `until` passed
-    before.
+    Raises `ConnectionResetError` if the peer closes the connection earlier, and `TimeoutError` if `until` passes
+    earlier.
     """
     data = bytearray()
     while len(data) < count:

@@ -1,4 +1,4 @@
-"""Begin TLS 1.3 on a socket, as a node of a network."""
+"""Start TLS 1.3 on a socket, as a node of a network."""
 
 import contextlib
 import dataclasses
@@ -18,16 +18,17 @@ from srp_tools.steps import Steps, Wait
 
 
 def tls_context(identity: Identity, *, server_side: bool) -> ssl.SSLContext:
-    """Return a context that speaks TLS 1.3 as `identity` and accepts only nodes of its network."""
+    """Return a TLS 1.3 context that authenticates as `identity` and accepts only nodes of its network."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server_side else ssl.PROTOCOL_TLS_CLIENT)
-    # Both: the configuration of OpenSSL on this machine may set the other.
+    # Set both, because OpenSSL's configuration on this machine may set either.
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False  # nodes are known by number, not by a host's name: see `check_peer`
+    context.check_hostname = False  # nodes are identified by number, not by host name: see `check_peer`
     context.verify_mode = ssl.CERT_REQUIRED
-    # As text: at the end of DER, Python takes any error that this thread has left in OpenSSL for one of this call.
+    # As PEM: after DER data, Python takes an old error in this thread's OpenSSL error queue for an error of this call.
     context.load_verify_locations(cadata=ssl.DER_cert_to_PEM_cert(identity.authority))
     if server_side:
-        context.num_tickets = 0  # nobody resumes; a ticket would only be unread data in the peer's buffer
+        # No session is resumed, so a ticket would only be unread data in the peer's buffer.
+        context.num_tickets = 0
     certificate = ssl.DER_cert_to_PEM_cert(identity.certificate).encode()
     with file_of(certificate + identity.key_pem) as path:
         context.load_cert_chain(path)
@@ -35,32 +36,32 @@ def tls_context(identity: Identity, *, server_side: bool) -> ssl.SSLContext:
 
 
 class TlsContexts:
-    """The contexts of one node, each made when it is first used: it takes a millisecond, and many need one.
+    """The TLS contexts of one node, each created on first use: that takes a millisecond, and many nodes need only one.
 
-    Threads may share it.
+    Threads may share the object.
     """
 
     def __init__(self, identity: Identity) -> None:
-        self.identity = identity  #: whose they are; another object after each `renew`
+        self.identity = identity  #: the node's identity; `renew` replaces the object
         self._made: dict[bool, tuple[Identity, ssl.SSLContext]] = {}
 
     @property
     def client(self) -> ssl.SSLContext:
-        """For connections that this node makes."""
+        """The context for connections that this node opens."""
         return self._context(server_side=False)
 
     @property
     def server(self) -> ssl.SSLContext:
-        """For connections that this node accepts."""
+        """The context for connections that this node accepts."""
         return self._context(server_side=True)
 
     def renew(self, certificate: bytes, authority: bytes | None = None) -> None:
-        """Show another certificate (DER) for the same key on new connections; those that exist go on.
+        """Use another certificate (DER) for the same key on new connections. Existing connections are unaffected.
 
-        `authority`: the certificate (DER) of the one that has signed it, and whose nodes alone are accepted from now
-        on; ``None``: the same as before.
+        `authority`: the certificate (DER) of the authority that signed it, whose nodes alone are accepted from now on;
+        ``None`` keeps the previous authority.
 
-        Raises `ConfigurationError` if it is none, or for another key. The one before stays.
+        Raises `ConfigurationError` if it is not a certificate or belongs to another key. The old certificate stays.
         """
         identity = dataclasses.replace(
             self.identity, certificate=certificate, authority=authority or self.identity.authority
@@ -69,7 +70,7 @@ class TlsContexts:
             self._made[True] = identity, tls_context(identity, server_side=True)
         except ssl.SSLError as error:
             raise ConfigurationError(f"not a certificate for the key of this node: {error.reason}") from error
-        except OSError:  # there is no room for a descriptor now
+        except OSError:  # no free file descriptor
             pass
         self.identity = identity
 
@@ -84,20 +85,20 @@ class TlsContexts:
 def start_tls(
     sock: socket.socket, context: ssl.SSLContext, network_id: bytes, node: int, *, server_side: bool
 ) -> Steps[Channel]:
-    """Begin TLS on a connected non-blocking socket, and check that the peer is a certain node of the network.
+    """Start TLS on a connected non-blocking socket, and check that the peer is the given node of the network.
 
     Returns
     -------
     Channel
-        It owns `sock`. In TLS 1.3 a client learns only with its first read that the server refused its
-        certificate: the server should say a word before the client relies on the connection.
+        It owns `sock`. In TLS 1.3, a client learns that the server refused its certificate only from its first read.
+        So the server should send something before the client relies on the connection.
 
     Raises
     ------
     AuthenticationError
-        The peer has no certificate of this network, or is another node.
+        The peer has no certificate of this network, or is another node. The socket is closed.
     ConnectionLostError
-        The peer closed the connection or does not speak TLS. In both cases the socket is closed.
+        The peer closed the connection or does not use TLS. The socket is closed.
     """
     wrapped = context.wrap_socket(
         sock, server_side=server_side, do_handshake_on_connect=False, suppress_ragged_eofs=False
@@ -114,13 +115,15 @@ def start_tls(
         check_peer(wrapped, network_id, node)
     except ssl.SSLCertVerificationError as error:
         wrapped.close()
-        raise AuthenticationError(f"the peer is not of this network: {error.verify_message}") from error
+        raise AuthenticationError(
+            f"the peer does not belong to this network: {error.verify_message}"
+        ) from error
     except OSError as error:
         wrapped.close()
         if isinstance(error, AuthenticationError):
             raise
         if isinstance(error, ssl.SSLEOFError | BrokenPipeError):
-            # Before the handshake has ended, this is how a peer refuses.
+            # During the handshake, a peer refuses by closing the connection.
             raise ConnectionLostError("the peer closed the connection") from error
         raise connection_lost(error) from error
     except BaseException:
@@ -130,9 +133,9 @@ def start_tls(
 
 
 def check_peer(sock: ssl.SSLSocket, network_id: bytes, node: int) -> None:
-    """Check that the certificate of the peer names this network and this node.
+    """Check that the peer's certificate names this network and this node.
 
-    Raises `AuthenticationError` if it names another.
+    Raises `AuthenticationError` if it does not.
     """
     certificate = sock.getpeercert() or {}
     names = certificate.get("subjectAltName", ())
@@ -142,7 +145,7 @@ def check_peer(sock: ssl.SSLSocket, network_id: bytes, node: int) -> None:
 
 @contextlib.contextmanager
 def file_of(secret: bytes) -> Iterator[str]:
-    """Give `secret` a path, because OpenSSL's Python binding loads keys from no other place, and remove it."""
+    """Provide `secret` as a temporary file, because Python's OpenSSL binding loads keys only from a path."""
     if sys.platform == "linux":
         descriptor = os.memfd_create("key", os.MFD_CLOEXEC)
         try:

@@ -1,4 +1,4 @@
-"""Verifiers: what a server keeps to check a password against, and from which it cannot be read (RFC 5054)."""
+"""Verifiers: a server checks a password against a verifier, which does not reveal the password (RFC 5054)."""
 
 import hashlib
 import hmac
@@ -13,32 +13,32 @@ from srp_tools.errors import AuthenticationError, ConfigurationError
 from srp_tools.rules.precis import prepare_password
 from srp_tools.srp_groups import DEFAULT_BITS, GROUPS, Group, secret_power
 
-# As many as srptool takes. Not 2 modulo 3, where the format loses a zero in front.
+# The same as in srptool. Not 2 modulo 3, because the format then loses a leading zero.
 _SALT_BYTES = 16
 
 # TLS has one byte for the length of a salt (RFC 5054, section 2.6).
 _MAX_SALT_BYTES = 255
 
-# 64 bits: no two files have the same by chance, and nothing is gained by making one on purpose.
+# 64 bits: two files never have the same fingerprint by chance, and nobody gains anything by forging one.
 _FINGERPRINT_DIGITS = 16
 
 
 @dataclass(frozen=True)
 class Verifier:
-    """What a server knows of one user.
+    """A server's record of one user.
 
     Parameters
     ----------
     user
         The name.
     salt
-        1 to 255 bytes; not part of the ``repr``, nor is the next.
+        1 to 255 bytes; not shown in the ``repr``.
     group
-        The group that the verifier is computed in.
+        The SRP group of the verifier.
     verifier
-        The number v of RFC 5054.
+        The number v of RFC 5054; not shown in the ``repr``.
     is_simulated
-        Whether it stands for a user who cannot log in, so that nobody can have proved a password with it.
+        Whether it belongs to a user who cannot log in. No password matches it.
     """
 
     user: str
@@ -56,7 +56,7 @@ def make_verifier(credentials: Credentials, bits: int = DEFAULT_BITS) -> Verifie
     credentials
         The user and the password.
     bits
-        Which of `srp_tools.srp_groups.GROUPS`.
+        Size of the group, a key of `srp_tools.srp_groups.GROUPS`.
 
     Examples
     --------
@@ -78,13 +78,13 @@ def check_password(verifier: Verifier, password: str) -> None:
     Raises
     ------
     AuthenticationError
-        It is another one.
+        The password is wrong.
     """
     size = verifier.group.bits // 8
     wrong = AuthenticationError(f"wrong password for {verifier.user!r}")
     try:
         prepared = prepare_password(password)
-    except ConfigurationError as error:  # no user can have it
+    except ConfigurationError as error:  # no user can have this password
         raise wrong from error
     computed = _compute(verifier.user, prepared, verifier.salt, verifier.group)
     if not hmac.compare_digest(computed.to_bytes(size, "big"), verifier.verifier.to_bytes(size, "big")):
@@ -92,10 +92,10 @@ def check_password(verifier: Verifier, password: str) -> None:
 
 
 def fingerprint_of(salts: Iterable[tuple[str, bytes]]) -> str:
-    """Return 16 hexadecimal digits for people to compare: the same for the same users and salts, in whatever order.
+    """Return 16 hexadecimal digits for people to compare. They depend on the users and their salts, not on the order.
 
-    A server tells the salt of a user to anyone who begins a login, so nothing secret is in it. A digest of verifiers
-    would let its readers try passwords. Nor is that needed: a new verifier always has a new salt.
+    The salts are not secret: a server sends the salt of a user to anyone who starts a login. A digest of verifiers
+    would let anyone who reads it try passwords. The verifiers are not needed: a new verifier always has a new salt.
 
     Examples
     --------
@@ -104,26 +104,26 @@ def fingerprint_of(salts: Iterable[tuple[str, bytes]]) -> str:
     >>> len({fingerprint_of([("alice", b"one")]), fingerprint_of([("bob", b"one")]), fingerprint_of([])})
     3
     """
-    # No name has a colon or an end of line in it: different users never make the same text.
+    # Names contain neither colons nor line ends, so different users never make the same text.
     text = "".join(sorted(f"{user}:{salt.hex()}\n" for user, salt in salts))
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:_FINGERPRINT_DIGITS]
 
 
 class Kind(NamedTuple):
-    """What of a verifier anybody can see who tries to log in."""
+    """The properties of a verifier that anyone who tries to log in can see."""
 
     group: Group
     salt_bytes: int
 
 
 def simulate_verifier(user: str, seed: bytes, counts: Mapping[Kind, int]) -> Verifier:
-    """Return what stands for an unknown user's verifier: always the same one for a name and a seed.
+    """Return a simulated verifier for an unknown user. It is always the same for a name and a seed.
 
-    `counts`: how many users have verifiers of each kind. Simulated ones are of the same kinds, in the same proportion,
-    and a name keeps its kind, but for a few names, when users come and go ("rendezvous hashing", with weights).
+    `counts`: the number of users with verifiers of each kind. Simulated verifiers have the same kinds in the same
+    proportions. Most names keep their kind when users are added or removed (weighted "rendezvous hashing").
     """
     group, size = _choose(user, seed, counts or {Kind(GROUPS[DEFAULT_BITS], _SALT_BYTES): 1})
-    # 16 bytes more than the prime has, so that the remainder is as good as evenly distributed.
+    # 16 bytes more than the prime has, so that the remainder is almost uniformly distributed.
     number = int.from_bytes(_derive(seed, "verifier", user, group.bits // 8 + 16), "big")
     salt = _derive(seed, "salt", user, size)
     return Verifier(user, salt, group, number % (group.prime - 1) + 1, is_simulated=True)
@@ -138,17 +138,16 @@ def _choose(user: str, seed: bytes, counts: Mapping[Kind, int]) -> Kind:
 
 
 def _derive(seed: bytes, purpose: str, user: str, size: int) -> bytes:
-    """Return `size` bytes that look random to whoever does not know the seed.
+    """Return `size` bytes that look random to anyone without the seed.
 
-    The size is part of what they are derived from: a shorter salt must not be the beginning of a longer one.
+    The bytes also depend on the size: a shorter salt must not be the beginning of a longer one.
     """
     text = f"{purpose}:{size}:{user}".encode(errors="surrogatepass")
     return hashlib.shake_256(hmac.digest(seed, text, "sha256")).digest(size)
 
 
 def _compute(user: str, password: str, salt: bytes, group: Group) -> int:
-    # RFC 5054, section 2.4. SHA-1 is part of the standard; what is asked of it is not resistance to
-    # collisions.
+    # RFC 5054, section 2.4. The standard prescribes SHA-1; collision resistance is not needed here.
     inner = hashlib.sha1(f"{user}:{password}".encode(errors="surrogatepass"), usedforsecurity=False).digest()
     x = hashlib.sha1(salt + inner, usedforsecurity=False).digest()
     return secret_power(group.generator, int.from_bytes(x, "big"), group.prime)

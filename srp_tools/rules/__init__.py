@@ -1,1 +1,1 @@
-"""What names and passwords may be: how they are spelled, and which are too weak."""
+"""Rules for user names and passwords: their normal form, and which passwords are too weak."""

@@ -1,4 +1,4 @@
-"""The parts that many passwords are made of: the first words of lists of passwords that were stolen and published."""
+"""Common parts of passwords: the most frequent words in published lists of stolen passwords."""
 
 _WORDS = """\
 access account admin administrator adobe alexander alexis amanda america andrea andrew angel angela angels
@@ -26,5 +26,5 @@ tucker turtle ubuntu united user victor victoria viking vincent volleyball wallp
 whatever william willie willow winner winston winter wizard wolf world xavier yamaha yankees yellow
 """
 
-#: In lower case, without the digits and signs that people add to them; of four letters or more.
+#: Words of four letters or more, in lower case, without the digits and signs that people add to them.
 COMMON = frozenset(_WORDS.split())

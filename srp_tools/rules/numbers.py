@@ -1,16 +1,16 @@
-"""Numbers from another machine, before anything is done with them.
+"""Checks for numbers from another machine before anything uses them.
 
-JSON and our own encoding have integers of any size. Those beyond a float raise `OverflowError` in `math.isfinite` and
-`float`, where an error of its sender is expected.
+JSON and our own encoding allow integers of any size. An integer too large for a float raises `OverflowError` in
+`math.isfinite` and `float`, although the caller expects an error about the sender.
 """
 
 from typing import TypeGuard
 
-_END = 2.0**63  # also what C and databases have of integers
+_END = 2.0**63  # the limit of integers in C and in databases as well
 
 
 def is_finite(value: object) -> TypeGuard[int | float]:
-    """Return whether a value is a number, and no truth value, of less than 2**63 in size: a float can express it.
+    """Return whether a value is a number (not a bool) with an absolute value below 2**63, which a float can represent.
 
     Examples
     --------

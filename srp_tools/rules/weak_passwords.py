@@ -1,21 +1,21 @@
-"""Which passwords are easily guessed, as far as can be seen from themselves, without reading or writing.
+"""Recognize passwords that are easily guessed, from the password alone. Sans-I/O.
 
-Anyone who gets hold of a verifier tries 10**10 passwords a second and more, because SRP hashes with SHA-1. They begin
-with words that many people use, user names, rows of keys, years, and repetitions. Here each such part counts as
-one character, and what then has fewer than nine is weak. Packages that estimate better bring lists of hundreds of
-kilobytes; this says what is wrong with most passwords that people think of in a hurry.
+Anyone who has a verifier can try 10**10 passwords per second or more, because SRP hashes with SHA-1. They try common
+words, user names, keyboard rows, years and repetitions first. Here each such part counts as one character, and a
+password that then has fewer than nine characters is weak. Packages with better estimates contain lists of hundreds of
+kilobytes; this module recognizes most passwords that people choose in a hurry.
 """
 
 import re
 
 from srp_tools.rules.common_passwords import COMMON
 
-LEAST_CHARACTERS = 8  #: with fewer, all are tried within hours; as in NIST SP 800-63B, section 5.1.1
-GOOD_CHARACTERS = 12  #: what is advised
+LEAST_CHARACTERS = 8  #: all shorter passwords can be tried within hours; as in NIST SP 800-63B, section 5.1.1
+GOOD_CHARACTERS = 12  #: the recommended length
 
-_LEAST_VARIETY = 4  # different characters; else it is "aaaaaaaaaaaa" or "121212121212"
-_LEAST_PART = 4  # characters; shorter ones are found in random passwords, too
-_LEAST_WORTH = 9  # characters that a password counts for
+_LEAST_VARIETY = 4  # different characters; fewer are passwords like "aaaaaaaaaaaa" or "121212121212"
+_LEAST_PART = 4  # characters; shorter parts also occur in random passwords
+_LEAST_WORTH = 9  # characters, with each known part counted as one
 _LONGEST_PART = max(map(len, COMMON))
 _ROWS = (
     "abcdefghijklmnopqrstuvwxyz 1234567890 qwertyuiop qwertzuiop asdfghjkl zxcvbnm yxcvbnm azertyuiop qsdfghjklm "
@@ -24,19 +24,19 @@ _ROWS = (
 _IN_ROWS = "\n".join(f"{_ROWS} {_ROWS[::-1]}".split())
 _YEAR = re.compile(r"(19|20)\d\d")
 _REPETITION = re.compile(r"(.+?)\1{2,}")
-# What people write in the place of letters.
+# Characters that people write instead of letters.
 _DISGUISES = str.maketrans("0134578@$!|", "oieastbasil")
 
 
 def weakness(password: str, user: str) -> str:
-    """Return why a password is easily guessed, in words that do not show it; empty if nothing was found.
+    """Return why a password is easily guessed, without revealing it, or "" if it is not.
 
     Examples
     --------
     >>> weakness("abc", "alice")
     'it has only 3 characters'
     >>> weakness("P4ssw0rd2024!", "alice")
-    'it is little more than words, names, years or rows of keys that are tried first'
+    'it consists mainly of common words, names, years or keyboard rows'
     >>> weakness("correct horse battery staple", "alice")
     ''
     """
@@ -50,12 +50,12 @@ def weakness(password: str, user: str) -> str:
     if _worth(without_name) >= _LEAST_WORTH:
         return ""
     if "\0" in without_name:
-        return "it is little more than the user name"
-    return "it is little more than words, names, years or rows of keys that are tried first"
+        return "it consists mainly of the user name"
+    return "it consists mainly of common words, names, years or keyboard rows"
 
 
 def _worth(text: str) -> int:
-    """Return how many characters a text counts for, whose known parts count as one each."""
+    """Return the length of a text, with each known part counted as one character."""
     return min(len(_shortened(text)), len(_shortened(text.translate(_DISGUISES))))
 
 
@@ -71,7 +71,7 @@ def _shortened(text: str) -> str:
 
 
 def _known_part(text: str, place: int) -> int:
-    """Return the length of the longest known part that begins at a place; 0 if none does."""
+    """Return the length of the longest known part that begins at `place`, or 0."""
     longest = min(len(text) - place, _LONGEST_PART)
     for size in range(longest, _LEAST_PART - 1, -1):
         part = text[place : place + size]

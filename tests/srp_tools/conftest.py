@@ -1,4 +1,4 @@
-"""What tests of logins and of the file of verifiers share."""
+"""Fixtures for the tests of logins and verifier files."""
 
 import socket
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def file(path: Path) -> VerifierFile:
-    """Return a file with two users."""
+    """Return a verifier file with two users."""
     file = VerifierFile(path)
     file.add(verifier_of("alice"))
     file.add(verifier_of("bob"))
@@ -26,7 +26,7 @@ def file(path: Path) -> VerifierFile:
 
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Give both ends of a connection, which do not block."""
+    """Return both ends of a non-blocking connection."""
     client, server = socket.socketpair()
     with client, server:
         client.setblocking(False)

@@ -1,4 +1,4 @@
-"""Lines of the users' file that cannot be used: each costs its own user only."""
+"""Lines of the users' file that cannot be used. Each affects only its own user."""
 
 import re
 from pathlib import Path
@@ -12,18 +12,18 @@ from srp_tools.verifier import check_password
 from srp_tools.verifier_file import VerifierFile
 from tests.support.verifiers import SMALL, verifier_of, write
 
-# A line that is not of the form, or cannot be used. Each costs its own user only.
+# Lines that are malformed or cannot be used. Each affects only its own user.
 BAD_LINES = {
-    "garbage": (b"carol", "not of the form user:verifier:salt:index"),
-    "too few fields": (b"carol:1:2", "not of the form"),
+    "garbage": (b"carol", "does not have the form user:verifier:salt:index"),
+    "too few fields": (b"carol:1:2", "does not have the form"),
     "latin-1": (b"m\xfcller:1:2:3", "not UTF-8"),
     "NUL in the name": (
         format_user("carol\0", 5, bytes(16), 3).encode(),
-        "there is a control character, number 0,",
+        "the line contains a control character, number 0",
     ),
     "letters and accents apart": (
         format_user("mu\u0308ller", 5, bytes(16), 3).encode(),
-        "the name has letters and accents apart",
+        "the name has letters with separate accents",
     ),
     "binary": (bytes(range(11, 256)), "not UTF-8"),
     "equal to the prime": (
@@ -44,7 +44,7 @@ BAD_LINES = {
     ),
     "repeated": (
         b"\n".join([format_user("carol", 5, bytes(16), 3).encode()] * 2),
-        "more than one line for the user 'carol'.*generate-srp-data carol",
+        "the user 'carol' has more than one line.*generate-srp-data carol",
     ),
 }
 bad_lines = pytest.mark.parametrize(("line", "reason"), BAD_LINES.values(), ids=BAD_LINES.keys())
@@ -82,27 +82,32 @@ def test_a_file_of_many_short_lines_is_refused_and_the_text_says_why(file: Verif
     text = path.read_bytes()
     path.write_bytes(text + b"a:b:c:1\n" * 50_001)
     for look in (file.users, file.faults, lambda: file.lookup("alice")):
-        with pytest.raises(CredentialError, match=r"has 5000[0-9] lines, and may have 50000; remove lines"):
+        with pytest.raises(
+            CredentialError, match=r"has 5000[0-9] lines, more than the limit of 50000; remove lines"
+        ):
             look()
 
 
-def test_no_user_is_added_for_whom_there_is_no_line(file: VerifierFile, path: Path) -> None:
+def test_no_user_is_added_to_a_full_file(file: VerifierFile, path: Path) -> None:
     known = path.read_bytes().count(b"\n")
     path.write_bytes(path.read_bytes() + b"#\n" * (50_000 - known))
-    with pytest.raises(CredentialError, match="has 50000 lines, and no room for more"):
+    with pytest.raises(CredentialError, match="is full, with 50000 lines; remove"):
         file.add(verifier_of("zoe"))
-    file.add(verifier_of("alice"))  # in its place
+    file.add(verifier_of("alice"))  # replaces the user's line
     assert file.find("alice")
 
 
 def test_of_many_lines_of_one_user_the_first_are_named(file: VerifierFile, path: Path) -> None:
     known = path.read_bytes().count(b"\n")
     path.write_bytes(path.read_bytes() + b"a:b:c:1\n" * 1000)
-    assert any(f", {known + 10} and 990 more: more than one line" in fault for fault in file.faults())
+    assert any(
+        f", {known + 10} and 990 more: the user 'a' has more than one line" in fault
+        for fault in file.faults()
+    )
 
 
 def test_a_group_with_a_huge_generator_costs_its_users_only(file: VerifierFile, path: Path) -> None:
-    """Python would not write it in decimal digits."""
+    """Python refuses to convert the generator to decimal digits."""
     conf = path.with_name("tpasswd.conf")
     conf.write_text(conf.read_text() + f"98:z:{'z' * 5000}\n")
     path.write_text(path.read_text() + "carol:5:5:98\n")
@@ -152,6 +157,6 @@ def test_bad_lines_of_groups_cost_their_users_only(file: VerifierFile, path: Pat
     write(conf, f"# groups\nx:1\n{conf.read_text()}3:1:2\n")
     check_password(file.lookup("alice"), "password of alice")
     assert file.faults() == [
-        f"{conf}, line 2: the line is not of the form index:prime:generator",
-        f"{conf}, line 7: the index 3 stands in an earlier line already",
+        f"{conf}, line 2: the line does not have the form index:prime:generator",
+        f"{conf}, line 7: an earlier line has the same index 3",
     ]

@@ -1,4 +1,4 @@
-"""The authority of a network and the certificates it makes."""
+"""The authority of a network and the certificates it issues."""
 
 import datetime
 import ssl
@@ -92,15 +92,15 @@ def other_keys() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("key", [pytest.param(key, id=name) for name, key in other_keys().items()])
 def test_other_kinds_of_keys_are_refused(authority: NetworkAuthority, key: bytes) -> None:
-    with pytest.raises(AuthenticationError, match="another kind than P-256"):
+    with pytest.raises(AuthenticationError, match="not a P-256 key"):
         authority.sign(key, 1)
 
 
 @pytest.mark.parametrize(
     "garbage", [b"", b"garbage", NodeKey().public_bytes()[:-1]], ids=["nothing", "garbage", "cut off"]
 )
-def test_what_is_no_key_is_refused(authority: NetworkAuthority, garbage: bytes) -> None:
-    with pytest.raises(AuthenticationError, match="not a public key"):
+def test_invalid_keys_are_refused(authority: NetworkAuthority, garbage: bytes) -> None:
+    with pytest.raises(AuthenticationError, match="instead of a public key"):
         authority.sign(garbage, 1)
 
 
@@ -117,12 +117,12 @@ def test_a_node_keeps_its_key_and_certificate(authority: NetworkAuthority) -> No
 
 def test_a_certificate_for_another_key_is_refused(authority: NetworkAuthority) -> None:
     certificate = authority.sign(NodeKey().public_bytes(), 1)
-    with pytest.raises(AuthenticationError, match="signed another key"):
+    with pytest.raises(AuthenticationError, match="signed a key that is not"):
         NodeKey().identity(NETWORK_ID, 1, certificate, authority.certificate)
 
 
-def test_what_is_no_certificate_is_refused(authority: NetworkAuthority) -> None:
-    with pytest.raises(AuthenticationError, match="not a certificate"):
+def test_invalid_certificates_are_refused(authority: NetworkAuthority) -> None:
+    with pytest.raises(AuthenticationError, match="instead of a certificate"):
         NodeKey().identity(NETWORK_ID, 1, b"garbage", authority.certificate)
 
 
@@ -137,7 +137,7 @@ def test_no_key_is_shown(authority: NetworkAuthority) -> None:
     assert "KEY" not in shown and "key" not in shown
 
 
-def test_a_role_is_no_node(authority: NetworkAuthority) -> None:
+def test_a_role_is_not_a_node(authority: NetworkAuthority) -> None:
     text = authority.own_role("worker-1").certificate
     certificate = x509.load_pem_x509_certificate(text.encode())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -147,7 +147,7 @@ def test_a_role_is_no_node(authority: NetworkAuthority) -> None:
 
 
 def context(identity: PemIdentity, folder: Path, *, server_side: bool) -> ssl.SSLContext:
-    """Return a context as strict as the default one of newer versions of Python."""
+    """Return a context as strict as the default context of newer Python versions."""
     file = folder / f"{server_side}.pem"
     file.write_text(identity.certificate + identity.key)
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server_side else ssl.PROTOCOL_TLS_CLIENT)
@@ -159,7 +159,7 @@ def context(identity: PemIdentity, folder: Path, *, server_side: bool) -> ssl.SS
 
 
 def shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
-    """Let two contexts meet, in memory."""
+    """Do a handshake between two contexts in memory."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = [client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True)]
     for _ in range(3):
@@ -182,7 +182,7 @@ def test_roles_accept_each_other_and_nobody_of_another_network(
 
 def test_a_process_takes_no_certificate_for_another_key(authority: NetworkAuthority) -> None:
     key = NodeKey()
-    with pytest.raises(AuthenticationError, match="signed another key"):
+    with pytest.raises(AuthenticationError, match="signed a key that is not"):
         key.pem_identity(authority.sign_role(NodeKey().public_bytes(), "scheduler"), authority.certificate)
-    with pytest.raises(AuthenticationError, match="not a certificate"):
+    with pytest.raises(AuthenticationError, match="instead of a certificate"):
         key.pem_identity(authority.sign_role(key.public_bytes(), "scheduler"), b"nonsense")

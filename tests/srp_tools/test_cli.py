@@ -1,4 +1,4 @@
-"""The command, as an administrator or a script uses it."""
+"""The command as an administrator or a script uses it."""
 
 import io
 import os
@@ -30,7 +30,7 @@ class Answer:
 
 @dataclass
 class Command:
-    """The command with a configuration folder of its own, run in this process without a terminal."""
+    """The command with its own configuration folder, run in this process without a terminal."""
 
     folder: Path
     monkeypatch: pytest.MonkeyPatch
@@ -53,7 +53,7 @@ class Command:
         return VerifierFile(server_file(self.folder))
 
     def check_parts_fit(self, user: str) -> str:
-        """Check that both parts are there and belong together; return the password."""
+        """Check that both files exist and match, and return the password."""
         password = load_credentials(self.client, user).password
         check_password(self.verifiers.find(user), password)
         return password
@@ -74,7 +74,7 @@ def test_random_password_is_long_fresh_and_not_shown(command: Command, option: s
         assert password not in answer.out
         passwords.add(password)
     assert len(passwords) == 2
-    # 6 bits each: over 128.
+    # 6 bits each: more than 128 bits.
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{22,}", password) for password in passwords)
     assert command.verifiers.users() == ["alice"]
 
@@ -101,7 +101,7 @@ def test_a_weak_password_is_taken_and_warned_of(command: Command) -> None:
     answer = command("alice", "--password-stdin", "--bits", "2048", given=b"eightsix\n")
     assert answer.status == 0
     assert re.fullmatch(
-        "generate-srp-data: warning: the password is easily guessed, because it has only 8 characters: choose 12 .*\n",
+        "generate-srp-data: warning: the password is easily guessed, because it has only 8 characters: choose at least 12 .*\n",
         answer.err,
     )
     assert command.check_parts_fit("alice") == "eightsix"
@@ -112,7 +112,7 @@ def test_a_weak_password_is_taken_and_warned_of(command: Command) -> None:
 def test_a_hopeless_password_is_taken_only_with_an_option(command: Command) -> None:
     refused = command("alice", "--password-stdin", "--bits", "2048", given=b"sixsix\n")
     assert (refused.status, list(command.folder.iterdir())) == (1, [])
-    assert "it has only 6 characters, and anyone who gets hold" in refused.err
+    assert "it has only 6 characters, and anyone who gets the servers' file" in refused.err
     assert "--allow-weak" in refused.err
     assert "sixsix" not in refused.err
     taken = command("alice", "--password-stdin", "--allow-weak", "--bits", "2048", given=b"sixsix\n")
@@ -151,7 +151,7 @@ def test_without_a_terminal_it_says_so_instead_of_waiting(command: Command) -> N
     for arguments in (["bob"], ["--verify", "alice"]):
         answer = command(*arguments)
         assert answer.status == 1
-        assert "no terminal" in answer.err
+        assert "not a terminal" in answer.err
         assert "--unattended" in answer.err
         assert "--password-stdin" in answer.err
     assert command.verifiers.users() == ["alice"]
@@ -163,12 +163,15 @@ def test_default_user_is_the_account_s(command: Command, monkeypatch: pytest.Mon
     command.check_parts_fit("somebody")
 
 
-def test_account_without_a_name_is_told(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_account_without_a_name_is_an_error(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
     answer = command("--unattended")
-    assert (answer.status, answer.err) == (1, "generate-srp-data: this account has no name; give the USER\n")
+    assert (answer.status, answer.err) == (
+        1,
+        "generate-srp-data: this account has no name; give a user name\n",
+    )
 
 
 def test_default_folder_is_the_users_configuration(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,10 +191,10 @@ def test_client_file_is_not_written_where_not_wanted(command: Command) -> None:
 
 def test_it_says_when_a_user_is_replaced(command: Command) -> None:
     first, second = command("alice", "--random"), command("alice", "--random")
-    assert first.out.startswith("Made the user alice (") and "old file" not in first.out
-    assert second.out.startswith("Replaced the user alice (")
-    assert "Servers that have the old file refuse the new password: copy the new one to them." in second.out
-    assert command("bob", "--random").out.startswith("Made the user bob (")
+    assert first.out.startswith("Created user alice (") and "old file" not in first.out
+    assert second.out.startswith("Replaced user alice (")
+    assert "Servers with the old file refuse the new password. Copy the new file to them." in second.out
+    assert command("bob", "--random").out.startswith("Created user bob (")
 
 
 def test_list_has_one_user_a_line(command: Command) -> None:
@@ -203,7 +206,7 @@ def test_list_has_one_user_a_line(command: Command) -> None:
 def test_verify_tells_right_from_wrong(command: Command) -> None:
     command("alice", "--password-stdin", given=b"open sesame\n")
     right = command("--verify", "alice", "--password-stdin", given=b"open sesame\n")
-    assert right == Answer(0, "The password is that of alice.\n", "")
+    assert right == Answer(0, "The password of alice is correct.\n", "")
     for wrong in (b"Sesame\n", b"\n"):
         answer = command("--verify", "alice", "--password-stdin", given=wrong)
         assert answer == Answer(1, "", "generate-srp-data: wrong password for 'alice'\n")
@@ -266,7 +269,7 @@ def test_bad_user_name_is_refused_before_anything_is_asked(command: Command) -> 
     assert "generate-srp-data: the user name 'al:ice' cannot be used" in answer.err
 
 
-def test_open_folder_is_told_with_the_command_that_mends_it(command: Command) -> None:
+def test_open_folder_is_reported_with_the_command_that_fixes_it(command: Command) -> None:
     command("alice", "--unattended", "--bits", "2048")
     command.verifiers.path.parent.chmod(0o755)
     answer = command("--list")
@@ -274,12 +277,12 @@ def test_open_folder_is_told_with_the_command_that_mends_it(command: Command) ->
     assert f"chmod 700 {command.verifiers.path.parent}" in answer.err
 
 
-def test_client_part_that_cannot_be_written_is_told(command: Command) -> None:
+def test_client_file_that_cannot_be_written_is_an_error(command: Command) -> None:
     command.client.parent.mkdir(mode=0o755)
     command.client.parent.chmod(0o755)
     answer = command("alice", "--unattended", "--bits", "2048")
     assert answer.status == 1
-    assert "the server's part is written, but not the client's" in answer.err
+    assert "the servers' file is written, but not the client's" in answer.err
     assert "chmod 700" in answer.err
     assert command.verifiers.users() == ["alice"]
 
@@ -288,9 +291,7 @@ def test_lines_that_cannot_be_used_are_shown_and_kept(command: Command) -> None:
     command("alice", "--unattended", "--bits", "2048")
     path = command.verifiers.path
     path.write_text(f"bob\n{path.read_text()}")
-    warning = (
-        f"generate-srp-data: warning: {path}, line 1: the line is not of the form user:verifier:salt:index\n"
-    )
+    warning = f"generate-srp-data: warning: {path}, line 1: the line does not have the form user:verifier:salt:index\n"
     assert command("--list") == Answer(0, "alice\n", warning)
     answer = command(
         "carol", "--password-stdin", "--bits", "2048", "--no-client-file", given=b"correct horse\n"
@@ -300,20 +301,20 @@ def test_lines_that_cannot_be_used_are_shown_and_kept(command: Command) -> None:
     assert command("--remove", "bob").err == ""
 
 
-# At a terminal
+# At a terminal.
 
 
 class Terminal:
-    """The command at a pseudo-terminal, in a process of its own."""
+    """The command at a pseudo-terminal, in a separate process."""
 
     def __init__(self, *arguments: str) -> None:
         self.seen = ""
         self.process, self.descriptor = pty.fork()
-        if self.process == 0:  # the child, with the terminal as its standard streams
+        if self.process == 0:  # the child process, with the terminal as its standard streams
             os.execv(COMMAND[0], [*COMMAND, *arguments])
 
     def expect(self, text: str) -> None:
-        """Wait until `text` stands at the end of what was printed."""
+        """Wait until the output ends with `text`."""
         while not self.seen.endswith(text):
             ready, _, _ = select.select([self.descriptor], [], [], 30)
             assert ready, f"{text!r} did not come, only {self.seen!r}"
@@ -328,7 +329,7 @@ class Terminal:
             while data := os.read(self.descriptor, 1000):
                 self.seen += data.decode()
         except OSError:
-            pass  # how Linux tells that the terminal has no user any more
+            pass  #  Linux reports this way that nothing uses the terminal any more
         os.close(self.descriptor)
         return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
 
@@ -337,7 +338,7 @@ def test_password_is_asked_twice_and_not_echoed(command: Command) -> None:
     terminal = Terminal("--folder", str(command.folder), "alice")
     terminal.expect("New password for alice (empty: make a random one): ")
     terminal.type("öffne dich\n")
-    terminal.expect("The same again: ")
+    terminal.expect("Repeat the password: ")
     terminal.type("öffne dich\n")
     assert terminal.wait() == 0, terminal.seen
     assert "dich" not in terminal.seen
@@ -353,7 +354,7 @@ def test_different_answers_write_nothing(command: Command) -> None:
     terminal = Terminal("--folder", str(command.folder), "alice")
     terminal.expect("one): ")
     terminal.type("open sesame\n")
-    terminal.expect("again: ")
+    terminal.expect("Repeat the password: ")
     terminal.type("Sesame\n")
     assert terminal.wait() == 1
     assert "generate-srp-data: the two passwords differ" in terminal.seen
@@ -372,7 +373,7 @@ def test_without_a_client_file_an_empty_answer_is_refused(command: Command) -> N
     terminal = Terminal("--folder", str(command.folder), "alice", "--no-client-file")
     terminal.expect("New password for alice: ")
     terminal.type("\n")
-    terminal.expect("again: ")
+    terminal.expect("Repeat the password: ")
     terminal.type("\n")
     assert terminal.wait() == 1
     assert "an empty password cannot be used" in terminal.seen

@@ -1,4 +1,4 @@
-"""How commands end."""
+"""Exit statuses and error output of commands."""
 
 import os
 import subprocess

@@ -85,7 +85,7 @@ def test_names_that_no_line_can_begin_with_cannot(name: str) -> None:
         ("caf\u00e9", "caf\u00e9"),
         ("a\u00a0b\u3000c d", "a b c d"),
         ("\u212b\u2126", "\u00c5\u03a9"),
-        ("\ufb01\uff21", "\ufb01\uff21"),  # OpaqueString keeps these
+        ("\ufb01\uff21", "\ufb01\uff21"),  # OpaqueString does not change these
         ("correct horse:battery", "correct horse:battery"),
     ],
 )
@@ -110,11 +110,11 @@ def test_a_name_is_the_same_however_it_is_typed(tmp_path: Path) -> None:
         ("a\nb", "character 2 of the password is a control character"),
         ("a\r", "control character"),
         ("a\0", "control character"),
-        ("\u2028", "cannot be seen"),
-        ("\ud800", "cannot be seen"),
-        ("\u2764\ufe0f", "character 2 of the password cannot be seen"),
+        ("\u2028", "is invisible"),
+        ("\ud800", "is invisible"),
+        ("\u2764\ufe0f", "character 2 of the password is invisible"),
         ("x" * 1025, "1025 characters"),
-        ("\u0958" * 600, "1200 characters"),  # each becomes two
+        ("\u0958" * 600, "1200 characters"),  # the normal form of each has two characters
     ],
 )
 def test_bad_passwords_are_refused_without_being_shown(password: str, reason: str) -> None:
@@ -151,7 +151,7 @@ def test_default_is_the_users_own_file(tmp_path: Path, monkeypatch: pytest.Monke
     assert load_credentials() == Credentials("alice", "secret")
 
 
-def test_saving_replaces_who_was_there(tmp_path: Path) -> None:
+def test_saving_replaces_the_previous_user(tmp_path: Path) -> None:
     save_credentials(Credentials("alice", "one"), tmp_path / "credentials")
     save_credentials(Credentials("bob", "two"), tmp_path / "credentials")
     assert (tmp_path / "credentials").read_text() == "bob:two\n"

@@ -1,4 +1,4 @@
-"""The tree of errors, and the text that names every host that failed."""
+"""The tree of errors, and the message that names every host that failed."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What two machines compare: the same where the same users can log in, and nothing to guess on."""
+"""Fingerprints of users: equal on machines with the same users, and useless for guessing passwords."""
 
 import re
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from srp_tools.cli import main
 
 @pytest.fixture
 def file(tmp_path: Path) -> VerifierFile:
-    """Return the file of one user, alice."""
+    """Return a verifier file with one user, alice."""
     return VerifierFile(generate_srp_data("alice", bits=2048, folder=tmp_path).server)
 
 
 @pytest.fixture
 def printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[], tuple[list[str], str]]:
-    """Return a function that runs the command; it gives the lines of its output, and its errors."""
+    """Return a function that runs the command and returns its output lines and its errors."""
 
     def run() -> tuple[list[str], str]:
         assert main(["--folder", str(tmp_path), "--fingerprint"]) == 0
@@ -53,7 +53,7 @@ def test_verifiers_are_not_in_it(file: VerifierFile, printed: Printed) -> None:
     assert printed() == before
 
 
-def test_who_cannot_log_in_is_not_in_it(file: VerifierFile, printed: Printed) -> None:
+def test_users_who_cannot_log_in_are_left_out(file: VerifierFile, printed: Printed) -> None:
     before = printed()[0]
     with file.path.open("a") as lines:
         lines.write("bob\ncarol:11:11:99\ndave:11:11:3\ndave:11:11:3\n")

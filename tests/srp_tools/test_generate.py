@@ -1,4 +1,4 @@
-"""The function that makes a user; the command, which calls it, has its tests in `test_cli`."""
+"""The function that creates a user. `test_cli` tests the command that calls it."""
 
 import getpass
 import stat
@@ -49,8 +49,8 @@ def test_the_other_users_stay(tmp_path: Path) -> None:
     [
         (("al:ice",), {}, "'al:ice' cannot be used"),
         (("alice", ""), {}, "empty password"),
-        (("alice",), {"client_file": False}, "known to nobody"),
-        (("alice",), {"bits": 1024}, "1024 bits cannot be used: 2048, 3072"),
+        (("alice",), {"client_file": False}, "not be stored anywhere else"),
+        (("alice",), {"bits": 1024}, "1024 bits cannot be used: use one of 2048, 3072"),
     ],
 )
 def test_what_cannot_be_used_changes_nothing(
@@ -85,6 +85,6 @@ def test_a_member_has_its_password_beside_the_verifiers_and_a_name_that_nobody_e
     assert stat.S_IMODE(made.client.stat().st_mode) == 0o600
     check_password(VerifierFile(made.server).find("member+pool"), load_credentials(made.client).password)
     assert generate_srp_data("lab", member=True, folder=tmp_path, bits=2048).user == "member+lab"
-    with pytest.raises(ConfigurationError, match="begins the names of members"):
+    with pytest.raises(ConfigurationError, match="is for members"):
         generate_srp_data("member+lab", folder=tmp_path)
     assert not (tmp_path / "client").exists()

@@ -1,4 +1,4 @@
-"""The names of the package."""
+"""The exported names of the package."""
 
 import pytest
 

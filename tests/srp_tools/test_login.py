@@ -1,4 +1,4 @@
-"""Logins over socket pairs: who gets in, what is said to who does not, and where the bytes behind begin."""
+"""Logins over socket pairs: accepted and refused clients, and the position of the socket afterwards."""
 
 import inspect
 import os
@@ -27,7 +27,7 @@ from srp_tools.verifier_file import VerifierFile
 from tests.support.verifiers import ALICE, VERIFIER
 
 Pair = tuple[socket.socket, socket.socket]
-LIMIT = 30.0  # seconds; only a broken test comes near it
+LIMIT = 30.0  # seconds; only a broken test takes this long
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def know_alice(user: str) -> Verifier:
     return VERIFIER
 
 
-# Who gets in
+# Accepted and refused clients.
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_tlslite_computes_powers_in_constant_time(pair: Pair, monkeypatch: pytes
     monkeypatch.setattr(keyexchange, "powMod", counted)
     outcomes = both(log_in(pair[0], ALICE, bytes), accept_login(pair[1], know_alice, b"offer"))
     assert outcomes == (None, ("alice", b"offer"))
-    assert len(exponents) == 6  # three on each side: all that a login has
+    assert len(exponents) == 6  # three on each side: all powers of a login
 
 
 def test_no_source_is_looked_up(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +204,7 @@ def closing(steps: Steps[Any], sock: socket.socket) -> Steps[Any]:
         sock.close()
 
 
-# What is no login
+# Peers that do not log in.
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_garbage_that_looks_like_tls(side: str) -> None:
             left.setblocking(False)
             right.send(bytes([20 + seed % 4, 3, 3, 0, 64]) + os.urandom(64))
             right.close()
-            with pytest.raises((ConnectionLostError, AuthenticationError)):  # it may be an alert
+            with pytest.raises((ConnectionLostError, AuthenticationError)):  # it may look like an alert
                 run(one_side(left, side), deadline_after(LIMIT))
 
 
@@ -256,7 +256,7 @@ def test_a_silent_peer(pair: Pair, side: str) -> None:
 def test_a_server_that_closes_in_the_middle(pair: Pair) -> None:
     def server() -> Steps[None]:
         steps = accept_login(pair[1], know_alice, b"offer")
-        yield next(steps)  # it has said its part of the handshake
+        yield next(steps)  # the server's part of the handshake is sent
         steps.close()
         pair[1].close()
 
@@ -265,7 +265,7 @@ def test_a_server_that_closes_in_the_middle(pair: Pair) -> None:
 
 
 def rogue_server(sock: socket.socket, words: bytes) -> Steps[None]:
-    """Accept the login correctly, then say `words` in place of an offer, and hang up."""
+    """Accept the login correctly, then send `words` instead of an offer, and close."""
     records = login._RecordSocket(sock)
     connection = TLSConnection(records)
     verifiers = login._Verifiers(know_alice)
@@ -304,7 +304,7 @@ def test_an_answer_that_is_too_long(pair: Pair) -> None:
     assert isinstance(server, ConnectionLostError)
 
 
-# What comes behind
+# The bytes after the login.
 
 
 def test_the_socket_is_exactly_behind_the_login(pair: Pair) -> None:
@@ -313,7 +313,7 @@ def test_the_socket_is_exactly_behind_the_login(pair: Pair) -> None:
 
     def client() -> Steps[bytes]:
         yield from log_in(client_socket, ALICE, bytes)
-        yield from send_all(client_socket, words)  # may lie behind our close_notify in the same read
+        yield from send_all(client_socket, words)  # may follow our close_notify in the same read
         return (yield from receive_exactly(client_socket, 5))
 
     def server() -> Steps[bytes]:
@@ -328,7 +328,7 @@ def test_the_socket_is_exactly_behind_the_login(pair: Pair) -> None:
 
 
 def test_a_login_that_arrives_byte_by_byte(pair: Pair) -> None:
-    """A forwarder hands on one byte at a time, so that no read ends where a record does."""
+    """A forwarder passes on one byte at a time, so no read ends at the end of a record."""
     inner, outer = socket.socketpair()
     with inner, outer:
         inner.setblocking(False)
@@ -364,7 +364,7 @@ def test_a_login_that_arrives_byte_by_byte(pair: Pair) -> None:
         assert ends == {"client": None, "server": ("alice", b"offer")}
 
 
-def test_tls_goes_on_at_the_same_socket(pair: Pair) -> None:
+def test_tls_continues_on_the_same_socket(pair: Pair) -> None:
     network_id = os.urandom(16)
     authority = NetworkAuthority(network_id)
     own = authority.own_identity()

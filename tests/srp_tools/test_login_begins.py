@@ -1,4 +1,4 @@
-"""How a login begins: with what was read before, within a time limit, or not at all."""
+"""The start of a login: with bytes that were read before, within a time limit, or refused."""
 
 import socket
 import time
@@ -14,7 +14,7 @@ from tests.support.hellos import hello_of
 from tests.support.verifiers import ALICE, VERIFIER
 
 Pair = tuple[socket.socket, socket.socket]
-LIMIT = 30.0  # seconds; only a broken test comes near it
+LIMIT = 30.0  # seconds; only a broken test takes this long
 
 
 def both(client: Steps[Any], server: Steps[Any]) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""The version of the packages, and their own imports, which pass by what lies in the current folder."""
+"""The version of the packages, and their own imports, which ignore the current folder."""
 
 import importlib
 import importlib.metadata
@@ -48,7 +48,7 @@ def test_a_package_can_be_imported_without_reading_metadata() -> None:
 
 @pytest.fixture
 def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Be in a folder that has modules, and is on the path by all names that it may have there."""
+    """Change to a folder with modules that is on the path under every name that it can have there."""
     names = ["planted_one", "planted_two"]
     for name in names:
         (tmp_path / f"{name}.py").write_text("")
@@ -66,7 +66,7 @@ def test_the_current_folder_is_left_out(planted: Path) -> None:
         import_own("planted_one")
     found = importlib.import_module("planted_one")
     assert Path(str(found.__file__)).resolve().parent == planted
-    assert import_own("planted_one") is found  # it has run
+    assert import_own("planted_one") is found  # it has run already
 
 
 def test_what_was_added_later_is_left_out(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:

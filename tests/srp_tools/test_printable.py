@@ -1,4 +1,4 @@
-"""Text of other machines controls nothing."""
+"""Text from other machines cannot control the terminal."""
 
 import unicodedata
 
@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from srp_tools.errors import ConnectionLostError
 from srp_tools.printable import printable_name, printable_text
 
-# Of no width, and of no use in messages.
+# Zero-width characters, which have no use in messages.
 INVISIBLE = (
     "\xad\u180e\u2061\u2062\u2063\u2064\u2065\u206a\u206b\u206c\u206d\u206e\u206f\ufff9\ufffa\ufffb"
     + "".join(map(chr, range(0x1D173, 0x1D17B)))
 )
-# Controls, format characters that set a direction, separators of lines, and lone halves of pairs.
+# Control characters, format characters that set a direction, line separators, and lone surrogates.
 HARMFUL = "".join(
     character
     for character in map(chr, range(0x110000))
@@ -44,7 +44,7 @@ def test_lines_stay_lines_in_a_text_and_not_in_a_name() -> None:
 
 
 def test_text_of_people_stays() -> None:
-    family = "\U0001f468\u200d\U0001f469\u200d\U0001f467"  # joined by characters that are no controls
+    family = "\U0001f468\u200d\U0001f469\u200d\U0001f467"  # the joiners are not control characters
     text = f"größer, סדר, میخواهم, 時間\u3000割, {family}"
     assert printable_text(text) == text
 

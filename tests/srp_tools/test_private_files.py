@@ -1,4 +1,4 @@
-"""Files for their owner only: what is refused, and that a writing is seen wholly or not at all."""
+"""Files that only their owner can access: refusals, and atomic writes."""
 
 import errno
 import os
@@ -60,7 +60,7 @@ def test_written_file_and_folder_are_private_whatever_the_umask(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o601])
-def test_open_file_is_refused_with_the_command_that_mends_it(private: Path, mode: int) -> None:
+def test_open_file_is_refused_with_the_command_that_fixes_it(private: Path, mode: int) -> None:
     private.chmod(mode)
     with pytest.raises(CredentialError, match=f"mode {mode:04o}") as caught:
         read_private(private, 100)
@@ -71,7 +71,7 @@ def test_open_file_is_refused_with_the_command_that_mends_it(private: Path, mode
 
 
 @pytest.mark.parametrize("mode", [0o750, 0o705, 0o770, 0o711, 0o1777])
-def test_open_folder_is_refused_with_the_command_that_mends_it(private: Path, mode: int) -> None:
+def test_open_folder_is_refused_with_the_command_that_fixes_it(private: Path, mode: int) -> None:
     private.parent.chmod(mode)
     with pytest.raises(CredentialError, match=f"mode {mode:04o}") as caught:
         check_private(private)
@@ -96,7 +96,7 @@ def test_a_folder_that_others_can_list_will_do_for_some_files(private: Path, mod
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o777, 0o1777])
 def test_a_folder_that_others_can_write_will_not(private: Path, mode: int) -> None:
     private.parent.chmod(mode)
-    with pytest.raises(CredentialError, match="one that others can write"):
+    with pytest.raises(CredentialError, match="writable by others"):
         write_private(private, "new", others_may_list=True)
     with pytest.raises(CredentialError, match=f"mode {mode:04o}") as caught:
         check_unwritable(private)
@@ -108,11 +108,11 @@ def test_a_folder_that_others_can_write_will_not(private: Path, mode: int) -> No
 
 def test_a_file_that_others_can_write_is_refused_though_they_may_read_it(private: Path) -> None:
     private.chmod(0o664)
-    with pytest.raises(CredentialError, match=r"the file .* others can write \(mode 0664\).*chmod go-w"):
+    with pytest.raises(CredentialError, match=r"the file .* writable by others \(mode 0664\).*chmod go-w"):
         check_unwritable(private)
 
 
-def test_both_faults_are_told_at_once(private: Path) -> None:
+def test_both_faults_are_reported_together(private: Path) -> None:
     private.chmod(0o644)
     private.parent.chmod(0o755)
     with pytest.raises(CredentialError, match=r"chmod 700 .*chmod 600 "):
@@ -125,7 +125,7 @@ def test_file_of_somebody_else_is_refused(private: Path, monkeypatch: pytest.Mon
     else:
         own = os.geteuid()
         monkeypatch.setattr(os, "geteuid", lambda: own + 1)
-    with pytest.raises(CredentialError, match=r"belongs to somebody else .* chown"):
+    with pytest.raises(CredentialError, match=r"belongs to another user .* chown"):
         check_private(private)
 
 
@@ -210,7 +210,7 @@ def test_existing_private_folder_is_taken(tmp_path: Path) -> None:
     assert mode_of(tmp_path / "x") == 0o700
 
 
-# Reads, and then replaces: without the lock most of the additions are lost.
+# Reads, then replaces: without the lock, most of the additions would be lost.
 _COUNT = """
 import sys
 from pathlib import Path

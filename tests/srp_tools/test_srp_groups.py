@@ -1,4 +1,4 @@
-"""The numbers of the groups, and which ones are refused."""
+"""The numbers of the groups, and the groups that are refused."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from srp_tools.srp_groups import DEFAULT_BITS, GROUPS, find_group, secret_power
 
 
 def is_probable_prime(number: int) -> bool:
-    """Do one round of Miller and Rabin: enough to notice a wrong digit."""
+    """Do one round of the Miller-Rabin test, which is enough to detect a wrong digit."""
     odd = number - 1
     twos = (odd & -odd).bit_length() - 1
     power = pow(2, odd >> twos, number)
@@ -30,7 +30,7 @@ def test_numbers_agree_with_an_independent_list(bits: int) -> None:
     assert (GROUPS[bits].generator, GROUPS[bits].prime) in goodGroupParameters
 
 
-# The larger ones take seconds, and are compared with the independent list above.
+# The larger ones take seconds; the independent list above covers them.
 @pytest.mark.parametrize("bits", [2048, 3072])
 def test_primes_are_safe(bits: int) -> None:
     prime = GROUPS[bits].prime

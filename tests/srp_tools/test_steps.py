@@ -1,4 +1,4 @@
-"""Steps on socket pairs: results, failures side by side, deadlines, and what is closed in the end."""
+"""Steps on socket pairs: results, failures side by side, deadlines, and cleanup."""
 
 import contextlib
 import math
@@ -27,7 +27,7 @@ from srp_tools.steps import (
 from tests.support.waiting import TRIES
 
 Pair = tuple[socket.socket, socket.socket]
-GENEROUS = 20.0  # seconds; no test comes near it
+GENEROUS = 20.0  # seconds; no test takes this long
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_the_deadline_ends_those_that_still_wait(pair: Pair) -> None:
 
     right_readable = wait_for(right)
     left.send(b"!")
-    slow = patient()  # kept alive here, so that only `run_all` can close it
+    slow = patient()  # referenced here, so that only `run_all` can close it
     outcomes = run_all({"slow": slow, "quick": right_readable}, deadline_after(0.05))
     assert outcomes["quick"] == "readable"
     assert isinstance(outcomes["slow"], TimeoutError)
@@ -152,7 +152,7 @@ def test_a_deadline_in_the_past_still_runs_what_need_not_wait(pair: Pair) -> Non
     assert isinstance(outcomes[2], TimeoutError)
 
 
-def test_a_wait_with_its_own_limit_goes_on_after_it(pair: Pair) -> None:
+def test_a_wait_with_its_own_limit_continues_after_it(pair: Pair) -> None:
     left, right = pair
 
     def second_try() -> Steps[str]:
@@ -166,7 +166,7 @@ def test_a_wait_with_its_own_limit_goes_on_after_it(pair: Pair) -> None:
     assert run(second_try(), deadline_after(GENEROUS)) == "again readable"
 
 
-def test_a_limit_of_one_wait_does_not_concern_another(pair: Pair) -> None:
+def test_the_limit_of_one_wait_does_not_affect_another(pair: Pair) -> None:
     left, right = pair
 
     def limited() -> Steps[str]:
@@ -194,7 +194,7 @@ def until(event_loop: EventLoop, outcomes: list[Any], count: int = 1) -> None:
     event_loop.run_until(lambda: len(outcomes) >= count, time.monotonic() + GENEROUS, "the outcome")
 
 
-def test_they_go_on_when_their_descriptor_is_ready(event_loop: EventLoop, pair: Pair) -> None:
+def test_steps_continue_when_their_descriptor_is_ready(event_loop: EventLoop, pair: Pair) -> None:
     outcomes: list[Any] = []
     event_loop.background.start(receive_exactly(pair[0], 4), math.inf, outcomes.append)
     for data in (b"ab", b"cd"):
@@ -203,7 +203,7 @@ def test_they_go_on_when_their_descriptor_is_ready(event_loop: EventLoop, pair: 
         event_loop.poll(GENEROUS)
     assert outcomes == [b"abcd"]
     assert len(event_loop.background) == 0
-    event_loop.watch(pair[0].fileno(), lambda: None)  # nothing of them is left in the loop
+    event_loop.watch(pair[0].fileno(), lambda: None)  # nothing of the steps is left in the loop
     event_loop.unwatch(pair[0].fileno())
 
 
@@ -243,10 +243,10 @@ def test_their_time_passes(event_loop: EventLoop, pair: Pair) -> None:
         seconds.append(time.monotonic() - begin)
         assert isinstance(outcomes[0], TimeoutError)
     assert closed == [True] * TRIES
-    assert 0.05 <= min(seconds) < 0.9  # the loop itself looks up every second only
+    assert 0.05 <= min(seconds) < 0.9  # the loop itself wakes up only every second
 
 
-def test_one_wait_has_a_limit_of_its_own(event_loop: EventLoop, pair: Pair) -> None:
+def test_a_wait_has_its_own_limit(event_loop: EventLoop, pair: Pair) -> None:
     def steps() -> Steps[str]:
         for fileno in (pair[0].fileno(), -1):
             with contextlib.suppress(TimeoutError):
@@ -320,9 +320,9 @@ def test_connects_run_side_by_side() -> None:
     assert isinstance(outcomes[5], ConnectionRefusedError)
 
 
-def test_connect_has_a_limit_of_its_own() -> None:
+def test_connect_has_its_own_limit() -> None:
     with contextlib.ExitStack() as stack:
-        # A queue that is full leaves the next connection without an answer.
+        # When this queue is full, the next connection gets no answer.
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(8):
             sock = stack.enter_context(socket.socket())
@@ -334,7 +334,7 @@ def test_connect_has_a_limit_of_its_own() -> None:
         assert 0.05 <= time.monotonic() - begin < GENEROUS
 
 
-def test_receive_exactly_has_a_limit_of_its_own(pair: Pair) -> None:
+def test_receive_exactly_has_its_own_limit(pair: Pair) -> None:
     left, right = pair
     right.send(b"ab")
     with pytest.raises(TimeoutError):
@@ -359,7 +359,7 @@ def test_receive_exactly_puts_parts_together(pair: Pair) -> None:
     assert run(steps, deadline_after(GENEROUS)) == b"abc"
 
 
-def test_receive_exactly_from_one_who_stops(pair: Pair) -> None:
+def test_receive_exactly_from_a_peer_that_stops(pair: Pair) -> None:
     left, right = pair
     right.send(b"ab")
     right.close()

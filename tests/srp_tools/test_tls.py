@@ -1,4 +1,4 @@
-"""Who is let in by TLS, and who is not."""
+"""Peers that TLS accepts, and peers that it refuses."""
 
 import socket
 import ssl
@@ -81,7 +81,7 @@ def test_a_server_of_a_foreign_authority() -> None:
         handshake(other, 2, 1, server_side=True, authority=NetworkAuthority(NETWORK_ID)),
     )
     assert isinstance(client, AuthenticationError)
-    assert "not of this network" in str(client)
+    assert "does not belong to this network" in str(client)
     assert isinstance(server, ConnectionLostError)
     assert one.fileno() == other.fileno() == -1
 
@@ -90,7 +90,7 @@ def test_a_client_of_a_foreign_authority_learns_it_at_its_first_read() -> None:
     one, other = socket_pair()
     foreign = NetworkAuthority(NETWORK_ID)
     key = NodeKey()
-    # It trusts the server, but cannot show a certificate of the same network.
+    # The client trusts the server, but has no certificate of the same network.
     certificate = foreign.sign(key.public_bytes(), 1)
     identity = key.identity(NETWORK_ID, 1, certificate, AUTHORITY.certificate)
     context = tls_context(identity, server_side=False)
@@ -137,7 +137,7 @@ def test_a_handshake_through_small_buffers() -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
     while True:
         try:
-            one.send(bytes(100))  # fills the way, so that the first write has to wait
+            one.send(bytes(100))  # fills the buffer, so that the first write must wait
         except BlockingIOError:
             break
 
@@ -155,9 +155,7 @@ def test_a_handshake_through_small_buffers() -> None:
     close_all(*ends.values())
 
 
-def test_keys_lie_in_no_file_where_there_is_no_memory_file(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_memory_files_no_key_file_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for end in tls_pair():

@@ -9,7 +9,7 @@ from srp_tools.errors import AuthenticationError
 from srp_tools.srp_groups import DEFAULT_BITS, GROUPS, Group
 from srp_tools.verifier import Verifier, check_password, make_verifier
 
-SMALL = 2048  # the quickest of the groups
+SMALL = 2048  # the fastest group
 
 
 def verifier_of(user: str, password: str = "", bits: int = SMALL) -> Verifier:
@@ -17,7 +17,7 @@ def verifier_of(user: str, password: str = "", bits: int = SMALL) -> Verifier:
 
 
 def test_verifier_agrees_with_the_vector_of_the_standard() -> None:
-    # RFC 5054, appendix B, has a group of 1024 bits, which only a test may use.
+    # RFC 5054, appendix B, uses a group of 1024 bits, which is allowed only in a test.
     prime = int(
         "EEAF0AB9ADB38DD69C33F80AFA8FC5E86072618775FF3C0B9EA2314C9C256576D674DF7496EA81D3383B4813D692C6E0"
         "E0D5D8E250B98BE48E495C1D6089DAD15DC7D7B46154D6B6CE8EF4AD69B15D4982559B297BCF1885C529F566660E57EC"
@@ -64,4 +64,4 @@ def test_repr_hides_what_a_password_could_be_guessed_from() -> None:
     assert "alice" in repr(verifier)
 
 
-# The file
+# The file.

@@ -1,4 +1,4 @@
-"""The file of verifiers. GnuTLS's own program meets it in `integration/test_srptool`."""
+"""The verifier file. `integration/test_srptool` tests it with GnuTLS's own program."""
 
 import dataclasses
 import hashlib
@@ -119,7 +119,7 @@ def test_missing_files_name_the_command_that_makes_them(file: VerifierFile, path
     path.with_name("tpasswd.conf").unlink()
     with pytest.raises(CredentialError, match=r"tpasswd\.conf; .*generate-srp-data"):
         file.find("alice")
-    # The index of the lines that are there has no meaning any more, so nothing may be added to them.
+    # Without the groups, the indexes of existing lines have no meaning, so nothing may be added.
     with pytest.raises(CredentialError, match=r"tpasswd\.conf"):
         file.add(verifier_of("carol"))
     path.unlink()
@@ -134,11 +134,11 @@ def test_too_large_file_is_refused(file: VerifierFile, path: Path) -> None:
         file.users()
 
 
-def test_repeated_user_is_refused_until_made_anew_and_others_are_not(file: VerifierFile, path: Path) -> None:
+def test_repeated_user_is_refused_until_replaced_and_others_are_not(file: VerifierFile, path: Path) -> None:
     first = path.read_text().splitlines()[0]
     write(path, f"{path.read_text()}{first}\n")
     with pytest.raises(
-        CredentialError, match=r"more than one line for the user 'alice'.*generate-srp-data alice"
+        CredentialError, match=r"the user 'alice' has more than one line.*generate-srp-data alice"
     ):
         file.find("alice")
     assert file.users() == ["alice", "bob"]
@@ -242,9 +242,9 @@ def test_seed_that_cannot_be_beside_the_file_is_in_the_spare_folder(
     seed, lock = path.with_name("tpasswd.seed"), path.with_name("tpasswd.lock")
     seed.unlink()
     lock.unlink()
-    lock.mkdir()  # also root cannot open that for writing
+    lock.mkdir()  # even root cannot open a folder for writing
     with pytest.raises(
-        CredentialError, match=r"secret .* unknown users is missing, and cannot be made: .*lock"
+        CredentialError, match=r"secret .* unknown users is missing and cannot be created: .*lock"
     ):
         file.lookup("alice")
     spare = tmp_path / "state" / "login"
@@ -287,11 +287,11 @@ def test_answers_have_groups_and_salt_sizes_in_the_proportion_of_the_users(file:
     kinds = Counter((answer.group.bits, len(answer.salt)) for answer in before.values())
     assert set(kinds) == {(SMALL, 16), (3072, 12)}
     assert 0.2 < kinds[SMALL, 16] / len(names) < 0.3
-    # Else a name whose kind changes with the number of users would be known for a simulated one.
+    # Otherwise a name whose kind changes with the number of users would be recognized as simulated.
     file.remove("user0")
     changed = [name for name in names if file.lookup(name) != before[name]]
     assert 0 < len(changed) < 80
-    # A shorter salt that was the beginning of the longer one would be, too.
+    # The same holds for a shorter salt that is the beginning of a longer one.
     assert not any(file.lookup(name).salt.startswith(before[name].salt) for name in changed)
 
 
@@ -303,7 +303,7 @@ def test_answer_of_an_empty_file_has_the_default_group(file: VerifierFile) -> No
     assert len(answer.salt) == 16
 
 
-def test_who_may_not_log_in_looks_as_if_in_no_file(file: VerifierFile) -> None:
+def test_a_user_who_may_not_log_in_looks_unknown(file: VerifierFile) -> None:
     file.add(verifier_of("dave"))
     unknown = file.lookup("carol")
     assert file.lookup("carol", is_known=False) == unknown
@@ -317,7 +317,7 @@ def test_a_simulated_verifier_says_so(file: VerifierFile) -> None:
 
 
 def test_simulated_salt_is_as_the_documentation_says(file: VerifierFile, path: Path) -> None:
-    # Pinned, because a change would tell all simulated users apart: their salts alone would change.
+    # Pinned, because a change would reveal all simulated users: only their salts would change.
     write(path.with_name("tpasswd.seed"), "00" * 32)
     key = hashlib.sha256  # HMAC with SHA-256, written out (RFC 2104)
     inner = key(bytes(b ^ 0x36 for b in bytes(64)) + b"salt:16:mallory").digest()

@@ -13,5 +13,5 @@ def test_numbers_are(value: object) -> None:
 @pytest.mark.parametrize(
     "value", [10**400, -(10**400), 2**63, 1e19, math.inf, -math.inf, math.nan, True, None, "1", [], 1j]
 )
-def test_what_no_float_has_or_is_no_number_is_refused(value: object) -> None:
+def test_infinities_large_ints_and_other_types_are_refused(value: object) -> None:
     assert not is_finite(value)

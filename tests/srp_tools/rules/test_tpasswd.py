@@ -1,4 +1,4 @@
-"""GnuTLS's base64 and the lines of its files. Against the real program it is tested in `test_verifiers`."""
+"""GnuTLS's base64 and the lines of its files. `integration/test_srptool` tests them with the real program."""
 
 import itertools
 
@@ -26,7 +26,7 @@ ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz./"
 
 @given(st.integers(min_value=1, max_value=2**8192))
 def test_numbers_are_digits_of_six_bits(number: int) -> None:
-    # An independent reading: positional notation, with zeros in front only to fill a group of four.
+    # An independent definition: positional notation, with leading zeros only to fill a group of four.
     text = encode_number(number)
     value = 0
     for digit in text:
@@ -49,7 +49,7 @@ def test_salts_of_16_bytes_come_back_whatever_they_begin_with() -> None:
         assert decode(encode(salt)) == salt
 
 
-# What GnuTLS's _gnutls_sbase64_encode and _gnutls_sbase64_decode give: each branch of their "special care".
+# Results of GnuTLS's _gnutls_sbase64_encode and _gnutls_sbase64_decode, for each branch of their "special care".
 @pytest.mark.parametrize(
     ("data", "text"),
     [
@@ -72,7 +72,7 @@ def test_short_first_groups(data: str, text: str) -> None:
 
 
 def test_three_digits_may_stand_for_three_bytes() -> None:
-    # Nobody writes this, but GnuTLS reads it so.
+    # Nobody writes this, but GnuTLS reads it this way.
     assert decode("G00") == bytes([1, 0, 0])
 
 
@@ -107,38 +107,38 @@ def test_what_editors_add_changes_nothing(text: str) -> None:
         *("a:1:2:1234567890", "a:1+:2:3", "a:1:2=:3", "a:1:2:\u0663", "a:\u00e9:2:3", "a:1:2 :3"),
     ],
 )
-def test_malformed_user_line_is_told_with_its_number(line: str) -> None:
+def test_malformed_user_line_is_reported_with_its_number(line: str) -> None:
     (users, bad) = parse_users(f"a:1:2:3\n{line}\nb:1:2:3\n")
     assert [user.number for user in users] == [1, 3]
-    assert bad == [BadLine(2, "the line is not of the form user:verifier:salt:index")]
+    assert bad == [BadLine(2, "the line does not have the form user:verifier:salt:index")]
 
 
 @pytest.mark.parametrize("control", ["\0", "\t", "\r", "\x1b", "\x7f", "\x85"])
 @pytest.mark.parametrize("line", ["a{}b:1:2:3", "{}a:1:2:3", "a:1{}:2:3", "a{}b"])
-def test_line_with_a_control_character_is_told(line: str, control: str) -> None:
-    reason = f"there is a control character, number {ord(control)}, in the line"
+def test_line_with_a_control_character_is_reported(line: str, control: str) -> None:
+    reason = f"the line contains a control character, number {ord(control)}"
     text = line.format(control)
     assert parse_users(f"a:1:2:3\n{text}\nb:1:2:3\n")[1] == [BadLine(2, reason)]
     assert parse_groups(f"{text}\n")[1] == [BadLine(1, reason)]
 
 
-def test_line_that_is_not_utf_8_is_told() -> None:
+def test_line_that_is_not_utf_8_is_reported() -> None:
     text = b"m\xfcller:1:2:3\na:1:2:3\n".decode(errors="surrogateescape")
     assert parse_users(text) == ([UserLine(2, "a", "1", "2", 3)], [BadLine(1, "the text is not UTF-8")])
 
 
 @pytest.mark.parametrize("line", ["1", "1:2", "0:1:2", "x:1:2", ":1:2", "1::2", "1:2:", "1:2:3:4", "1:-:2"])
-def test_malformed_group_line_is_told_with_its_number(line: str) -> None:
+def test_malformed_group_line_is_reported_with_its_number(line: str) -> None:
     assert parse_groups(f"9:1:2\n{line}\n") == (
         {9: GroupLine(1, 2)},
-        [BadLine(2, "the line is not of the form index:prime:generator")],
+        [BadLine(2, "the line does not have the form index:prime:generator")],
     )
 
 
 def test_of_a_repeated_index_the_first_counts() -> None:
     groups, (bad,) = parse_groups("7:1:2\n8:1:2\n7:4:5\n")
     assert groups[7] == GroupLine(1, 2)
-    assert bad == BadLine(3, "the index 7 stands in an earlier line already")
+    assert bad == BadLine(3, "an earlier line has the same index 7")
 
 
 @pytest.mark.parametrize(
