@@ -1,1 +1,1 @@
-"""Values to bytes and back: what crosses the wire, of which types, without I/O."""
+"""Values to bytes and back: the supported types and their encoding. Sans-I/O."""

@@ -1,7 +1,7 @@
-"""Results of scipy and scikit-learn: dicts whose items are attributes too, and what is in them.
+"""Results of scipy and scikit-learn: dicts whose items are attributes as well, and the objects in them.
 
-Their classes come from the table below and no other name; the sender has imported them, the receiver imports them when
-the first such value arrives. See `optional_types`.
+Only the classes in the table below are supported. The sender has imported them already; the receiver imports them when
+the first value arrives. See `optional_types`.
 """
 
 import sys
@@ -20,10 +20,10 @@ _CODE: Final = 46
 
 
 class _Class(NamedTuple):
-    """Where a class is, what its values are made of, and how they are made again."""
+    """The module of a class, the parts of its values, and how to make a value from them."""
 
     module: str
-    package: str  #: what pip installs
+    package: str  #: the name for pip install
     write: Callable[[Any], tuple[object, ...]]
     make: Callable[[Any, list[Any]], object]
     names: tuple[str, ...]
@@ -42,7 +42,7 @@ def _make_dict(made: Any, parts: list[Any]) -> object:
 
 
 def _make_result(kind: Any, parts: list[Any]) -> object:
-    return _make_dict(kind.__new__(kind), parts)  # some of them want all their items from their caller
+    return _make_dict(kind.__new__(kind), parts)  # the constructors of some classes require all items
 
 
 def _make_bunch(kind: Any, parts: list[Any]) -> object:
@@ -61,7 +61,10 @@ _TTEST: Final = ("df", "_alternative", "_standard_error", "_estimate", "_statist
 
 
 def _ttest_parts(value: Any) -> tuple[object, ...]:
-    return (*value, *(vars(value).get(name) for name in _TTEST))  # what is left is a module of scipy's
+    return (
+        *value,
+        *(vars(value).get(name) for name in _TTEST),
+    )  # the remaining attribute is a module of scipy
 
 
 def _make_ttest(kind: Any, parts: list[Any]) -> object:
@@ -81,7 +84,7 @@ _CLASSES: Final = {
     "RootResults": _of_scipy("scipy.optimize"),
     "OdeResult": _of_scipy("scipy.integrate._ivp.ivp"),
     "BVPResult": _of_scipy("scipy.integrate._bvp"),
-    # In the results of `minimize(method="L-BFGS-B")`.
+    # Part of the results of `minimize(method="L-BFGS-B")`.
     "LbfgsInvHessProduct": _Class(
         "scipy.optimize", "scipy", lambda value: (value.sk, value.yk), _make_operator, ("sk", "yk")
     ),
@@ -93,17 +96,17 @@ _CLASSES: Final = {
 
 
 def find_entry(kind: type) -> ValueType | None:
-    """Return how the values of a class of scipy or scikit-learn are written."""
+    """Return how to write the values of a class of scipy or scikit-learn, or ``None``."""
     name = kind.__name__
     known = _CLASSES.get(name)
-    # The module that has the class has been imported, or there would be no value of it.
+    # The module of the class has been imported, otherwise there would be no value of it.
     if known is None or getattr(sys.modules.get(known.module), name, None) is not kind:
         return None
     return ValueType(_CODE, (kind,), lambda value: (name, *known.write(value)), read, ("class", *known.names))
 
 
 def read(parts: list[Any]) -> object:
-    """Make what was sent of its parts."""
+    """Make a value from its received parts."""
     match parts:
         case [str() as name, *rest] if name in _CLASSES:
             known = _CLASSES[name]
@@ -111,8 +114,8 @@ def read(parts: list[Any]) -> object:
                 kind = getattr(import_own(known.module), name)
             except (ImportError, AttributeError) as error:
                 raise UnavailableTypeError(
-                    f"a value of {known.module}.{name} arrived, which cannot be imported at this node: "
-                    f"pip install {known.package} here ({error})"
+                    f"a value of {known.module}.{name} arrived, but the class cannot be imported on this node: "
+                    f"run pip install {known.package} here ({error})"
                 ) from error
             return known.make(kind, rest)
     raise ProtocolError("wrong parts for a dict with attributes")

@@ -1,11 +1,11 @@
-"""The table of types that are sent as a few parts of other types: dates, fractions, tuples, numpy scalars...
+"""The table of types that are sent as a few parts of other types: dates, fractions, tuples, numpy scalars, ...
 
-One entry per type says how to take a value apart and how to put it together again. On the wire the parts follow the
-number of the entry (see `pconnect.values.encoder`), so a value can be made of any others, and nothing is ever looked up
-by a name that was received. What an entry's `read` gets comes from the peer: it checks the types of its parts, and may
-otherwise leave it to the constructor to raise; `pconnect.values.decoder` turns that into a `ProtocolError`.
+Each type has an entry that defines how to take a value apart and how to put it together again. On the wire, the parts
+follow the number of the entry (see `pconnect.values.encoder`). So a value can contain any others, and no received name
+is ever looked up. The arguments of `read` come from the peer: it checks the types of the parts, and may leave further
+checks to the constructor, because `pconnect.values.decoder` turns its errors into `ProtocolError`.
 
-The numbers are part of the protocol: they are never changed and never used again.
+The numbers are part of the protocol: they never change, and are never reused.
 """
 
 import datetime
@@ -28,20 +28,20 @@ from pconnect.values import dtypes
 from pconnect.values.padding import bytes_of_scalar, clear_padding
 from srp_tools.packages import own_imports
 
-# What msgpack writes itself, exactly; of int those up to 64 bits.
+# Types that msgpack itself preserves exactly; for int, up to 64 bits.
 ATOMS: Final = frozenset({type(None), bool, int, float, str})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ValueType:
-    """How the values of a type are taken apart and put together."""
+    """How to take the values of a type apart and put them together again."""
 
     code: int  #: number on the wire, 0 to 127
-    types: tuple[type, ...]  #: the exact types that are written with this entry; usually one
+    types: tuple[type, ...]  #: the exact types that are written with this entry, usually one
     write: Callable[[Any], Collection[object]]  #: from a value to its parts
-    read: Callable[[list[Any]], object]  #: from the list of parts, as received, to the value
-    #: Attributes that the parts are, for the path in error messages; ``"f("`` says that the part is what a function
-    #: returned. Empty for containers.
+    read: Callable[[list[Any]], object]  #: from the list of received parts to the value
+    #: Names of the parts as attributes, for paths in error messages. ``"f("`` means that the part is the result of a
+    #: function. Empty for containers.
     names: tuple[str, ...] = ()
 
 
@@ -52,7 +52,7 @@ def _container(code: int, kind: type, read: Callable[[list[Any]], object] | None
 def _record(
     code: int, kind: type, attributes: str, takes: tuple[type, ...], make: Callable[..., object] | None = None
 ) -> ValueType:
-    """Describe a type whose parts are attributes; `object` in `takes` leaves the check to `make`."""
+    """Describe a type whose parts are attributes. `object` in `takes` leaves the check to `make`."""
     names = tuple(attributes.split())
     get = attrgetter(*names)
     build = make or kind
@@ -68,7 +68,7 @@ def _record(
 
 
 def _text(code: int, kind: type, plain: Callable[[Any], object] = str, takes: type = str) -> ValueType:
-    """Describe a type which is one str (or other plain value) and back without loss."""
+    """Describe a type that can be converted to a str (or another plain value) and back without loss."""
 
     def read(parts: list[Any]) -> object:
         return kind(_only(parts, takes, kind))
@@ -77,7 +77,7 @@ def _text(code: int, kind: type, plain: Callable[[Any], object] = str, takes: ty
 
 
 def _mapping(code: int, kind: type) -> ValueType:
-    """Describe a dict of another class, which adds nothing to the items."""
+    """Describe a dict class that has only items."""
 
     def read(parts: list[Any]) -> object:
         return kind(_only(parts, dict, kind))
@@ -101,20 +101,20 @@ def _constant(code: int, value: object) -> ValueType:
 
 
 def make_named(makers: Mapping[str, Callable[..., Any]], parts: list[Any], what: str) -> Any:
-    """Call the maker that the first part names with the others; what another package raises becomes our error."""
+    """Call the maker named by the first part with the other parts. Convert errors of other packages to ours."""
     match parts:
         case [str() as name, *rest] if name in makers:
             try:
                 return makers[name](*rest)
             except ProtocolError:
                 raise
-            except Exception as error:  # parts that do not fit, in the words of that package
+            except Exception as error:  # unsuitable parts; the message is that package's
                 text = f"wrong parts for {name}: {type(error).__name__}: {error!s:.200}"
                 raise ProtocolError(text) from error
     raise ProtocolError(f"wrong parts for {what}")
 
 
-# What a defaultdict makes for a missing key. A function of the user's is none of these: it would be code.
+# Possible factories of a defaultdict. Functions of the user are excluded, because they would be code.
 _FACTORIES: Final = {
     kind.__name__: kind
     for kind in (bool, int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict, Counter,
@@ -130,8 +130,8 @@ def _write_defaultdict(value: defaultdict[Any, Any]) -> tuple[object, ...]:
         if factory is kind:
             return name, dict(value)
     raise UnsupportedValueError(
-        "cannot send a defaultdict whose default_factory is no builtin type: set default_factory = None, or convert "
-        "it to dict, first"
+        "cannot send a defaultdict whose default_factory is not a builtin type: set default_factory = None or convert "
+        "it to dict first"
     )
 
 
@@ -164,7 +164,7 @@ def _read_path(parts: list[Any]) -> object:
     if type(text) is not str:
         raise ProtocolError("wrong parts for a path")
     kind = _PATHS[name]
-    # Only a machine of its own system can make a Path; another one has the text and its rules.
+    # A Path can be made only on its own system; on another system it becomes a pure path.
     if issubclass(kind, pathlib.Path) and kind is not type(pathlib.Path()):
         kind = _PATHS[f"Pure{name}"]
     return kind(text)
@@ -179,8 +179,7 @@ def _read_int(parts: list[Any]) -> object:
 
 def _write_timezone(zone: datetime.timezone) -> tuple[object, ...]:
     offset, name = zone.utcoffset(None), zone.tzname(None)
-    # A name that only says the offset again is no name of its own; without it the receiver gets the same
-    # zone.
+    # A name that only repeats the offset is not sent; the receiver gets the same zone without it.
     return (offset,) if name == datetime.timezone(offset).tzname(None) else (offset, name)
 
 
@@ -193,7 +192,7 @@ def _read_timezone(parts: list[Any]) -> object:
 def _write_zone_info(zone: zoneinfo.ZoneInfo) -> tuple[str]:
     if zone.key is None:
         raise UnsupportedValueError(
-            "cannot send a ZoneInfo without a key: the receiver could not find the zone"
+            "cannot send a ZoneInfo without a key, because the receiver could not find the zone"
         )
     return (zone.key,)
 
@@ -203,18 +202,19 @@ def _read_zone_info(parts: list[Any]) -> object:
     if type(key) is not str:
         raise ProtocolError("wrong parts for ZoneInfo")
     try:
-        with own_imports():  # a zone that the system does not have may be in a package
+        with own_imports():  # the system may lack a zone that a package has
             return zoneinfo.ZoneInfo(key)
     except zoneinfo.ZoneInfoNotFoundError as error:
         raise UnavailableTypeError(
-            f"a value with the time zone {key[:80]!r} arrived, which this node does not have: pip install tzdata here"
+            f"a value with the time zone {key[:80]!r} arrived, but this node does not have it: run pip install tzdata "
+            "here"
         ) from error
-    # A key may also name a folder, or a file that is no zone; absolute keys and ".." are refused by ZoneInfo.
+    # A key may also name a folder, or a file that is not a zone. ZoneInfo refuses absolute keys and "..".
     except (LookupError, ValueError, OSError) as error:
-        raise ProtocolError(f"{key[:80]!r} is no time zone") from error
+        raise ProtocolError(f"{key[:80]!r} is not a time zone") from error
 
 
-# To reduce a fraction takes the square of its size, in one step that nothing interrupts: so large, a sixth of a second.
+# Reducing a fraction takes quadratic time in one uninterruptible step: a sixth of a second at this size.
 _MAX_FRACTION_BITS: Final = 2**18
 
 
@@ -222,7 +222,7 @@ def _write_fraction(value: fractions.Fraction) -> tuple[int, int]:
     parts = value.numerator, value.denominator
     if not _is_short_fraction(parts):
         raise UnsupportedValueError(
-            f"cannot send a Fraction of more than {_MAX_FRACTION_BITS} bits above or below: send both as int"
+            f"cannot send a Fraction with more than {_MAX_FRACTION_BITS} bits above or below: send both as int"
         )
     return parts
 
@@ -240,7 +240,7 @@ def _is_short_fraction(parts: Iterable[int]) -> bool:
 def _write_array(array: np.ndarray[Any, Any]) -> tuple[object, ...]:
     description = dtypes.describe_dtype(array.dtype)
     order, array = dtypes.contiguous(array)
-    # numpy would copy the items of "S0" as one character each.
+    # numpy would copy each item of "S0" as one character.
     return (order, description, list(array.shape), array.tobytes("A") if array.nbytes else b"")
 
 
@@ -248,7 +248,7 @@ def _read_array(parts: list[Any]) -> object:
     order, description, shape, data = parts
     dtype = dtypes.restore_dtype(description)
     if type(order) is not int or type(data) is not bytes or dtypes.byte_count(dtype, shape) != len(data):
-        raise ProtocolError("an array does not have the size of its data")
+        raise ProtocolError("the size of an array does not match its data")
     return dtypes.filled(dtype, shape, order, data)
 
 
@@ -258,8 +258,8 @@ def _read_scalar(parts: list[Any]) -> object:
 
 
 def _write_masked(array: Any) -> tuple[object, ...]:
-    # Without a fill value of its own (`_fill_value` is None; the public property would set it) an array
-    # follows the default of its dtype, also after `astype`: so must the receiver's.
+    # An array without its own fill value (`_fill_value` is None; the public property would set it) uses the default of
+    # its dtype, even after `astype`. The receiver's array must do the same.
     fill = None if array._fill_value is None else np.array(array.fill_value, array.dtype)
     mask = None if np.ma.getmask(array) is np.ma.nomask else array.mask
     return (array.data, mask, fill, array.hardmask)
@@ -270,12 +270,12 @@ def _read_masked(parts: list[Any]) -> object:
     if type(data) is not np.ndarray or type(hard) is not bool:
         raise ProtocolError("wrong parts for MaskedArray")
     mask_dtype = np.ma.make_mask_descr(data.dtype)
-    # Without a mask numpy makes one for a structured dtype, of as many items as the peer says.
+    # For a structured dtype without a mask, numpy allocates one, with as many items as the peer claims.
     if mask is None and mask_dtype.names is not None:
         raise ProtocolError("a structured MaskedArray needs a mask")
     for part, dtype, shape in ((mask, mask_dtype, data.shape), (fill, data.dtype, ())):
         if part is not None and (type(part) is not np.ndarray or part.dtype != dtype or part.shape != shape):
-            raise ProtocolError("mask and fill value do not fit the data of a MaskedArray")
+            raise ProtocolError("mask or fill value do not match the data of a MaskedArray")
     made: Any = np.ma.MaskedArray(
         data,
         np.ma.nomask if mask is None else mask,
@@ -292,7 +292,7 @@ def _read_dtype(parts: list[Any]) -> object:
     return dtypes.restore_dtype(description)
 
 
-# Known by name to `encoder`, which decides what goes into the head and what behind it.
+# `encoder` uses these by name, because it decides what goes into the head and what into buffers.
 DICT: Final = ValueType(4, (), list, lambda parts: dict(zip(parts[::2], parts[1::2], strict=True)))
 BYTEARRAY: Final = _text(5, bytearray, bytes, bytes)
 LARGE_INT: Final = ValueType(
@@ -301,7 +301,7 @@ LARGE_INT: Final = ValueType(
 ARRAY: Final = ValueType(32, (), _write_array, _read_array)
 
 TABLE: Final[tuple[ValueType, ...]] = (
-    # 0 is a buffer of the message and 11 a branch of its tree, see `encoder`.
+    # 0 marks a buffer of the message, and 11 a branch of its tree, see `encoder`.
     _container(1, tuple),
     _container(2, set),
     _container(3, frozenset),
@@ -333,7 +333,7 @@ TABLE: Final[tuple[ValueType, ...]] = (
     ARRAY,
     ValueType(33, dtypes.NUMPY_SCALAR_TYPES,
               lambda value: (dtypes.describe_dtype(value.dtype), bytes_of_scalar(value)), _read_scalar),
-    # Not as numpy scalars of their dtypes, which would lose the zero characters at the end.
+    # Not as numpy scalars of their dtypes, which would lose trailing zero characters.
     _text(34, np.str_, str.__str__),
     _text(35, np.bytes_, bytes, bytes),
     ValueType(36, (np.ma.MaskedArray,), _write_masked, _read_masked,
@@ -343,7 +343,7 @@ TABLE: Final[tuple[ValueType, ...]] = (
               lambda dtype: (dtypes.describe_dtype(dtype),), _read_dtype),
     # 40 to 42, 45 and 46 are in `optional_types`, 43 and 44 in `named_types`, 64 in `registry`.
 )  # fmt: skip
-#: How values of a type are written.
+#: The entry with which the values of a type are written.
 BY_TYPE: Final = {kind: entry for entry in TABLE for kind in entry.types}
-#: All types that are sent without further packages and registration; `encoder` writes those in the middle itself.
+#: All types that need neither packages nor registration. `encoder` writes those in the middle of the list itself.
 BUILTIN: Final = frozenset({*ATOMS, list, dict, bytes, bytearray, np.ndarray, *BY_TYPE})

@@ -1,4 +1,4 @@
-"""Values from bytes: the reading half of `pconnect.values.encoder`, which describes them. No I/O here."""
+"""Values from bytes: the counterpart of `pconnect.values.encoder`, which describes the format. Sans-I/O."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -20,25 +20,26 @@ from pconnect.values.encoder import (
 from pconnect.values.item_limit import ALWAYS_ALLOWED, MAX_TABLE_BYTES, MAX_TABLE_ITEMS, Look, count_items
 from pconnect.values.receive_buffers import MIN_BYTES, RECEIVE_BUFFERS
 
-# Heads of up to this size are not looked through before they are read, see `_split`: they cannot take much.
+# Heads of up to this size are not skimmed before they are read, see `_split`: they cannot take much memory.
 _SKIM_BYTES: Final = 256
-#: Larger heads are looked through when the value is made, not when they arrive: that takes long.
+#: Larger heads are skimmed when the value is made and not when they arrive, because that takes long.
 LARGE_HEAD_BYTES: Final = 2**16
-# So much is read between two looks at the clock and at Ctrl-C.
+# Bytes that are read between two checks of the deadline and Ctrl-C.
 _PIECE_BYTES: Final = 2**16
-# What `first_items` reads at most, and how long texts and lists are there.
+# `first_items` reads at most this much, and texts and lists in it are at most this long.
 _FIRST_BYTES: Final = 2**12
 _FIRST_ITEMS: Final = 2**4
 _ARRAY_C, _ARRAY_F, _BYTES, _BYTEARRAY = BUFFER_KINDS
 
-#: How the value is made that follows a mark.
+#: The entry for each mark.
 BY_CODE: Final = {
     entry.code: entry for entry in (*TABLE, *optional_types.READERS, *named_types.READERS, registry.READER)
 }
-# What is made when it arrives; the rest, which may import packages and call what users registered, when it is taken.
+# Values that are made when they arrive. All others may import packages or call registered functions, so they are made
+# when the receiver takes them.
 _MADE_AT_ONCE: Final = {entry.code: entry for entry in TABLE}
 
-# How msgpack begins what it writes itself and what contains nothing else: int, str, None, bool, bytes, float.
+# First bytes of msgpack's own types without contents: int, str, None, bool, bytes, float.
 _ATOM_STARTS: Final = frozenset(
     {
         *range(0x80),
@@ -49,10 +50,10 @@ _ATOM_STARTS: Final = frozenset(
         *range(0xE0, 0x100),
     }
 )
-#: What `decode_small` returns for all other values.
+#: Result of `decode_small` for all other values.
 NOT_SMALL: Final = object()
 
-# What constructors raise for parts that do not fit; SystemError is numpy's for code points beyond Unicode.
+# Errors of constructors for unsuitable parts. numpy raises SystemError for code points beyond Unicode.
 MALFORMED: Final = (
     ValueError,
     TypeError,
@@ -68,17 +69,17 @@ MALFORMED: Final = (
 
 
 def unpack(data: bytes | bytearray | memoryview) -> object:
-    """Return the value that `pack` wrote, if it can be made at once; raises as `decode`."""
+    """Return the value that `pack` wrote, if it can be made at once. Raises the errors of `decode`."""
     try:
         return decode(data, 0).finish(at_once=True)
     except UnreadableValueError as error:
-        raise ProtocolError(f"not a value that is expected here: {error}") from error
+        raise ProtocolError(f"a value that is not allowed here: {error}") from error
 
 
 def decode_small(head: bytes) -> object:
-    """Return the value of a head if it is an atom or a small list without marks, else `NOT_SMALL`; raise as `decode`.
+    """Return an atom or a small list without marks; `NOT_SMALL` for other heads. Raises the errors of `decode`.
 
-    Most messages are one number, or nothing, or the result of a short job. This takes a third of the time of `decode`.
+    Most messages are one number, or empty, or the result of a short job. This takes a third of the time of `decode`.
     """
     if len(head) < 2 or head[:1] != NO_BUFFERS:
         return NOT_SMALL
@@ -95,7 +96,7 @@ def decode_small(head: bytes) -> object:
 
 
 class _MarkedError(Exception):
-    """A value has parts that msgpack does not know."""
+    """A value has parts that are not msgpack's own types."""
 
 
 def _give_up(_code: int, _data: bytes) -> object:
@@ -103,7 +104,7 @@ def _give_up(_code: int, _data: bytes) -> object:
 
 
 class Incoming:
-    """A value on its way in: memory for its buffers, and the value once that is filled."""
+    """A value that is arriving: memory for its buffers, and the value when they are filled."""
 
     __slots__ = ("_branch_count", "_head", "_max_items", "_received", "_tree", "buffers")
 
@@ -116,11 +117,11 @@ class Incoming:
         max_items: int,
     ) -> None:
         self._head = head
-        self._tree = tree  # and the branches before it
+        self._tree = tree  # including the branches before it
         self._branch_count = branch_count
         self._received = received
         self._max_items = max_items
-        #: Flat, writeable bytes, to be filled in this order; none is empty. Gone after `finish`.
+        #: Flat, writable bytes, to be filled in this order. None of them is empty. Cleared by `finish`.
         self.buffers = [
             view
             for kind, target in received
@@ -128,22 +129,22 @@ class Incoming:
         ]
 
     def finish(self, *, at_once: bool = False, look: Look = lambda: None) -> object:
-        """Return the value; to be called when all of `buffers` is filled, and again only after it raised.
+        """Return the value. Call this when all `buffers` are filled, and again only after an error.
 
-        With `at_once`, values of packages and of registered types are left to a later call: making them runs code of
-        others, which has no place where many connections are served.
+        With `at_once`, values of packages and of registered types raise an error and are left to a later call: making
+        them runs foreign code, which must not happen while many connections are served.
 
-        `look` is called again and again while a large value is made, and may raise. So may a handler of signals.
+        `look` is called repeatedly while a large value is made, and may raise. So may signal handlers.
 
-        Arrays and bytearrays are the memory that was filled; large bytes, which cannot be filled, are copied from it.
-        The items of arrays are not looked at: a str array of a hostile peer may hold what is no character.
+        Arrays and bytearrays use the memory that was filled; large bytes objects are copied from it. The items of
+        arrays are not checked: a str array from a hostile peer may contain invalid characters.
 
-        Raises `ProtocolError` if the head describes no value, or one of too many items. Raises `UnreadableValueError`
-        if it describes one that cannot be made here, or not `at_once`: a package is missing, or what the user
-        registered fails.
+        Raises `ProtocolError` if the head does not describe a value, or describes one with too many items. Raises
+        `UnreadableValueError` if the value cannot be made here, or not `at_once`: a package is missing, or a registered
+        function fails.
         """
         for view in self.buffers:
-            view.release()  # a bytearray cannot be resized by its new owner while there is a view of it
+            view.release()  # a bytearray cannot be resized by its new owner while a view of it exists
         self.buffers.clear()
         if self._head.nbytes > LARGE_HEAD_BYTES:
             self._check(look)
@@ -151,16 +152,16 @@ class Incoming:
         return _Reader(self._received, entries, look).read(self._tree, self._branch_count)
 
     def _check(self, look: Look) -> None:
-        """Check that all items are there, and not too many, before any is made."""
+        """Check that all items are present and not too many, before any is made."""
         objects = 2 + self._branch_count
         if self._head.nbytes > self._max_items:
             count, alone = count_items(self._head, self._max_items, look)
             if count > self._max_items:
                 raise ProtocolError(
-                    f"a value of more items than the limit, {self._max_items}, which max_message_bytes has set"
+                    f"a value with more items than {self._max_items}, the limit for max_message_bytes"
                 )
             if alone != objects:
-                raise ProtocolError("malformed value: some items are missing, or too many")
+                raise ProtocolError("malformed value: items are missing or superfluous")
             return
         skimmer = _unpacker(self._head, look)
         try:
@@ -170,9 +171,9 @@ class Incoming:
             raise ProtocolError(f"malformed value: {type(error).__name__}: {error!s:.200}") from error
 
     def first_items(self, count: int) -> list[Any]:
-        """Return the first items of a value that is a list; they have to be of msgpack's own types.
+        """Return the first items of a value that is a list. They must be of msgpack's own types.
 
-        Raises `ProtocolError` if it is no such list.
+        Raises `ProtocolError` if the value is not such a list.
         """
         try:
             begin = self._tree if self._branch_count else self._tree[:_FIRST_BYTES]
@@ -190,7 +191,7 @@ class Incoming:
 
 
 def _unpacker(data: memoryview, look: Look, **options: Any) -> Any:
-    """Return what reads items of some data in pieces, and looks at the clock and at Ctrl-C between them."""
+    """Return an unpacker that reads the data in pieces, and checks the deadline and Ctrl-C between them."""
     source = _Source(data, look)
     return msgpack.Unpacker(
         source, read_size=_PIECE_BYTES, max_buffer_size=data.nbytes + _PIECE_BYTES, **options
@@ -198,7 +199,7 @@ def _unpacker(data: memoryview, look: Look, **options: Any) -> Any:
 
 
 class _Source:
-    """A file, of which no more than `read` is used."""
+    """A file-like object with only the method `read`."""
 
     __slots__ = ("_at", "_data", "_look")
 
@@ -217,12 +218,12 @@ class _Source:
 def decode(
     head: bytes | bytearray | memoryview, payload_bytes: int, max_items: int = ALWAYS_ALLOWED
 ) -> Incoming:
-    """Read what a head says of its buffers, and allocate them.
+    """Parse the table of buffers in a head, and allocate the buffers.
 
-    `head`: as `encode` returned it. Must not change before `Incoming.finish`. `payload_bytes`: sum of the sizes of all
-    buffers, which the caller has found acceptable. `max_items`: how many items the head may have. Raises
-    `ProtocolError` if the head is malformed, describes another number of bytes (then nothing was allocated), or there
-    is no memory for them.
+    `head`: as returned by `encode`. It must not change before `Incoming.finish`. `payload_bytes`: total size of all
+    buffers, which the caller has accepted. `max_items`: maximum number of items in the head. Raises `ProtocolError` if
+    the head is malformed, if it describes another number of bytes (then nothing was allocated), or if there is not
+    enough memory.
     """
     view = memoryview(head)
     try:
@@ -246,8 +247,8 @@ def _split(head: memoryview) -> tuple[list[Any], int, memoryview]:
     """Return the table, the number of branches, and the rest of the head."""
     if head.nbytes <= _SKIM_BYTES and head[:1].tobytes() == NO_BUFFERS:
         return [], 0, head[1:]
-    # msgpack makes a list as long as its header says before it has seen one item, at each level: some
-    # kilobytes could take gigabytes. Skimming makes nothing, and finds that all items are there.
+    # msgpack allocates a list with the length in its header before it has seen any item, at each level, so some
+    # kilobytes could take gigabytes. Skimming allocates nothing and checks that all items are present.
     begin = head[:MAX_TABLE_BYTES]
     skimmer = msgpack.Unpacker(max_buffer_size=begin.nbytes)
     skimmer.feed(begin)
@@ -257,25 +258,25 @@ def _split(head: memoryview) -> tuple[list[Any], int, memoryview]:
         raise ProtocolError(f"the table of buffers has more than {MAX_TABLE_ITEMS} items")
     table = msgpack.unpackb(head[:border], ext_hook=_refuse_extension, timestamp=3)
     if type(table) is not list:
-        raise ProtocolError("the head does not begin with a table of buffers")
+        raise ProtocolError("the head does not start with a table of buffers")
     branch_count = table.pop(0) if table and type(table[0]) is int else 0
     if branch_count < 0:
         raise ProtocolError("the head announces a negative number of branches")
     if head.nbytes <= LARGE_HEAD_BYTES:
-        for _ in range(branch_count + 1):  # it ends with the data, whatever the number
+        for _ in range(branch_count + 1):  # it ends with the data, however large the number is
             skimmer.skip()
     return table, branch_count, head[border:]
 
 
 def _refuse_extension(code: int, _: bytes) -> object:
-    raise ProtocolError(f"the extension {code} is not expected here")
+    raise ProtocolError(f"the extension {code} is not allowed here")
 
 
 def _plan(entry: object) -> tuple[int, int, Callable[[], Any]]:
-    """Return kind and size of a buffer, and what will allocate it."""
+    """Return the kind and size of a buffer, and a function that allocates it."""
     match entry:
         case [int() as kind, int() as size] if kind in (_BYTES, _BYTEARRAY) and size >= 0:
-            if kind == _BYTES and size >= MIN_BYTES:  # copied from there, so the memory may be any
+            if kind == _BYTES and size >= MIN_BYTES:  # it will be copied, so any memory will do
                 return kind, size, lambda: RECEIVE_BUFFERS.take(size)[:size]
             return kind, size, lambda: bytearray(size)
         case [int() as kind, description, list() as shape] if kind in (_ARRAY_C, _ARRAY_F):
@@ -285,11 +286,11 @@ def _plan(entry: object) -> tuple[int, int, Callable[[], Any]]:
     raise ProtocolError("not a description of a buffer")
 
 
-_NO_BRANCHES: Final[deque[tuple[object, int]]] = deque()  # stays empty
+_NO_BRANCHES: Final[deque[tuple[object, int]]] = deque()  # always empty
 
 
 class _Reader:
-    """Puts one value together while msgpack reads the branches and the tree."""
+    """Assembles one value while msgpack reads the branches and the tree."""
 
     __slots__ = ("_branches", "_entries", "_look", "_nested", "_open_marks", "_received")
 
@@ -298,12 +299,10 @@ class _Reader:
         self._entries = entries
         self._look = look
         self._open_marks = 0
-        self._branches = (
-            _NO_BRANCHES  # read and not used: the value, and how many branches are in each other there
-        )
+        self._branches = _NO_BRANCHES  # branches that are not used yet, each with its nesting depth
 
     def read(self, tree: memoryview, branch_count: int) -> object:
-        # A timestamp, which we never write, becomes a datetime rather than a type of msgpack.
+        # A timestamp, which the encoder never writes, becomes a datetime instead of a type of msgpack.
         options: dict[str, Any] = {
             "strict_map_key": False, "unicode_errors": "surrogatepass", "timestamp": 3,
             "ext_hook": self._extension, "list_hook": self._list,
@@ -318,25 +317,25 @@ class _Reader:
         except MALFORMED as error:
             raise ProtocolError(f"malformed value: {type(error).__name__}: {error!s:.200}") from error
         if self._open_marks:
-            raise ProtocolError("malformed value: a mark that does not begin a list")
+            raise ProtocolError("malformed value: a mark that is not at the start of a list")
         if self._received or self._branches:
-            raise ProtocolError("malformed value: a buffer, or a branch, that does not belong to it")
+            raise ProtocolError("malformed value: an unused buffer or branch")
         return value
 
     def _read_in_pieces(self, data: memoryview, branch_count: int, options: dict[str, Any]) -> object:
-        """Read all branches, and the tree, which follows them."""
+        """Read all branches, and the tree after them."""
         self._branches = deque()
         unpacker = _unpacker(data, self._look, **options)
         for _ in range(branch_count):
             self._nested = 1
             branch = unpacker.unpack()
             if self._open_marks:
-                raise ProtocolError("malformed value: a mark that does not begin a list")
+                raise ProtocolError("malformed value: a mark that is not at the start of a list")
             self._branches.append((branch, self._nested))
         self._nested = 1
         value = unpacker.unpack()
         if unpacker.tell() != data.nbytes:
-            raise ProtocolError("malformed value: more stands behind it")
+            raise ProtocolError("malformed value: superfluous data after it")
         return value
 
     def _extension(self, code: int, data: bytes) -> object:
@@ -348,19 +347,19 @@ class _Reader:
             if code == BRANCH_CODE and not data:
                 return self._next_branch()
             if code in BY_CODE and not data:
-                raise UnreadableValueError(f"values of the type {code} are not made at once")
-            raise ProtocolError(f"unknown type of value: {code}")
+                raise UnreadableValueError(f"a value of the type {code} is not allowed here")
+            raise ProtocolError(f"a value of the unknown type {code}")
         self._open_marks += 1
         return entry
 
     def _next_branch(self) -> object:
         if not self._branches:
-            raise ProtocolError("malformed value: a branch that does not stand before it")
+            raise ProtocolError("malformed value: a missing branch")
         branch, nested = self._branches.popleft()
         self._nested = max(self._nested, nested + 1)
-        # What Python does in C with what it contains could overflow the stack.
+        # Python's C code for contained objects could overflow the stack.
         if self._nested > MAX_NESTED_BRANCHES:
-            raise ProtocolError(f"malformed value: more than {MAX_NESTED_BRANCHES} branches in each other")
+            raise ProtocolError(f"malformed value: more than {MAX_NESTED_BRANCHES} nested branches")
         return branch
 
     def _list(self, items: list[Any]) -> object:

@@ -1,17 +1,17 @@
-"""Numpy's dtypes as plain lists and strings, and the memory of arrays as flat bytes.
+"""Numpy dtypes as plain lists and strings, and the memory of arrays as flat bytes.
 
-The only place that knows how a dtype is written down. A *description* is made of str, int and list alone:
+This is the only module that knows the notation of dtypes. A *description* consists of str, int and list:
 
-- a plain dtype is numpy's own type string, ``"<f8"``, ``"|S5"``, ``">M8[25us]"``. Two suffixes and spellings
-  are ours: long doubles carry the width of their mantissa, ``"<f16:63"``, because x86 and ARM use the same
-  size for different formats and a silent mix-up would be worse than an error; and ``"<q"`` is C's `long long`
-  where that is not the machine's int64, so that `numpy.longlong` stays itself;
-- a structured dtype is ``[fields, itemsize, flags]`` with a field as ``[name, description, offset]`` or
-  ``[name, description, offset, title]``;
-- a subarray is ``[description, shape]``.
+- A plain dtype is numpy's own type string, ``"<f8"``, ``"|S5"``, ``">M8[25us]"``. There are two extensions. Long
+  doubles include the width of their mantissa, ``"<f16:63"``, because x86 and ARM use the same size for different
+  formats, and mixing them up silently would be worse than an error. And ``"<q"`` is C's `long long` if that is not the
+  machine's int64, so that `numpy.longlong` is preserved.
+- A structured dtype is ``[fields, itemsize, flags]``, with a field as ``[name, description, offset]`` or
+  ``[name, description, offset, title]``.
+- A subarray is ``[description, shape]``.
 
-numpy.lib.format has the same task, but its answer goes through `ast.literal_eval` text, drops overlapping
-fields and lets the reader build object dtypes.
+numpy.lib.format has the same task, but it uses text for `ast.literal_eval`, drops overlapping fields, and allows object
+dtypes.
 """
 
 import re
@@ -44,17 +44,17 @@ __all__ = [
 C_ORDER: Final = 0
 F_ORDER: Final = 1
 
-_ALIGNED: Final = 1  # numpy.dtype(..., align=True), which C code may rely on
-_RECORD: Final = 2  # fields are attributes as well: numpy.record instead of numpy.void
+_ALIGNED: Final = 1  # numpy.dtype(..., align=True), on which C code may rely
+_RECORD: Final = 2  # fields are also attributes: numpy.record instead of numpy.void
 
-# numpy numbers its own dtypes 0 to 23. StringDType and those of other packages (bfloat16 calls itself "V2")
-# come later; their items may be pointers, or lose their meaning without the package.
+# numpy numbers its own dtypes 0 to 23. StringDType and dtypes of other packages (bfloat16 claims to be "V2") have
+# higher numbers; their items may be pointers, or have no meaning without the package.
 OWN_DTYPES: Final = 24
 _CHARACTERS: Final = "?bBhHiIlLqQefdgFDGMmV"
 _MANTISSA_BITS: Final = int(np.finfo(np.longdouble).nmant)
 
-# `numpy.dtype` takes far more than this: field lists, aliases, "O". The unit's multiple must not be 0, by which numpy
-# would divide, also not as a C int, as which numpy reads it.
+# `numpy.dtype` accepts far more: field lists, aliases, "O". The multiple of a unit must not be 0, because numpy divides
+# by it, not even after conversion to a C int.
 _TYPE_STRING: Final = re.compile(
     r"[<>|](?:[biufcSUV]\d{1,10}|[Mm]8(?:\[([1-9]\d{0,9})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?|[qQ])(?::\d{1,3})?"
 )
@@ -73,33 +73,33 @@ def _plain_description(dtype: np.dtype[Any]) -> str:
 
 
 def _has_long_doubles(dtype: np.dtype[Any]) -> bool:
-    # Where C's long double is a double, numpy's type string is that of a double, and nothing can be mixed up.
+    # If C's long double is a double, numpy's type string is that of a double, and there is no ambiguity.
     return (dtype.char == "g" and dtype.itemsize > 8) or (dtype.char == "G" and dtype.itemsize > 16)
 
 
-# `dtype.str` takes a microsecond and `dtype.char` a twentieth of it, and nearly every array has one of these.
+# `dtype.str` takes a microsecond, `dtype.char` a twentieth of that, and nearly every array has one of these dtypes.
 _DESCRIPTIONS: Final = {c: _plain_description(np.dtype(c)) for c in "?bBhHiIlLqQefdgFDG"}
 _DTYPES: Final = {text: np.dtype(text.partition(":")[0]) for text in _DESCRIPTIONS.values()}
 
 
 def describe_dtype(dtype: np.dtype[Any]) -> str | list[Any]:
-    """Write a dtype down as str, int and list.
+    """Describe a dtype with str, int and list.
 
-    Byte order, offsets, padding, titles, alignment and the unit of dates are kept; ``metadata`` is not.
+    Byte order, offsets, padding, titles, alignment and the unit of dates are preserved; ``metadata`` is not.
 
-    Raises `UnsupportedValueError` if the dtype is, or contains, object, also in fields that were left out, StringDType,
-    a dtype of another package, a title that is no str, or names that numpy takes from nobody but in ``dtype.names``.
+    Raises `UnsupportedValueError` if the dtype is or contains object (even in omitted fields), StringDType, a dtype of
+    another package, a title that is not a str, or names that numpy accepts only in ``dtype.names``.
     """
     if dtype.isnative and (text := _DESCRIPTIONS.get(dtype.char)):
         return text
     description = _describe(dtype)
     if type(description) is list:
-        # What the receiver cannot make would cost the connection.
+        # A description that the receiver cannot restore would break the connection.
         try:
             restore_dtype(description)
         except ProtocolError as error:
             raise UnsupportedValueError(
-                f"cannot send this structured dtype, numpy cannot make it from its fields: {error}"
+                f"cannot send this structured dtype, because numpy cannot make it from its fields: {error}"
             ) from error
     return description
 
@@ -107,16 +107,16 @@ def describe_dtype(dtype: np.dtype[Any]) -> str | list[Any]:
 def _describe(dtype: np.dtype[Any]) -> str | list[Any]:
     if not 0 <= dtype.num < OWN_DTYPES or dtype.char == "O":
         raise UnsupportedValueError(
-            f"cannot send the dtype {dtype.name}; convert it to a dtype of fixed size, or to a list, first"
+            f"cannot send the dtype {dtype.name}; convert it to a dtype of fixed size or to a list first"
         )
     if dtype.subdtype is not None:
         return [_describe(dtype.subdtype[0]), list(dtype.subdtype[1])]
-    if dtype.names is None or dtype.fields is None:  # both, or neither
+    if dtype.names is None or dtype.fields is None:  # both are None, or neither
         return _plain_description(dtype)
     fields = [_describe_field(name, dtype.fields[name]) for name in dtype.names]
-    if dtype.hasobject:  # in a field that was left out, as in `array[["a", "b"]]`, and still in memory
+    if dtype.hasobject:  # in an omitted field, as in `array[["a", "b"]]`, which is still in memory
         raise UnsupportedValueError(
-            "cannot send fields of an array that has others of dtype object; "
+            "cannot send fields of an array that also has fields of dtype object; "
             "copy them with numpy.lib.recfunctions.repack_fields first"
         )
     return [fields, dtype.itemsize, _ALIGNED * dtype.isalignedstruct + _RECORD * (dtype.type is np.record)]
@@ -125,14 +125,14 @@ def _describe(dtype: np.dtype[Any]) -> str | list[Any]:
 def _describe_field(name: str, field: tuple[Any, ...]) -> list[object]:
     dtype, offset, *title = field
     if title and type(title[0]) is not str:
-        raise UnsupportedValueError(f"cannot send a dtype with the title {title[0]!r}, which is no str")
+        raise UnsupportedValueError(f"cannot send a dtype with the title {title[0]!r}, which is not a str")
     return [name, _describe(dtype), offset, *title]
 
 
 def restore_dtype(description: object) -> np.dtype[Any]:
-    """Build the dtype that `describe_dtype` wrote down.
+    """Restore a dtype from its description.
 
-    Raises `ProtocolError` if it describes no dtype, or one that this machine does not have.
+    Raises `ProtocolError` if the description is invalid, or if this machine does not have the dtype.
     """
     if type(description) is str:
         return _DTYPES.get(description) or _restore_plain(description)
@@ -155,10 +155,10 @@ def _restore_plain(text: str) -> np.dtype[Any]:
         dtype: np.dtype[Any] = np.dtype(text.partition(":")[0])
         known = _plain_description(dtype) == text
     except (TypeError, ValueError, OverflowError) as error:
-        raise ProtocolError(f"not a dtype of this machine: {text!r}") from error
-    if not known:  # another long double; or numpy read it differently, as "<i1" is "|i1"
+        raise ProtocolError(f"not a dtype on this machine: {text!r}") from error
+    if not known:  # another long double, or another spelling, as "<i1" for "|i1"
         raise ProtocolError(
-            f"not a dtype of this machine: {text!r}, but {_plain_description(dtype)!r} would be one"
+            f"not a dtype on this machine: {text!r}, but {_plain_description(dtype)!r} would be one"
         )
     return dtype
 
@@ -172,30 +172,30 @@ def _restore_structured(fields: list[Any], itemsize: int, flags: int) -> np.dtyp
         formats.append(restore_dtype(description))
         offsets.append(offset)
         titles.append(title[0] if title else None)
-    # Negative offsets, fields beyond `itemsize` and names twice are refused by numpy.
+    # numpy refuses negative offsets, fields beyond `itemsize` and duplicate names.
     spec = {"names": names, "formats": formats, "offsets": offsets, "titles": titles, "itemsize": itemsize}
     dtype: np.dtype[Any] = np.dtype(spec, align=bool(flags & _ALIGNED))  # type: ignore[call-overload]
     return np.dtype((np.record, dtype)) if flags & _RECORD else dtype
 
 
 def byte_count(dtype: np.dtype[Any], shape: object) -> int:
-    """Return the bytes of an array, as an exact int; nothing is allocated.
+    """Return the size of an array in bytes, as an exact int, without allocating anything.
 
-    Raises `ProtocolError` if `shape` is no list of sizes, or the dtype is one that no array can have.
+    Raises `ProtocolError` if `shape` is not a list of sizes, or if no array can have the dtype.
     """
     if type(shape) is not list or not all(type(n) is int and n >= 0 for n in shape):
         raise ProtocolError("not the shape of an array")
     if dtype.subdtype is not None:
-        raise ProtocolError("not the dtype of an array: a subarray is part of a structured dtype")
+        raise ProtocolError("not the dtype of an array: a subarray must be part of a structured dtype")
     return prod(shape) * dtype.itemsize
 
 
 def allocate(dtype: np.dtype[Any], shape: list[int], order: int, size: int = 0) -> npt.NDArray[Any]:
-    """Return a new array of exactly this dtype, its memory not set.
+    """Return a new, uninitialized array of exactly this dtype.
 
-    If it is said to have a large `size` in bytes, its memory is used again once it is dropped.
+    For a large `size` in bytes, its memory is reused after it is dropped.
 
-    Raises `ProtocolError` if no array can have this shape, or there is no memory for it.
+    Raises `ProtocolError` if no array can have this shape, or if there is not enough memory.
     """
     try:
         if dtype.itemsize == 0 and dtype.char in "SU":  # numpy.empty would make them one character wide
@@ -205,11 +205,11 @@ def allocate(dtype: np.dtype[Any], shape: list[int], order: int, size: int = 0) 
             return np.ndarray(shape, dtype, RECEIVE_BUFFERS.take(size), order=letter)
         return np.empty(shape, dtype, letter)
     except (ValueError, OverflowError, MemoryError) as error:
-        raise ProtocolError(f"cannot make the array: {error}") from error
+        raise ProtocolError(f"cannot allocate the array: {error}") from error
 
 
 def filled(dtype: np.dtype[Any], shape: list[int], order: int, data: bytes) -> npt.NDArray[Any]:
-    """Return a new, writeable array which holds a copy of `data`; raises as `allocate`."""
+    """Return a new, writable array with a copy of `data`. Raises the errors of `allocate`."""
     if not data:
         return allocate(dtype, shape, order)
     letter: Literal["C", "F"] = "F" if order == F_ORDER else "C"
@@ -217,15 +217,15 @@ def filled(dtype: np.dtype[Any], shape: list[int], order: int, data: bytes) -> n
         if dtype.names is None:
             return np.ndarray(shape, dtype, data, order=letter).copy(letter)
         array = np.empty(shape, dtype, letter)
-        # All bytes: numpy's copy by fields would leave the padding as it found it.
+        # Copy all bytes, because numpy copies by field and leaves the padding uninitialized.
         flat_bytes(array)[:] = data
         return array
     except (ValueError, OverflowError, MemoryError) as error:
-        raise ProtocolError(f"cannot make the array: {error}") from error
+        raise ProtocolError(f"cannot allocate the array: {error}") from error
 
 
 def joined(parts: Sequence[npt.NDArray[Any]], axis: int) -> npt.NDArray[Any]:
-    """Join arrays and masks as `numpy.concatenate` does; the memory of a large result is used again once it is dropped.
+    """Join arrays and masks like `numpy.concatenate`. The memory of a large result is reused after it is dropped.
 
     Examples
     --------
@@ -253,9 +253,9 @@ def _joined(parts: Sequence[npt.NDArray[Any]], axis: int) -> npt.NDArray[Any]:
 
 
 def contiguous(array: npt.NDArray[Any]) -> tuple[int, npt.NDArray[Any]]:
-    """Return the memory order and the array itself, or a copy if it is not contiguous or has padding.
+    """Return the memory order and the array, or a copy if the array is not contiguous or has padding.
 
-    A copy of what is not contiguous is in C order.
+    The copy of an array that is not contiguous is in C order.
     """
     array = without_padding(array)
     flags = array.flags
@@ -267,9 +267,9 @@ def contiguous(array: npt.NDArray[Any]) -> tuple[int, npt.NDArray[Any]]:
 
 
 def flat_bytes(array: npt.NDArray[Any]) -> memoryview:
-    """Return the memory of a contiguous array, not copied, as bytes in their order in memory.
+    """Return the memory of a contiguous array as bytes, without a copy, in the order in memory.
 
-    `memoryview` of the array itself would refuse dates and long doubles, hence the view as bytes.
+    The view as bytes is needed because `memoryview` does not support dates and long doubles.
     """
     if array.nbytes == 0:
         return memoryview(b"")

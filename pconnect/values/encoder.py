@@ -1,28 +1,27 @@
 """Values as bytes: a small head, and the memory of large arrays beside it.
 
-A value becomes a *head* and a list of *buffers*. The head is two msgpack objects, one after the other:
+A value becomes a *head* and a list of *buffers*. The head consists of two msgpack objects:
 
-- the **table** lists the buffers in order: ``[kind, bytes]`` for bytes and bytearray, ``[kind, dtype, shape]`` for
-  arrays (``kind`` says which, and the memory order). It comes first: it tells the receiver what to allocate;
-- the **tree** is the value. None, bool, float, str, short bytes, int of up to 64 bits, list, and dict with plain keys
-  are msgpack's own types. Anything else is a list that begins with a *mark*: an extension of no data whose code is an
-  entry of `pconnect.values.builtin_types`; the parts follow. No value of a user is written as a mark, so a plain list
-  is never mistaken. A buffer stands in the tree as the mark 0; the first in the tree is the first of the table.
+- The **table** lists the buffers in order: ``[kind, bytes]`` for bytes and bytearray, ``[kind, dtype, shape]`` for
+  arrays (``kind`` includes the memory order). It comes first, so that the receiver can allocate the buffers.
+- The **tree** is the value. None, bool, float, str, short bytes, int of up to 64 bits, list, and dict with plain keys
+  are msgpack's own types. All other values are lists that start with a *mark*, followed by their parts. A mark is an
+  extension without data, whose code is an entry of `pconnect.values.builtin_types`. No user value is written as a mark,
+  so a plain list cannot be mistaken for one. The mark 0 refers to the next buffer in the table.
 
-Marked lists, rather than extensions that contain msgpack, let msgpack read the whole tree in one pass in C, in which
-nesting costs no recursion; and references without an index cannot name one buffer twice.
+Unlike extensions that contain msgpack, marked lists let msgpack's C code read the whole tree in one pass without
+recursion. And because references have no index, no buffer can be named twice.
 
-One walk over the value serves both the good and the bad case: the path to a part that is refused is put together only
-while the refusal passes the containers on its way out. The walk is recursive, which Python and msgpack allow for some
-hundred levels. What lies deeper is *deferred*: the mark 11 takes its place, and it becomes a tree of its own, a
-*branch*; a table that begins with a number says how many there are. Branches are written depth first, so that a value
-without end meets the limit before anything else. But they stand between table and tree level by level, the deepest
-first and within a level from left to right. That is the order in which a reader needs them, so that a mark without an
-index means the next one, and no branch can be named twice or contain itself.
+One walk over the value handles both success and failure: the path to a part that cannot be sent is assembled only while
+the error passes the containers on its way out. The walk is recursive, which Python and msgpack allow for some hundred
+levels. Deeper parts are *deferred*: the mark 11 takes their place, and each becomes a separate tree, a *branch*. A
+table that starts with a number has that many branches. They are written depth first, so that an endless value reaches
+the limit first. But between the table and the tree they are ordered by level, the deepest first, and within a level
+from left to right. A reader needs this order: each mark means the next branch, so none can be named twice or contain
+itself.
 
-Nothing here knows how bytes travel. What is received cannot name anything to call or import: a mark may lead to a
-package, and a name to a registered type, but only to those of our own tables, or to a class that is imported already,
-see `pconnect.values.named_types`.
+Received data cannot name anything to call or import: a mark may lead to a package, and a name to a registered type, but
+only to those in our own tables, or to an imported class, see `pconnect.values.named_types`.
 """
 
 import reprlib
@@ -46,7 +45,7 @@ from pconnect.values.builtin_types import (
 )
 from pconnect.values.item_limit import MAX_TABLE_BYTES, MAX_TABLE_ITEMS, items_of_dtype
 
-# The marks that stand for something outside of the tree; the entries of `builtin_types` have the others.
+# The marks for something outside the tree. The entries of `builtin_types` have the others.
 BUFFER_CODE: Final = 0
 BRANCH_CODE: Final = 11
 
@@ -55,24 +54,24 @@ _BYTES: Final = 2
 _BYTEARRAY: Final = 3
 BUFFER_KINDS: Final = (*_ARRAY_KINDS, _BYTES, _BYTEARRAY)
 
-# Three Python calls for each level of a branch stay below Python's recursion limit of 1000 also when the caller is deep
-# in a notebook. msgpack writes 511 levels and reads 1024.
+# Three calls per level of a branch stay below Python's recursion limit of 1000, even in a notebook. msgpack writes 511
+# levels and reads 1024.
 _BRANCH_DEPTH: Final = 200
-# 10,000 levels. At the reader 50 branches of 1024 levels: what Python does with them in C, such as hashing tuples,
-# takes less than half of a stack of 8 MiB.
+# 10,000 levels. For the reader, that is 50 branches of 1024 levels: Python's recursive C code, such as hashing tuples,
+# then needs less than half of a stack of 8 MiB.
 MAX_NESTED_BRANCHES: Final = 50
-# From here on, in each branch, containers that contain themselves are looked for. Nearly no value comes here; one that
-# contains itself does, and before it has branched: the walk goes down its first branch until it is refused.
+# Below this depth, each branch checks for containers that contain themselves. Nearly all values are flatter, but such a
+# container gets here, and before it has branched: the walk follows its first branch until it is refused.
 _WATCHED_DEPTH: Final = 16
-_SHOWN_STEPS: Final = 12  # of a path in an error; a longer one mostly leads to a value that contains itself
+_SHOWN_STEPS: Final = 12  # of a path in an error; longer ones usually end in a value that contains itself
 
 _STR: Final = frozenset({str})
-_DATA: Final = frozenset({bytes, bytearray, np.ndarray})  # does not contain others, however deep it is
+_DATA: Final = frozenset({bytes, bytearray, np.ndarray})  # contain no other values, so depth does not matter
 
-# Up to here a copy is cheaper than one more buffer, which costs a system call and a TLS record on each side.
+# Up to this size, a copy is cheaper than another buffer, which costs a system call and a TLS record on each side.
 _INLINE_BYTES: Final = 4096
-# What is written without being taken apart: these, short texts, and a list of so many of them or of lists and dicts of
-# them. Most messages are that: a number, or nothing, or the arguments or the result of a short job.
+# Values that are written unchanged: these types, short texts, and short lists of them, or of lists and dicts of them.
+# Most messages are like this: a number, or empty, or the arguments or the result of a short job.
 _SMALL: Final = frozenset({type(None), bool, int, float})
 _SMALL_TEXTS: Final = frozenset({str, bytes})
 _SMALL_ITEMS: Final = 16
@@ -80,12 +79,12 @@ _SMALL_BYTES: Final = 256
 NO_BUFFERS: Final = b"\x90"  # a table of length 0
 _MARKS: Final = {code: msgpack.ExtType(code, b"") for code in range(128)}
 
-# From the index of a part to what stands before and behind the path of its container.
+# From the index of a part to the text before and after the path of its container.
 _Step = Callable[[int], tuple[str, str]]
 
 
 class _RefusedError(Exception):
-    """A part of a value cannot be sent; collects the way to it on its own way out, innermost step first."""
+    """A part of a value cannot be sent. Collects the path to it on the way out, innermost step first."""
 
     def __init__(self, reason: str, cause: BaseException | None = None) -> None:
         super().__init__(reason)
@@ -102,10 +101,10 @@ class _RefusedError(Exception):
 
 
 class TreeWriter:
-    """Takes one value apart; bytes, bytearrays and arrays of more than `inline_bytes` become buffers.
+    """Takes one value apart. Bytes, bytearrays and arrays of more than `inline_bytes` become buffers.
 
-    `branches` are the trees of what was deferred, in the order in which they are to be read. `table` and `buffers` have
-    the description of each buffer and its memory, in the order of their marks in the branches and, at last, the tree.
+    `branches`: the trees of the deferred parts, in reading order. `table` and `buffers`: the description and the memory
+    of each buffer, in the order of their marks in the branches and, at the end, the tree.
     """
 
     __slots__ = (
@@ -125,13 +124,13 @@ class TreeWriter:
         self._inline_bytes = inline_bytes
         self._marks = marks
         self._find_entry = find_entry
-        self._table_items = 2  # the table itself, and the number of branches
+        self._table_items = 2  # the table itself and the number of branches
         self._depth = 0
-        self._above: set[int] | None = None  # ids of the containers around the value, from _WATCHED_DEPTH on
+        self._above: set[int] | None = None  # ids of the enclosing containers, from _WATCHED_DEPTH on
         self._deferred: list[object] | None = None
 
     def write(self, value: object) -> object:
-        """Return the tree of `value`, or raise as `encode`; then the writer is of no more use."""
+        """Return the tree of `value`. Raises the errors of `encode`; after an error, the writer is unusable."""
         try:
             tree = self._node(value)
             if self._deferred is not None:
@@ -140,7 +139,7 @@ class TreeWriter:
         except _RefusedError as refusal:
             raise UnsupportedValueError(str(refusal)) from refusal.cause
         except RecursionError:
-            raise UnsupportedValueError("value: nested too deeply for the rest of Python's stack") from None
+            raise UnsupportedValueError("value: nested too deeply for the remaining Python stack") from None
 
     def _write_branches(self, deferred: list[object]) -> None:
         levels: list[tuple[list[object], list[list[object]], list[memoryview]]]
@@ -231,7 +230,7 @@ class TreeWriter:
         if _STR.issuperset(map(type, value)):
             nodes = self._nodes(value.values(), lambda i: _value_step(value, i))
             return dict(zip(value, nodes, strict=True))
-        # msgpack's own dict would need keys which are hashable before they are put together again.
+        # msgpack's own dict would require keys that are hashable before they are reassembled.
         flat = [part for item in value.items() for part in item]
         return [self._marks[DICT.code], *self._nodes(flat, lambda i: _item_of_dict_step(value, i))]
 
@@ -263,7 +262,7 @@ class TreeWriter:
         return self._inline_bytes is None or byte_count <= self._inline_bytes
 
     def _has_room(self, items: int) -> bool:
-        """Whether the table has room for an entry of so many items, which then has it."""
+        """Reserve room in the table for an entry of this many items. Return whether there is enough."""
         if self._table_items + items > MAX_TABLE_ITEMS:
             return False
         self._table_items += items
@@ -300,7 +299,7 @@ def _value_step(value: dict[object, object], index: int) -> tuple[str, str]:
 
 
 def _item_of_dict_step(value: dict[object, object], index: int) -> tuple[str, str]:
-    # In front of each value is its key, which has been found good when the value is refused.
+    # The key before each value has been accepted already when the value is refused.
     return _value_step(value, index // 2) if index % 2 else ("list(", f")[{index // 2}]")
 
 
@@ -317,27 +316,27 @@ def _mark_large_int(value: int) -> list[object]:
 
 
 def _packer() -> msgpack.Packer:
-    # strict_types leaves tuples and subclasses to us; surrogatepass keeps lone surrogates, which file names
-    # have. All that is left for `default` is an int of more than 64 bits.
+    # strict_types leaves tuples and subclasses to us; surrogatepass preserves lone surrogates, which occur in file
+    # names. Only ints of more than 64 bits are left for `default`.
     return msgpack.Packer(strict_types=True, unicode_errors="surrogatepass", default=_mark_large_int)
 
 
-# One for all is safe for small values alone: it calls nothing in Python, so no other thread can use it meanwhile. A
-# packer keeps the largest memory that it ever needed.
+# A shared packer is safe only for small values: it calls no Python code, so no other thread can use it meanwhile. A
+# packer keeps the most memory that it ever needed.
 _pack_small: Final = msgpack.Packer(strict_types=True, unicode_errors="surrogatepass").pack
 
 
 def encode(value: object, *, by_name: bool = True) -> tuple[bytes, list[memoryview]]:
-    """Write a value as a head and the buffers to be sent after it.
+    """Encode a value as a head and the buffers to send after it.
 
-    Only exact types are supported: a subclass would arrive as something else. The buffers are flat bytes, none empty.
-    Contiguous arrays, bytes and bytearrays are referenced, not copied: the value must not be changed before they are
-    sent. Without `by_name`, what the receiver finds by the name of a class is refused, for callers who then pickle it.
+    Only exact types are supported: a subclass would arrive as another type. The buffers are flat bytes; none is empty.
+    Contiguous arrays, bytes and bytearrays are referenced, not copied: the value must not change before they are sent.
+    Without `by_name`, types that the receiver finds by class name are refused, for callers that pickle them instead.
 
     Raises
     ------
     UnsupportedValueError
-        The value, or the part of it that the text names as a Python expression, cannot be sent.
+        The value, or the part that the message names as a Python expression, cannot be sent.
 
     Examples
     --------
@@ -367,16 +366,16 @@ def _write(
     try:
         table = packer.pack([len(writer.branches), *writer.table] if writer.branches else writer.table)
         if len(table) > MAX_TABLE_BYTES:
-            raise UnsupportedValueError("value: its arrays have dtypes that take too much to write down")
+            raise UnsupportedValueError("value: the descriptions of its arrays' dtypes are too long")
         return table + b"".join(map(packer.pack, (*writer.branches, tree))), writer.buffers
     except ValueError as error:
         raise UnsupportedValueError(
-            f"value: a part is beyond msgpack's limits of length, or its dtype of nesting ({error})"
+            f"value: a part exceeds msgpack's length limits, or its dtype is nested too deeply ({error})"
         ) from error
 
 
 def _is_small(items: Collection[Any], levels: int = 1) -> bool:
-    """Return whether these, and what is in them down to so many levels, is little and has no marks."""
+    """Return whether there are few items, all small and without marks, down to the given number of levels."""
     if len(items) > _SMALL_ITEMS:
         return False
     for item in items:
@@ -396,5 +395,5 @@ def _is_small(items: Collection[Any], levels: int = 1) -> bool:
 
 
 def pack(value: object) -> bytes:
-    """Write a value as bytes alone: as `encode`, but all data is copied into the head."""
+    """Encode a value as bytes. Like `encode`, but all data is copied into the head."""
     return _write(value, None, registry.find_entry)[0]

@@ -1,10 +1,11 @@
-"""How many items a head has, counted before any of them is made.
+"""Count the items in a head before any of them is made.
 
-A byte of msgpack may become an object of some 80 bytes that takes a microsecond to make, such as an empty list. So a
-limit of bytes alone would not say what a message costs; with one item for each `_BYTES_PER_ITEM` bytes of it, the
-objects take a tenth of what the bytes may. msgpack's own limits are for one list, and not for all that are inside each
-other. It can skip objects, but not count them; so they are counted here: runs of alike ones by regular expressions, the
-others one by one. That is about as fast as making them, and is done only where there are more bytes than items allowed.
+One byte of msgpack may become an object of some 80 bytes that takes a microsecond to make, such as an empty list. So a
+size limit alone does not bound the cost of a message. With at most one item per `_BYTES_PER_ITEM` bytes of the limit,
+the objects need a tenth of the memory that the bytes may need. msgpack's own limits apply to single lists and not to
+the total of nested ones. It can skip objects, but not count them, so they are counted here: runs of similar ones with
+regular expressions, the others one by one. That is about as fast as making them, and is only done if there are more
+bytes than allowed items.
 """
 
 import re
@@ -23,20 +24,20 @@ __all__ = [
     "items_of_dtype",
 ]
 
-#: Is called now and then by what takes long, and may raise, such as at a deadline.
+#: Called repeatedly during long computations. May raise, for example at a deadline.
 Look = Callable[[], None]
 
-#: So many items are allowed whatever the limit of bytes is. They take some 100 MB and a second.
+#: This many items are always allowed. They take some 100 MB and a second.
 ALWAYS_ALLOWED: Final = 2**20
 _BYTES_PER_ITEM: Final = 2**10
 
-#: Of a table of buffers. The receiver reads it as soon as it is there, while others wait; what goes beyond is written
-#: into the tree.
+#: Limits for the table of buffers. The receiver reads it as soon as it arrives, while other connections wait. Buffers
+#: beyond the limits are written into the tree.
 MAX_TABLE_ITEMS: Final = 2**20
 MAX_TABLE_BYTES: Final = 2**24
 
-# What msgpack writes in front of an item, by its first byte: how many bytes the item has, and how many items are in it.
-# Those whose sizes are in the bytes behind the first have 0 here; see `_long_item`.
+# The size of an item, including its first byte, by that byte; a list or dict counts without its items. Items whose size
+# is in the following bytes have 0 here; see `_long_item`.
 _SIZES: Final = bytearray(256)
 _SIZES[:0xA0] = _SIZES[0xE0:] = b"\1" * 0xA0
 _SIZES[0xE0:] = b"\1" * 0x20
@@ -44,8 +45,8 @@ _SIZES[0xA0:0xC0] = bytes(range(1, 33))
 _SIZES[0xC0] = _SIZES[0xC2] = _SIZES[0xC3] = 1  # None, False, True
 _SIZES[0xCA:0xD9] = bytes([5, 9, 2, 3, 5, 9, 2, 3, 5, 9, 3, 4, 6, 10, 18])  # numbers, short extensions
 
-# How many bytes have the length of an item, whether each counts for one item or two inside, or else for a byte; and how
-# many bytes stand before those.
+# By first byte: the number of bytes of the length; 1 or 2 if it counts items inside (per entry), or 0 if it counts
+# bytes; and the number of further bytes.
 _LENGTHS: Final = {
     0xC4: (1, 0, 0), 0xC5: (2, 0, 0), 0xC6: (4, 0, 0),  # bytes
     0xC7: (1, 0, 1), 0xC8: (2, 0, 1), 0xC9: (4, 0, 1),  # extensions
@@ -57,16 +58,16 @@ _SHORT_RUN: Final = 16
 
 
 def _one_of(size: int) -> bytes:
-    """Return a pattern for any item of this size, apart from lists and dicts."""
+    """Return a pattern for any item of this size, except lists and dicts."""
     codes = bytes(code for code in range(256) if _SIZES[code] == size and not 0x80 <= code < 0xA0)
     return b"[%b]" % re.escape(codes) + b"." * (size - 1)
 
 
 _FIXED: Final = sorted(set(_SIZES) - {0})
-#: By size, some items of it.
+#: By size, a run of items of that size.
 _ALIKE: Final = {size: re.compile(b"(?:%b){1,%d}" % (_one_of(size), _RUN), re.DOTALL) for size in _FIXED}
 _ALIKE[1] = re.compile(b"[%b]{1,%d}" % (re.escape(bytes(c for c in range(256) if _SIZES[c] == 1)), 16 * _RUN))
-# The group is for what may have items inside.
+# The group matches items that may contain others.
 _ANY: Final = b"([\x80-\x9f])|" + b"|".join(map(_one_of, _FIXED))
 _ONE: Final = re.compile(_ANY, re.DOTALL)
 _SOME: Final = re.compile(b"(?:%b){1,%d}" % (_ANY, _RUN), re.DOTALL)
@@ -76,20 +77,20 @@ _CHILDREN_OF: Final = bytes(
 
 
 def items_limit(max_message_bytes: int) -> int:
-    """Return how many items a message may have."""
+    """Return the maximum number of items in a message."""
     return max(ALWAYS_ALLOWED, max_message_bytes // _BYTES_PER_ITEM)
 
 
 def items_of_dtype(description: object) -> int:
-    """Return how many items the description of a dtype has."""
+    """Return the number of items in the description of a dtype."""
     return 1 + sum(map(items_of_dtype, description)) if isinstance(description, list) else 1
 
 
 def count_items(head: memoryview, most: int, look: Look = lambda: None) -> tuple[int, int]:
-    """Return how many items there are, and how many of them are in no other; a little more than `most` ends it.
+    """Return the number of items, and the number of those that are not inside another. Stops soon after `most`.
 
-    All that the lists and dicts announce is there, if no more stand alone than are expected: what was announced and is
-    missing counts against them.
+    If no more items stand alone than expected, then all announced contents are present, because missing contents reduce
+    that number.
 
     Raises `ProtocolError` if the data ends within an item.
     """
@@ -111,7 +112,7 @@ def count_items(head: memoryview, most: int, look: Look = lambda: None) -> tuple
 
 
 def _short_items(head: memoryview, position: int, size: int) -> tuple[int, int, int]:
-    """Return where some items end, how many they are, and how many they announce to be inside of them."""
+    """Return the end of some items, their number, and the number of items that they announce as contents."""
     run = _ALIKE[size].match(head, position)
     if run is None:
         raise ProtocolError("malformed value: it ends within an item")
@@ -120,14 +121,14 @@ def _short_items(head: memoryview, position: int, size: int) -> tuple[int, int, 
     if items >= _SHORT_RUN:
         return end, items, sum(run[0].translate(_CHILDREN_OF)) if size == 1 else 0
     run = _SOME.match(head, position)
-    assert run is not None  # noqa: S101 - there is one at least
+    assert run is not None  # noqa: S101 - there is at least one
     end = run.end()
     lists_and_dicts = _ONE.findall(head, position, end)
     return end, len(lists_and_dicts), sum(b"".join(lists_and_dicts).translate(_CHILDREN_OF))
 
 
 def _long_item(head: memoryview, position: int, code: int) -> tuple[int, int, int]:
-    """Return the same for one item whose size, or how many are inside of it, stands behind its first byte."""
+    """Return the same for one item whose size, or number of contents, follows its first byte."""
     if code not in _LENGTHS:
         raise ProtocolError("malformed value: a byte that msgpack does not use")
     length_bytes, children, more = _LENGTHS[code]

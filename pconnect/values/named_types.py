@@ -1,14 +1,14 @@
-"""Members of enumerations, named tuples, dataclasses and records of C: values of classes that both ends know by name.
+"""Enumerations, named tuples, dataclasses and C records: values of classes that both ends know by name.
 
-A received name must not run code. So a class is looked up among the modules that this process has imported already,
-never imported; the look-up reads dictionaries only, and so calls no property and loads no module that waits to be
-loaded. Nothing but a class of one of these kinds is taken from it, and nothing that the class defines is called: a
-member is one that is there already, a named tuple is filled as a plain tuple is, a dataclass through the dict of its
-object. Records, such as `os.stat_result`, are made by Python's own code.
+A received name must not run code. So a class is looked up only in modules that this process has already imported, and
+nothing is imported. The look-up reads dictionaries only, so it calls no properties and loads no lazy modules.
+It only accepts classes of these kinds, and calls nothing that the class defines: an enumeration's member exists
+already, a named tuple is filled like a plain tuple, and a dataclass through the dict of its object. Records, such as
+`os.stat_result`, are made by Python's own code.
 
-A named tuple whose class is not there, or has other fields there, is made anew: its class has the name and the fields,
-and no more. The number of such classes is bounded, because one takes thousands of bytes for a few on the wire. An
-enumeration is not made anew: a member that equals none of the receiver's would only look right.
+If the class of a named tuple does not exist here, or has other fields, a substitute class with the same name and fields
+is created. The number of such classes is limited, because a few bytes on the wire make a class of thousands of bytes.
+An enumeration has no substitute: a member that equals none of the receiver's would only look right.
 """
 
 import dataclasses
@@ -30,17 +30,17 @@ _MEMBER_CODE: Final = 43
 _TUPLE_CODE: Final = 44
 _DATACLASS_CODE: Final = 52
 _RECORD_CODE: Final = 53
-_MAX_NAME: Final = 500  # characters: modules and classes have names for people
-_MAX_FIELDS: Final = 256  # of a class that is made anew
-_MAX_FIELD_CHARACTERS: Final = 2**14  # of all its fields
-_MAX_MADE: Final = 1000  # classes that are made anew and in use
+_MAX_NAME: Final = 500  # characters; modules and classes have names for people
+_MAX_FIELDS: Final = 256  # of a substitute class
+_MAX_FIELD_CHARACTERS: Final = 2**14  # of all fields together
+_MAX_MADE: Final = 1000  # substitute classes in use
 
-# Classes that were made anew, by module, name, fields, and whether they have attributes beside them.
+# Substitute classes, by module, name, fields, and whether their objects have other attributes.
 _made: Final[WeakValueDictionary[tuple[str, str, str, bool], type]] = WeakValueDictionary()
 
 
 def find_entry(kind: type) -> ValueType | None:
-    """Return how the values of a class are written, if it is of one of these kinds.
+    """Return how to write the values of a class, if it is of one of these kinds.
 
     Raises `UnsupportedValueError` if it is an enumeration or a dataclass that no receiver could find.
     """
@@ -65,7 +65,7 @@ def _findable_place(kind: type, instead: str) -> tuple[str, str]:
     place = _place(kind)
     if "<" in place[1]:
         raise UnsupportedValueError(
-            f"cannot send {kind}, which is defined inside a function, where no receiver finds it: define it in a "
+            f"cannot send {kind}, which is defined inside a function, where no receiver can find it: define it in a "
             f"module, or send {instead}"
         )
     return place
@@ -74,29 +74,29 @@ def _findable_place(kind: type, instead: str) -> tuple[str, str]:
 def _place(kind: type) -> tuple[str, str]:
     module, name = kind.__module__, kind.__qualname__
     if type(module) is not str or max(len(module), len(name)) > _MAX_NAME:
-        raise UnsupportedValueError(f"cannot send {kind}, whose module or name is none")
+        raise UnsupportedValueError(f"cannot send {kind}, because its module or name is invalid")
     return module, name
 
 
 def _find_class(module: object, name: object) -> Any:
-    """Return a class that this process has imported or defined, or None."""
+    """Return a class that this process has imported or defined, or ``None``."""
     if type(module) is not str or type(name) is not str or max(len(module), len(name)) > _MAX_NAME:
         raise ProtocolError("not the name of a class")
     found: Any = sys.modules.get(module)
     if not issubclass(type(found), ModuleType):
         return None
-    # Not by `getattr` or `vars`: a module that is loaded on first use would be loaded.
+    # Not with `getattr` or `vars`, which would load a module that is loaded on first use.
     names = object.__getattribute__(found, "__dict__")
     for part in name.split("."):
         found = names.get(part)
-        if not issubclass(type(found), type):  # `isinstance` would ask a stand-in what it stands for
+        if not issubclass(type(found), type):  # `isinstance` would query a proxy object
             return None
         names = type.__getattribute__(found, "__dict__")
     return found
 
 
 def _attribute(kind: type, name: str) -> Any:
-    """Return what a class has under a name, as it stands there, or None."""
+    """Return the raw value of a class attribute, or ``None``."""
     for base in type.__getattribute__(kind, "__mro__"):
         names = type.__getattribute__(base, "__dict__")
         if name in names:
@@ -108,7 +108,7 @@ def _attribute(kind: type, name: str) -> Any:
 
 
 def _member_key(member: Any) -> object:
-    """Return the name of a member; the bits, if it is several flags together."""
+    """Return the name of a member, or the bits of a combination of flags."""
     kind = type(member)
     if member._name_ in _attribute(kind, "_member_map_"):
         return member._name_
@@ -135,18 +135,18 @@ def _read_member(parts: list[Any]) -> object:
     kind = _find_class(module, name)
     if not issubclass(type(kind), enum.EnumMeta):
         raise UnavailableTypeError(
-            f"a member of the enumeration {module}.{name} arrived, which this process does not have: "
-            f"{_how_to_have(module)} here before you receive it, or have the sender send the member's name or value"
+            f"a member of the enumeration {module}.{name} arrived, but this process does not have that class: "
+            f"{_how_to_have(module)} here before you receive it, or let the sender send the member's name or value"
         )
     if type(key) is str and key in (members := _attribute(kind, "_member_map_")):
         return members[key]
     if type(key) is int and _are_bits_of(kind, key):
         known: object = _attribute(kind, "_value2member_map_").get(key)
-        # What the enumeration would call for these bits, were it not overridden.
+        # The call that the enumeration itself would make for these bits, if it does not override it.
         return enum.Flag._missing_.__func__(kind, key) if known is None else known  # type: ignore[attr-defined]
     raise UnavailableTypeError(
-        f"the member {key!r:.200} of the enumeration {module}.{name} arrived, which it does not have at this "
-        "node: use the same version of it at both ends"
+        f"the member {key!r:.200} of the enumeration {module}.{name} arrived, but the class on this node does not "
+        "have it: use the same version of the class on both ends"
     )
 
 
@@ -154,7 +154,7 @@ def _read_member(parts: list[Any]) -> object:
 
 
 def _fields(kind: type) -> tuple[str, ...] | None:
-    """Return the names of the items of a named tuple, or None if the class is not one."""
+    """Return the names of the items of a named tuple, or ``None`` for other classes."""
     fields = _attribute(kind, "_fields")
     if type(fields) is not tuple or len(set(fields)) != len(fields):
         return None
@@ -164,7 +164,7 @@ def _fields(kind: type) -> tuple[str, ...] | None:
 def _is_field(name: object, index: int) -> bool:
     if type(name) is not str:
         return False
-    # The other form is that of ``namedtuple(..., rename=True)``.
+    # The second form is from ``namedtuple(..., rename=True)``.
     return (name.isidentifier() and not iskeyword(name) and name[0] != "_") or name == f"_{index}"
 
 
@@ -176,8 +176,8 @@ def _tuple_writer(kind: type, fields: tuple[str, ...]) -> Callable[[Any], tuple[
         attributes = getattr(value, "__dict__", None) or None
         if tuple.__len__(value) != len(fields) or not (attributes is None or _are_attributes(attributes)):
             raise UnsupportedValueError(
-                f"cannot send {kind} with other items than its fields, or attributes that have no name; convert it to "
-                "tuple first"
+                f"cannot send {kind} with items other than its fields, or with attributes that have no name; convert "
+                "it to tuple first"
             )
         return (*place, names, attributes, *items)
 
@@ -190,10 +190,10 @@ def _read_tuple(parts: list[Any]) -> object:
         raise ProtocolError("wrong parts for a named tuple")
     fields = tuple(names.split(" ")) if names else ()
     if len(fields) != len(items):
-        raise ProtocolError("the items of a named tuple do not fit its fields")
+        raise ProtocolError("the items of a named tuple do not match its fields")
     kind = _find_class(module, name)
     if kind is None or not _has(kind, fields, attributes):
-        kind = _made_anew(module, name, names, bool(attributes))
+        kind = _substitute(module, name, names, bool(attributes))
     made: Any = tuple.__new__(kind, items)
     if attributes:
         object.__getattribute__(made, "__dict__").update(attributes)
@@ -205,9 +205,9 @@ def _are_attributes(value: object) -> bool:
 
 
 def _has(kind: type, fields: tuple[str, ...], attributes: object) -> bool:
-    """Whether a class is a named tuple of these fields, and its values can have such attributes.
+    """Whether a class is a named tuple with these fields whose objects can have these attributes.
 
-    One with `__del__` is not taken: that would be called with what was received.
+    A class with `__del__` is not accepted, because that would be called with received data.
     """
     return (
         issubclass(kind, tuple)
@@ -217,7 +217,7 @@ def _has(kind: type, fields: tuple[str, ...], attributes: object) -> bool:
     )
 
 
-def _made_anew(module: str, name: str, names: str, has_attributes: bool) -> Any:
+def _substitute(module: str, name: str, names: str, has_attributes: bool) -> Any:
     key = module, name, names, has_attributes
     known = _made.get(key)
     if known is not None:
@@ -225,16 +225,17 @@ def _made_anew(module: str, name: str, names: str, has_attributes: bool) -> Any:
     fields = names.split(" ") if names else []
     if len(fields) > _MAX_FIELDS or len(names) > _MAX_FIELD_CHARACTERS or len(_made) >= _MAX_MADE:
         raise UnavailableTypeError(
-            f"a named tuple of the class {module}.{name} arrived, which this process does not have, and which is too "
-            f"large to be made anew, or one too many: import {module} here before you receive it"
+            f"a named tuple of the class {module}.{name} arrived, but this process does not have that class and cannot "
+            f"substitute it, because it has too many fields, or there are too many such classes: import {module} here "
+            "before you receive it"
         )
     try:
-        # It replaces each field that is no identifier, so that none of them can become code; see there.
+        # This replaces every field that is not an identifier, so no field can become code; see there.
         plain: Any = namedtuple("plain", fields, rename=True)  # type: ignore[misc]
-    except SyntaxError as error:  # two names that Python takes for one
-        raise ProtocolError("the fields of a named tuple have a name twice") from error
+    except SyntaxError as error:  # Python considers two names equal
+        raise ProtocolError("a named tuple has two fields with the same name") from error
     if plain._fields != tuple(fields):
-        raise ProtocolError("the fields of a named tuple are no names")
+        raise ProtocolError("the fields of a named tuple are not valid names")
     made: Any = type("made", (plain,), {}) if has_attributes else plain
     made.__module__, made.__qualname__, made.__name__ = module, name, name.rpartition(".")[2]
     _made[key] = made
@@ -245,7 +246,7 @@ def _made_anew(module: str, name: str, names: str, has_attributes: bool) -> Any:
 
 
 def _dataclass_fields(kind: type) -> tuple[str, ...] | None:
-    """Return the names of the fields of a dataclass whose objects can be made without its code; ``None`` for others."""
+    """Return the names of a dataclass's fields, or ``None`` if its objects cannot be made without running its code."""
     fields = _attribute(kind, "__dataclass_fields__")
     if type(fields) is not dict or _attribute(kind, "__del__") is not None:
         return None
@@ -253,9 +254,9 @@ def _dataclass_fields(kind: type) -> tuple[str, ...] | None:
         return None
     try:
         object.__new__(kind)
-    except TypeError:  # it is also a dict or the like, or abstract
+    except TypeError:  # it is abstract, or also a dict or another builtin type
         return None
-    # Others are of the class, or arguments only.
+    # Other entries are class variables or only arguments.
     return tuple(name for name, field in fields.items() if field._field_type is dataclasses._FIELD)  # type: ignore[attr-defined]
 
 
@@ -266,7 +267,7 @@ def _dataclass_writer(
         attributes: Any = getattr(value, "__dict__", None)
         if not (_are_attributes(attributes) and attributes.keys() >= set(fields)):
             raise UnsupportedValueError(
-                f"cannot send {kind}, whose fields are not in the dict of its object: send dataclasses.asdict(value)"
+                f"cannot send {kind}, because its fields are not in the object's dict: send dataclasses.asdict(value)"
             )
         return (*place, dict(attributes))
 
@@ -281,8 +282,8 @@ def _read_dataclass(parts: list[Any]) -> object:
     fields = None if kind is None else _dataclass_fields(kind)
     if fields is None or set(fields) - attributes.keys() or not type.__getattribute__(kind, "__dictoffset__"):
         raise UnavailableTypeError(
-            f"an object of the dataclass {module}.{name} arrived, which this process does not have, or has with other "
-            f"fields: {_how_to_have(module)} here before you receive it, or have the sender send "
+            f"an object of the dataclass {module}.{name} arrived, but this process does not have that class, or has it "
+            f"with other fields: {_how_to_have(module)} here before you receive it, or let the sender send "
             "dataclasses.asdict(value)"
         )
     made = object.__new__(kind)
@@ -294,7 +295,7 @@ def _how_to_have(module: str) -> str:
     return "define it" if module == "__main__" else f"import {module}"
 
 
-# Records of C, such as `os.stat_result` and `time.struct_time`
+# C records, such as `os.stat_result` and `time.struct_time`
 
 
 def _is_record(kind: type) -> bool:
@@ -304,12 +305,12 @@ def _is_record(kind: type) -> bool:
         and kind.__bases__ == (tuple,)
         and type(own.get("n_fields")) is int
         and type(own.get("n_sequence_fields")) is int
-        and type(own.get("__new__")) is BuiltinFunctionType  # not one of the user's
+        and type(own.get("__new__")) is BuiltinFunctionType  # not a user's class
     )
 
 
 def _write_record(value: Any) -> tuple[object, ...]:
-    # Some fields have names only.
+    # Some fields have only names and no index.
     kind, (items, named) = value.__reduce__()
     return (*_place(kind), *items, *named.values())
 
@@ -319,8 +320,8 @@ def _read_record(parts: list[Any]) -> object:
     kind = _find_class(module, name)
     if kind is None or not _is_record(kind) or kind.n_fields != len(items):
         raise UnavailableTypeError(
-            f"a record of the class {module}.{name} arrived, which this process does not have, or has with other "
-            f"fields: {_how_to_have(module)} here before you receive it, or have the sender send tuple(value)"
+            f"a record of the class {module}.{name} arrived, but this process does not have that class, or has it with "
+            f"other fields: {_how_to_have(module)} here before you receive it, or let the sender send tuple(value)"
         )
     made: object = kind(items)
     return made

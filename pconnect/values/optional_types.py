@@ -1,9 +1,9 @@
-"""The border to packages that may be missing: scipy, scikit-learn, pyarrow, pandas, and those in `packages`.
+"""Values of packages that may be missing: scipy, scikit-learn, pyarrow, pandas, and those in `packages`.
 
-Nothing of them is imported before it is needed. A sender that has a value of a package in hand has imported it already;
-a receiver imports it when the first such value arrives, and if it is missing, that one value is an error and nothing
-else. `scipy_sparse`, `arrow` and others do the work and import what they need at their top; only this module imports
-them, and only by its own table, never by a name that was received.
+A package is not imported before it is needed. A sender that has a value of a package has imported it already. A
+receiver imports it when the first value arrives; if the package is missing, only that value fails. `scipy_sparse`,
+`arrow` and others do the work, and import what they need at their top. Only this module imports them, and only from its
+own table, never by a received name.
 """
 
 import dataclasses
@@ -19,17 +19,17 @@ __all__ = ["READERS", "find_entry", "is_of_package"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Home:
-    """A module of ours for some types of a package."""
+    """One of our modules, which handles some types of a package."""
 
     name: str
     code: int
-    packages: tuple[str, ...]  #: what the types' modules begin with
-    needed: str  #: packages
-    extra: str  #: of this project, which installs them; empty: they are installed by their names
+    packages: tuple[str, ...]  #: prefixes of the types' modules
+    needed: str  #: the required packages
+    extra: str  #: the extra of this project that installs them; empty: install them by name
 
     @property
     def advice(self) -> str:
-        """How to install what is needed."""
+        """How to install the required packages."""
         return f"pip install 'pserver[{self.extra}]'" if self.extra else f"pip install {self.needed}"
 
 
@@ -43,7 +43,7 @@ _HOMES: Final = (
     _Home("packages.xarray_arrays", 49, ("xarray",), "xarray", ""),
     _Home("packages.torch_tensors", 50, ("torch",), "torch", ""),
     _Home("packages.jax_arrays", 51, ("jax", "jaxlib"), "jax", ""),
-    # It imports nothing at its top, and says itself what is missing.
+    # It imports nothing at its top, and reports missing packages itself.
     _Home(
         "attribute_dicts",
         46,
@@ -55,7 +55,7 @@ _HOMES: Final = (
 
 
 def is_of_package(kind: type) -> bool:
-    """Whether values of this type are sent by one of our modules for packages."""
+    """Whether one of our modules for packages handles values of this type."""
     try:
         return find_entry(kind) is not None
     except UnsupportedValueError:
@@ -63,9 +63,9 @@ def is_of_package(kind: type) -> bool:
 
 
 def find_entry(kind: type) -> ValueType | None:
-    """Return how values of a type are written, if it is of one of the packages.
+    """Return how to write values of a type, if it belongs to one of the packages.
 
-    Raises `UnsupportedValueError` if it is, but another package that writing needs is missing.
+    Raises `UnsupportedValueError` if it does, but another package that is needed for writing is missing.
     """
     module = kind.__module__
     if type(module) is not str:
@@ -83,7 +83,7 @@ def _find_in(home: _Home, kind: type) -> ValueType | None:
         entry: ValueType | None = import_own(f"pconnect.values.{home.name}").find_entry(kind)
     except ImportError as error:
         raise UnsupportedValueError(
-            f"cannot send {kind} without {home.needed}: {home.advice} ({error})"
+            f"cannot send {kind} without {home.needed}: run {home.advice} ({error})"
         ) from error
     return entry and dataclasses.replace(entry, write=_with_own_imports(entry.write))
 
@@ -102,8 +102,8 @@ def _reader(home: _Home) -> ValueType:
             make: Callable[[list[Any]], object] = import_own(f"pconnect.values.{home.name}").read
         except ImportError as error:
             raise UnavailableTypeError(
-                f"a value of {home.packages[0]} arrived, but {home.needed} cannot be imported at this node: "
-                f"{home.advice} here ({error})"
+                f"a value of {home.packages[0]} arrived, but {home.needed} cannot be imported on this node: "
+                f"run {home.advice} here ({error})"
             ) from error
         with own_imports():
             return make(parts)

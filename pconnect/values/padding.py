@@ -1,8 +1,8 @@
-"""The bytes of an item that belong to no field of it: they leave this process as zeros.
+"""Padding: the bytes of an item that belong to no field. They leave this process as zeros.
 
-numpy copies a structured array field by field and does not set what lies between the fields: there are memory that was
-freed, with pointers in it, or the fields that `people[["name", "age"]]` has left out. An x87 long double has such bytes
-too, 6 of its 16. What is sent must have neither, so arrays with padding are copied, and the padding is cleared.
+numpy copies structured arrays field by field and does not set the bytes between the fields. These contain freed memory,
+with pointers in it, or the fields that `people[["name", "age"]]` has omitted. An x87 long double has such bytes, too: 6
+of its 16. This must not be sent, so arrays with padding are copied and the padding is cleared.
 """
 
 from functools import lru_cache
@@ -15,20 +15,20 @@ __all__ = ["MAY_HAVE_PADDING", "bytes_of_scalar", "clear_padding", "for_pickle",
 
 _Mask = npt.NDArray[np.uint8]
 
-#: Types of what `for_pickle` is needed for.
+#: The types for which `for_pickle` is needed.
 MAY_HAVE_PADDING: Final = (np.ndarray, np.generic)
 
-# The dtypes that may have padding, by `dtype.char`: all others are told apart without looking further.
+# The dtypes that may have padding, by `dtype.char`. All others need no further check.
 _MAY_BE_PADDED: Final = frozenset("VgG")
 _FINFO: Final = np.finfo(np.longdouble)
-# The mantissa of x87 has a first bit of its own, unlike all others: 10 bytes are used, of 12 or 16.
+# Unlike others, the mantissa of x87 has an explicit first bit: 10 of 12 or 16 bytes are used.
 _LONG_DOUBLE_BYTES: Final = 10 if _FINFO.nmant == 63 else np.dtype("g").itemsize
-# Masks of larger items are made anew each time, rather than kept.
+# Masks of larger items are not cached.
 _MAX_KEPT_BYTES: Final = 2**12
 
 
 def _used_bytes(dtype: np.dtype[Any]) -> _Mask:
-    """Return for each byte of an item 255 if it belongs to a field, else 0."""
+    """Return a mask with 255 for each byte of an item that belongs to a field, and 0 for the others."""
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
         return np.tile(_used_bytes(base), int(np.prod(shape)))
@@ -56,17 +56,17 @@ _find_small_mask: Final = lru_cache(256)(_find_mask)
 
 
 def _mask(dtype: np.dtype[Any]) -> _Mask | None:
-    """Return what to combine each item with, or `None` if the dtype has no padding."""
+    """Return the mask for the items of a dtype, or ``None`` if the dtype has no padding."""
     if dtype.char not in _MAY_BE_PADDED:
         return None
     return _find_small_mask(dtype) if dtype.itemsize <= _MAX_KEPT_BYTES else _find_mask(dtype)
 
 
 def without_padding(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return an array without padding itself, of others a contiguous copy whose padding is zero."""
+    """Return the array if it has no padding, otherwise a contiguous copy whose padding is zero."""
     if array.dtype.char not in _MAY_BE_PADDED or (mask := _mask(array.dtype)) is None or not array.nbytes:
         return array
-    # As items without fields, which are copied whole. A copy by fields would have other padding.
+    # View the items without fields, which copies them whole. A copy by field would have other padding.
     is_fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     items = array.view(np.dtype((np.void, array.itemsize))).copy("F" if is_fortran else "C")
     _clear(items, mask)
@@ -85,22 +85,22 @@ def _clear(array: npt.NDArray[Any], mask: _Mask) -> None:
 
 
 def bytes_of_scalar(value: np.generic) -> bytes:
-    """Return the memory of a scalar, its padding zero."""
+    """Return the memory of a scalar with zero padding."""
     if value.dtype.char not in _MAY_BE_PADDED:
         return value.tobytes()
     return without_padding(np.asarray(value)).tobytes()
 
 
 def for_pickle(value: Any) -> Any:
-    """Return an array or a scalar whose padding is zero in place of one with padding, anything else as it is.
+    """Return a copy with zeroed padding if `value` is an array or a scalar with padding, otherwise `value`.
 
-    Arrays with gaps are copied, too: pickle copies them anyway, and what has none it may leave in its own memory.
+    Arrays that are not contiguous are copied as well: pickle copies them anyway, and may not copy contiguous ones.
     """
     if type(value) is np.ndarray:
         unpadded = without_padding(value)
         return unpadded if unpadded.flags.forc or unpadded.dtype.hasobject else np.ascontiguousarray(unpadded)
     if isinstance(value, np.ndarray) and _mask(value.dtype) is not None:
-        copy = value.copy()  # of its class, with what else that keeps, such as a mask
+        copy = value.copy()  # keeps the class and its other data, such as a mask
         if type(copy) is type(value) and not np.may_share_memory(copy, value):
             clear_padding(copy.view(np.ndarray))
             return copy

@@ -1,12 +1,12 @@
-"""pandas' frames, series and indices: their columns as an Arrow stream, with pyarrow's metadata for the dtypes.
+"""pandas frames, series and indices: their columns as an Arrow stream, with pyarrow's metadata for the dtypes.
 
-Index, labels, names and `attrs` are values of their own, and so are the items of object columns: Arrow would turn
-labels into text, `None` into NaN and a tuple into a list. What it does to other columns depends on its version and that
-of pandas. So what would arrive is made here before anything is sent, by the same function that the receiver calls, and
-compared; a difference is an error.
+Index, labels, names and `attrs` are separate values, and so are the items of object columns: Arrow would turn labels
+into text, `None` into NaN and a tuple into a list. Its effect on other columns depends on its version and on that of
+pandas. So before anything is sent, the sender makes the value that would arrive, with the receiver's function, and
+compares it with the original. A difference is an error.
 
-The metadata is JSON, and pyarrow makes dtypes of the names in it. Only names of dtypes that we send are let through,
-and no types of columns whose values are larger in pandas than in Arrow without limit.
+The metadata is JSON, and pyarrow makes dtypes from the names in it. Only names of dtypes that are sent are accepted,
+and no types of columns whose values may be arbitrarily larger in pandas than in Arrow.
 """
 
 import json
@@ -44,7 +44,7 @@ _FLAT: Final[tuple[Callable[[Any], bool], ...]] = (
 )
 
 
-# Frames of plain columns, labelled "0", "1"...
+# Frames of plain columns, labelled "0", "1", ...
 
 
 def _write_columns(frame: Any) -> Any:
@@ -55,9 +55,9 @@ def _write_columns(frame: Any) -> Any:
         raise
     except ProtocolError as error:
         raise UnsupportedValueError(f"{error}; {_ADVICE}") from error
-    except Exception as error:  # Arrow's errors have no common root but this
+    except Exception as error:  # Arrow's errors have no other common base class
         reasons = "; ".join(map(str, error.args))
-        raise UnsupportedValueError(f"Arrow cannot carry it: {reasons:.300}; {_ADVICE}") from error
+        raise UnsupportedValueError(f"Arrow cannot represent it: {reasons:.300}; {_ADVICE}") from error
     try:
         assert_frame_equal(frame, made, check_exact=True, check_column_type=False)
     except AssertionError as error:
@@ -72,20 +72,20 @@ def _read_columns(stream: object) -> Any:
         for field in table.schema:
             kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
             if not any(is_flat(kind) for is_flat in _FLAT):
-                raise ProtocolError(f"pandas does not take {kind} from Arrow as it was")
+                raise ProtocolError(f"pandas does not preserve {kind} from Arrow")
         metadata = json.loads(table.schema.metadata[b"pandas"])
         if metadata["index_columns"] or len(metadata["columns"]) != table.num_columns:
-            raise ProtocolError("metadata for pandas that do not fit")
+            raise ProtocolError("pandas metadata that does not match the columns")
         for column in [*metadata["columns"], *metadata["column_indexes"]]:
             if not _DTYPE_NAME.fullmatch(column["numpy_type"]):
                 raise ProtocolError(f"cannot send the dtype {column['numpy_type']:.80}")
         frame = table.to_pandas()
     except ProtocolError:
         raise
-    except Exception as error:  # whatever pandas makes of the metadata of a hostile peer
+    except Exception as error:  # pandas may raise any error for a hostile peer's metadata
         raise ProtocolError(f"malformed pandas metadata: {type(error).__name__}: {error!s:.200}") from error
     if list(frame.columns) != list(map(str, range(table.num_columns))):
-        raise ProtocolError("columns of pandas that are not numbered")
+        raise ProtocolError("pandas columns that are not numbered")
     return frame
 
 
@@ -127,7 +127,7 @@ def _make_index(content: object, frequency: object, names: Any) -> Any:
         timed = isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex)
         if not timed or type(frequency) is not str or len(frequency) > 40:
             raise ProtocolError("not the frequency of an index")
-        index.freq = frequency  # pandas checks that the items have it
+        index.freq = frequency  # pandas checks that the items match it
     return index
 
 
@@ -175,7 +175,7 @@ def _numbered(frame: Any) -> Any:
 
 def _make_frame(stream: object, index: Any, label: Any, objects: Any, attrs: Any) -> Any:
     if not isinstance(index, pd.Index) or type(objects) is not dict or type(attrs) is not dict:
-        raise ProtocolError("wrong parts for a value of pandas")
+        raise ProtocolError("wrong parts for a pandas value")
     arrow = _read_columns(stream)
     lists = {position: items for (position, _), items in objects.items() if type(items) is list}
     count = arrow.shape[1] + len(objects)
@@ -185,8 +185,8 @@ def _make_frame(stream: object, index: Any, label: Any, objects: Any, attrs: Any
         for position in range(count)
     }
     if next(plain, None) is not None or (arrow.shape[1] and len(arrow) != len(index)):
-        raise ProtocolError("the columns of a value of pandas do not fit")
-    # This copies, so that the values can be written to, which memory of Arrow cannot.
+        raise ProtocolError("the columns of a pandas value do not match")
+    # This makes a copy that can be written to, unlike Arrow's memory.
     frame = pd.DataFrame(columns, index=index, copy=True)
     if isinstance(label, pd.Index):
         frame.columns = label
@@ -196,14 +196,14 @@ def _make_frame(stream: object, index: Any, label: Any, objects: Any, attrs: Any
 
 def _object_column(items: list[Any], index: Any) -> Any:
     array = np.empty(len(items), object)
-    array[:] = items  # numpy would make an array of lists into one of two axes
+    array[:] = items  # numpy.array would turn lists of equal length into a second axis
     return pd.Series(array, index, dtype=object, copy=False)
 
 
 def _make_series(stream: object, index: Any, label: Any, objects: Any, attrs: Any) -> Any:
     frame = _make_frame(stream, index, None, objects, attrs)
     if frame.shape[1] != 1:
-        raise ProtocolError("a Series is one column")
+        raise ProtocolError("a Series must be one column")
     series = frame[0]
     series.name = label
     series.attrs = attrs
@@ -224,8 +224,8 @@ _MAKERS: Final[dict[str, Callable[..., Any]]] = {
 
 
 def read(parts: list[Any]) -> object:
-    """Make what was sent of its parts."""
-    return make_named(_MAKERS, parts, "a value of pandas")
+    """Make a value from its received parts."""
+    return make_named(_MAKERS, parts, "a pandas value")
 
 
 _ENTRIES: Final = {
@@ -242,10 +242,10 @@ _ENTRIES: Final = {
 
 
 def find_entry(kind: type) -> ValueType | None:
-    """Return how the values of a class of pandas are written."""
+    """Return how to write the values of a pandas class, or ``None``."""
     for name, entry in _ENTRIES.items():
         base = getattr(pd, name)
-        # Each class of index in pandas is one of `Index`; one that is derived elsewhere does not come here.
+        # All index classes of pandas derive from `Index`. Classes derived elsewhere do not get here.
         if kind is base or (name == "Index" and issubclass(kind, base)):
             return entry
     return None

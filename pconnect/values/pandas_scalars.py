@@ -1,4 +1,4 @@
-"""pandas' scalars, as numpy's or as the few numbers that they are made of; without pyarrow. See `optional_types`."""
+"""pandas scalars, as numpy scalars or as the few numbers they consist of. Needs no pyarrow. See `optional_types`."""
 
 import datetime
 from collections.abc import Callable, Sequence
@@ -18,23 +18,23 @@ _SIDES: Final = ("left", "right", "both", "neither")
 
 
 def data_frame(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> Any:
-    """Return rows under headings as a `pandas.DataFrame`."""
+    """Return rows with headings as a `pandas.DataFrame`."""
     return pd.DataFrame(rows, columns=list(headings))
 
 
 def _write_timestamp(value: Any) -> tuple[object, ...]:
-    # In UTC, and in the unit of the timestamp.
+    # In UTC and in the timestamp's own unit.
     return "Timestamp", value.to_datetime64(), value.tz, value.fold
 
 
 def _make_timestamp(utc: Any, zone: Any, fold: int) -> Any:
     if type(utc) is not np.datetime64 or type(fold) is not int or fold not in (0, 1):
         raise ProtocolError("wrong parts for Timestamp")
-    # pandas would look for the zone of a name, in files too.
+    # Given a name, pandas would search for the zone, even in files.
     if zone is not None and not isinstance(zone, datetime.tzinfo):
         raise ProtocolError("not the time zone of a Timestamp")
     made = pd.Timestamp(utc)
-    # Which of two equal local times it is, follows from UTC where there is a zone.
+    # With a zone, UTC determines which of two equal local times is meant.
     return made.replace(fold=fold) if zone is None else made.tz_localize("UTC").tz_convert(zone)
 
 
@@ -51,7 +51,7 @@ def _make_timedelta(value: Any) -> Any:
 def _write_period(value: Any) -> tuple[object, ...]:
     parts = value.ordinal, value.freqstr
     if _make_period(*parts) != value:
-        raise UnsupportedValueError(f"cannot send a Period of the frequency {value.freq!r}")
+        raise UnsupportedValueError(f"cannot send a Period with the frequency {value.freq!r}")
     return "Period", *parts
 
 
@@ -82,8 +82,8 @@ _MAKERS: Final[dict[str, Callable[..., Any]]] = {
 
 
 def read(parts: list[Any]) -> object:
-    """Make what was sent of its parts."""
-    return make_named(_MAKERS, parts, "a scalar of pandas")
+    """Make a value from its received parts."""
+    return make_named(_MAKERS, parts, "a pandas scalar")
 
 
 def _entry(kind: type, write: Callable[[Any], tuple[object, ...]], *names: str) -> ValueType:
@@ -101,5 +101,5 @@ _ENTRIES: Final[dict[type, ValueType]] = {
 
 
 def find_entry(kind: type) -> ValueType | None:
-    """Return how the values of a class of pandas are written, if they are scalars."""
+    """Return how to write the values of a pandas class if they are scalars, or ``None``."""
     return _ENTRIES.get(kind)

@@ -1,16 +1,16 @@
-"""Memory of large arrays that have arrived and are dropped, kept for the next that arrive.
+"""Reuse of the memory of large received arrays after they are dropped.
 
-New memory costs a receiver more than the bytes that it reads into it: the system zeroes each page, and on a virtual
-machine the host may have to find it first (doc/decisions/0013-receive-buffers.md has the measurements). So an array
-does not own its memory here. Its last base is a *loan*, and when that ends, the memory is free for the next array.
+New memory costs a receiver more than reading bytes into it: the system zeroes each page, and on a virtual machine the
+host may have to find it first (doc/decisions/0013-receive-buffers.md has the measurements). So arrays do not own their
+memory here. Their last base is a *loan*, and when it ends, the memory is free for the next array.
 
-Why two arrays never share memory: a loan is referred to by arrays alone, and each array and view in the same memory
-refers to it, by way of other arrays. Arrays take no part in the collection of garbage cycles, so a loan ends only when
-the last of them is freed, and no finalizer can bring an array back whose loan has ended.
+Why two arrays never share memory: only arrays refer to a loan, and each array and view on the same memory refers to it
+through other arrays. Arrays take no part in garbage collection of cycles, so a loan ends only when the last of them is
+freed, and no finalizer can revive an array whose loan has ended.
 
-Why no lock is needed: a loan may end in any thread, and at any point of `take`, where an object is freed. All that is
-shared is one deque, whose operations are atomic, and memory that was taken out of it is nobody else's. After a fork
-each process has memory of its own, as with all of Python's objects.
+Why no lock is needed: a loan may end in any thread, and at any point in `take` where an object is freed. The only
+shared object is a deque, whose operations are atomic, and memory that was taken out of it belongs to nobody else. After
+a fork, each process has its own memory, as with all Python objects.
 """
 
 from collections import deque
@@ -19,26 +19,26 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-#: Arrays of fewer bytes are left to the allocator, which itself keeps what they take.
+#: Smaller arrays are left to the allocator, which reuses their memory itself.
 MIN_BYTES: Final = 2**20
-#: So much is kept at most. Four arrays of 64 MiB, and little compared with what a machine has that works with those.
+#: Limit of the kept memory: four arrays of 64 MiB, which is little on a machine that works with such arrays.
 MAX_BYTES: Final = 2**28
-#: Memory is given back when it was not used for so long, or up to twice that: an iteration may compute for half a
+#: Memory is freed when it has not been used for this long, or up to twice as long: an iteration may compute for half a
 #: minute before it receives again.
 IDLE_SECONDS: Final = 30.0
-# Memory may be larger than what is asked for by this part of it: the rest is taken for nothing.
+# Memory may be larger than requested by this fraction; the excess is wasted.
 _SPARE_PART: Final = 8
 
 _Memory = npt.NDArray[np.uint8]
 
 
 def unset_memory(byte_count: int) -> memoryview:
-    """Return memory whose contents are not set: unlike a bytearray, it costs only what is written to."""
+    """Return uninitialized memory. Unlike with a bytearray, only the parts that are written to cost anything."""
     return np.empty(byte_count, np.uint8).data
 
 
 class ReceiveBuffers:
-    """Memory for arrays, used again.
+    """Reusable memory for arrays.
 
     Examples
     --------
@@ -52,27 +52,27 @@ class ReceiveBuffers:
     __slots__ = ("_free", "_look_at", "_period", "max_bytes")
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self.max_bytes = max_bytes  #: how much is kept that no array uses
-        self._free: deque[tuple[_Memory, int]] = (
-            deque()
-        )  # with the period in which it was used last; the newest last
+        self.max_bytes = max_bytes  #: limit of the free memory that is kept
+        self._free: deque[tuple[_Memory, int]] = deque()  # with the period of the last use, newest last
         self._period = 0
         self._look_at = 0.0
 
     @property
     def free_bytes(self) -> int:
-        """How much is kept that no array uses."""
-        return sum(memory.nbytes for memory, _ in tuple(self._free))  # at once, for a loan may end meanwhile
+        """The size of the free memory that is kept."""
+        return sum(
+            memory.nbytes for memory, _ in tuple(self._free)
+        )  # a copy, because a loan may end meanwhile
 
     def take(self, byte_count: int) -> _Memory:
-        """Return memory of at least this size, its contents not set, which comes back once no array uses it.
+        """Return uninitialized memory of at least this size. It is reused when no array refers to it any longer.
 
         Raises `MemoryError` if there is none.
         """
         memory = self._find(byte_count)
         if memory is None:
             if byte_count > self.max_bytes:
-                self._free.clear()  # one so large will not come back, and should take no more than it has to
+                self._free.clear()  # so large a buffer will not be kept, and memory may be scarce now
             memory = self._allocate(byte_count)
         return np.asarray(_Loan(memory, self))
 
@@ -82,8 +82,8 @@ class ReceiveBuffers:
         found = None
         while found is None and self._free:
             try:
-                entry = self._free.pop()  # the newest, which is in the processor's cache if any is
-            except IndexError:  # another thread was faster
+                entry = self._free.pop()  # the newest, which is most likely in the processor's cache
+            except IndexError:  # another thread took it
                 break
             if byte_count <= entry[0].nbytes <= most:
                 found = entry[0]
@@ -100,18 +100,18 @@ class ReceiveBuffers:
             return np.empty(byte_count, np.uint8)
 
     def give_back(self, memory: _Memory) -> None:
-        """Keep memory that no array uses any more."""
+        """Keep memory that no array refers to any longer."""
         if memory.nbytes > self.max_bytes:
             return
         self._free.append((memory, self._period))
         while self.free_bytes > self.max_bytes:
             try:
                 self._free.popleft()
-            except IndexError:  # another thread was faster
+            except IndexError:  # another thread took it
                 return
 
     def release_idle(self, now: float) -> None:
-        """Free what was not used for some time; to be called now and then with the time of a clock, in seconds."""
+        """Free memory that has been idle for some time. Call this periodically with a clock's time in seconds."""
         if now < self._look_at:
             return
         self._look_at = now + IDLE_SECONDS
@@ -119,14 +119,14 @@ class ReceiveBuffers:
         for _ in range(len(self._free)):
             try:
                 entry = self._free.popleft()
-            except IndexError:  # another thread was faster
+            except IndexError:  # another thread took it
                 return
             if entry[1] >= used_last:
                 self._free.append(entry)
 
 
 class _Loan:
-    """The last base of all arrays in some memory; see the head of this module."""
+    """The last base of all arrays on some memory; see the module's docstring."""
 
     __slots__ = ("__array_interface__", "_memory", "_owner")
 
@@ -139,5 +139,5 @@ class _Loan:
         self._owner.give_back(self._memory)
 
 
-#: Those of this process.
+#: The buffers of this process.
 RECEIVE_BUFFERS: Final = ReceiveBuffers()

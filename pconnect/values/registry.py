@@ -1,13 +1,13 @@
-"""Types that users register, so that values of theirs can be sent.
+"""Types that users register, so that their values can be sent.
 
-Such a value travels as a name and one value of supported types. The receiver makes it with what was registered under
-that name *there*: a received name is looked up among those of this process and leads to nothing else, so nothing is
-imported, and what may be called is what the receiver chose.
+Such a value travels as a name and one value of supported types. The receiver makes it with the function that is
+registered under that name *in its own process*. A received name is only looked up among those, so nothing is imported,
+and the receiver decides which functions may be called.
 
-The registry is the only mutable state of a module in this package. It holds for a process, as that of `copyreg` does,
-because what it speaks of does: there is one class of a name in a process, whatever the networks it sends to; and an
-engine registers in its commands, which do not know the network's objects. Entries are replaced only on demand, so no
-part of a program can change what another one receives without saying so.
+The registry is the only mutable module state in this package. Like the registry of `copyreg`, it applies to a process,
+because classes do as well: a class name means the same in all networks of a process, and an engine registers types in
+its commands, which do not have the network's objects. Entries are only replaced on request, so no part of a program can
+silently change the values that another part receives.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ __all__ = ["READER", "find_entry", "find_unnamed", "register_type"]
 T = TypeVar("T")
 
 _CODE: Final = 64
-_MAX_NAME: Final = 100  # characters: names are for people, and stand before every value
+_MAX_NAME: Final = 100  # characters; a name is for people, and precedes every value
 
 _entries: Final[dict[type, ValueType]] = {}
 _makers: Final[dict[str, tuple[type, Callable[[Any], object]]]] = {}
@@ -42,36 +42,37 @@ def register_type(
     *,
     replace: bool = False,
 ) -> None:
-    """Let the values of a class be sent and received by this process.
+    """Register a class, so that its values can be sent and received by this process.
 
-    Each node that sends or receives such values has to register the class first, under the same name. Values of exactly
-    this class are sent, those of its subclasses are not.
+    Every node that sends or receives such values must first register the class under the same name. Only values of
+    exactly this class are sent, not those of subclasses.
 
     Parameters
     ----------
     kind
-        The class. None that can be sent already, and no abstract one, because no value is exactly of it.
+        The class. It must not be a type that can be sent already, nor an abstract class, because no value has it as its
+        exact type.
     name
-        What stands for it on the wire: 1 to 100 printable characters. ``"package.Class"`` avoids collisions.
+        The name on the wire: 1 to 100 printable characters. A name like ``"package.Class"`` avoids collisions.
     to_value
-        Called with the object; returns any supported value, which may contain other registered types.
+        Called with an object; returns any supported value, which may contain other registered types.
     from_value
-        Called by `precv` at the receiver with that value; returns the object. It comes from another machine: check what
-        your class relies on, and do not execute or import anything that it names.
+        Called by `precv` on the receiver with that value; returns the object. The value comes from another machine:
+        check everything on which your class relies, and do not execute or import anything that it names.
     replace
-        Take the place of what is registered under this name or for this class, as when a notebook's cell is run again.
+        Replace a previous registration of this name or class, for example when a notebook's cell is run again.
 
     Raises
     ------
     ConfigurationError
-        `kind` is no class or can be sent already, `name` is no good name, or one of them is registered. Nothing has
-        changed.
+        `kind` is not a class or can be sent already, `name` is invalid, or one of them is already registered. Nothing
+        has changed.
 
     Notes
     -----
-    An exception of `to_value` makes `psend` raise `UnsupportedValueError`, with nothing sent. One of `from_value` makes
-    `precv` raise `UnreadableValueError`, with that exception as its cause. A receiver that did not register the name
-    raises `UnavailableTypeError` from `precv`. The connection lives on in each case.
+    If `to_value` raises an exception, `psend` raises `UnsupportedValueError`, and nothing was sent. If `from_value`
+    raises one, `precv` raises `UnreadableValueError` with that exception as its cause. If the receiver has not
+    registered the name, `precv` raises `UnavailableTypeError`. In each case the connection remains usable.
 
     Examples
     --------
@@ -95,19 +96,21 @@ def register_type(
     [2.0, 1.0]
     """
     if not isinstance(kind, type):
-        raise ConfigurationError(f"register_type: {kind!r} is no class")
+        raise ConfigurationError(f"register_type: {kind!r} is not a class")
     if kind in BUILTIN or optional_types.is_of_package(kind):
-        raise ConfigurationError(f"register_type: {kind} can be sent already, and stays what it is")
+        raise ConfigurationError(f"register_type: {kind} can be sent already, and cannot be replaced")
     if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME or not name.isprintable():
         raise ConfigurationError(
-            f"register_type: a name has 1 to {_MAX_NAME} printable characters, unlike {name!r:.200}"
+            f"register_type: a name must have 1 to {_MAX_NAME} printable characters, unlike {name!r:.200}"
         )
     if not replace and name in _makers:
         raise ConfigurationError(
-            f"register_type: the name {name!r} is that of {_makers[name][0]}; pass replace=True to replace it"
+            f"register_type: the name {name!r} is registered for {_makers[name][0]}; pass replace=True to replace it"
         )
     if not replace and kind in _entries:
-        raise ConfigurationError(f"register_type: {kind} is registered; pass replace=True to replace that")
+        raise ConfigurationError(
+            f"register_type: {kind} is already registered; pass replace=True to replace it"
+        )
     for other in [other for other, (known, _) in _makers.items() if other == name or known is kind]:
         _entries.pop(_makers.pop(other)[0])
     _makers[name] = (kind, from_value)
@@ -127,12 +130,12 @@ def _entry(kind: type, name: str, to_value: Callable[[Any], object]) -> ValueTyp
 
 
 def find_entry(kind: type) -> ValueType | None:
-    """Return how values of a type that is not builtin are written, if they can be sent; raise as `optional_types`."""
+    """Return how to write values of a type that is not builtin, or ``None``. Raises the errors of `optional_types`."""
     return find_unnamed(kind) or named_types.find_entry(kind)
 
 
 def find_unnamed(kind: type) -> ValueType | None:
-    """Return the same, but for a type that receivers find by the name of its class."""
+    """Like `find_entry`, but without the types that receivers find by class name."""
     return _entries.get(kind) or optional_types.find_entry(kind)
 
 
@@ -142,8 +145,8 @@ def _read(parts: list[Any]) -> object:
     name, value = parts
     if name not in _makers:
         raise UnavailableTypeError(
-            f"a value of the registered type {name[:_MAX_NAME]!r} arrived, but nothing is registered under this name "
-            "at this node: call pconnect.register_type here before you receive it"
+            f"a value of the registered type {name[:_MAX_NAME]!r} arrived, but this name is not registered on this "
+            "node: call pconnect.register_type here before you receive it"
         )
     try:
         return _makers[name][1](value)

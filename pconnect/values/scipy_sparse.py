@@ -1,8 +1,8 @@
-"""scipy's sparse arrays and matrices as a few numpy arrays: the only user of scipy, see `optional_types`.
+"""scipy's sparse arrays and matrices as a few numpy arrays. This is the only user of scipy, see `optional_types`.
 
-Nothing is converted: class, dtypes, order of the entries, duplicates and explicit zeros stay. The compiled functions of
-scipy trust the indices; one that is out of range lets them write anywhere. Hence all indices are checked on arrival,
-and not by scipy, whose own check passes over some, before the arrays are given to it.
+Nothing is converted: class, dtypes, order of the entries, duplicates and explicit zeros are preserved. scipy's compiled
+functions trust the indices, so an index out of range would let them write anywhere. Hence all indices are checked on
+arrival, before scipy gets the arrays. scipy's own check is not enough, because it skips some.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def _data(value: Any, axes: int = 1) -> Any:
 
 
 def _indices(value: Any, size: int | None = None, first: int = 0) -> Any:
-    """Return an array of indices, checked to be in ``range(first, size)``."""
+    """Return an array of indices after checking that they are in ``range(first, size)``."""
     indices = _array(value, 1, "i")
     if indices.size and (indices.min() < first or (size is not None and indices.max() >= size)):
         raise ProtocolError("an index of a sparse array is out of range")
@@ -60,16 +60,16 @@ def _read_compressed(make: Any, shape: tuple[int, ...], data: Any, indices: Any,
     rows, columns = shape if len(shape) == 2 else (1, *shape)
     if blocks:
         if rows % data.shape[1] or columns % data.shape[2]:
-            raise ProtocolError("the blocks of a sparse array do not fit its shape")
+            raise ProtocolError("the blocks of a sparse array do not match its shape")
         rows, columns = rows // data.shape[1], columns // data.shape[2]
     if make.__name__.startswith("csc"):
         rows, columns = columns, rows
     pointers = _indices(pointers, len(data) + 1)
     _same_length(data, _indices(indices, columns))
     if len(pointers) != rows + 1 or pointers[0] != 0 or (pointers[1:] < pointers[:-1]).any():
-        raise ProtocolError("the row pointers of a sparse array do not fit")
+        raise ProtocolError("the row pointers of a sparse array do not match")
     matrix = make((data, indices, pointers), shape=shape)
-    # Instead of what scipy made of them: it prefers indices of 32 bits.
+    # Replace scipy's versions of these, because it prefers 32-bit indices.
     matrix.data, matrix.indices, matrix.indptr = data, indices, pointers
     return matrix
 
@@ -93,7 +93,7 @@ def _write_diagonals(matrix: Any) -> tuple[object, ...]:
 
 
 def _read_diagonals(make: Any, shape: tuple[int, ...], data: Any, offsets: Any) -> object:
-    # A diagonal beyond the border is allowed and empty; so far beyond that sums overflow it is not.
+    # Diagonals beyond the border are allowed and empty, unless they are so far out that sums overflow.
     far = np.iinfo(np.int32).max // 2
     _same_length(_data(data, 2), _indices(offsets, max(far, *shape), -max(far, *shape)))
     matrix = make((data, offsets), shape=shape)
@@ -116,11 +116,11 @@ def _read_keys(make: Any, shape: tuple[int, ...], data: Any, coords: Any) -> obj
     lists = [_indices(part, size).tolist() for part, size in zip(coords, shape, strict=True)]
     _same_length(_data(data), *lists)
     matrix = make(shape, dtype=data.dtype)
-    # Assignment would drop explicit zeros.
+    # An assignment would drop explicit zeros.
     for key, value in zip(lists[0] if len(lists) == 1 else zip(*lists, strict=True), data, strict=True):
         matrix.setdefault(key, value)
     if len(list(matrix.keys())) != len(data):
-        raise ProtocolError("a key twice in a sparse array")
+        raise ProtocolError("a duplicate key in a sparse array")
     return matrix
 
 
@@ -136,7 +136,7 @@ def _read_lists(make: Any, shape: tuple[int, ...], data: Any, columns: Any, leng
     _same_length(_data(data), _indices(columns, width))
     ends = np.cumsum(_indices(lengths, len(data) + 1))
     if len(ends) != rows or (ends[-1] if rows else 0) != len(data) or (ends < 0).any():
-        raise ProtocolError("the rows of a sparse array do not fit its data")
+        raise ProtocolError("the rows of a sparse array do not match its data")
     matrix = make(shape, dtype=data.dtype)
     begin = 0
     for row, end in enumerate(ends.tolist()):
@@ -148,7 +148,7 @@ def _read_lists(make: Any, shape: tuple[int, ...], data: Any, columns: Any, leng
     return matrix
 
 
-# For each format: the attributes that are sent, for error messages; from a matrix to them, and back.
+# For each format: the names of the parts for error messages, how to take a matrix apart, and how to make it again.
 _WAYS: Final[dict[str, tuple[str, Callable[[Any], tuple[object, ...]], Callable[..., object]]]] = {
     **dict.fromkeys(("bsr", "csc", "csr"), ("data indices indptr", _write_compressed, _read_compressed)),
     "coo": ("data coords has_canonical_format", _write_coordinates, _read_coordinates),
@@ -176,7 +176,7 @@ def _entry(name: str, kind: type) -> ValueType:
 
 
 def read(parts: list[Any]) -> object:
-    """Make the array of the name, shape and parts that arrived."""
+    """Make a sparse array from its received name, shape and parts."""
     match parts:
         case [str() as name, list() as shape, *rest] if name in _CLASSES:
             if not shape or not all(type(size) is int and 0 <= size < 2**63 for size in shape):
@@ -191,5 +191,5 @@ _ENTRIES: Final = {kind: _entry(name, kind) for name, kind in _CLASSES.items()}
 
 
 def find_entry(kind: type) -> ValueType | None:
-    """Return how the values of a class of scipy.sparse are written."""
+    """Return how to write the values of a class of scipy.sparse, or ``None``."""
     return _ENTRIES.get(kind)

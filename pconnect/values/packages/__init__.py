@@ -1,1 +1,1 @@
-"""Values of packages that may be missing: a module for each, imported when it is needed. See `optional_types`."""
+"""Values of packages that may be missing: one module for each, imported when needed. See `optional_types`."""

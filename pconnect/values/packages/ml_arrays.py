@@ -1,4 +1,4 @@
-"""Arrays and scalars of the number types of ``ml_dtypes``, such as bfloat16, as unsigned integers of their bits."""
+"""Arrays and scalars of the number types of ``ml_dtypes``, such as bfloat16, as unsigned integers with their bits."""
 
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from pconnect.values.builtin_types import ValueType
 __all__ = ["find_entry", "read"]
 
 _CODE: Final = 47
-# Those that may be received; a version of the package may lack some.
+# The types that may be received. The installed version of the package may lack some.
 _NAMES: Final = frozenset(
     [
         "bfloat16",
@@ -39,26 +39,26 @@ _NAMES: Final = frozenset(
 
 
 def _write(value: Any) -> tuple[object, ...]:
-    if not value.dtype.isnative:  # the integers would be in this machine's order all the same
+    if not value.dtype.isnative:  # the view would not convert the byte order
         value = value.astype(value.dtype.newbyteorder("="))
     return value.dtype.name, value.view(f"u{value.dtype.itemsize}")
 
 
 def find_entry(kind: type) -> ValueType | None:
-    """Return how scalars of a type are written, and arrays of such items."""
+    """Return how to write scalars of a type and arrays of them, or ``None``."""
     name = kind.__name__
     return _ENTRY if name in _NAMES and getattr(ml_dtypes, name, None) is kind else None
 
 
 def read(parts: list[Any]) -> object:
-    """Make what was sent of the name of its dtype and its bits."""
+    """Make a value from the received name of its dtype and its bits."""
     match parts:
         case [str() as name, (np.ndarray() | np.unsignedinteger()) as bits] if name in _NAMES:
             kind = getattr(ml_dtypes, name, None)
             if kind is None:
                 raise UnavailableTypeError(
-                    f"a value of the dtype {name} arrived, which ml_dtypes {ml_dtypes.__version__} does not have at "
-                    "this node: install a newer one here"
+                    f"a value of the dtype {name} arrived, but ml_dtypes {ml_dtypes.__version__} on this node does not "
+                    "have it: install a newer version here"
                 )
             if (
                 bits.dtype.kind == "u"

@@ -1,10 +1,10 @@
-"""Frames and series of polars, as the Arrow streams that polars makes of them.
+"""Frames and series of polars, as the Arrow streams that polars writes.
 
-polars' own reader of streams trusts them, so pyarrow reads what was received, and `pconnect.values.arrow` checks it.
-The sender makes what would arrive and compares: a dtype that Arrow does not have is an error, not another dtype.
+polars' own reader trusts streams, so pyarrow reads received data, and `pconnect.values.arrow` checks it. The sender
+makes the value that would arrive and compares: a dtype that Arrow does not have is an error, not another dtype.
 
-Only types that polars writes are read. Of others it makes its own, and there a few bytes become many: each row of a
-dictionary becomes a copy of its value, and where memory ends, polars ends the process.
+Only types that polars writes are read. polars converts other types to its own, where a few bytes may become many: each
+row of a dictionary becomes a copy of its value, and when memory runs out, polars aborts the process.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from pconnect.values.builtin_types import ValueType
 __all__ = ["find_entry", "read"]
 
 _CODE: Final = 48
-# A panic of polars is no `Exception`.
+# A panic of polars is not an `Exception`.
 _ERRORS: Final = (Exception, pl.exceptions.PanicException)
 
 _FLAT: Final[tuple[Callable[[Any], bool], ...]] = (
@@ -50,7 +50,7 @@ def _is_any(kind: Any, tests: tuple[Callable[[Any], bool], ...]) -> bool:
 
 
 def _is_of_polars(kind: Any) -> bool:
-    """Whether polars writes this type; of dictionaries those of texts alone, which it does not copy."""
+    """Whether polars writes this type. Of dictionaries, only those of texts, which it does not copy."""
     if pa.types.is_dictionary(kind):
         return _is_any(kind.value_type, _TEXT)
     if pa.types.is_fixed_size_list(kind) and not kind.list_size:
@@ -67,11 +67,11 @@ def _write(name: str, frame: Any, label: str) -> tuple[object, ...]:
     except UnsupportedValueError:
         raise
     except _ERRORS as error:
-        raise UnsupportedValueError(f"Arrow cannot carry it: {error!s:.300}; cast it first") from error
+        raise UnsupportedValueError(f"Arrow cannot represent it: {error!s:.300}; cast it first") from error
     if made.schema != frame.schema:
         column = next(column for column in frame.columns if made.schema.get(column) != frame.schema[column])
         raise UnsupportedValueError(
-            f"Arrow would make {made.schema[column]} of the column {column!r}, which is {frame.schema[column]}; "
+            f"Arrow would turn the column {column!r}, which is {frame.schema[column]}, into {made.schema[column]}; "
             "cast it first"
         )
     return name, stream, label
@@ -81,26 +81,26 @@ def _read_frame(stream: object) -> Any:
     table = read_stream(stream)
     for kind in table.schema.types:
         if not _is_of_polars(kind):
-            raise ProtocolError(f"polars does not take {kind!s:.80} from Arrow as it was")
+            raise ProtocolError(f"polars does not preserve {kind!s:.80} from Arrow")
     try:
         frame = pl.from_arrow(table, rechunk=False)
-        frame.columns = table.column_names  # an empty one would have become another
+        frame.columns = table.column_names  # polars renames an empty name
     except _ERRORS as error:
-        raise ProtocolError(f"not a frame of polars: {error!s:.200}") from error
+        raise ProtocolError(f"not a polars frame: {error!s:.200}") from error
     return frame
 
 
 def read(parts: list[Any]) -> object:
-    """Make what was sent of its class, stream and name."""
+    """Make a value from its received class, stream and name."""
     match parts:
         case ["DataFrame", stream, ""]:
             return _read_frame(stream)
         case ["Series", stream, str() as name]:
             frame = _read_frame(stream)
             if frame.width != 1:
-                raise ProtocolError("a series of polars is one column")
+                raise ProtocolError("a polars Series must be one column")
             return frame.to_series().alias(name)
-    raise ProtocolError("wrong parts for a value of polars")
+    raise ProtocolError("wrong parts for a polars value")
 
 
 _ENTRIES: Final = {
@@ -114,7 +114,7 @@ _ENTRIES: Final = {
     pl.Series: ValueType(
         _CODE,
         (),
-        # Without its name: a frame needs a text, and has one column of a name.
+        # Without its name, which may not be a valid column name.
         lambda value: _write("Series", value.alias("").to_frame(), value.name),
         read,
         ("class", "to_arrow()", "name"),
@@ -123,9 +123,9 @@ _ENTRIES: Final = {
 
 
 def find_entry(kind: type) -> ValueType | None:
-    """Return how the values of a class of polars are written."""
+    """Return how to write the values of a polars class, or ``None``."""
     if kind is pl.LazyFrame:
         raise UnsupportedValueError(
-            "cannot send a LazyFrame of polars, which has no data yet: send its collect()"
+            "cannot send a polars LazyFrame, because it has no data yet: send its collect()"
         )
     return _ENTRIES.get(kind)

@@ -1,4 +1,4 @@
-"""xarray's variables, arrays and datasets: dimensions, data, attributes and coordinates, each a value of its own."""
+"""xarray variables, arrays and datasets: dimensions, data, attributes and coordinates as separate values."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -19,8 +19,8 @@ def _write_variable(variable: Any) -> tuple[object, ...]:
         raise UnsupportedValueError("cannot send data that dask has not computed yet: send its compute()")
     data = variable.data
     if type(data) is not np.ndarray:
-        raise UnsupportedValueError(f"cannot send the data of a variable, {type(data)}: send its as_numpy()")
-    if data.dtype == object:  # such as texts; each item is a value
+        raise UnsupportedValueError(f"cannot send a variable with data in {type(data)}: send its as_numpy()")
+    if data.dtype == object:  # such as text; each item is a value
         data = [list(data.shape), data.ravel().tolist()]
     return list(variable.dims), data, dict(variable.attrs)
 
@@ -34,8 +34,8 @@ def _write_coordinates(value: Any) -> dict[Any, tuple[object, ...]]:
         dtype = index.index.dtype
         if not isinstance(dtype, np.dtype) and dtype != "str":
             raise UnsupportedValueError(
-                f"cannot send the index of {name!r}, whose dtype is {dtype}, one of pandas: use drop_indexes, or "
-                "assign_coords with numpy's dates, numbers or texts, first"
+                f"cannot send the index of {name!r}, which has the pandas dtype {dtype}: use drop_indexes first, or "
+                "assign_coords with numpy dates, numbers or text"
             )
     return {name: _write_variable(coordinate.variable) for name, coordinate in value.coords.items()}
 
@@ -60,20 +60,20 @@ def _make_variable(parts: Any) -> Any:
         case (list() as dims, data, dict() as attributes):
             if type(data) is list:
                 shape, items = data
-                # Others, such as a range, could have more items than were sent.
+                # Other types, such as a range, could have more items than were sent.
                 if type(shape) is not list or type(items) is not list:
-                    raise ProtocolError("wrong parts for a variable of xarray")
+                    raise ProtocolError("wrong parts for an xarray variable")
                 array = np.empty(len(items), object)
                 array[:] = items
                 data = array.reshape(shape)
             if type(data) is np.ndarray:
                 return xr.Variable(dims, data, attributes)
-    raise ProtocolError("wrong parts for a variable of xarray")
+    raise ProtocolError("wrong parts for an xarray variable")
 
 
 def _make_coordinates(parts: Any, indexed: Any) -> Any:
     if type(parts) is not dict or type(indexed) is not list:
-        raise ProtocolError("wrong parts for coordinates of xarray")
+        raise ProtocolError("wrong parts for xarray coordinates")
     variables = {name: _make_variable(variable) for name, variable in parts.items()}
     indexes = {
         name: xr.indexes.PandasIndex.from_variables({name: variables[name]}, options={}) for name in indexed
@@ -90,17 +90,17 @@ def _make(parts: list[Any]) -> Any:
         case ["Dataset", dict() as variables, coordinates, indexed, dict() as attributes]:
             made = {name: _make_variable(variable) for name, variable in variables.items()}
             return xr.Dataset(made, _make_coordinates(coordinates, indexed), attributes)
-    raise ProtocolError("wrong parts for a value of xarray")
+    raise ProtocolError("wrong parts for an xarray value")
 
 
 def read(parts: list[Any]) -> object:
-    """Make what was sent of its class and parts."""
+    """Make a value from its received class and parts."""
     try:
         return _make(parts)
     except ProtocolError:
         raise
     except Exception as error:
-        raise ProtocolError(f"not a value of xarray: {error!s:.200}") from error
+        raise ProtocolError(f"not an xarray value: {error!s:.200}") from error
 
 
 _ENTRIES: Final[Mapping[type, ValueType]] = {
@@ -117,5 +117,5 @@ _ENTRIES: Final[Mapping[type, ValueType]] = {
 
 
 def find_entry(kind: type) -> ValueType | None:
-    """Return how the values of a class of xarray are written."""
+    """Return how to write the values of an xarray class, or ``None``."""
     return _ENTRIES.get(kind)

@@ -1,4 +1,4 @@
-"""Arrow streams that were made to do harm, and what is not written."""
+"""Hostile Arrow streams, and values that are not written."""
 
 from typing import Any
 
@@ -60,7 +60,7 @@ def test_extension_types_are_refused_before_arrow_makes_them() -> None:
             read_stream(stream)
         assert made == []
         pa.ipc.open_stream(stream)
-        assert made != []  # as Arrow would have done
+        assert made != []  # as it would be for Arrow
     finally:
         pa.unregister_extension_type("test.spy")
 
@@ -77,7 +77,7 @@ UNIONS = [
 
 @pytest.mark.parametrize("array", UNIONS)
 def test_unions_are_refused(array: Any) -> None:
-    # Arrow crashes when it is asked for the size of one of no items that lacks its buffers.
+    # Arrow crashes when it computes the size of an empty union that lacks its buffers.
     with pytest.raises(UnsupportedValueError, match=r"^value\[0\]: cannot send Arrow unions"):
         encoder.encode([array])
     with pytest.raises(ProtocolError, match="union"):

@@ -1,4 +1,4 @@
-"""Results of scipy: what they are at the receiver, and what a receiver does without scipy."""
+"""Results of scipy: their types on the receiver, and a receiver without scipy."""
 
 import sys
 from typing import Any

@@ -1,4 +1,4 @@
-"""Round trips of every type, exact texts of what is refused, and heads that were made to do harm."""
+"""Round trips of every type, exact texts of refusals, and hostile heads."""
 
 import collections
 import datetime
@@ -32,7 +32,7 @@ from tests.support.examples import examples
 from tests.support.transmission import transmit
 from tests.support.values import RECORD, VALUES, Fit, assert_same, nested
 
-# Round trips
+# Round trips.
 
 
 @for_each(VALUES)
@@ -107,7 +107,7 @@ def test_any_array_arrives_as_it_was(array: Any, turn: int, inline_bytes: int) -
         assert_same(changes[turn], transmit(changes[turn]))
 
 
-# What is copied, and who owns it
+# Copies and owners of memory.
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -177,7 +177,7 @@ def test_a_long_str_does_not_stay_in_memory() -> None:
         tracemalloc.stop()
 
 
-# Values that are refused
+# Values that are refused.
 
 
 class Length(float):
@@ -208,7 +208,7 @@ class NoDictKey(Unnameable):
 ZONE_FILE = b"TZif" + bytes(16) + struct.pack(">6L", 0, 0, 0, 0, 1, 4) + bytes(6) + b"UTC\0"
 NAMELESS = datetime.datetime(2024, 1, 1, tzinfo=zoneinfo.ZoneInfo.from_file(io.BytesIO(ZONE_FILE)))
 HERE = __name__
-OTHER_DTYPE = "convert it to a dtype of fixed size, or to a list, first"
+OTHER_DTYPE = "convert it to a dtype of fixed size or to a list first"
 REFUSED: list[tuple[object, str]] = [
     (object(), "value: cannot send <class 'object'>"),
     ({"a": [1, (), 3, Unnameable()]}, f"value['a'][3]: cannot send <class '{HERE}.Unnameable'>"),
@@ -221,7 +221,7 @@ REFUSED: list[tuple[object, str]] = [
     ([Length(2)], f"value[0]: cannot send <class '{HERE}.Length'>; convert it to float first"),
     (
         [local_enumeration().RED],
-        "value[0]: cannot send <enum 'Color'>, which is defined inside a function, where no receiver finds it: "
+        "value[0]: cannot send <enum 'Color'>, which is defined inside a function, where no receiver can find it: "
         "define it in a module, or send the member's name or value",
     ),
     (Fit(1, [print]), "value.residuals[0]: cannot send <class 'builtin_function_or_method'>"),
@@ -232,8 +232,8 @@ REFUSED: list[tuple[object, str]] = [
     (types.SimpleNamespace(x=print), "vars(value)['x']: cannot send <class 'builtin_function_or_method'>"),
     (
         (collections.defaultdict(lambda: 0),),
-        "value[0]: cannot send a defaultdict whose default_factory is no builtin type: set default_factory = None, "
-        "or convert it to dict, first",
+        "value[0]: cannot send a defaultdict whose default_factory is not a builtin type: set default_factory = None "
+        "or convert it to dict first",
     ),
     (
         np.zeros(1, RECORD).view(np.recarray),
@@ -242,7 +242,10 @@ REFUSED: list[tuple[object, str]] = [
     ((np.array([None]),), f"value[0]: cannot send the dtype object; {OTHER_DTYPE}"),
     (np.zeros(9999, [("a", "i4"), ("b", "O")]), f"value: cannot send the dtype object; {OTHER_DTYPE}"),
     (np.array(["a"], np.dtypes.StringDType()), f"value: cannot send the dtype StringDType128; {OTHER_DTYPE}"),
-    (NAMELESS, "value.tzinfo: cannot send a ZoneInfo without a key: the receiver could not find the zone"),
+    (
+        NAMELESS,
+        "value.tzinfo: cannot send a ZoneInfo without a key, because the receiver could not find the zone",
+    ),
     (memoryview(b""), "value: cannot send <class 'memoryview'>"),
 ]
 
@@ -299,7 +302,7 @@ def test_running_out_of_stack_is_an_error_like_others() -> None:
             encode(nested(199, lambda inner: [inner]))
 
     used = len(inspect.stack(0))
-    with pytest.raises(UnsupportedValueError, match="nested too deeply for the rest of Python's stack"):
+    with pytest.raises(UnsupportedValueError, match="nested too deeply for the remaining Python stack"):
         deeper(sys.getrecursionlimit() - used - 100)
 
 
@@ -314,7 +317,7 @@ def test_any_depth_arrives(wrap: Callable[[Any], object], levels: int) -> None:
     assert received == b"x" * 5000
 
 
-def test_beyond_the_limit_of_depth() -> None:
+def test_beyond_the_depth_limit() -> None:
     with pytest.raises(UnsupportedValueError, match=r"^value: nested deeper than 10000 levels$"):
         encode(nested(10001, lambda inner: [inner]))
 
@@ -341,6 +344,6 @@ def test_beyond_the_lengths_of_msgpack(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(msgpack, "Packer", Full)
     with pytest.raises(
-        UnsupportedValueError, match=r"beyond msgpack's limits of length, .*\(list is too large\)"
+        UnsupportedValueError, match=r"exceeds msgpack's length limits, .*\(list is too large\)"
     ):
         encode((1,))

@@ -1,4 +1,4 @@
-"""Small values, read in one go; heads that were made to do harm."""
+"""Small values, decoded in one call, and hostile heads."""
 
 import contextlib
 import datetime
@@ -34,7 +34,9 @@ def test_both_ways_lead_to_the_same(value: object) -> None:
     assert not buffers
     assert decode_small(head) in (value, NOT_SMALL)
     assert decode(head, 0).finish() == value
-    with pytest.MonkeyPatch.context() as patch:  # what is written at once is what is written otherwise
+    with (
+        pytest.MonkeyPatch.context() as patch
+    ):  # values that are written in one call have the same form as others
         patch.setattr(encoder, "_SMALL_ITEMS", -1)
         assert encode(value)[0] == head
 
@@ -50,7 +52,7 @@ def test_a_malformed_one_is_an_error_of_the_peer(head: bytes) -> None:
         decode_small(head)
 
 
-# Heads that no encoder of ours writes
+# Heads that our encoder never writes.
 
 
 def finish(head: bytes, payload_bytes: int = 0) -> object:
@@ -123,7 +125,7 @@ def test_memory_is_bounded_by_what_came_in(name: str, head: bytes) -> None:
     assert peak < 100 * len(head) + 200_000, name
 
 
-# What is too much
+# Limits.
 
 
 def test_a_table_without_end_is_refused() -> None:
@@ -150,7 +152,7 @@ def test_a_value_of_more_buffers_than_the_table_takes(monkeypatch: pytest.Monkey
 
 def test_dtypes_that_take_too_much_to_write_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoder, "MAX_TABLE_BYTES", 50)
-    with pytest.raises(UnsupportedValueError, match="dtypes that take too much"):
+    with pytest.raises(UnsupportedValueError, match="dtypes are too long"):
         encode(np.ones(5000, [("a name that is long enough to matter", "f8")]))
 
 
@@ -206,5 +208,5 @@ def test_a_value_can_be_made_after_it_was_interrupted(value: object) -> None:
 def test_items_are_limited() -> None:
     head, _ = encode([[]] * 100_000)
     assert decode(head, 0, 100_001 + 1).finish() == [[]] * 100_000
-    with pytest.raises(ProtocolError, match=r"more items than the limit, 50000"):
+    with pytest.raises(ProtocolError, match=r"more items than 50000, the limit"):
         decode(head, 0, 50_000).finish()

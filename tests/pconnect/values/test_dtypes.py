@@ -1,4 +1,4 @@
-"""Descriptions of dtypes, there and back, and those that describe none."""
+"""Descriptions of dtypes, round trips, and invalid descriptions."""
 
 from typing import Any
 
@@ -76,7 +76,7 @@ def test_long_double_of_another_format_is_refused() -> None:
     text = np.dtype("g").str
     assert arrays.restore_dtype(f"{text}:{np.finfo('g').nmant}") == np.dtype("g")
     for foreign in (text, f"{text}:112" if np.finfo("g").nmant != 112 else f"{text}:63"):
-        with pytest.raises(ProtocolError, match="not a dtype of this machine"):
+        with pytest.raises(ProtocolError, match="not a dtype on this machine"):
             arrays.restore_dtype(foreign)
 
 
@@ -85,11 +85,11 @@ def test_long_double_of_another_format_is_refused() -> None:
     [
         (
             np.dtype("O"),
-            "cannot send the dtype object; convert it to a dtype of fixed size, or to a list, first",
+            "cannot send the dtype object; convert it to a dtype of fixed size or to a list first",
         ),
         (np.dtype([("a", [("b", "O")])]), "cannot send the dtype object"),
         (np.dtypes.StringDType(), "cannot send the dtype StringDType"),
-        (np.dtype([((5, "a"), "i4")]), "cannot send a dtype with the title 5, which is no str"),
+        (np.dtype([((5, "a"), "i4")]), "cannot send a dtype with the title 5, which is not a str"),
     ],
 )
 def test_unsupported_dtypes(dtype: Any, text: str) -> None:
@@ -176,7 +176,7 @@ def test_nesting_without_end() -> None:
 
 
 @pytest.mark.parametrize("shape", [None, "3", (3,), [-1], [1.0], [True + 0.5], ["3"], 3])
-def test_what_is_no_shape(shape: object) -> None:
+def test_invalid_shapes(shape: object) -> None:
     with pytest.raises(ProtocolError, match="not the shape of an array"):
         arrays.byte_count(np.dtype("f8"), shape)
 
@@ -219,9 +219,9 @@ def test_only_what_is_not_contiguous_is_copied() -> None:
 
 def test_no_memory_is_a_protocol_error() -> None:
     for shape in ([2**57], [2**62, 2**62], [1] * 65):
-        with pytest.raises(ProtocolError, match="cannot make the array"):
+        with pytest.raises(ProtocolError, match="cannot allocate the array"):
             arrays.allocate(np.dtype("f8"), shape, arrays.C_ORDER)
-    with pytest.raises(ProtocolError, match="cannot make the array"):
+    with pytest.raises(ProtocolError, match="cannot allocate the array"):
         arrays.filled(np.dtype("f8"), [1] * 65, arrays.C_ORDER, bytes(8))
 
 
@@ -229,7 +229,7 @@ def test_no_memory_is_a_protocol_error() -> None:
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_arrays_are_joined_as_numpy_does(dtype: Any, order: Any, axis: int) -> None:
-    for rows in (2, 400):  # small, and large enough for memory that is used again
+    for rows in (2, 400):  # small, and large enough for reused memory
         parts = [np.zeros((rows, rows * 3), dtype, order) for _ in range(5)]
         whole, expected = arrays.joined(parts, axis), np.concatenate(parts, axis)
         assert (whole.dtype, whole.shape) == (expected.dtype, expected.shape)

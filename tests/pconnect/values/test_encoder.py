@@ -1,4 +1,4 @@
-"""What becomes a buffer, and in which order."""
+"""Values that become buffers, and their order."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""How many items a head has: as many as msgpack makes, and known before it makes them."""
+"""The number of items in a head: equal to msgpack's, and known before msgpack makes them."""
 
 import random
 from typing import Any
@@ -19,7 +19,7 @@ MANY = 10**9
 
 
 def items_of(value: Any) -> int:
-    """Count the items of what msgpack has made."""
+    """Count the items of a value from msgpack."""
     if type(value) is list:
         return 1 + sum(map(items_of, value))
     if type(value) is dict:
@@ -98,7 +98,7 @@ def test_what_is_damaged_is_an_error_or_counted(data: bytes, chance: random.Rand
     except ProtocolError:
         assert not is_whole
     else:
-        # What is announced and missing counts against the others: it cannot look like whole objects and be more.
+        # Announced but missing items count against the others, so they cannot hide additional complete objects.
         assert alone == skipped if is_whole else alone <= skipped
 
 
@@ -123,5 +123,5 @@ def test_counting_can_be_ended() -> None:
     ("max_message_bytes", "items"),
     [(1, ALWAYS_ALLOWED), (2**30, ALWAYS_ALLOWED), (2**34, 2**24), (2**40, 2**30)],
 )
-def test_the_limit_of_items_follows_that_of_bytes(max_message_bytes: int, items: int) -> None:
+def test_the_item_limit_follows_the_size_limit(max_message_bytes: int, items: int) -> None:
     assert items_limit(max_message_bytes) == items

@@ -1,4 +1,4 @@
-"""Dataclasses and records of C, which are found by name too: which arrive, and which are refused."""
+"""Dataclasses and C records, which are found by name as well: accepted and refused ones."""
 
 import dataclasses
 import os
@@ -27,7 +27,7 @@ def received(code: int, *parts: object) -> Any:
     return decoder.decode(head_of(mark(code, *parts)), 0).finish()
 
 
-# Dataclasses
+# Dataclasses.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +107,7 @@ def test_a_dataclass_that_is_not_there_or_has_other_fields() -> None:
             received(52, HERE, "Fit", malformed)
 
 
-# Records of C
+# C records.
 
 
 @pytest.mark.parametrize(

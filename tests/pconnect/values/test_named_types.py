@@ -1,4 +1,4 @@
-"""Classes that are found by name: what is taken from the receiver's modules, what is not, and what is made anew."""
+"""Classes that are found by name: accepted and refused ones, and substitutes."""
 
 import enum
 import importlib.util
@@ -88,9 +88,9 @@ def test_bits_that_the_class_does_not_name_are_not_sent_and_not_taken() -> None:
         encoder.encode(Odd(4))
     count = len(Odd._value2member_map_)
     for bits in (4, 2**63, -1, 1.0, True, None):
-        with pytest.raises(UnavailableTypeError, match="same version of it at both ends"):
+        with pytest.raises(UnavailableTypeError, match="same version of the class on both ends"):
             received(43, HERE, "Odd", bits)
-    assert len(Odd._value2member_map_) == count  # nothing of it is kept
+    assert len(Odd._value2member_map_) == count  # none of it is stored
 
 
 def test_several_flags_are_made_without_calling_the_class() -> None:
@@ -99,7 +99,7 @@ def test_several_flags_are_made_without_calling_the_class() -> None:
     assert received(43, HERE, "Strict", 3) is both
 
 
-def test_bits_are_no_member_of_what_is_no_flag() -> None:
+def test_bits_are_not_a_member_of_an_enumeration_without_flags() -> None:
     with pytest.raises(UnavailableTypeError, match="the member 1 of the enumeration"):
         received(43, HERE, "Color", 1)
 
@@ -115,11 +115,11 @@ def test_the_way_to_a_part_that_is_refused_has_the_field() -> None:
 
 
 def test_a_tuple_of_other_items_than_its_fields_is_refused() -> None:
-    with pytest.raises(UnsupportedValueError, match="other items than its fields"):
+    with pytest.raises(UnsupportedValueError, match="items other than its fields"):
         encoder.encode(tuple.__new__(Point, [1, 2, 3]))
 
 
-def test_classes_with_fields_that_are_no_names_are_refused() -> None:
+def test_classes_with_invalid_field_names_are_refused() -> None:
     for fields in (["x"], ("x y",), ("x", "x"), ("class",), (1,), ("_x",)):
         kind = type("Odd", (tuple,), {"_fields": fields})
         with pytest.raises(UnsupportedValueError, match="convert it to tuple first"):
@@ -133,19 +133,19 @@ def test_attributes_come_along_and_stand_beside_the_fields() -> None:
     assert type(result) is Checked and result == (1, 2) and vars(result) == {"unit": "m"}
 
 
-# Classes that the receiver does not have
+# Classes that the receiver does not have.
 
 
-def test_a_named_tuple_of_another_class_is_made_anew_and_goes_back_as_it_was() -> None:
+def test_a_named_tuple_gets_a_substitute_class_and_returns_unchanged() -> None:
     there = named_type("far.away", "Outer.Fit", "slope _1")
     point = transmit(there(1.5, [2]))
     assert type(point) is not there and repr(point) == "Fit(slope=1.5, _1=[2])"
     assert point._asdict() == {"slope": 1.5, "_1": [2]} and point._replace(slope=3) == (3, [2])
     assert encoder.pack(point) == encoder.pack(there(1.5, [2]))
-    assert type(transmit(there(1, 2))) is type(point)  # one class for all of them
+    assert type(transmit(there(1, 2))) is type(point)  # the same class for all of them
 
 
-def test_one_with_attributes_is_made_anew_with_them() -> None:
+def test_a_substitute_keeps_attributes() -> None:
     received_one = received(44, "far.away", "Test", "p", {"df": 3}, 0.5)
     assert received_one == (0.5,) and received_one.df == 3 and received_one.p == 0.5
 
@@ -174,26 +174,26 @@ def test_a_member_of_another_class_says_what_to_do() -> None:
         received(43, HERE, "Color", "GREEN")
 
 
-def test_only_so_many_classes_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_substitute_classes_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(named_types, "_MAX_MADE", 2)
     monkeypatch.setattr(named_types, "_made", WeakValueDictionary())
     kept = [received(44, "far.away", f"P{k}", "x", None, k) for k in range(2)]
-    with pytest.raises(UnavailableTypeError, match=r"one too many: import far\.away here"):
+    with pytest.raises(UnavailableTypeError, match=r"too many such classes: import far\.away here"):
         received(44, "far.away", "P2", "x", None, 2)
     assert received(44, "far.away", "P1", "x", None, 5).x == 5
     assert [one.x for one in kept] == [0, 1]
 
 
-def test_a_class_that_is_made_anew_has_only_so_many_fields() -> None:
+def test_the_number_of_fields_of_a_substitute_class_is_limited() -> None:
     names = [f"_{index}" for index in range(257)]
     assert len(received(44, "far.away", "P", " ".join(names[:256]), None, *range(256))) == 256
-    with pytest.raises(UnavailableTypeError, match="too large to be made anew"):
+    with pytest.raises(UnavailableTypeError, match="cannot substitute it"):
         received(44, "far.away", "P", " ".join(names), None, *range(257))
-    with pytest.raises(UnavailableTypeError, match="too large to be made anew"):
+    with pytest.raises(UnavailableTypeError, match="cannot substitute it"):
         received(44, "far.away", "P", "x" * (2**14 + 1), None, 1)
 
 
-# Received names run nothing
+# Received names run no code.
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_a_module_that_waits_to_be_loaded_is_not_loaded(
     with pytest.raises(UnavailableTypeError):
         received(43, "lazy_module", "Color", "RED")
     assert "Color" not in object.__getattribute__(lazy, "__dict__")
-    assert lazy.Color.RED  # asked for by its user, it is
+    assert lazy.Color.RED  # when the user accesses it, it is loaded
     assert received(43, "lazy_module", "Color", "RED") is lazy.Color.RED
 
 
@@ -272,7 +272,7 @@ def test_stand_ins_in_modules_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_where_many_connections_are_served_they_are_not_made() -> None:
     for value in (Color.RED, Point(1)):
-        with pytest.raises(UnreadableValueError, match="not made at once"):
+        with pytest.raises(UnreadableValueError, match="not allowed here"):
             decoder.decode(encoder.pack(value), 0).finish(at_once=True)
 
 
@@ -282,7 +282,7 @@ def test_what_can_be_pickled_instead_is_not_sent_by_name() -> None:
             encoder.encode([value], by_name=False)
 
 
-# The classes of a program that is run, which its receiver may be too
+# The classes of a program's main module, which the receiver may also run.
 
 
 def test_a_class_of_main_is_that_of_the_receivers_main() -> None:

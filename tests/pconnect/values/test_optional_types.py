@@ -1,4 +1,4 @@
-"""What is imported when, and what a node does that lacks a package."""
+"""When packages are imported, and nodes that lack a package."""
 
 import importlib.util
 import subprocess
@@ -64,7 +64,7 @@ print([name for name in packages if name in sys.modules])
 
 
 def test_classes_that_only_say_they_are_of_a_package_are_refused() -> None:
-    # JAX has tests in a process of their own, see `tests.support.jax_cases`; torch is not everywhere.
+    # JAX is tested in a separate process, see `tests.support.jax_cases`; torch is not available everywhere.
     packages = {name for home in optional_types._HOMES for name in home.packages if "jax" not in name}
     for module in (
         *(name for name in packages if importlib.util.find_spec(name)),

@@ -1,4 +1,4 @@
-"""What lies between the fields of an item leaves as zeros, and what arrives there is nothing else."""
+"""The bytes between the fields of an item are sent as zeros, and arrive as zeros."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -36,20 +36,20 @@ X87 = np.dtype("g").itemsize == 16 and np.finfo("g").nmant == 63
 
 
 def poison_heap() -> None:
-    """Fill memory that is free with a pattern: whatever is copied from there shows it."""
+    """Fill free memory with a pattern that reveals any copy of it."""
     sizes = [*range(8, 520, 8), *(2**n * 3 for n in range(8, 17)), *(2**n for n in range(9, 18)), 2**21]
     kept = [np.full(size, POISON, np.uint8) for size in sizes for _ in range(4)]
     kept.clear()
 
 
 def filled_array(dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Return an array of which all bytes are the same, the padding too."""
+    """Return an array whose bytes are all equal, including the padding."""
     count = int(np.prod(shape)) * dtype.itemsize
     return np.full(count, DATA, np.uint8).view(dtype).reshape(shape)
 
 
 def leaves(dtype: np.dtype[Any], offset: int = 0) -> Iterator[tuple[int, int]]:
-    """Return where in an item each plain field lies, and how many bytes it has; as the rule says, in plain words."""
+    """Return the offset and the size of each plain field of an item, as a simple definition of the rule."""
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
         for index in range(int(np.prod(shape))):
@@ -65,7 +65,7 @@ def leaves(dtype: np.dtype[Any], offset: int = 0) -> Iterator[tuple[int, int]]:
 
 
 def expected_bytes(array: npt.NDArray[Any]) -> bytes:
-    """Return the memory of an array in C order, with zeros where no field is."""
+    """Return the memory of an array in C order, with zeros outside the fields."""
     items = array.view(np.dtype((np.void, array.itemsize))).copy("C").reshape(-1).view(np.uint8)
     rows = items.reshape(-1, array.itemsize)
     wanted = np.zeros_like(rows)
@@ -90,7 +90,7 @@ def transmit(value: Any) -> Any:
 
 
 def views(array: npt.NDArray[Any]) -> list[tuple[str, npt.NDArray[Any]]]:
-    """Return an array of two axes in all the ways in which it may lie in memory."""
+    """Return a two-dimensional array in all possible memory layouts."""
     return [
         ("C", array),
         ("every second", array[::2]),
@@ -206,7 +206,7 @@ def test_padding_is_cleared_in_place() -> None:
     assert numbers.tolist() == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("rows", [3, 60_000])  # small, and large enough for memory that is used again
+@pytest.mark.parametrize("rows", [3, 60_000])  # small, and large enough for reused memory
 def test_padding_of_joined_arrays_is_zero(rows: int) -> None:
     parts = [filled_array(PADDED, (rows, 2)) for _ in range(3)]
     poison_heap()
@@ -247,7 +247,7 @@ def test_equal_contents_have_one_number_whatever_is_between_the_fields() -> None
 
 
 class _Subclass(np.ndarray):
-    """An array of a user's own class."""
+    """A user's array class."""
 
 
 @pytest.mark.parametrize("make", [np.ma.array, lambda a: a.view(np.recarray), lambda a: a.view(_Subclass)])
@@ -261,4 +261,4 @@ def test_a_pickled_array_of_another_class_keeps_it_and_brings_no_padding(make: A
         again = unpickled(padded)
         assert type(again) is type(padded)
         assert np.array_equal(np.asarray(again), np.asarray(padded))
-    assert np.count_nonzero(memory == 7) == 6 * 7  # the user's array is as it was
+    assert np.count_nonzero(memory == 7) == 6 * 7  # the user's array is unchanged

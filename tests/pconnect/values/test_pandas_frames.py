@@ -1,4 +1,4 @@
-"""What pandas has and Arrow would change, and parts that no sender of ours writes."""
+"""pandas values that Arrow would change, and parts that our encoder never writes."""
 
 import json
 import warnings
@@ -52,7 +52,7 @@ def test_a_change_that_arrow_makes_is_found(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def stream(table: Any = None, **changes: Any) -> Any:
-    """Return the stream of a table with one column, with its metadata for pandas changed."""
+    """Return the stream of a table with one column, with changed pandas metadata."""
     table = (
         pa.Table.from_pandas(pd.DataFrame({"0": [1, 2]}), preserve_index=False) if table is None else table
     )

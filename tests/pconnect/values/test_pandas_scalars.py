@@ -1,4 +1,4 @@
-"""Times, durations, periods and intervals of any kind, exactly."""
+"""Times, durations, periods and intervals of any kind are preserved exactly."""
 
 import zoneinfo
 from typing import Any

@@ -1,4 +1,4 @@
-"""Memory that is used again, and never by two arrays at once."""
+"""Memory that is reused, but never by two arrays at the same time."""
 
 import gc
 import os
@@ -54,7 +54,7 @@ def test_no_two_living_arrays_share_memory(steps: list[int | tuple[int, bool]]) 
             index, is_dropped = step[0] % len(alive), step[1]
             array, kept_mark = alive.pop(index)
             if not is_dropped:
-                alive.append((array[array.size // 2 :], kept_mark))  # a part keeps the whole
+                alive.append((array[array.size // 2 :], kept_mark))  # a part keeps the whole array alive
             del array
         assert buffers.free_bytes <= buffers.max_bytes
         assert all((array == mark).all() for array, mark in alive)
@@ -120,7 +120,7 @@ def test_only_memory_of_a_like_size_is_used() -> None:
     buffers = ReceiveBuffers()
     del_later = [buffers.take(800), buffers.take(2000)]
     del_later.clear()
-    assert buffers.take(900).size == 900  # which is kept then
+    assert buffers.take(900).size == 900  # it is kept afterwards
     assert buffers.take(1900).size == 2000
     assert buffers.take(700).size == 700
     assert buffers.free_bytes == 800 + 2000 + 900 + 700
@@ -137,7 +137,7 @@ def test_what_is_kept_is_bounded_and_the_newest() -> None:
     assert [address(array) for array in again] == places[:1:-1]
     again.clear()
     large = buffers.take(3 * KIB + 1)
-    assert buffers.free_bytes == 0  # to need no more than the large one
+    assert buffers.free_bytes == 0  # so that only the large one takes memory
     del large
     assert buffers.free_bytes == 0
 
@@ -147,8 +147,8 @@ def test_idle_memory_is_given_back() -> None:
     buffers.release_idle(100.0)
     buffers.take(KIB)
     buffers.release_idle(100.0 + IDLE_SECONDS)
-    buffers.take(KIB)  # used again
-    buffers.release_idle(101.0 + IDLE_SECONDS)  # too early to look
+    buffers.take(KIB)  # it is used again
+    buffers.release_idle(101.0 + IDLE_SECONDS)  # too early for a check
     buffers.release_idle(100.0 + 2 * IDLE_SECONDS)
     assert buffers.free_bytes == KIB
     buffers.release_idle(100.0 + 3 * IDLE_SECONDS)
@@ -171,7 +171,7 @@ def test_an_array_that_comes_again_faults_no_page() -> None:
     head, buffers = encode(value)
     received: Any = None
     for k in range(12):
-        if k == 2:  # the next arrives while one is kept, so two take turns
+        if k == 2:  # the next array arrives while one is still in use, so two alternate
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         incoming = decode(head, value.nbytes)
         incoming.buffers[0][:] = buffers[0]

@@ -1,4 +1,4 @@
-"""Classes of users: what is registered at both ends, at one, wrongly, or not at all."""
+"""Users' classes that are registered on both ends, on one end, wrongly, or not at all."""
 
 import datetime
 from fractions import Fraction
@@ -47,7 +47,7 @@ def special(value: Any) -> Special:
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let each test begin with nothing registered."""
+    """Start each test with an empty registry."""
     monkeypatch.setattr(registered_types, "_entries", {})
     monkeypatch.setattr(registered_types, "_makers", {})
 
@@ -128,7 +128,7 @@ def test_it_is_made_when_it_is_taken_and_not_before() -> None:
     head, (buffer,) = encoder.encode([array, Point(3, 4)])
     incoming = decoder.decode(head, buffer.nbytes)
     incoming.buffers[0][:] = buffer
-    with pytest.raises(UnreadableValueError, match="not made at once"):
+    with pytest.raises(UnreadableValueError, match="not allowed here"):
         incoming.finish(at_once=True)
     assert calls == []
     received: Any = incoming.finish()
@@ -159,15 +159,15 @@ def test_names_are_for_people(name: Any) -> None:
 
 
 def test_only_classes_are_registered() -> None:
-    with pytest.raises(ConfigurationError, match="is no class"):
+    with pytest.raises(ConfigurationError, match="is not a class"):
         register_type("Point", "test.Point", to_value, from_value)  # type: ignore[arg-type]
 
 
 def test_nothing_is_registered_twice_unless_it_is_replaced() -> None:
     register_type(Point, "test.Point", to_value, from_value)
-    with pytest.raises(ConfigurationError, match=r"the name '.*' is that of"):
+    with pytest.raises(ConfigurationError, match=r"the name '.*' is registered for"):
         register_type(Special, "test.Point", to_value, special)
-    with pytest.raises(ConfigurationError, match="is registered; pass replace=True"):
+    with pytest.raises(ConfigurationError, match="is already registered; pass replace=True"):
         register_type(Point, "test.Other", to_value, from_value)
     register_type(Special, "test.Point", to_value, special, replace=True)
     with pytest.raises(UnsupportedValueError):

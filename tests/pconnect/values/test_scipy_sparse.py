@@ -1,4 +1,4 @@
-"""Sparse arrays that would have scipy read or write outside of its memory, and those that cannot be sent."""
+"""Sparse arrays that would make scipy access memory out of bounds, and arrays that cannot be sent."""
 
 from typing import Any
 
@@ -66,7 +66,7 @@ HOSTILE: list[tuple[str, list[Any]]] = [
 
 @pytest.mark.parametrize("parts", [pytest.param(parts, id=name) for name, parts in HOSTILE])
 def test_what_scipy_would_trust_is_checked(parts: list[Any]) -> None:
-    # As `decoder` does, which turns what constructors raise into a ProtocolError.
+    # Like `decoder`, which turns the errors of constructors into ProtocolError.
     with pytest.raises((ProtocolError, *decoder.MALFORMED)):
         read(parts)
 

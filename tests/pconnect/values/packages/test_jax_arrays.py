@@ -1,4 +1,4 @@
-"""The tests of JAX's arrays, in a process of their own: JAX warns at each fork after them."""
+"""Run the tests of JAX arrays in a separate process, because JAX warns at every later fork."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[4]
 
 
 def test_its_arrays_are_values() -> None:
-    # Without the options that keep this file from being imported beside others.
+    # Without the options that would prevent importing this file beside others.
     options = ["-q", "-p", "no:cacheprovider", "-o", "addopts="]
     command = [sys.executable, "-m", "pytest", *options, "tests/support/jax_cases.py"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)

@@ -47,7 +47,7 @@ def test_another_byte_order_keeps_the_numbers() -> None:
         read(["bfloat16", np.zeros(2, np.dtype("u2").newbyteorder())])
 
 
-def test_a_dtype_that_this_version_lacks_is_no_error_of_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dtype_that_this_version_lacks_is_not_the_peers_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(ml_dtypes, "float8_e3m4")
     with pytest.raises(UnavailableTypeError, match="float8_e3m4"):
         read(["float8_e3m4", np.zeros(2, "u1")])

@@ -1,4 +1,4 @@
-"""Frames and series of polars arrive with their dtypes."""
+"""Frames and series of polars keep their dtypes."""
 
 import datetime
 from decimal import Decimal
@@ -72,7 +72,7 @@ def test_a_large_part_of_a_frame() -> None:
     assert_frame_equal(transmit(frame[500:90_000]), frame[500:90_000])
 
 
-def test_what_is_no_data_is_refused() -> None:
+def test_invalid_data_is_refused() -> None:
     with pytest.raises(UnsupportedValueError, match=r"send its collect\(\)"):
         transmit(pl.DataFrame({"a": [1]}).lazy())
     with pytest.raises(UnsupportedValueError):
@@ -86,9 +86,9 @@ def stream_of(column: Any, metadata: Any = None) -> Any:
 @pytest.mark.parametrize("value", [b"x" * 50_000, list(range(50_000)), {"a": b"x" * 50_000}])
 def test_a_dictionary_whose_rows_would_become_copies_is_refused(value: Any) -> None:
     column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(20_000, np.int8)), pa.array([value]))
-    with pytest.raises(ProtocolError, match="polars does not take dictionary"):
+    with pytest.raises(ProtocolError, match="polars does not preserve dictionary"):
         read(["DataFrame", stream_of(column), ""])
-    with pytest.raises(ProtocolError, match="polars does not take"):
+    with pytest.raises(ProtocolError, match="polars does not preserve"):
         read(["DataFrame", stream_of(pa.StructArray.from_arrays([column], ["b"])), ""])
 
 
@@ -103,7 +103,7 @@ def test_a_dictionary_whose_rows_would_become_copies_is_refused(value: Any) -> N
     ],
 )
 def test_types_that_polars_does_not_write_are_refused(kind: Any) -> None:
-    with pytest.raises(ProtocolError, match="polars does not take"):
+    with pytest.raises(ProtocolError, match="polars does not preserve"):
         read(["DataFrame", stream_of(pa.array([], kind)), ""])
 
 

@@ -1,4 +1,4 @@
-"""Tensors of torch arrive with dtype, strides' order, class and requires_grad."""
+"""Torch tensors keep their dtype, memory order, class and requires_grad."""
 
 from typing import Any
 
@@ -74,7 +74,7 @@ def test_what_stands_for_other_tensors_is_refused() -> None:
     torch.vmap(send)(torch.ones(2, 2))
 
 
-def test_a_dtype_that_this_version_lacks_is_no_error_of_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dtype_that_this_version_lacks_is_not_the_peers_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch, "float8_e8m0fnu")
     with pytest.raises(UnavailableTypeError, match="float8_e8m0fnu"):
         read(["Tensor", "float8_e8m0fnu", np.zeros(2, np.uint8), False])
