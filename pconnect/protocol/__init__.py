@@ -1,1 +1,1 @@
-"""Bytes to messages and back: layout, kinds, limits, without I/O."""
+"""Bytes to messages and back: layout, kinds and limits. Sans-I/O."""

@@ -1,7 +1,7 @@
-"""The form of what servers say to clients, see doc/protocol.md: it is checked before anything is done. No I/O here.
+"""Check the form of messages from servers to clients, see doc/protocol.md, before the client uses them. Sans-I/O.
 
-A server sees what a client sends it, but it must not be able to end the client's program by words that make no sense.
-Kinds that are not in the table are checked where they are taken, or do no harm whatever their value is.
+A server can see a client's data, but malformed messages from a server must not be able to end the client's program.
+Kinds that are missing in the table are checked by their receiver, or are harmless with any value.
 """
 
 from collections.abc import Mapping
@@ -22,15 +22,15 @@ from pconnect.protocol.kinds import Kind
 
 
 def check_answer(kind: Kind, value: object) -> None:
-    """Raise `ProtocolError` if the value of a message to a client has not the form of its kind."""
+    """Raise `ProtocolError` if the value of a message to a client does not have the form of its kind."""
     require_form(kind, value, _FORMS.get(kind))
 
 
 def check_failure(value: Mapping[Any, Any]) -> None:
-    """Raise `ProtocolError` if something is no account of the failure of a command."""
+    """Raise `ProtocolError` if a value does not describe the failure of a command."""
     needed = all(name in value and check(value[name]) for name, check in _FAILURE.items())
     if not (needed and dict_of(value.get("fields", {}), is_text, lambda _: True)):
-        raise ProtocolError("not the failure of a command")
+        raise ProtocolError("malformed failure of a command")
 
 
 _FAILURE: Mapping[str, Check] = {
@@ -52,20 +52,20 @@ def _is_bool(value: Any) -> bool:
 
 
 def _may_have(value: Any, checks: Mapping[str, Check]) -> bool:
-    """Whether it is a dict whose entries of these names are right; it may lack them, and have others."""
+    """Whether it is a dict whose entries with these names are valid. Entries may be missing, and others may exist."""
     return isinstance(value, dict) and all(
         is_text(name) and (name not in checks or checks[name](entry)) for name, entry in value.items()
     )
 
 
-# --- what a node says of itself ---
+# --- a node's report about itself ---
 
 
 def _is_decimal(value: Any) -> bool:
     return is_text(value) and value.isascii() and value.isdecimal() and len(value) < 11
 
 
-# The others are looked at one by one where they are shown: what has another type was not told.
+# Other entries are checked where they are shown: an entry of another type is ignored.
 _ENGINE_FACTS: Mapping[str, Check] = {
     "errors": lambda errors: dict_of(errors, is_text, is_text),
     "routes": lambda routes: dict_of(routes, _is_decimal, is_text),
@@ -77,7 +77,7 @@ _ENGINE_FACTS: Mapping[str, Check] = {
 
 
 def _is_done(value: Any) -> bool:
-    """Whether it is what workers have done: counts and seconds by name."""
+    """Whether these are the totals of workers: counts and seconds by name."""
     return bool(dict_of(value, is_text, is_number))
 
 
@@ -171,7 +171,7 @@ def _is_credit(value: Any) -> bool:
 
 
 def _is_return(value: Any) -> bool:
-    """Whether the value says where the output continues, or why the client cannot come back."""
+    """Whether the value is the position at which the output continues, or the reason why the client cannot return."""
     return is_text(value) or (list_of(value, is_int) and len(value) == 3)
 
 
@@ -182,7 +182,7 @@ def _is_known(value: Any) -> bool:
     return is_int(value)
 
 
-_MOST_MEMBERS = 1100  # of a server: those that announce themselves, and those that it has joined
+_MOST_MEMBERS = 1100  # of one server: those that announce themselves to it, and those that it has joined
 _MEMBER: Mapping[str, Check] = {
     "id": is_text,
     "name": is_text,
@@ -225,7 +225,7 @@ _FORMS: Mapping[Kind, Check] = {
     Kind.RELAY: _is_text_or_none,
     Kind.RENEW: lambda value: value is None,
     Kind.MEMBERS: lambda value: value is None,
-    # What is in it is looked at where it is shown.
+    # The entries are checked where they are shown.
     Kind.STATISTICS: lambda facts: dict_of(facts, is_text, lambda _: True),
     Kind.POOL: lambda pool: has(pool, {"slots": is_int, "ready": _is_bool, "died": is_text}),
     Kind.WORKER: _is_started,

@@ -1,6 +1,6 @@
-"""The form of what clients say to servers, see doc/protocol.md: it is checked before anything is done. No I/O here.
+"""Check the form of messages from clients to servers, see doc/protocol.md, before the server uses them. Sans-I/O.
 
-Kinds whose value does no harm are not in the table: the value is not used, or it is used where an error of any type
+Kinds with harmless values are missing in the table: the value is not used, or it is used where an error of any type
 becomes an answer to the client.
 """
 
@@ -20,7 +20,7 @@ from pconnect.protocol.form_checks import (
 from pconnect.protocol.kinds import Kind
 from pconnect.values.decoder import unpack
 
-#: A time limit of a command that is longer is none.
+#: A longer time limit of a command means no limit.
 MAX_SECONDS = 1e9
 # TCP takes a sixth of it as 15 bits, see `pconnect.link.dialing.prepare`.
 _MAX_PEER_TIMEOUT = 196_000.0
@@ -31,16 +31,16 @@ _MAX_NICE = 19
 
 
 def check_form(kind: Kind, value: object) -> None:
-    """Raise `ProtocolError` if the value of a message to a server has not the form of its kind."""
+    """Raise `ProtocolError` if the value of a message to a server does not have the form of its kind."""
     require_form(kind, value, _FORMS.get(kind) or _ANSWERED_FORMS.get(kind))
 
 
 def ends_connection(kind: Kind) -> bool:
-    """Whether a message of this kind that has another form ends the connection; others are answered by an error."""
+    """Whether a malformed message of this kind ends the connection. Other kinds are answered by an error."""
     return kind not in _ANSWERED_FORMS
 
 
-# --- commands and jobs: for each of many a second, so the usual ones are quick ---
+# --- commands and jobs: many arrive per second, so the common cases are checked first ---
 
 
 def _is_command(value: Any) -> bool:
@@ -144,7 +144,7 @@ def _is_node(value: Any) -> bool:
 def _is_address(value: Any) -> bool:
     match value:
         case [str(name), port]:
-            is_socket = name.startswith("/")  # of a server without ports
+            is_socket = name.startswith("/")  # a server without TCP ports
             return port == 0 if is_socket else is_int(port, 1, 2**16 - 1)
     return False
 
@@ -274,13 +274,13 @@ def _is_recovery(value: Any) -> bool:
     return False
 
 
-# What is said here in another form is answered by an error.
+# Malformed messages of these kinds are answered by an error.
 _ANSWERED_FORMS: Mapping[Kind, Check] = {
     Kind.COMMAND: _is_command,
     Kind.CALL: _is_command,
     Kind.JOB: _is_job,
 }
-# And what is said here in another form ends the connection.
+# Malformed messages of these kinds end the connection.
 _FORMS: Mapping[Kind, Check] = {
     Kind.SETUP: _is_set_up,
     Kind.RESTART: _is_restart,

@@ -1,7 +1,8 @@
-"""Values to messages and back. No I/O here.
+"""Values to messages and back. Sans-I/O.
 
-A `Decoder` says where the next bytes should go (`Decoder.get_buffer`) and is told how many came (`Decoder.received`).
-So an array is received straight into its own memory; only what comes in one read with the header is copied there.
+A `Decoder` returns the memory for the next bytes (`Decoder.get_buffer`), and the caller reports how many were read
+(`Decoder.received`). So an array is received directly into its own memory. Only bytes that arrive in the same read as
+the header are copied.
 """
 
 import functools
@@ -18,15 +19,15 @@ from pconnect.values.decoder import LARGE_HEAD_BYTES, NOT_SMALL, Incoming, decod
 from pconnect.values.item_limit import ALWAYS_ALLOWED, Look, count_items, items_limit
 from pconnect.values.receive_buffers import unset_memory
 
-# Where the user's value stands in a COLLECTIVE; what is before it is ours.
+# Index of the user's value in a COLLECTIVE message. The items before it are ours.
 PART_VALUE = 4
-# Of these, somebody takes the value, and makes it then if that may take long.
+# The receiver takes the values of these kinds explicitly. Values that may take long are decoded then.
 _MADE_WHEN_TAKEN = frozenset({Kind.VALUE, Kind.COLLECTIVE, Kind.JOB, Kind.RESULT, Kind.REPORT})
 _MAX_HEAD_BYTES = 2**32 - 1
 
 
 class Message(NamedTuple):
-    """One complete message; `size` is that of its head and payload in bytes."""
+    """One complete message. `size` is the size of its head and payload in bytes."""
 
     kind: Kind
     tag: int
@@ -35,10 +36,10 @@ class Message(NamedTuple):
 
 
 def refuse_nonsense(take: Callable[[Any, Message], None]) -> Callable[[Any, Message], None]:
-    """Have a value that has not the form of its kind be an error of the peer, before or when it is looked at.
+    """Turn errors in handling a malformed message into `ProtocolError`. A decorator.
 
-    For methods of a server, but not for kinds that it answers by an error of their own: see `pconnect.protocol.forms`.
-    Not for those that call functions of the user: what they raise is not the peer's fault.
+    For methods of a server, but not for kinds that it answers with an error: see `pconnect.protocol.forms`. Also not
+    for methods that call the user's functions, whose errors are not the peer's fault.
     """
 
     @functools.wraps(take)
@@ -55,11 +56,11 @@ def refuse_nonsense(take: Callable[[Any, Message], None]) -> Callable[[Any, Mess
 
 
 class Unfinished:
-    """Stands in a message for a value that has arrived whole and is not made yet.
+    """A value that has arrived completely but is not decoded yet.
 
-    Values of packages and of registered types are made when somebody takes them: that imports modules, calls functions
-    of the user, and may fail or be interrupted, for which those who wait on other connections are the wrong place. So
-    is it for a value that takes long because there is much of it.
+    Values of packages and of registered types are decoded when the receiver takes them. That imports modules, calls
+    functions of the user, and may fail or be interrupted, so it must not happen in a wait for another connection. The
+    same applies to values with so many items that decoding takes long.
     """
 
     __slots__ = ("_incoming", "_index", "size")
@@ -67,20 +68,20 @@ class Unfinished:
     def __init__(self, incoming: decoder.Incoming, index: int | None, size: int) -> None:
         self._incoming = incoming
         self._index = index
-        self.size = size  #: of head and payload in bytes
+        self.size = size  #: size of head and payload in bytes
 
     def begins_with(self, item: object) -> bool:
-        """Return whether the value is a list with this first item, of a type of msgpack's own; at once."""
+        """Return whether the value is a list with this first item, of a type of msgpack's own. Fast."""
         try:
             return self._incoming.first_items(1) == [item]
         except ProtocolError:
             return False
 
     def finish(self, look: Look = lambda: None) -> object:
-        """Return the value; `look` is called again and again meanwhile, and may raise. So may a handler of signals.
+        """Decode and return the value. Calls `look` repeatedly meanwhile; it may raise, and so may signal handlers.
 
-        Raises `UnreadableValueError` if it cannot be made here; for the time being, if this is an
-        `UnavailableTypeError`. Raises `ProtocolError` if it is malformed. It may be called again after any error.
+        Raises `UnreadableValueError` if the value cannot be decoded here; an `UnavailableTypeError` may be temporary.
+        Raises `ProtocolError` if it is malformed. You may call this again after any error.
         """
         value: Any = self._incoming.finish(look=look)
         return value if self._index is None else value[self._index]
@@ -89,10 +90,10 @@ class Unfinished:
 def encode_message(
     kind: Kind, tag: int, value: object, max_message_bytes: int, *, by_name: bool = True
 ) -> list[bytes | memoryview]:
-    """Return the buffers to send, in order; those of arrays are views of the arrays' own memory.
+    """Return the buffers to send, in order. The buffers of arrays are views of the arrays' own memory.
 
-    `by_name`: as of `encode`; false for what is pickled if need be. Raises `UnsupportedValueError` if the value, or a
-    part of it, cannot be sent. Raises `MessageTooLargeError` if it would be larger than the limit.
+    `by_name`: see `encode`; false for values that can be pickled instead. Raises `UnsupportedValueError` if the value,
+    or a part of it, cannot be sent, and `MessageTooLargeError` if the message would exceed the limit.
     """
     head, buffers = encoder.encode(value, by_name=by_name)
     payload_bytes = sum(buffer.nbytes for buffer in buffers) if buffers else 0
@@ -104,38 +105,38 @@ def encode_message(
 
 
 def check_size(total_bytes: int, max_message_bytes: int) -> None:
-    """Raise `MessageTooLargeError` if a value of this size is beyond the limit."""
+    """Raise `MessageTooLargeError` if a value of this size exceeds the limit."""
     if total_bytes > max_message_bytes:
         raise MessageTooLargeError(
-            f"the value takes {total_bytes} bytes, more than this network's max_message_bytes = "
+            f"the value has {total_bytes} bytes, more than this network's max_message_bytes = "
             f"{max_message_bytes}: send it in parts, or connect with a higher limit"
         )
 
 
 def check_head(head: bytes, max_message_bytes: int) -> None:
-    """Raise `MessageTooLargeError` if a head has more items than the limit of bytes allows, or cannot be sent."""
+    """Raise `MessageTooLargeError` if a head has more items than the size limit allows, or is too large to send."""
     limit = items_limit(max_message_bytes)
     if len(head) > limit and count_items(memoryview(head), limit)[0] > limit:
         raise MessageTooLargeError(
-            f"the value has more than {limit} items, which is the limit that this network's max_message_bytes = "
-            f"{max_message_bytes} sets: send arrays, send it in parts, or connect with a higher limit"
+            f"the value has more than {limit} items, the limit for this network's max_message_bytes = "
+            f"{max_message_bytes}: send arrays, send it in parts, or connect with a higher limit"
         )
     if len(head) > _MAX_HEAD_BYTES:
-        raise MessageTooLargeError("the value has more than 4 GiB beside its large arrays: send it in parts")
+        raise MessageTooLargeError("the value has more than 4 GiB without its large arrays: send it in parts")
 
 
-# One read takes at most this much where no large buffer waits to be filled. OpenSSL returns one TLS record, of at most
-# 16 KiB, per read; a plain socket returns up to all of it.
+# The maximum of one read while no large buffer needs to be filled. OpenSSL returns one TLS record, of at most 16 KiB,
+# per read; a plain socket may return all of it.
 SCRATCH_BYTES = 2**16
-# Below this the rest of a buffer is filled through the scratch, which may then take the next message with it.
+# If less than this is missing in a buffer, it is read through the scratch buffer, perhaps with the next message.
 _DIRECT_BYTES = 2**12
 
 
 class Decoder:
     """The receiving half of a connection.
 
-    `role`: which end this is; messages that it does not accept are errors of the peer. `max_message_bytes`: limit of
-    one message; checked before memory is taken. `max_items`: of one message, if not what goes with that.
+    `role`: this end of the connection. Messages that it does not accept are protocol errors. `max_message_bytes`: size
+    limit of one message, checked before allocating memory. `max_items`: item limit, by default derived from that limit.
     """
 
     def __init__(self, role: Role, max_message_bytes: int, max_items: int | None = None) -> None:
@@ -144,26 +145,26 @@ class Decoder:
         self._max_message_bytes = max_message_bytes
         self._max_items = items_limit(max_message_bytes) if max_items is None else max_items
         self._scratch = unset_memory(SCRATCH_BYTES)
-        self._start = self._end = 0  # what the scratch holds and is not yet taken
+        self._start = self._end = 0  # the unread part of the scratch buffer
         self._header: Header | None = None
-        self._incoming: Incoming | None = None  # once the head is there
-        self._head: bytearray | None = None  # a head that is larger than the scratch
-        self._targets: list[memoryview] = []  # what is still to be filled, last first
+        self._incoming: Incoming | None = None  # set when the head has arrived
+        self._head: bytearray | None = None  # a head that is larger than the scratch buffer
+        self._targets: list[memoryview] = []  # the buffers to fill, last first
         self._direct = False
 
     @property
     def in_message(self) -> bool:
-        """Whether a message has begun to arrive and is not complete."""
+        """Whether a message has begun to arrive and is incomplete."""
         return self._header is not None or self._start < self._end
 
     @property
     def in_payload(self) -> bool:
-        """Whether the header of a message has been read, and the message is not complete."""
+        """Whether the header of a message has been read and the message is incomplete."""
         return self._header is not None
 
     @property
     def arriving_bytes(self) -> tuple[int, int]:
-        """How much of a message whose header has been read is here, and how large it is; 0 of 0 between messages."""
+        """Received bytes and size of a message whose header has been read; ``(0, 0)`` between messages."""
         if self._header is None:
             return 0, 0
         total = self._header.head_bytes + self._header.payload_bytes
@@ -172,7 +173,7 @@ class Decoder:
         return total - sum(map(len, self._targets)), total
 
     def get_buffer(self) -> memoryview:
-        """Return the memory that the next bytes are to be read into; never empty."""
+        """Return the memory for the next bytes. It is never empty."""
         self._direct = (
             bool(self._targets) and len(self._targets[-1]) >= _DIRECT_BYTES and self._start == self._end
         )
@@ -181,9 +182,9 @@ class Decoder:
         return self._scratch[self._end :]
 
     def received(self, count: int) -> list[Message]:
-        """Account for `count` bytes in the buffer last asked for; return the messages now complete.
+        """Process `count` bytes in the buffer from `get_buffer`. Return the messages that are now complete.
 
-        Raises `ProtocolError` if the peer broke the format. The decoder is of no more use.
+        Raises `ProtocolError` if the peer violated the format. The decoder is unusable after that.
         """
         messages: list[Message] = []
         if self._direct:
@@ -224,7 +225,7 @@ class Decoder:
         return True
 
     def _take_small(self, messages: list[Message]) -> None:
-        """Take the messages that are small and here as a whole, as most are."""
+        """Parse the messages that are small and complete, as most are."""
         while self._end - self._start >= HEADER_BYTES:
             kind, tag, head_bytes, payload_bytes = self._read_header(self._start)
             begin = self._start + HEADER_BYTES
@@ -245,7 +246,7 @@ class Decoder:
                 return incoming.finish(at_once=True)
         except UnreadableValueError as error:
             if kind not in _MADE_WHEN_TAKEN:
-                raise ProtocolError(f"not the value of {kind.name}: {error}") from error
+                raise ProtocolError(f"malformed value of {kind.name}: {error}") from error
         size = header.head_bytes + header.payload_bytes
         if kind is Kind.COLLECTIVE:
             return [*incoming.first_items(PART_VALUE), Unfinished(incoming, PART_VALUE, size)]
@@ -258,7 +259,7 @@ class Decoder:
         return header
 
     def _take_head(self, count: int) -> bytes | bytearray | None:
-        """Return the whole head if it is there; else arrange for it to be filled, if it is a large one."""
+        """Return the head if it is complete. Otherwise prepare to receive it directly, if it is large."""
         if self._head is not None:
             head, self._head = self._head, None
             return head
@@ -290,7 +291,7 @@ class Decoder:
             self._targets.append(target[count:])
 
     def _make_room(self) -> None:
-        """Move what is left in the scratch to its beginning, so that a whole small message fits."""
+        """Move the rest of the scratch buffer to its beginning, so that a whole small message fits."""
         left = self._end - self._start
         if self._start and left:
             self._scratch[:left] = bytes(self._scratch[self._start : self._end])
@@ -298,9 +299,11 @@ class Decoder:
 
 
 def decode_messages(role: Role, data: bytes | memoryview) -> list[Message]:
-    """Return the messages of which some bytes are made. Raises `ProtocolError` if they are not messages."""
+    """Decode the messages in `data`. Raises `ProtocolError` if it contains anything else."""
     view = memoryview(data)
-    decoder = Decoder(role, view.nbytes, view.nbytes)  # the limits were kept when they were encoded
+    decoder = Decoder(
+        role, view.nbytes, view.nbytes
+    )  # the limits were checked when the messages were encoded
     messages: list[Message] = []
     while view:
         buffer = decoder.get_buffer()
@@ -309,5 +312,5 @@ def decode_messages(role: Role, data: bytes | memoryview) -> list[Message]:
         view = view[count:]
         messages += decoder.received(count)
     if decoder.in_message:
-        raise ProtocolError("the last message is not whole")
+        raise ProtocolError("the last message is incomplete")
     return messages

@@ -1,10 +1,10 @@
-"""Which server answers: its id, which is made of its key, and the proof in a login that it has that key. No I/O.
+"""The identity of a server: an id derived from its key, and the proof in a login that it has the key. Sans-I/O.
 
-A server keeps an Ed25519 key pair (RFC 8032) for as long as it is the same server. Its id is a hash of the public key:
-so naming an id takes the key. In each login it signs the client's ClientHello, in which are the user and 32 random
-bytes of the client. No other login has that ClientHello, and the signature comes in the offer, which only a client
-reads that has proved its password. So what a server has signed for one client is of no use at another server with
-another client, nor to users of that server, whose code can have the keys of their nodes.
+A server keeps its Ed25519 key pair (RFC 8032) for its lifetime. Its id is a hash of the public key, so a server can
+only claim an id if it has the key. In each login it signs the client's ClientHello, which contains the user and 32
+random bytes from the client. No other login has that ClientHello, and the signature is in the offer, which only a
+client that has proved its password can read. So a signature for one client is useless for another server or another
+client, and for users of the server, whose code can access the keys of their nodes.
 """
 
 import hashlib
@@ -17,14 +17,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pconnect.errors import ProtocolError
 
-SEED_BYTES = 32  #: of a private key
+SEED_BYTES = 32  #: length of a private key
 _ID_LETTERS = 32
 _PUBLIC_BYTES, _SIGNATURE_BYTES = 32, 64
 _PURPOSE = b"pserver: this server answers the ClientHello with the SHA-256 "
 
 
 class ServerKey:
-    """The key pair that is made of a seed, which is a secret."""
+    """The key pair that is derived from a secret seed."""
 
     def __init__(self, seed: bytes) -> None:
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
@@ -32,15 +32,15 @@ class ServerKey:
         self.id = _id_of(self._public)
 
     def prove(self, hello: bytes) -> bytes:
-        """Return the proof for a client that has sent this ClientHello, as TLS records."""
+        """Return the proof for a client that sent this ClientHello, as TLS records."""
         return self._public + self._key.sign(_signed(hello))
 
 
 def proved_id(offer: Mapping[str, Any], hello: bytes) -> str:
-    """Return the id of the server that makes an offer; empty if it names none.
+    """Return the proven id of the server that made an offer, or "" if the offer has none.
 
-    `hello`: the ClientHello of this login, as TLS records. Raises `ProtocolError` if the server does not prove
-    the id that it names.
+    `hello`: the ClientHello of this login, as TLS records. Raises `ProtocolError` if the server does not prove the id
+    that it claims.
     """
     id_, proof = offer.get("server", ""), offer.get("proof")
     if id_ == "":
@@ -54,7 +54,7 @@ def proved_id(offer: Mapping[str, Any], hello: bytes) -> str:
         else:
             if id_ == _id_of(public):
                 return id_
-    raise ProtocolError("the server does not prove that it is the one whose id it names")
+    raise ProtocolError("the server does not prove that it has the id that it claims")
 
 
 def _id_of(public: bytes) -> str:

@@ -1,7 +1,7 @@
-"""State machines as tables, in the manner of h11: for each state, the events it allows and the state each leads to.
+"""State machines as tables, as in h11: for each state, the allowed events and the next state of each.
 
-A class that has states holds one of them and calls `next_state` for each event. An event that the table does not allow
-is a bug of the caller: it raises, and the state stays what it was.
+A class with states stores the current one and calls `next_state` for each event. An event that the table does not allow
+is a bug in the caller: it raises an error, and the state is unchanged.
 """
 
 import enum
@@ -19,8 +19,8 @@ def next_state(
 ) -> StateT:
     """Return the state that follows `state` after `event`.
 
-    `transitions`: the table of the machine. `state`, `event`: where it is, and what has happened. `what`: whose machine
-    this is, for the error. Raises `InternalError` if the table does not allow this event in this state.
+    `transitions`: the table of the machine. `state`, `event`: the current state, and the event. `what`: the name of the
+    machine, for the error. Raises `InternalError` if the table does not allow this event in this state.
 
     Examples
     --------

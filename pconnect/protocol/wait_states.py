@@ -1,46 +1,46 @@
-"""What a node waits for and how far it has come, and the form in which that crosses the wire. No I/O."""
+"""The state of a waiting node, for deadlock detection, and its form on the wire. Sans-I/O."""
 
 from typing import NamedTuple
 
 from pconnect.errors import ProtocolError
 from pconnect.protocol.kinds import Kind
 
-#: The wait of an engine that runs no command; only the client can end it.
+#: The wait of an engine that is not running a command. Only the client can end it.
 IDLE = "idle"
 #: The wait of the client for the end of commands.
 COMMAND_END = "the end of a command"
 CLIENT = 0
-#: The kinds of messages that `pconnect.link.connection.Connection.values_sent` leaves out: the node that takes one is
-#: afterwards as it was, so that what is known of it still holds. Any other message may end a wait or begin something.
+#: The kinds of messages that `pconnect.link.connection.Connection.values_sent` does not count: they do not change the
+#: state of the receiving node, so facts about it remain true. Any other message may end a wait or start something.
 UNCOUNTED_KINDS = (Kind.PROBE, Kind.TAKEN, Kind.NEIGHBOURS, Kind.STATISTICS)
 
 
 class Wait(NamedTuple):
-    """What a node waits for."""
+    """The wait of a node."""
 
-    kind: str  #: the call that waits, or `IDLE`, or `COMMAND_END`
-    nodes: tuple[int, ...]  #: whose messages can end it
-    awaited: tuple[int, ...] | None = None  #: whom the user is told; ``None``: the same
-    tag: int = 0  #: of the value that is waited for
-    #: Whether messages of all these nodes are needed; otherwise one of any of them may end it.
+    kind: str  #: the waiting call, or `IDLE`, or `COMMAND_END`
+    nodes: tuple[int, ...]  #: the nodes whose messages can end the wait
+    awaited: tuple[int, ...] | None = None  #: the nodes to name in messages; ``None``: the same nodes
+    tag: int = 0  #: the tag of the awaited value
+    #: Whether messages from all these nodes are needed; otherwise one message from any of them may end the wait.
     every: bool = False
-    has_limit: bool = False  #: whether a deadline can end it, too
+    has_limit: bool = False  #: whether a deadline can end the wait as well
 
 
 class State(NamedTuple):
-    """What a node tells of itself."""
+    """A node's report about itself."""
 
-    command: int  #: number of the command that it runs; 0 if it runs none
-    serial: int  #: another after each beginning and each end of a wait
-    wait: Wait | None  #: ``None`` if it can go on without a message of another node
-    #: Numbers of messages, by node; -1 where there is no connection.
+    command: int  #: number of the command that it is running; 0 if there is none
+    serial: int  #: changes with each start and end of a wait
+    wait: Wait | None  #: ``None`` if it can continue without a message from another node
+    #: Numbers of messages, by node; -1 if there is no connection.
     sent: tuple[int, ...]
     received: tuple[int, ...]
-    listens: tuple[int, ...] = ()  #: nodes whose messages may have it do something without ending its wait
+    listens: tuple[int, ...] = ()  #: nodes whose messages may make it act without ending its wait
 
 
 def pack_state(state: State) -> list[object]:
-    """Return a state as it is sent."""
+    """Return the wire form of a state."""
     wait = state.wait
     packed = wait and [
         wait.kind,
@@ -52,7 +52,7 @@ def pack_state(state: State) -> list[object]:
 
 
 def read_state(value: object) -> State:
-    """Return a state that was sent. Raises `ProtocolError` if it is malformed."""
+    """Decode a state. Raises `ProtocolError` if it is malformed."""
     match value:
         case [int() as command, int() as serial, packed, list() as sent, list() as received] if (
             _are_numbers(sent) and _are_numbers(received) and len(sent) == len(received)

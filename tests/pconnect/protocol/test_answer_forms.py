@@ -1,4 +1,4 @@
-"""What servers say: a value of another form raises the protocol error, and nothing else."""
+"""Messages from servers: a malformed value raises `ProtocolError` and no other error."""
 
 import math
 from typing import Any
@@ -18,7 +18,7 @@ ENDED = {"how": "exit status 1", "job": 0, "seconds": 0.0, "results": b"", "outp
 FAILURE = {
     "type": "ValueError", "bases": ["ValueError"], "message": "x", "traceback": "", "values_sent": 0, "seconds": 0.1,
 }  # fmt: skip
-#: Of each kind that has a form, values that servers send.
+#: For each kind with a form, values that servers send.
 MEMBER = {
     "id": "11", "name": "beta", "addresses": ["10.0.0.2"], "slots": 2, "how": "joined", "heard": 0.5, "gone": False,
     "why": "",
@@ -55,7 +55,7 @@ RIGHT: dict[Kind, list[Any]] = {
     Kind.TAKE: [True],
     Kind.RECALL: [[1, True]],
 }
-#: Nobody looks at the value, or it is checked where it is taken.
+#: Kinds whose value is not used, or is checked by its receiver.
 OTHERS = {
     Kind.VALUE, Kind.COLLECTIVE, Kind.LEFT, Kind.DONE, Kind.OUTPUT, Kind.FRONT_END, Kind.STATE, Kind.YIELD, Kind.RESULT,
     Kind.REPORT,
@@ -112,7 +112,7 @@ def test_of_odd_values_most_are_refused_and_none_raises_anything_else(kind: Kind
     ],
 )
 def test_what_would_end_the_client_is_refused(kind: Kind, value: object) -> None:
-    with pytest.raises(ProtocolError, match=rf"{kind.name} makes no sense: its value has another form"):
+    with pytest.raises(ProtocolError, match=rf"{kind.name} makes no sense: its value does not have the form"):
         check_answer(kind, value)
 
 

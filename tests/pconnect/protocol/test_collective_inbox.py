@@ -78,7 +78,7 @@ def test_the_newest_epoch_of_which_something_came(parts: CollectiveInbox) -> Non
     assert parts.latest == 4
 
 
-def test_who_is_ahead(parts: CollectiveInbox) -> None:
+def test_a_peer_that_is_ahead(parts: CollectiveInbox) -> None:
     parts.add(part("for others", nodes=(1, 2), epoch=3))
     assert not parts.is_ahead(GROUP, 0)
     assert parts.is_ahead(group_of((1, 2)), 0)

@@ -1,4 +1,4 @@
-"""The checks of single forms: what passes and what does not."""
+"""The individual form checks: accepted and refused values."""
 
 import math
 

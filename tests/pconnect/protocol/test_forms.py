@@ -1,4 +1,4 @@
-"""The form of what clients say to servers: what ours say is right, and nothing else gets past."""
+"""The form of messages from clients to servers: our messages pass, and others do not."""
 
 import math
 from typing import Any
@@ -79,7 +79,7 @@ ODD: list[Any] = [
     {}, {1: 2}, {"x": "y"}, [[1], [2]], (), {None},
 ]  # fmt: skip
 SERVERS = (Role.SUPERVISOR, Role.WORKERS, Role.ENGINE_DATA, Role.WORKER)
-#: What is looked at where an error of any type is an answer, or where nobody looks at it.
+#: Kinds whose value is used where any error becomes an answer, or is not used.
 HARMLESS = {
     Kind.VALUE, Kind.COLLECTIVE, Kind.LEFT, Kind.FUNCTION, Kind.SHARED, Kind.WANT, Kind.INTERRUPT, Kind.KILL,
     Kind.QUERY, Kind.CLOSE, Kind.CANCEL, Kind.TAKEN, Kind.DROP, Kind.RETIRE, Kind.DETACH, Kind.TAKE,
@@ -96,7 +96,7 @@ def has_form(kind: Kind, value: object) -> bool:
 
 
 def spoiled(value: Any) -> list[Any]:
-    """Return the value with one part, at any depth, in another form, and with one missing or one more."""
+    """Return variants of the value: one part, at any depth, in another form, missing, or added."""
     found = [odd for odd in ODD if type(odd) is not type(value)]
     if isinstance(value, dict):
         found += [{name: value[name] for name in value if name != left_out} for left_out in value]
@@ -109,7 +109,7 @@ def spoiled(value: Any) -> list[Any]:
     return found
 
 
-def test_every_kind_that_a_server_takes_has_a_form_or_needs_none() -> None:
+def test_every_kind_that_a_server_accepts_has_a_form_or_needs_no_form() -> None:
     taken = {kind for role in SERVERS for kind in ACCEPTS[role]} - {Kind.RESULT}
     assert taken == RIGHT.keys() | HARMLESS
     assert all(has_form(kind, odd) for kind in HARMLESS for odd in ODD)
@@ -123,7 +123,7 @@ def test_what_clients_say_has_the_form(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", RIGHT)
 def test_what_is_spoiled_raises_nothing_but_the_protocol_error(kind: Kind) -> None:
-    """Some of it is right all the same: the server does without an entry, or takes any number."""
+    """Some variants are valid: the server does not need an entry, or accepts any number."""
     for value in RIGHT[kind]:
         assert not all(has_form(kind, other) for other in spoiled(value))
     for odd in ODD:
@@ -160,13 +160,13 @@ def test_what_is_spoiled_raises_nothing_but_the_protocol_error(kind: Kind) -> No
         (Kind.KEEP, [FACTS | {"more": [[]]}, {}, b""]),
         (Kind.KEEP, bytes(31)),
         (Kind.LEAVE, [{}]),
-        (Kind.RECOVER, [10**10, 1, b"secret"]),  # of an int, `bytes` makes so many
+        (Kind.RECOVER, [10**10, 1, b"secret"]),  # `bytes` of an int would allocate this many
         (Kind.RECOVER, [bytes(10**4), 1, b"secret"]),
         (Kind.STOP, [2**64, 1.0]),
     ],
 )
 def test_what_did_harm_once_or_might_is_refused(kind: Kind, value: object) -> None:
-    with pytest.raises(ProtocolError, match=rf"{kind.name} makes no sense: its value has another form"):
+    with pytest.raises(ProtocolError, match=rf"{kind.name} makes no sense: its value does not have the form"):
         check_form(kind, value)
 
 

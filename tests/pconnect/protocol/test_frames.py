@@ -1,4 +1,4 @@
-"""Preambles and headers: their bytes, and what is refused."""
+"""Preambles and headers: their bytes, and refused ones."""
 
 import hashlib
 import hmac
@@ -95,7 +95,7 @@ def test_headers_that_are_refused(position: int, byte: bytes, reason: str) -> No
 def test_a_message_of_the_largest_size_and_one_more() -> None:
     assert Header.unpack(Header(Kind.VALUE, 0, 40, 60).pack(), 100).payload_bytes == 60
     for sizes in ((40, 61), (101, 0), (2**32 - 1, 2**64 - 1)):
-        with pytest.raises(ProtocolError, match=f"{sum(sizes)} bytes is announced, the limit is 100"):
+        with pytest.raises(ProtocolError, match=f"{sum(sizes)} bytes was announced, but the limit is 100"):
             Header.unpack(Header(Kind.VALUE, 0, *sizes).pack(), 100)
 
 

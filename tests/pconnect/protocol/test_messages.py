@@ -1,4 +1,4 @@
-"""The buffers that values become."""
+"""The buffers of encoded values, and the decoder."""
 
 import contextlib
 import secrets
@@ -44,12 +44,12 @@ def test_the_size_of_a_value_is_that_of_head_and_buffers() -> None:
     size = sum(map(len, encode_message(Kind.VALUE, 0, value, LIMIT))) - HEADER_BYTES
     encode_message(Kind.VALUE, 0, value, size)
     check_size(size, size)
-    with pytest.raises(MessageTooLargeError, match=f"takes {size} bytes"):
+    with pytest.raises(MessageTooLargeError, match=f"has {size} bytes"):
         encode_message(Kind.VALUE, 0, value, size - 1)
 
 
 LIMIT = 2**24
-# Sizes around the borders of the decoder: small buffers, those filled directly, the scratch, large heads.
+# Sizes around the decoder's limits: small buffers, directly filled buffers, the scratch buffer, large heads.
 BORDERS: dict[str, object] = {
     f"{name} {size}": make(size)
     for name, make in (("array", lambda n: np.arange(n, dtype="u1")), ("head", lambda n: "x" * n))
@@ -70,7 +70,7 @@ def data_of(kind: Kind, tag: int, value: object) -> bytes:
 
 
 def feed(decoder: Decoder, data: bytes, chunks: Iterable[int] = ()) -> list[Message]:
-    """Hand over `data` as reads from a socket would, at most so many bytes at a time, then as many as fit."""
+    """Pass `data` to the decoder like reads from a socket: at most a given number of bytes, then as many as fit."""
     messages: list[Message] = []
     sizes = iter(chunks)
     rest = memoryview(data)
@@ -94,7 +94,7 @@ def finished(value: object) -> object:
     return value.finish() if type(value) is Unfinished else value
 
 
-# Any value, cut in any way
+# Any value, cut at any position.
 
 
 @for_each(VALUES)
@@ -108,7 +108,7 @@ def test_whole(value: object) -> None:
 def test_byte_by_byte(value: object) -> None:
     decoder = Decoder(Role.NODE, LIMIT)
     data = data_of(Kind.VALUE, 5, value)
-    # What is far from a beginning is one long buffer.
+    # Far from the beginning, there is one long buffer.
     chunks = [1] * min(len(data), 5000) + [97] * (len(data) // 97)
     assert feed(decoder, data[:-1], chunks) == []
     assert decoder.in_message
@@ -156,7 +156,7 @@ def test_any_chunking_gives_the_same_messages(chunks: list[int]) -> None:
         assert_same(value, finished(message.value))
 
 
-# Nothing but messages
+# Only messages.
 
 
 @given(st.lists(st.binary(max_size=60), max_size=4))
@@ -202,7 +202,7 @@ def test_a_role_accepts_only_its_kinds(role: Role) -> None:
                 feed(Decoder(role, LIMIT), data)
 
 
-# Limits
+# Limits.
 
 
 def test_the_largest_message_and_one_more() -> None:
@@ -210,9 +210,9 @@ def test_the_largest_message_and_one_more() -> None:
     size = sum(map(len, encode_message(Kind.VALUE, 5, value, LIMIT))) - HEADER_BYTES
     data = b"".join(encode_message(Kind.VALUE, 5, value, size))
     assert_same(value, only(feed(Decoder(Role.NODE, size), data)))
-    with pytest.raises(MessageTooLargeError, match=rf"takes {size} bytes.*max_message_bytes = {size - 1}"):
+    with pytest.raises(MessageTooLargeError, match=rf"has {size} bytes.*max_message_bytes = {size - 1}"):
         encode_message(Kind.VALUE, 5, value, size - 1)
-    with pytest.raises(ProtocolError, match=f"{size} bytes is announced"):
+    with pytest.raises(ProtocolError, match=f"{size} bytes was announced"):
         feed(Decoder(Role.NODE, size - 1), data)
 
 
@@ -227,7 +227,7 @@ def test_the_limit_is_looked_at_before_memory_is_taken() -> None:
         tracemalloc.stop()
 
 
-# Memory
+# Memory.
 
 
 def test_an_array_is_received_into_its_own_memory() -> None:
@@ -281,13 +281,13 @@ def test_of_a_collective_call_the_rest_is_plain(contents: object) -> None:
 
 def test_a_message_of_our_own_has_no_such_value() -> None:
     head = head_of(mark(64, "a name that is not registered", 1))
-    with pytest.raises(ProtocolError, match="not the value of DONE"):
+    with pytest.raises(ProtocolError, match="malformed value of DONE"):
         feed(Decoder(Role.CLIENT, LIMIT), Header(Kind.DONE, 5, len(head), 0).pack() + head)
 
 
-@pytest.mark.filterwarnings("ignore")  # some packages warn of what they then refuse
+@pytest.mark.filterwarnings("ignore")  # some packages warn about values that they then refuse
 def test_inputs_of_the_fuzzer() -> None:
-    # A million of them take a minute: python -m tests.fuzz_decoder
+    # A million examples take a minute: python -m tests.fuzz_decoder
     figures = fuzz_decoder.run(2000, seed=secrets.randbelow(2**31))
     assert figures.refused and figures.values
     for values in (SPARSE + ARROW + PANDAS, SCIENCE):

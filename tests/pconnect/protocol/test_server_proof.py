@@ -25,8 +25,8 @@ def test_without_a_login_there_is_no_id() -> None:
 @pytest.mark.parametrize(
     "false",
     [
-        offer(server=OTHER.id),  # that of another one
-        offer(hello=b"\x16\x03\x01 another client"),  # what was signed for another login
+        offer(server=OTHER.id),  # another server's id
+        offer(hello=b"\x16\x03\x01 another client"),  # a signature for another login
         offer(proof=KEY.prove(HELLO)[:32] + OTHER.prove(HELLO)[32:]),
         offer(proof=KEY.prove(HELLO)[:-1]),
         offer(proof=b"\xff" * 96),

@@ -1,4 +1,4 @@
-"""What a node tells of its wait, on the wire."""
+"""The wire form of a node's wait."""
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ WAITS = st.builds(
     st.none() | NUMBERS,
     st.integers(0, 2**31),
     st.just(False),
-    st.just(False),  # a wait with a limit is none to others
+    st.just(False),  # other nodes do not see a time limit
 )
 COUNTS = st.tuples(*[st.integers(-1, 2**40)] * 3)
 STATES = st.builds(
