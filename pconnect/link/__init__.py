@@ -1,1 +1,1 @@
-"""One connection between two nodes: dialing, queue and inbox."""
+"""The connection between two nodes: dialing, queue and inbox."""

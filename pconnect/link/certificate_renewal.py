@@ -1,8 +1,8 @@
-"""The client renews the certificates of its network's nodes, over whatever channels lead to their supervisors.
+"""Renewal of the certificates of a network's nodes, which the client sends to their supervisors.
 
-Nobody else can: the client is the authority. It does so whenever it uses the network and a part of their lifetime has
-passed. Channels live on when certificates end, so a network that was not used for longer than that has new ones before
-anything is dialled.
+Only the client can renew them, because it is the authority. It does so when it uses the network and a part of the
+certificates' lifetime has passed. Open channels outlive the certificates. So a network that was unused for even longer
+has new certificates before any node dials.
 """
 
 import time
@@ -17,8 +17,8 @@ from srp_tools.tls import TlsContexts
 class CertificateRenewal:
     """The renewals over one kind of channel.
 
-    `tls`: that of the client. `channels`: returns those to the supervisors, by node. `next_number`: for the tag of what
-    is sent.
+    `tls`: the client's TLS contexts. `channels`: returns the channels to the supervisors, by node. `next_number`:
+    returns the tag of the next message.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class CertificateRenewal:
         self._due = clock() + renewal_seconds()
 
     def look(self) -> None:
-        """Post new certificates if it is time."""
+        """Send new certificates if it is time."""
         if self._clock() < self._due:
             return
         self._due = self._clock() + renewal_seconds()

@@ -1,7 +1,7 @@
-"""A message link to one peer: a channel, what waits to be sent, and what has arrived.
+"""A message link to one peer: a channel, a send queue and an inbox.
 
-Nothing here blocks and nothing here raises because of the peer: a connection that breaks remembers why, and whoever
-needs it asks (`Connection.error`). `pconnect.loop.event_loop` decides when to call `flush` and `fill`.
+Nothing here blocks, and nothing raises because of the peer: a broken connection records the reason in
+`Connection.error`. `pconnect.loop.event_loop` decides when to call `flush` and `fill`.
 """
 
 import math
@@ -21,38 +21,38 @@ from pconnect.protocol.wait_states import UNCOUNTED_KINDS
 from pconnect.public_names import PublicNames
 from srp_tools.channel import Channel, peer_closed
 
-#: Tags from here on are the library's.
+#: The library uses the tags from here on.
 LIBRARY_TAGS = 2**31
-_FILL_BYTES = 2**23  # read from one connection before the others have their turn
-# So much may be queued for a link that is being made before the sender waits: about what the system would take.
+_FILL_BYTES = 2**23  # bytes read from one connection before the others have their turn
+# Bytes that may be queued for a link that is being made before the sender must wait: about a system's send buffer.
 _AWAITED_BYTES = 2**20
-# What engines print is shown while it is read, perhaps by a slow terminal, and meanwhile Ctrl-C has to wait.
+# The output of engines is shown while it is read, perhaps on a slow terminal, and Ctrl-C must wait meanwhile.
 _FILL_BYTES_SHOWN = 2**16
-# Looked up once: members of an enumeration take long to find, and these are for every message.
+# Looked up once, because looking up enumeration members is slow and these are needed for every message.
 _VALUE, _LEFT, _CLIENT = Kind.VALUE, Kind.LEFT, Role.CLIENT
 _OWN, _AWAITED = LinkState.OWN, LinkState.AWAITED
-# What a worker or a supervisor has sent before it ended counts, and to close when nothing can be sent would drop it.
+# The last messages of a worker or supervisor count, and closing the link after a failed write would drop them.
 _READ_TO_THE_END = frozenset({Role.EMPLOYER, Role.CLIENT})
 
 
 class Connection(PublicNames):
-    """The authenticated data link between two nodes; ``network[k]`` is the one to node `k`.
+    """The authenticated data link between two nodes; ``network[k]`` is the connection to node `k`.
 
-    Users hand it to `psend`, `precv` and `select_sockets` and read its attributes; the methods are for the library.
+    Pass it to `psend`, `precv` and `select_sockets`, and read its attributes. Its methods are for the library.
 
     Attributes
     ----------
     node
         Number of the node at the other end.
     host
-        Its host, as given to `pconnect`.
+        The host of that node, as given to `pconnect`.
     error
-        ``None``, or why the connection is closed. A restart of the node clears it.
+        ``None``, or the reason why the connection is closed. A restart of the node resets it.
 
     Notes
     -----
-    For the library: `pconnect.link.link_state` has the states of a connection. It is *awaited* while its link is being
-    made, at first or again (`reset`, then `open`).
+    For the library: `pconnect.link.link_state` has the states of a connection. A connection is *awaited* while its link
+    is being made, for the first time or again (`reset`, then `open`).
     """
 
     _for_users = ("encrypted", "error", "host", "is_own", "node", "transport")
@@ -76,9 +76,9 @@ class Connection(PublicNames):
         self.mesh: Any = None  # the `pconnect.loop.network.Mesh` it belongs to
         self.on_message: Callable[[Message], None] = self._unexpected
         self.on_lost: Callable[[ParallelError], None] = lambda _: None
-        #: Takes the values with the library's own tags; without it, they go into the inbox.
+        #: Receives the values with the library's tags; if ``None``, they go into the inbox.
         self.on_library_value: Callable[[int, object], None] | None = None
-        #: Where it enters itself when it may want other events than before; the loop that serves it gives its own.
+        #: This connection adds itself here when it may want other events. The loop that serves it replaces the set.
         self.changed: set[Connection] = set()
         self._channel = channel
         self._limits = limits
@@ -87,8 +87,8 @@ class Connection(PublicNames):
         self._out = OutQueue()
 
     def __repr__(self) -> str:
-        state = "being made" if self.is_awaited else f"closed: {self.error}" if self.error else "open"
-        state = "own node" if self.is_own else state
+        state = "connecting" if self.is_awaited else f"closed: {self.error}" if self.error else "open"
+        state = "this node" if self.is_own else state
         return f"<connection to node {self.node} ({self.host}), {state}>"
 
     @property
@@ -98,37 +98,37 @@ class Connection(PublicNames):
 
     @property
     def is_own(self) -> bool:
-        """Whether this stands for this node itself, which is a member of every network and has no link."""
+        """Whether this represents this node itself, which is a member of every network and has no link."""
         return self.life.state is _OWN
 
     @property
     def generation(self) -> int:
-        """How often the node was restarted: a call that waits for something of an older engine waits in vain."""
+        """Number of restarts of the node. A call that waits for a message of an older engine waits in vain."""
         return self.life.generation
 
     @property
     def values_sent(self) -> int:
-        """How many messages were sent that the receiver counts too, see `pconnect.protocol.wait_states`."""
+        """Number of sent messages that the receiver also counts, see `pconnect.protocol.wait_states`."""
         return self._out.counted
 
     @property
     def values_received(self) -> int:
-        """How many messages have arrived that the sender counts too."""
+        """Number of received messages that the sender also counts."""
         return self._inbox.received
 
     @property
     def inbox(self) -> Mapping[int, deque[tuple[object, int]]]:
-        """The values that have arrived and were not taken, by tag, each with its size."""
+        """The received values that no call has taken yet, by tag, each with its size."""
         return self._inbox.values
 
     @property
     def collectives(self) -> CollectiveInbox:
-        """What has arrived for collective calls and was not taken."""
+        """The messages of collective calls that no call has taken yet."""
         return self._inbox.collectives
 
     @property
     def encrypted(self) -> bool:
-        """Whether what passes here is encrypted."""
+        """Whether the link is encrypted."""
         return self._channel is not None and self._channel.encrypted
 
     @property
@@ -138,53 +138,53 @@ class Connection(PublicNames):
 
     @property
     def wants_to_write(self) -> bool:
-        """Whether something waits to be sent, and whoever sends it has to wait."""
+        """Whether data is queued and the sender must wait."""
         out = self._out
         return bool(out.buffers) and (self.life.state is not _AWAITED or out.unsent_bytes > _AWAITED_BYTES)
 
     @property
     def has_unsent(self) -> bool:
-        """Whether something waits to be sent, perhaps for a link that is still being made."""
+        """Whether data is queued, perhaps for a link that is still being made."""
         return bool(self._out.buffers)
 
     @property
     def wants_to_read(self) -> bool:
-        """Whether more may be taken in: the inbox has room, or a message has begun."""
+        """Whether more data may be read: the inbox has room, or a message is incomplete."""
         return not self._inbox.is_full or self._decoder.in_payload
 
     @property
     def waiting_bytes(self) -> int:
-        """How much has arrived and is not yet taken."""
+        """Number of bytes in the inbox."""
         return self._inbox.waiting_bytes
 
     @property
     def unsent_bytes(self) -> int:
-        """How much waits to be sent."""
+        """Number of queued bytes."""
         return self._out.unsent_bytes
 
     @property
     def sent_bytes(self) -> int:
-        """How much the system has taken so far."""
+        """Number of bytes that the operating system has accepted so far."""
         return self._out.sent_bytes
 
     @property
     def received_bytes(self) -> int:
-        """How much has been read so far."""
+        """Number of bytes read so far."""
         return self._inbox.received_bytes
 
     @property
     def arriving_bytes(self) -> tuple[int, int]:
-        """How much of the message that is arriving is here, and how large it is; 0 of 0 if there is none."""
+        """Received bytes and size of the message that is arriving; ``(0, 0)`` if there is none."""
         return self._decoder.arriving_bytes
 
     @property
     def unanswered_retransmits(self) -> int:
-        """How often the system has repeated something without an answer; see `pconnect.loop.liveness`."""
+        """Number of unanswered TCP retransmits; see `pconnect.loop.liveness`."""
         return 0 if self._channel is None or self.error else self._channel.unanswered_retransmits
 
     @property
     def peer_timeout(self) -> float:
-        """Seconds after which the peer's machine counts as gone if it does not answer."""
+        """Seconds without an answer after which the peer's machine counts as gone."""
         return math.inf if self._channel is None or self.error else self._channel.peer_timeout
 
     def fileno(self) -> int:
@@ -192,7 +192,7 @@ class Connection(PublicNames):
         return -1 if self._channel is None else self._channel.fileno()
 
     def post(self, kind: Kind, tag: int = 0, value: object = None) -> None:
-        """Put a message into the queue to be sent; arrays are not copied.
+        """Queue a message for sending. Arrays are not copied.
 
         Raises
         ------
@@ -203,15 +203,15 @@ class Connection(PublicNames):
         self.post_encoded(buffers, is_counted=kind not in UNCOUNTED_KINDS)
 
     def post_encoded(self, buffers: Sequence[bytes | memoryview], *, is_counted: bool = True) -> None:
-        """Put an encoded message into the queue to be sent; it is dropped if the connection is closed."""
+        """Queue an encoded message for sending. Drops it if the connection is closed."""
         if self.error is None:
             self._out.put(buffers, is_counted=is_counted)
             self.changed.add(self)
 
     def flush(self) -> None:
-        """Write what can be written now."""
+        """Write as much as possible without blocking."""
         if self._channel is None:
-            return  # it is being made
+            return  # the link is being made
         try:
             if self._out.send(self._channel):
                 self.changed.add(self)
@@ -222,13 +222,13 @@ class Connection(PublicNames):
                 self.lose(error)
 
     def keep_unsent(self) -> None:
-        """Copy what waits to be sent, so that its memory may change from now on."""
+        """Copy queued data, so that its memory may change from now on."""
         self._out.copy()
 
     def fill(self, *, to_the_end: bool = False) -> bool:
-        """Read what has arrived; return whether more may be there that no poll would show.
+        """Read the data that has arrived. Return whether more data may be buffered than a poll reports.
 
-        `to_the_end`: rely on no poll at all: the other end is gone.
+        `to_the_end`: the other end is gone, so do not rely on a poll.
         """
         channel, decoder, inbox = self._channel, self._decoder, self._inbox
         assert channel is not None  # noqa: S101 - only an open link is read from
@@ -247,16 +247,16 @@ class Connection(PublicNames):
                 for message in decoder.received(count):
                     self._take(message)
                     if self._decoder is not decoder:
-                        return False  # a callback has reset the link: what is left is from the old engine
+                        return False  # a callback has reset the link, so the rest is from the old engine
                 if count < size and not (to_the_end or decoder.in_message or channel.pending()):
-                    return False  # most likely nothing more is there; if it is, the next poll says so
+                    return False  # probably no more data is waiting; if it is, the next poll reports it
         except ParallelError as error:
             self.lose(error)
             return False
         return True
 
     def lose(self, error: ParallelError) -> None:
-        """Close the connection because of `error`. Values that have arrived stay in the inbox."""
+        """Close the connection because of `error`. Received values stay in the inbox."""
         if self.error is None:
             self.life.happen(LinkEvent.BROKE)
             self.error = error
@@ -264,12 +264,12 @@ class Connection(PublicNames):
             self.on_lost(error)
 
     def loss(self) -> ParallelError:
-        """Return `error`, of a closed connection, with the node's name in it, and what to do."""
+        """Return `error` of a closed connection, with the name of the node and a hint for the user."""
         remedy = self.peer.remedy(self)
         return ConnectionLostError(f"node {self.node} ({self.host}) is lost: {self.error}{remedy}")
 
     def account(self) -> ParallelError:
-        """Return the best that is known about why the connection is closed, as an error to raise."""
+        """Return the best explanation of why the connection is closed, as an error to raise."""
         return self.peer.explain() or self.loss()
 
     def close(self) -> None:
@@ -280,7 +280,7 @@ class Connection(PublicNames):
             self._end()
 
     def _suspect(self) -> None:
-        """Have collective calls look whether they can still be completed."""
+        """Make collective calls check whether they can still complete."""
         if self.mesh is not None:
             self.mesh.suspects.add(self.node)
 
@@ -291,7 +291,7 @@ class Connection(PublicNames):
             self._channel.close()
 
     def abandon(self, error: ParallelError) -> None:
-        """Leave the link to the process that this one was forked from; here it is closed because of `error`."""
+        """Leave the link to the parent process of a fork. In this process it is closed because of `error`."""
         self.life.happen(LinkEvent.ABANDONED)
         self.error = error
         self._suspect()
@@ -301,9 +301,9 @@ class Connection(PublicNames):
             self._channel = None
 
     def reset(self) -> None:
-        """Give up the link, if there is one, drop everything that came from its other end, and await a new one.
+        """Close the link, drop everything received from its other end, and await a new one.
 
-        The loop must not serve it any more. Calls that wait for this node will raise, see `check_generation`.
+        The loop must no longer serve it. Calls that wait for this node raise an error, see `check_generation`.
         """
         self.life.happen(LinkEvent.RESET)
         self._end()
@@ -316,7 +316,7 @@ class Connection(PublicNames):
         self._out.renew()
 
     def open(self, channel: Channel) -> None:
-        """Take over the link that was awaited; what is queued is for its other end. Closed meanwhile, it stays so."""
+        """Take over the awaited link; queued data is for its other end. Closes it if this connection was closed."""
         self.life.happen(LinkEvent.CONNECTED)
         if self.error is not None:
             channel.close()
@@ -325,57 +325,57 @@ class Connection(PublicNames):
         self.changed.add(self)
 
     def check_generation(self, before: int) -> None:
-        """Raise if the node was restarted since `generation` was `before`."""
+        """Raise an error if the node was restarted since `generation` was `before`."""
         if self.life.generation != before:
             raise ConnectionLostError(
-                f"node {self.node} ({self.host}) was restarted meanwhile: what its old engine had sent, and what was "
+                f"node {self.node} ({self.host}) was restarted meanwhile: data that its old engine had sent, and data "
                 "on its way there, is lost"
             )
 
     def check_inbox(self) -> None:
-        """Raise if no value can come from here any more before others that have come are received."""
+        """Raise an error if no value can arrive before waiting values with other tags are received."""
         if self.error is None and not self.wants_to_read:
             tags = ", ".join(str(tag) for tag in sorted(self.inbox)[:5]) or "none"
             raise InboxFullError(
                 f"node {self.node} ({self.host}) has sent {self.waiting_bytes} bytes that were never received (tags "
-                f"{tags}; {self.collectives.size} bytes for collective calls), so no more is read from it: receive "
-                "them, or connect with a higher max_inbox_bytes"
+                f"{tags}; {self.collectives.size} bytes for collective calls), so nothing more is read from it: "
+                "receive them, or connect with a higher max_inbox_bytes"
             )
 
     def has_value(self, tag: int) -> bool:
-        """Whether a complete value with this tag is here."""
+        """Whether a complete value with this tag has arrived."""
         return tag in self._inbox.values
 
     def take_value(self, tag: int) -> object:
-        """Remove the oldest value with this tag from the inbox and return it, or raise as `finished`."""
+        """Remove and return the oldest value with this tag. Raises the errors of `finished`."""
         return finished(self.take_unfinished(tag))
 
     def take_unfinished(self, tag: int) -> object:
-        """Remove the oldest value with this tag and return it for `finished`, which may take long or fail."""
+        """Remove and return the oldest value with this tag, for `finished`, which may take long or fail."""
         value, has_changed = self._inbox.take_value(tag)
         if has_changed:
             self.changed.add(self)
         return value
 
     def put_back(self, tag: int, value: Unfinished) -> None:
-        """Put a value that was just taken in front of the others with its tag: it was not made."""
+        """Return a value that was just taken, but not decoded, to the front of its queue."""
         if self._inbox.put_back(tag, value):
             self.changed.add(self)
 
     def take_collective(self, key: Key) -> CollectiveMessage:
-        """Remove the oldest message of a collective call and return it."""
+        """Remove and return the oldest message of a collective call."""
         message, has_changed = self._inbox.take_collective(key)
         if has_changed:
             self.changed.add(self)
         return message
 
     def limit_inbox(self, *, is_limited: bool) -> None:
-        """Have this end stop reading when its inbox is full, or read on."""
+        """Stop reading when the inbox is full, or read without a limit."""
         if self._inbox.set_limit(self._limits.max_inbox_bytes if is_limited else math.inf):
             self.changed.add(self)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Drop what belongs to collective calls of older epochs."""
+        """Drop the messages of collective calls of older epochs."""
         if self._inbox.begin_epoch(epoch):
             self.changed.add(self)
 
@@ -397,4 +397,4 @@ class Connection(PublicNames):
             self.on_message(message)
 
     def _unexpected(self, message: Message) -> None:
-        raise AssertionError(f"nobody takes {message.kind.name}")
+        raise AssertionError(f"no handler for {message.kind.name}")

@@ -1,4 +1,4 @@
-"""Opening connections: TCP with the options of every link, and the data connection to a node."""
+"""Opening connections: TCP with the socket options of every link, and the data connection to a node."""
 
 import errno
 import itertools
@@ -17,25 +17,25 @@ from srp_tools.steps import Steps, connect, deadline_after, pause, receive_exact
 from srp_tools.tls import TlsContexts, start_tls
 
 DEFAULT_PEER_TIMEOUT = 30.0
-# The system would let them grow to many MiB, which a slow terminal needs minutes to show, also after Ctrl-C.
+# Without a limit, the system lets the buffers grow to many MiB, which a slow terminal shows for minutes, even after
+# Ctrl-C.
 _COMMAND_CHANNEL_BYTES = 2**18
-# Until a daemon that was started again knows its sessions: they look for it twice a second. It counts from when there
-# was no daemon.
+# A restarted daemon needs this long to know its sessions, which look for it twice a second. Counted from the last time
+# when there was no daemon.
 _RETURN_SECONDS = 2.0
-_PAUSES = (0.05, 0.1, 0.2, 0.4)  # between two attempts; the last one counts from then on
+_PAUSES = (0.05, 0.1, 0.2, 0.4)  # between attempts; the last one repeats
 
 
 def bound_buffers(sock: socket.socket) -> None:
-    """Have the system hold no more than some hundred kilobytes of a command channel at each end."""
+    """Limit the system's buffers of a command channel to some hundred kilobytes at each end."""
     for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
         sock.setsockopt(socket.SOL_SOCKET, option, _COMMAND_CHANNEL_BYTES)
 
 
 def prepare(sock: socket.socket, peer_timeout: float) -> None:
-    """Set the options of every link: no delay of small messages, and notice of a machine that vanished.
+    """Set the socket options of every link: send small messages immediately, and detect a machine that vanished.
 
-    `peer_timeout`: seconds after which a silent machine counts as gone: for keep-alive, and for
-    `pconnect.loop.liveness`.
+    `peer_timeout`: seconds after which a silent machine counts as gone, for keep-alive and `pconnect.loop.liveness`.
     """
     sock.setblocking(False)
     if is_local(sock):
@@ -56,7 +56,7 @@ def prepare(sock: socket.socket, peer_timeout: float) -> None:
 def connect_first(addresses: Sequence[tuple[str, int]], peer_timeout: float) -> Steps[socket.socket]:
     """Return a socket connected to the first of `addresses` (numeric, with ports) that answers.
 
-    Raises `OSError` if none answers: the last error.
+    Raises the last `OSError` if none answers.
     """
     error: OSError = OSError("no address")
     for address, port in addresses:
@@ -72,7 +72,7 @@ def connect_first(addresses: Sequence[tuple[str, int]], peer_timeout: float) -> 
     raise error
 
 
-def dial(  # noqa: PLR0917 - all that leads to a node
+def dial(  # noqa: PLR0917 - everything that leads to a node
     places: Sequence[Place],
     preamble: Preamble,
     tls: TlsContexts | None,
@@ -82,23 +82,23 @@ def dial(  # noqa: PLR0917 - all that leads to a node
     place_seconds: float = PLACE_SECONDS,
     note: Callable[[Place], object] = lambda _: None,
 ) -> Steps[Channel]:
-    """Open the data connection to a node, or what else a preamble names, by whichever of its places leads there.
+    """Open the data connection to a node, or another connection that a preamble names, over the first place that works.
 
-    `local` has path and token of a local link, which is tried first; see `pconnect.link.local_link`.
+    `local` has the path and token of a local link, which is tried first; see `pconnect.link.local_link`.
 
-    A place may lead to another machine (``127.0.0.1`` does on every machine but one): its server does not know the
-    network and closes the connection, or cannot show the node's certificate; then the next place is tried.
+    A place may lead to another machine (as ``127.0.0.1`` does on every machine but one). Its server does not know the
+    network and closes the connection, or has no certificate of the node; then the next place is tried.
 
-    `patience`: seconds in which a refused connection is tried again. That is for nodes that were there before, whose
-    daemon may just be starting again; else nothing is tried twice, so that a wrong port is an error at once.
-    `place_seconds`: how long a place may take to answer at all. `note`: called with the place that has led to the node.
+    `patience`: seconds in which a refused connection is tried again. This is for nodes that existed before, whose
+    daemon may just be restarting. Otherwise nothing is tried twice, so that a wrong port fails immediately.
+    `place_seconds`: maximum time for the answer of a place. `note`: called with the place that led to the node.
 
-    Raises `ConnectionLostError` if no place leads to the node; the text has the reason of each.
+    Raises `ConnectionLostError` if no place leads to the node; the message has the reason for each.
     """
-    places = [place for place in places if place[1]]  # a server without ports has its path, and the port 0
+    places = [place for place in places if place[1]]  # a server without ports has a path and port 0
     if not places and local is None:
         raise ConnectionLostError(
-            f"no connection to node {preamble.to_node}: its server listens at Unix sockets only (--no-tcp), "
+            f"no connection to node {preamble.to_node}: its server listens on Unix sockets only (--no-tcp), "
             "for processes of its account, machine and container, with local links"
         )
     began = dead_at = time.monotonic()
@@ -127,7 +127,7 @@ def dial(  # noqa: PLR0917 - all that leads to a node
 
 
 class _Attempts:
-    """One attempt at each place of a node, and why those failed that did."""
+    """One attempt at each place of a node, with the errors of those that failed."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class _Attempts:
         self._peer_timeout = peer_timeout
 
     def make(self, local: tuple[str, bytes] | None, note: Callable[[Place], object]) -> Steps[Channel | None]:
-        """Return a connection to the node, ``None`` if no place has led to it."""
+        """Return a connection to the node, or ``None`` if no place has led to it."""
         if local is not None:
             channel = yield from self._try(local[0], _introduce_locally(local, self._preamble))
             if channel is not None:
@@ -192,9 +192,9 @@ def _introduce_locally(local: tuple[str, bytes], preamble: Preamble) -> Steps[Ch
 
 
 def introduce(sock: socket.socket, preamble: Preamble, tls: TlsContexts | None) -> Steps[Channel]:
-    """Say on a connection what it is for, and wait until the other end confirms it.
+    """Send the preamble on a connection, and wait until the other end confirms it.
 
-    The socket is closed if it does not.
+    Closes the socket if it does not.
     """
     try:
         if preamble.purpose is Purpose.JOIN:
@@ -214,9 +214,9 @@ def introduce(sock: socket.socket, preamble: Preamble, tls: TlsContexts | None) 
 
 
 def _reason(error: Exception, place: str | tuple[str, int], preamble: Preamble) -> Steps[object]:
-    """Return why a node was not reached at an address.
+    """Return the reason why a node was not reached at a place.
 
-    A server of another version answers the preamble with its own, which TLS has read and does not understand. So the
+    A server of another version answers the preamble with its own, which TLS has read and cannot interpret. So the
     server is asked again, without TLS.
     """
     if not isinstance(place, str) and getattr(error.__cause__, "reason", "") == "WRONG_VERSION_NUMBER":
@@ -230,34 +230,34 @@ def _reason(error: Exception, place: str | tuple[str, int], preamble: Preamble) 
                 )
         except ProtocolError as version:
             return version
-        except OSError:  # it says nothing more
+        except OSError:  # the server gives no further reason
             pass
     return getattr(error, "strerror", None) or error
 
 
 def send_packed(channel: Channel, value: object) -> Steps[None]:
-    """Send a value of some hundred bytes before there are messages, behind its length in two bytes."""
+    """Send a value of some hundred bytes before there are messages, preceded by its length in two bytes."""
     data = encoder.pack(value)
     yield from channel.send_all(len(data).to_bytes(2, "big") + data)
 
 
 def receive_packed(channel: Channel) -> Steps[bytes]:
-    """Receive what `send_packed` has sent, for `pconnect.values.decoder.unpack`."""
+    """Receive the bytes of a value from `send_packed`, for `pconnect.values.decoder.unpack`."""
     size = yield from channel.receive_exactly(2)
     return (yield from channel.receive_exactly(int.from_bytes(size, "big")))
 
 
 def expect_hello(channel: Channel) -> Steps[None]:
-    """Wait for the first word of the process that accepted a connection.
+    """Wait for the first message of the process that accepted a connection.
 
-    Raises `ConnectionLostError` if it says something else, or closes the connection: it did not accept. The channel is
-    closed. Raises `ProtocolError` if it is of another version. The channel is closed.
+    Raises `ConnectionLostError` if it sends something else or closes the connection: it did not accept. Raises
+    `ProtocolError` if it has another version. In both cases the channel is closed.
     """
     try:
         word = yield from channel.receive_exactly(len(HELLO))
         if word != HELLO:
             check_first_word(word, "the server")
-            raise ConnectionLostError("the peer does not speak the protocol of pserver")
+            raise ConnectionLostError("the peer does not speak the pserver protocol")
     except BaseException:
         channel.close()
         raise

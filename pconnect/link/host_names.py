@@ -1,4 +1,4 @@
-"""Names of servers: from what the user wrote to socket addresses."""
+"""Names of servers: from the user's notation to socket addresses."""
 
 import ipaddress
 import math
@@ -14,40 +14,40 @@ from pconnect.errors import ConfigurationError
 from srp_tools.steps import Steps, Wait
 
 DEFAULT_CMD_PORT = 12502
-# "gate:22502/22501", "[::1]:4001/4000"; what looks like a data port and is none has an error of its own
+# "gate:22502/22501", "[::1]:4001/4000"; text that only looks like a data port has its own error
 _WITH_DATA_PORT = re.compile(r"([^/]*:[0-9]+)/([^/]*)")
 _SOCKET = "unix:"  # before the path of a Unix socket
-_MOST_ENGINES = 10_000  # of one entry: a slip of the keyboard must not take all memory
-Address = tuple[int, tuple[Any, ...]]  # family, and what socket.connect takes
+_MOST_ENGINES = 10_000  # for one entry, so that a typo does not use up all memory
+Address = tuple[int, tuple[Any, ...]]  # family, and the argument of socket.connect
 
 
 class Host(NamedTuple):
-    """A server as the user named it."""
+    """A server, as the user specified it."""
 
-    label: str  #: what the user wrote; used in messages
-    name: str  #: host name or address; or the path of a Unix socket, with port 0
+    label: str  #: the user's notation, for messages
+    name: str  #: host name or address, or the path of a Unix socket, with port 0
     port: int  #: for logins
-    data_port: int | None = None  #: for data, as seen from the client; ``None``: as the server says
+    data_port: int | None = None  #: for data, as seen from the client; ``None``: the server's own data port
 
     @property
     def is_socket(self) -> bool:
-        """Whether it is a Unix socket of this machine."""
+        """Whether it is a Unix socket on this machine."""
         return self.name.startswith("/")
 
     @property
     def ports_named(self) -> tuple[str, int] | tuple[str, int, int]:
-        """Its name and those ports that are known without asking the server."""
+        """The name and the ports that are known without asking the server."""
         name, port, data_port = self[1:]
         return (name, port) if data_port is None else (name, port, data_port)
 
 
 def parse_hosts(hosts: object) -> list[Host]:
-    """Return the hosts that `hosts` names, each as often as it has engines, in that order.
+    """Return the hosts that `hosts` names, each repeated once per engine, in order.
 
-    `hosts`: ``"name"``, ``"name:port"``, ``"[v6 address]:port"``, and, where a router or an ssh forward gives the data
-    port another number, ``"name:port/data port"``; each perhaps with ``*n`` for n engines; ``(name, port)`` or
-    ``(name, port, data port)``; ``"unix:/path"`` or a `Host`; a mapping of these to numbers of engines; or an iterable
-    of all of them. Raises `ConfigurationError` if one of them cannot be understood; the text says which.
+    `hosts`: ``"name"``, ``"name:port"``, ``"[v6 address]:port"``, or, where a router or an ssh forward gives the data
+    port another number, ``"name:port/data port"``. Each may be followed by ``*n`` for n engines. Also
+    ``(name, port)``, ``(name, port, data port)``, ``"unix:/path"`` or a `Host`; a mapping of these to numbers of
+    engines; or an iterable of all of these. Raises `ConfigurationError` for an invalid host; the message names it.
 
     Examples
     --------
@@ -76,7 +76,7 @@ def parse_hosts(hosts: object) -> list[Host]:
 
 
 def _is_tuple(host: object) -> bool:
-    """Whether this is a name with a port, or with both ports."""
+    """Whether this is a name with one or both ports."""
     return isinstance(host, tuple) and len(host) in {2, 3} and all(isinstance(port, int) for port in host[1:])
 
 
@@ -95,7 +95,9 @@ def _engines(host: object, count: object) -> int:
             f"{host!r}: the number of engines must be a whole number, 1 or more, not {count!r}{hint}"
         )
     if number > _MOST_ENGINES:
-        raise ConfigurationError(f"{host!r}: the number of engines is at most {_MOST_ENGINES}, not {number}")
+        raise ConfigurationError(
+            f"{host!r}: the number of engines must be at most {_MOST_ENGINES}, not {number}"
+        )
     return number
 
 
@@ -106,7 +108,7 @@ def _parse(host: object) -> Host:
         return _parse_socket(host, host.removeprefix(_SOCKET))
     data_text: str | None = None
     if isinstance(host, tuple) and len(host) in {2, 3} and isinstance(host[0], str):
-        if host[0].startswith("/"):  # of a token
+        if host[0].startswith("/"):  # from a token
             if host[1:] != (0,):
                 raise ConfigurationError(f"{host!r} is not a host: a Unix socket has the port 0")
             return _parse_socket(f"{_SOCKET}{host[0]}", host[0])
@@ -122,9 +124,7 @@ def _parse(host: object) -> Host:
     else:
         raise ConfigurationError(f"a host must be a name or a (name, port) pair, not {host!r}")
     if name.isdecimal():
-        raise ConfigurationError(
-            f"{label!r} is not the name of a host; a port is written as in 'alpha:12600'"
-        )
+        raise ConfigurationError(f"{label!r} is not the name of a host; write a port as in 'alpha:12600'")
     if not name or any(c.isspace() for c in name):
         raise ConfigurationError(f"{label!r} is not the name of a host")
     port = _port(label, "port", port_text)
@@ -134,7 +134,7 @@ def _parse(host: object) -> Host:
 def _parse_socket(label: str, path: str) -> Host:
     if not path.startswith("/") or "\0" in path or path.endswith("/"):
         raise ConfigurationError(
-            f"{label!r}: give the whole path of the socket, as pserver status shows it, after 'unix:'"
+            f"{label!r}: give the full path of the socket after 'unix:', as pserver status shows it"
         )
     return Host(label, path, 0)
 
@@ -146,11 +146,11 @@ def _port(label: str, what: str, text: str) -> int:
 
 
 def _refuse_other_forms(text: str, whole: str) -> None:
-    """Raise for what other programs take as a host, and say how it is written here."""
+    """Raise an error for forms that other programs accept, and say how to write them here."""
     user, at, host = whole.rpartition("@")
     if "/" in text:
         raise ConfigurationError(
-            f"{text!r}: a host is a name or an address, perhaps with :port, and not a URL"
+            f"{text!r}: a host is a name or an address, optionally with :port, and not a URL"
         )
     if len(text.split()) > 1:
         raise ConfigurationError(
@@ -160,10 +160,10 @@ def _refuse_other_forms(text: str, whole: str) -> None:
         raise ConfigurationError(f"{text!r}: give several hosts as a list, as in ['alpha', 'beta:4000']")
     if at:
         raise ConfigurationError(
-            f"{text!r}: give the user by itself, as in pconnect({host!r}, user={user!r})"
+            f"{text!r}: give the user separately, as in pconnect({host!r}, user={user!r})"
         )
     if "*" in text:
-        raise ConfigurationError(f"{text!r}: give the number of engines once")
+        raise ConfigurationError(f"{text!r}: give the number of engines only once")
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -182,11 +182,11 @@ def _split(text: str) -> tuple[str, str]:
 def resolve(name: str, port: int, until: float = math.inf) -> Steps[list[Address]]:
     """Return the socket addresses of a host.
 
-    The system's resolver only has a blocking call, with time limits of its own, so a name is looked up in a thread
-    that does nothing else; it ends by itself. Addresses need none.
+    The system's resolver has only a blocking call, with its own time limits, so a thread looks up the name and then
+    ends. Numeric addresses need no thread.
 
-    Raises `OSError` if the name is not known, or there is no answer from the name service; a `TimeoutError` if `until`
-    (an instant) passed before.
+    Raises `OSError` if the name is unknown or the name service does not answer, and `TimeoutError` if `until` (an
+    instant) passes first.
     """
     flags = socket.AI_NUMERICSERV
     try:
@@ -197,10 +197,10 @@ def resolve(name: str, port: int, until: float = math.inf) -> Steps[list[Address
         found = socket.getaddrinfo(name, port, 0, socket.SOCK_STREAM, 0, flags | socket.AI_NUMERICHOST)
         return [(family, address) for family, _, _, _, address in found]
     answers: queue.SimpleQueue[list[Address] | OSError] = queue.SimpleQueue()
-    bell, ring = socket.socketpair()
+    reader, writer = socket.socketpair()
 
     def look_up() -> None:
-        with ring:
+        with writer:
             try:
                 found = socket.getaddrinfo(name, port, 0, socket.SOCK_STREAM, 0, flags)
                 answers.put([(family, address) for family, _, _, _, address in found])
@@ -209,12 +209,12 @@ def resolve(name: str, port: int, until: float = math.inf) -> Steps[list[Address
             except UnicodeError:
                 answers.put(OSError(f"{name!r} is not the name of a host"))
 
-    with bell:
+    with reader:
         threading.Thread(target=look_up, name=f"resolve {name}", daemon=True).start()
-        yield Wait(bell.fileno(), until=until)  # closing `ring` makes it readable
+        yield Wait(reader.fileno(), until=until)  # closing `writer` makes it readable
     answer = answers.get()
     if isinstance(answer, socket.gaierror):
-        raise OSError(f"the name cannot be resolved ({answer.strerror})") from answer
+        raise OSError(f"cannot resolve the name ({answer.strerror})") from answer
     if isinstance(answer, OSError):
         raise answer
     return answer

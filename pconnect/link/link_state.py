@@ -1,7 +1,7 @@
-"""The life of a link: a state machine. No I/O.
+"""The life of a link as a state machine. Sans-I/O.
 
-A link is dialed once by one of its ends, and again whenever the engine at its other end is replaced. Each time it gets
-another *generation*: a call that waits for something of an older generation waits in vain, and compares.
+One end dials the link, and dials again whenever the engine at the other end is replaced. Each time, the link gets a new
+*generation*. A call that waits for a message of an older generation would wait in vain, so calls compare generations.
 """
 
 import enum
@@ -11,23 +11,23 @@ from pconnect.protocol.transitions import next_state
 
 
 class LinkState(enum.Enum):
-    """Where a link is in its life."""
+    """The state of a link."""
 
-    OWN = "it stands for this node itself, which is a member of every network and needs no link"
-    AWAITED = "it is being made, for the first time or again; what is sent meanwhile is queued"
-    OPEN = "messages pass"
-    CLOSED = "it broke or was closed, and the connection knows why"
+    OWN = "it represents this node itself, which is a member of every network and needs no link"
+    AWAITED = "it is being made, for the first time or again; data sent meanwhile is queued"
+    OPEN = "messages can pass"
+    CLOSED = "it broke or was closed, and the connection has the reason"
 
 
 class LinkEvent(enum.Enum):
-    """What may happen to a link."""
+    """An event in the life of a link."""
 
-    CONNECTED = "a channel to the other end is there"
-    BROKE = "the channel broke, or the peer sent what it must not"
+    CONNECTED = "there is a channel to the other end"
+    BROKE = "the channel broke, or the peer violated the protocol"
     CLOSED_HERE = "this end closes it"
-    ABANDONED = "this process was forked from the one that owns the channel"
+    ABANDONED = "this process is a fork of the one that owns the channel"
     RESET = "the engine at the other end is being replaced"
-    VANISHED = "the client at the other end is gone, and may come back as another process"
+    VANISHED = "the client at the other end is gone, and may return as another process"
 
 
 _S = LinkState
@@ -47,11 +47,11 @@ LINK_TRANSITIONS: Mapping[LinkState, Mapping[LinkEvent, LinkState]] = {
         _E.CLOSED_HERE: _S.CLOSED,
         _E.ABANDONED: _S.CLOSED,
         _E.RESET: _S.AWAITED,
-        _E.VANISHED: _S.AWAITED,  # the engine keeps what has come from there; see `pserver.orphans.client_link`
+        _E.VANISHED: _S.AWAITED,  # the engine keeps the data received from it; see `pserver.orphans.client_link`
     },
     _S.CLOSED: {
-        _E.CONNECTED: _S.CLOSED,  # the handshake ended too late; its channel is closed
-        _E.BROKE: _S.CLOSED,  # the first reason stays
+        _E.CONNECTED: _S.CLOSED,  # the handshake finished too late; its channel is closed
+        _E.BROKE: _S.CLOSED,  # the first reason is kept
         _E.CLOSED_HERE: _S.CLOSED,
         _E.ABANDONED: _S.CLOSED,
         _E.RESET: _S.AWAITED,
@@ -66,15 +66,15 @@ class LinkLife:
 
     def __init__(self, state: LinkState, name: str) -> None:
         self.state = state
-        self.generation = 0  #: how often it was reset
-        #: Whether somebody was told that it is closed; see `pconnect.select_sockets`.
+        self.generation = 0  #: number of resets
+        #: Whether an error has reported that it is closed; see `pconnect.select_sockets`.
         self.was_reported = False
         self._name = name
 
     def happen(self, event: LinkEvent) -> None:
-        """Go on to the next state.
+        """Move to the next state.
 
-        Raises `InternalError` if this cannot happen in this state, which stays as it is.
+        Raises `InternalError` if the event is not possible in this state, which is then unchanged.
         """
         self.state = next_state(LINK_TRANSITIONS, self.state, event, self._name)
         if event is LinkEvent.RESET:

@@ -1,15 +1,15 @@
-"""The byte stream of a local link: a Unix socket, which can be sent to from memory that is warm.
+"""The byte stream of a local link: a Unix socket that can send from warm memory.
 
-The kernel takes new pages for what is sent and not yet read. The processor of the receiver keeps those that it frees:
-up to a gigabyte, before that of the sender gets one back. So a large transfer passes through pages that nobody has used
-for long. On a virtual machine whose host takes back unused memory, they can cost ten times the copy
-(doc/decisions/0016-warm-memory.md).
+The kernel allocates new pages for data that is sent and not yet read. The receiver's processor keeps the pages that it
+frees, up to a gigabyte, before the sender's processor gets any back. So a large transfer passes through pages that
+nobody has used for a long time. On a virtual machine whose host reclaims unused memory, these pages can cost ten times
+the copy (doc/decisions/0016-warm-memory.md).
 
-Where sending turns out to be so slow, data is copied into a *ring* of our own memory first, and `sendfile` has the
-kernel send it from there, without pages of its own. The receiver sees no difference.
+If sending is that slow, this module first copies the data into a *ring* in its own memory, and `sendfile` makes the
+kernel send it from there, without allocating pages. The receiver sees no difference.
 
-When may the memory of the ring be written again? A Unix socket counts what was sent and not read yet (SIOCOUTQ): all
-but the last so many bytes have been read. While that leaves no room in the ring, data is sent the usual way.
+When may the ring be overwritten? A Unix socket counts the bytes that were sent and not yet read (SIOCOUTQ): all bytes
+before them have been read. While there is no free space in the ring, data is sent the usual way.
 """
 
 import mmap
@@ -22,30 +22,30 @@ from typing import Final
 
 from srp_tools.channel import Channel
 
-if sys.platform == "linux":  # else there are no local links
+if sys.platform == "linux":  # other systems have no local links
     import fcntl
 
-#: Room for what is sent and not yet read. Linux doubles it, for what it needs itself, and may allow less.
+#: Room for data that is sent and not yet read. Linux doubles it for its own needs, and may allow less.
 SEND_BUFFER_BYTES: Final = 2**18
 _RING_BYTES: Final = 2**20
-# So much is written to the ring, and sent, at once.
+# Bytes that are written to the ring, and sent, in one step.
 _CHUNK_BYTES: Final = 2**17
-# Of processor time, in which other work has no part. The usual is a fifth of this.
+# Processor time, which excludes other work. The usual time is a fifth of this.
 _SLOW_SECONDS_PER_BYTE: Final = 1e-9
-# In less, what else the processor does counts too much.
+# For smaller writes, other work of the processor distorts the measurement.
 _MEASURED_BYTES: Final = 2**16
-# So much is sent from the ring before the kernel's own memory is tried again.
+# Bytes sent from the ring before the kernel's own memory is tried again.
 _RING_PERIOD_BYTES: Final = 2**26
-# In one process; all other links send the usual way.
+# Maximum number of rings in one process; all other links send the usual way.
 _MAX_RINGS: Final = 16
 _SIOCOUTQ: Final = 0x5411  # linux/sockios.h
 _UNREAD: Final = struct.Struct("i")
 
 
 class LocalChannel(Channel):
-    """A byte stream to a process of this account and machine.
+    """A byte stream to a process of the same account and machine.
 
-    `sock`: a Unix socket, connected and non-blocking.
+    `sock`: a connected, non-blocking Unix socket.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -55,28 +55,28 @@ class LocalChannel(Channel):
         self._write_large = self._large_writer.write
 
     def abandon(self) -> None:
-        """Close the descriptors and say nothing to the peer."""
+        """Close the descriptors without notifying the peer."""
         super().abandon()
         self._large_writer.close()
 
     def close(self) -> None:
-        """Close the connection; what is not yet sent by the system is still sent. A second call does nothing."""
+        """Close the connection. The operating system still sends buffered data. A second call does nothing."""
         super().close()
         self._large_writer.close()
 
 
 class LargeWriter:
-    """What a local link sends large data with."""
+    """Sends the large data of a local link."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self.ring_bytes = 0  #: how much was sent from rings
+        self.ring_bytes = 0  #: number of bytes sent from rings
         self._sock = sock
         self._ring: _Ring | None = None
-        self._ring_until = 0  # so much in all is sent from rings
+        self._ring_until = 0  # value of `ring_bytes` at which the current ring is given up
         self._may_have_ring = True
 
     def write(self, data: memoryview) -> int:
-        """Send what can be sent now of some data, or some of it, and return how much; raises as a socket's `send`."""
+        """Send as much data as possible without blocking, and return the number of bytes. Raises like `socket.send`."""
         if self._ring is not None:
             return self._write_from(self._ring, data)
         begin = time.thread_time()
@@ -90,7 +90,7 @@ class LargeWriter:
             return
         try:
             self._ring = _Ring()
-        except OSError:  # the system has no such memory
+        except OSError:  # the system does not support it
             self._may_have_ring = False
         self._ring_until = self.ring_bytes + _RING_PERIOD_BYTES
 
@@ -104,7 +104,7 @@ class LargeWriter:
             sent = os.sendfile(self._sock.fileno(), ring.file, begin, count)
         except BlockingIOError:
             raise
-        except OSError:  # the system cannot do it, or the link is broken, as `send` will say
+        except OSError:  # the system does not support it, or the link is broken; then `send` raises the error
             self.close()
             return self._sock.send(data)
         self.ring_bytes += sent
@@ -122,13 +122,13 @@ class LargeWriter:
             self._ring = None
 
     def close(self) -> None:
-        """Use no ring any more; what was sent from one stays readable."""
+        """Stop using a ring. Data that was sent from it remains readable."""
         self._may_have_ring = False
         self._end_ring()
 
 
 class _Ring:
-    """Memory that the kernel can send from; `count` are there in this process. Raises `OSError` if none can be made."""
+    """Memory from which the kernel can send. `count`: number of rings in this process. Raises `OSError` on failure."""
 
     count = 0
 
@@ -136,7 +136,7 @@ class _Ring:
         self.file = os.memfd_create("pconnect-ring")
         try:
             os.ftruncate(self.file, _RING_BYTES)
-            # All pages at once, without a fault for each.
+            # Map all pages immediately, to avoid a page fault for each.
             self.memory = memoryview(mmap.mmap(self.file, _RING_BYTES, mmap.MAP_SHARED | mmap.MAP_POPULATE))
         except OSError:
             os.close(self.file)
@@ -144,7 +144,7 @@ class _Ring:
         _Ring.count += 1
 
     def close(self) -> None:
-        """Give the memory back, apart from what is still to be read."""
+        """Free the memory, except for data that has not been read yet."""
         _Ring.count -= 1
         self.memory = memoryview(b"")
         os.close(self.file)

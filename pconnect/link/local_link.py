@@ -1,16 +1,15 @@
-"""Unix sockets in the place of TLS, between two processes of one account on one machine.
+"""Unix sockets instead of TLS between two processes of one account on one machine.
 
-Anyone who could listen to such a link can read the memory of the two processes anyway, so encryption would protect
-nothing. But both ends must be what they claim. Four things make it so, and if one of them fails, the link is made with
-TLS:
+Anyone who can eavesdrop on such a link can also read the memory of the two processes, so encryption would protect
+nothing. But both ends must prove their identity. There are four checks, and if one of them fails, the link uses TLS:
 
-* Both ends have told the client, inside its logins, the same *place*: the boot id of the machine, the account, and the
-  user and mount namespaces. So neither is in another container.
-* The socket lies in a folder that belongs to this account and that no other account may enter. The folder is opened
-  first, and the socket is reached through that descriptor: no other account can exchange it after the check.
+* Both ends have reported the same *place* to the client inside its logins: the boot id of the machine, the account, and
+  the user and mount namespaces. So neither is in another container.
+* The socket is in a folder that belongs to this account and that no other account may enter. The folder is opened
+  first, and the socket is reached through that descriptor, so no other account can exchange it after the check.
 * Each end asks the system for the account of the other (SO_PEERCRED, unix(7)).
-* The end that dials shows a token, which only the two nodes of this link and their client know. The client gives it to
-  both inside their encrypted command channels.
+* The dialing end presents a token, which only the two nodes of this link and their client know. The client sends it to
+  both through their encrypted command channels.
 """
 
 import contextlib
@@ -33,19 +32,19 @@ from srp_tools.channel import Channel
 from srp_tools.steps import Steps, send_all
 
 TOKEN_BYTES = 32
-#: struct ucred of socket.h: process, user and group.
+#: struct ucred in socket.h: process, user and group.
 CREDENTIALS = struct.Struct("iII")
 
 
 class LocalAddress(NamedTuple):
-    """Where a server takes data connections of its own account."""
+    """Where a server accepts data connections from its own account."""
 
     place: str  #: its `own_place`
-    path: str  #: of its socket
+    path: str  #: the path of its socket
 
 
 def own_place() -> str:
-    """Return a text that is the same for two processes of one account, machine and container; empty if in doubt."""
+    """Return a text that is equal for processes of one account, machine and container, or "" if that is unknown."""
     if sys.platform != "linux":
         return ""
     try:
@@ -57,7 +56,7 @@ def own_place() -> str:
 
 
 def read_address(value: object) -> LocalAddress | None:
-    """Return the address in the offer of a server, ``None`` if it has none."""
+    """Return the local address in a server's offer, or ``None`` if it has none."""
     match value:
         case [str(place), str(path)] if place and path:
             return LocalAddress(place, path)
@@ -65,21 +64,21 @@ def read_address(value: object) -> LocalAddress | None:
 
 
 def link_token(key: bytes, node: int, other: int) -> bytes:
-    """Return the token of the link between two nodes; `key` is the secret of the network's client."""
+    """Return the token of the link between two nodes. `key` is the secret of the network's client."""
     return hmac.digest(key, b"%d %d" % (min(node, other), max(node, other)), "sha256")
 
 
 def client_link(key: bytes | None, address: LocalAddress | None, node: int) -> tuple[str, bytes] | None:
-    """Return path and token of the local link from this process, the client, to a node; ``None`` if there is none."""
+    """Return path and token of the local link from this process, the client, to a node; ``None`` if it has none."""
     if key is None or address is None or address.place != own_place():
         return None
     return address.path, link_token(key, 0, node)
 
 
 def listen(path: Path, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
-    """Return a socket that listens at a path in a private folder; what a killed server left there is removed.
+    """Return a socket that listens on a path in a private folder. Removes the socket of a killed server.
 
-    Raises `OSError` if it cannot be made. Raises `AuthenticationError` if the folder is open to others.
+    Raises `OSError` if this fails, and `AuthenticationError` if the folder is accessible to others.
     """
     sock = socket.socket(socket.AF_UNIX, kind)
     try:
@@ -95,16 +94,16 @@ def listen(path: Path, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.s
 
 
 def connect(path: Path, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
-    """Return a non-blocking socket that is connected to one that listens at a path.
+    """Return a non-blocking socket that is connected to a listening socket at `path`.
 
-    Raises `AuthenticationError` or `OSError` if the folder, or the process that listens, is not of this account, or
-    does not take the connection.
+    Raises `AuthenticationError` or `OSError` if the folder or the listening process belongs to another account, or if
+    the connection is not accepted.
     """
     sock = socket.socket(socket.AF_UNIX, kind)
     try:
         sock.setblocking(False)
         with _reach(path) as address:
-            sock.connect(address)  # at once, or not at all
+            sock.connect(address)  # succeeds immediately or fails
         check_account(sock)
     except BaseException:
         sock.close()
@@ -113,10 +112,10 @@ def connect(path: Path, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.
 
 
 def dial_local(path: str, token: bytes, preamble: Preamble) -> Steps[Channel]:
-    """Open a data connection at the socket of a server; its `HELLO` is still to come.
+    """Open a data connection to the socket of a server. The server's `HELLO` has yet to come.
 
-    Raises `AuthenticationError` or `OSError` if the folder, or the process that listens, is not of this account, or
-    does not take the connection.
+    Raises `AuthenticationError` or `OSError` if the folder or the listening process belongs to another account, or if
+    the connection is not accepted.
     """
     sock = connect(Path(path))
     try:
@@ -128,36 +127,36 @@ def dial_local(path: str, token: bytes, preamble: Preamble) -> Steps[Channel]:
 
 
 def accept_local(sock: socket.socket, token: bytes | None) -> Steps[Channel]:
-    """Make sure that the process that has dialled is of this account and knows the token of the link.
+    """Check that the dialing process belongs to this account and knows the token of the link.
 
-    Raises `AuthenticationError` if it is not, or does not, or if the client wants no such link (`token` is ``None``).
-    Raises `ConnectionLostError` if it has hung up.
+    Raises `AuthenticationError` if it does not, or if the client does not want such a link (`token` is ``None``).
+    Raises `ConnectionLostError` if it has closed the connection.
     """
     check_account(sock)
     channel = LocalChannel(sock)
     shown = yield from channel.receive_exactly(TOKEN_BYTES)
     if token is None or not hmac.compare_digest(shown, token):
-        raise AuthenticationError("it does not know the token of this link")
+        raise AuthenticationError("the peer does not know the token of this link")
     return channel
 
 
 def check_account(sock: socket.socket) -> None:
-    """Check that the process at the other end of a Unix socket has the account of this one.
+    """Check that the process at the other end of a Unix socket belongs to the same account.
 
-    Raises `AuthenticationError` if it has another.
+    Raises `AuthenticationError` if it does not.
     """
     _, user, _ = _credentials(sock)
     if user != os.geteuid():
-        raise AuthenticationError(f"the process at the other end is of another account (user id {user})")
+        raise AuthenticationError(f"the process at the other end belongs to another account (user id {user})")
 
 
 def peer_pid(sock: socket.socket) -> int:
-    """Return the number of the process that has connected to a Unix socket."""
+    """Return the process id of the process that has connected to a Unix socket."""
     return _credentials(sock)[0]
 
 
 def peer_user(sock: socket.socket) -> int:
-    """Return the number of the account of the process that has connected to a Unix socket."""
+    """Return the user id of the process that has connected to a Unix socket."""
     return _credentials(sock)[1]
 
 
@@ -182,7 +181,7 @@ def has_hung_up(sock: socket.socket) -> bool:
 
 @contextlib.contextmanager
 def _reach(path: Path) -> Iterator[str]:
-    """Give a name for a socket in a private folder; it is short, for there are 108 bytes for it (unix(7))."""
+    """Yield a path for a socket in a private folder that fits into the 108 bytes of a socket address (unix(7))."""
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         facts = os.fstat(folder)

@@ -1,4 +1,4 @@
-"""Nonces of preambles; `pconnect.protocol.preamble_check` says what their order is good for."""
+"""Nonces of preambles. `pconnect.protocol.preamble_check` explains why they are ordered."""
 
 import secrets
 import time

@@ -1,4 +1,4 @@
-"""The two queues of a connection: messages that have arrived, and bytes that wait to be sent."""
+"""The two queues of a connection: received messages, and bytes to send."""
 
 import math
 import time
@@ -11,15 +11,16 @@ from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message, Unfinished
 from pconnect.values.item_limit import Look
 from srp_tools.channel import Channel
+from srp_tools.steps import describe_seconds
 
-_VALUE = Kind.VALUE  # looked up once: members of an enumeration take long to find
-_VALUE_BYTES = 2**8  # what a value takes in memory beside its own size, about
+_VALUE = Kind.VALUE  # looked up once, because looking up enumeration members is slow
+_VALUE_BYTES = 2**8  # approximate memory of a value in addition to its own size
 
 
 class Inbox:
-    """The values of one peer, by tag, and its messages for collective calls.
+    """The values from one peer, by tag, and its messages for collective calls.
 
-    `max_bytes`: with so much in it, the inbox is full.
+    `max_bytes`: the inbox is full when it contains this many bytes.
     """
 
     __slots__ = (
@@ -27,24 +28,24 @@ class Inbox:
     )  # fmt: skip
 
     def __init__(self, max_bytes: float) -> None:
-        #: By tag, the oldest first, each with its size.
+        #: By tag, oldest first, each with its size.
         self.values: dict[int, deque[tuple[object, int]]] = {}
-        self.collectives = CollectiveInbox()  #: what belongs to collective calls
-        #: How many messages have come that the sender counts, see `pconnect.protocol.wait_states.UNCOUNTED_KINDS`.
+        self.collectives = CollectiveInbox()  #: the messages for collective calls
+        #: Number of messages that the sender counts, see `pconnect.protocol.wait_states.UNCOUNTED_KINDS`.
         self.received = 0
-        self.received_bytes = 0  #: how much was read, whatever it was
-        #: Whether no more should be taken in. The caller stops reading, so that the sender has to wait.
+        self.received_bytes = 0  #: number of bytes read, of any kind
+        #: Whether the inbox is full. The caller then stops reading, so that the sender must wait.
         self.is_full = False
         self._values_bytes = 0
         self._max_bytes = max_bytes
 
     @property
     def waiting_bytes(self) -> int:
-        """How much is here."""
+        """Number of bytes in the inbox."""
         return self._values_bytes + self.collectives.size
 
     def add(self, message: Message) -> bool:
-        """Keep a message that belongs here, or raise as `CollectiveInbox.add`; return whether `is_full` has changed."""
+        """Store a message. Raises the errors of `CollectiveInbox.add`. Return whether `is_full` has changed."""
         self.received += 1
         if message.kind is _VALUE:
             size = message.size + _VALUE_BYTES
@@ -55,19 +56,19 @@ class Inbox:
             self._values_bytes += size
         else:
             self.collectives.add(message)
-        # `_look`, without the calls: this is done for every message.
+        # `_look` without the calls, because this runs for every message.
         if self.is_full or self._values_bytes + self.collectives.size < self._max_bytes:
             return False
         self.is_full = True
         return True
 
     def set_limit(self, max_bytes: float) -> bool:
-        """Set with how much it is full; return whether `is_full` has changed."""
+        """Set the size at which the inbox is full. Return whether `is_full` has changed."""
         self._max_bytes = max_bytes
         return self._look()
 
     def take_value(self, tag: int) -> tuple[object, bool]:
-        """Remove the oldest value with a tag; return it, and whether `is_full` has changed."""
+        """Remove the oldest value with a tag. Return it, and whether `is_full` has changed."""
         queue = self.values[tag]
         value, size = queue.popleft()
         if not queue:
@@ -76,18 +77,18 @@ class Inbox:
         return value, self.is_full and self._look()
 
     def put_back(self, tag: int, value: Unfinished) -> bool:
-        """Put a value that was just taken in front of the others; return whether `is_full` has changed."""
+        """Return a value that was just taken to the front of its queue. Return whether `is_full` has changed."""
         size = value.size + _VALUE_BYTES
         self.values.setdefault(tag, deque()).appendleft((value, size))
         self._values_bytes += size
         return self._look()
 
     def take_collective(self, key: Key) -> tuple[CollectiveMessage, bool]:
-        """Remove the oldest message of a collective call; return it, and whether `is_full` has changed."""
+        """Remove the oldest message of a collective call. Return it, and whether `is_full` has changed."""
         return self.collectives.take(key), self._look()
 
     def begin_epoch(self, epoch: int) -> bool:
-        """Drop what belongs to collective calls of older epochs; return whether `is_full` has changed."""
+        """Drop the messages of collective calls of older epochs. Return whether `is_full` has changed."""
         self.collectives.begin(epoch)
         return self._look()
 
@@ -97,55 +98,57 @@ class Inbox:
 
 
 def finished(value: object, deadline: float = math.inf) -> object:
-    """Return the value that has arrived, made before `deadline` passes.
+    """Decode a value that has arrived, before `deadline` passes.
 
-    Raises `UnreadableValueError` or `ProtocolError` if it cannot be made here, or is malformed. Raises `TimeoutError`
-    if the deadline has passed. Ctrl-C ends it too; both may be followed by another call.
+    Raises `UnreadableValueError` if it cannot be decoded here, `ProtocolError` if it is malformed, and `TimeoutError`
+    if the deadline has passed. After a timeout or Ctrl-C, you may call this again.
     """
     return value.finish(look_until(deadline)) if type(value) is Unfinished else value
 
 
-def look_until(deadline: float) -> Look:
-    """Return what raises `TimeoutError` when a deadline has passed; for what takes long."""
+def look_until(deadline: float, began: float | None = None) -> Look:
+    """Return a function that raises `TimeoutError` when a deadline has passed. Long computations call it repeatedly."""
+    start = time.monotonic() if began is None else began
 
     def look() -> None:
         if time.monotonic() > deadline:
-            raise TimeoutError("time limit passed while a large value that has arrived was being made")
+            limit = describe_seconds(deadline - start)
+            raise TimeoutError(f"timed out after {limit} decoding a large value that has arrived")
 
     return look
 
 
-# Small messages are sent together: each write costs a system call and a TLS record, which holds up to 16 KiB.
+# Small messages are sent together, because each write costs a system call and a TLS record of up to 16 KiB.
 _JOINED_BYTES = 2**14
 
 
 class OutQueue:
-    """The buffers of encoded messages, which are sent from where they lie."""
+    """The buffers of encoded messages, which are sent from their own memory."""
 
     __slots__ = ("_is_blocked", "_queued_bytes", "buffers", "counted", "failure", "sent_bytes")
 
     def __init__(self) -> None:
-        self.buffers: deque[memoryview] = deque()  #: the oldest first
+        self.buffers: deque[memoryview] = deque()  #: oldest first
         self._queued_bytes = 0
-        self._is_blocked = False  # the system took less than there was
-        self.sent_bytes = 0  #: what the system has taken so far
-        #: How many messages were queued that the receiver counts, see `pconnect.protocol.wait_states.UNCOUNTED_KINDS`.
+        self._is_blocked = False  # the system accepted less than was queued
+        self.sent_bytes = 0  #: number of bytes that the system has accepted so far
+        #: Number of queued messages that the receiver counts, see `pconnect.protocol.wait_states.UNCOUNTED_KINDS`.
         self.counted = 0
         self.failure: ConnectionLostError | None = None  #: why nothing more can be sent
 
     @property
     def unsent_bytes(self) -> int:
-        """How much waits to be sent."""
+        """Number of queued bytes."""
         return self._queued_bytes - self.sent_bytes
 
     def put(self, buffers: Sequence[bytes | memoryview], *, is_counted: bool) -> None:
-        """Queue the buffers of a message; they are not copied."""
+        """Queue the buffers of a message. They are not copied."""
         self.counted += is_counted
         self.buffers.extend(map(memoryview, buffers))
         self._queued_bytes += sum(map(len, buffers))
 
     def send(self, channel: Channel) -> bool:
-        """Write what the channel takes now; return whether it takes all again, having taken less before.
+        """Write as much as possible without blocking. Return whether a blocked queue has become empty.
 
         Raises `ConnectionLostError` if the peer is gone.
         """
@@ -164,26 +167,26 @@ class OutQueue:
         return before
 
     def copy(self) -> None:
-        """Copy what waits to be sent, so that its memory may change from now on."""
+        """Copy queued data, so that its memory may change from now on."""
         self.buffers = deque(memoryview(bytes(view)) for view in self.buffers)
 
     def clear(self) -> None:
-        """Drop what waits to be sent."""
+        """Drop queued data."""
         self.buffers.clear()
         self._queued_bytes = self.sent_bytes
         self._is_blocked = False
 
     def fail(self, error: ConnectionLostError) -> None:
-        """Drop what waits to be sent, because of `error`."""
+        """Drop queued data because of `error`."""
         self.clear()
         self.failure = error
 
     def renew(self) -> None:
-        """Begin again, for another receiver."""
+        """Start again, for another receiver."""
         self.counted, self.failure = 0, None
 
     def _join(self) -> None:
-        """Copy the first small buffers into one."""
+        """Copy the first small buffers into a single one."""
         buffers, parts, size = self.buffers, [], 0
         while buffers and size + len(buffers[0]) <= _JOINED_BYTES:
             parts.append(buffers.popleft())

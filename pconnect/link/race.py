@@ -1,9 +1,9 @@
-"""TCP connections to several places of one server, of which some may swallow what is sent there.
+"""TCP connections to several places of one server, some of which may not answer.
 
-A firewall that drops packets answers nothing, so each place that it hides costs seconds. Therefore the next place is
-tried after a short head start, while the ones before it go on (RFC 8305, "Happy Eyeballs"); a place that refuses gives
-its turn to the next one at once. Whoever needs the connection takes those that stand one after the other, because a
-place may be another machine than was meant. With one place, nothing is different from an ordinary connection.
+A firewall that drops packets sends no answer, so each place behind it costs seconds. Therefore the next place is tried
+after a short head start, while the earlier attempts continue (RFC 8305, "Happy Eyeballs"). If a place refuses, the next
+one starts immediately. The caller takes the successful connections in turn, because a place may lead to another machine
+than intended. With a single place, this works like an ordinary connection.
 """
 
 import contextlib
@@ -20,15 +20,15 @@ from srp_tools.steps import Steps, Wait
 
 Place = tuple[str, int]  #: a name or an address, and a port
 
-#: Seconds for one place. An address that swallows packets must not use up the time of the ones after it.
+#: Seconds for one place. A place that does not answer must not use up the time of the places after it.
 PLACE_SECONDS = 5.0
 _HEAD_START = 0.25  # RFC 8305, section 5
-# While several are on their way, only the last one is waited for; the others are looked at so often.
+# Only the last of several attempts is waited for; the others are checked at this interval.
 _LOOK_SECONDS = 0.05
 
 
 class Runner(NamedTuple):
-    """A connection on its way."""
+    """A connection attempt in progress."""
 
     place: Place
     sock: socket.socket
@@ -36,23 +36,23 @@ class Runner(NamedTuple):
 
 
 class Race:
-    """Connections to some places, the best first. `seconds`: how long each may take."""
+    """Connection attempts to some places, best first. `seconds`: time limit of each."""
 
     def __init__(self, places: Sequence[Place], seconds: float = PLACE_SECONDS) -> None:
         self._seconds = seconds
         self._places = deque(dict.fromkeys(places))
-        self._found: deque[tuple[Place, int, tuple[Any, ...]]] = deque()  # with socket addresses
+        self._found: deque[tuple[Place, int, tuple[Any, ...]]] = deque()  # places with socket addresses
         self._running: list[Runner] = []
         self._next_start = 0.0
 
     def close(self) -> None:
-        """Give up those that are on their way."""
+        """Give up the attempts in progress."""
         for runner in self._running:
             runner.sock.close()
         self._running.clear()
 
     def next_one(self) -> Steps[tuple[Place, socket.socket | OSError] | None]:
-        """Return the next place that has answered, with the socket, or why there is none; ``None`` after the last."""
+        """Return the next place that has answered, with its socket or its error; ``None`` after the last one."""
         while True:
             if (ended := self._ended()) is not None:
                 self._next_start = 0.0
@@ -74,7 +74,7 @@ class Race:
                     yield Wait(self._running[-1].sock.fileno(), selectors.EVENT_WRITE, self._look_at())
 
     def _look_at(self) -> float:
-        """Return the instant at which something is to be done if the last connection has not ended before."""
+        """Return the instant of the next action, unless the last attempt ends earlier."""
         instants = [min(runner.until for runner in self._running)]
         if self._found or self._places:
             instants.append(self._next_start)
@@ -114,7 +114,7 @@ class Race:
 
 
 def _outcome(sock: socket.socket) -> socket.socket | OSError | None:
-    """Return a socket that is connected, why it cannot be, or ``None`` if neither is certain yet."""
+    """Return the socket if it is connected, the error if it failed, or ``None`` if neither is certain yet."""
     number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if number:
         return OSError(number, os.strerror(number))

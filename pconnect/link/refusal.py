@@ -1,8 +1,8 @@
-"""Why a login was refused, as far as the client can find out by itself.
+"""The cause of a refused login, as far as the client can determine it.
 
-A server gives unknown users and wrong passwords the same answer. It names a salt first, to anyone, and the client may
-have a copy of the server's file: ``generate-srp-data`` writes both parts. If the salts differ, so do the files. If
-there is no copy here, the fingerprint of the salt is to be compared where there is one.
+A server gives unknown users and wrong passwords the same answer. But it first sends a salt, to anyone, and the client
+may have a copy of the server's file, because ``generate-srp-data`` writes both files. If the salts differ, so do the
+files. Without a copy on this machine, the user must compare the fingerprint of the salt on the machine that has one.
 """
 
 import shlex
@@ -18,16 +18,16 @@ from srp_tools.verifier_file import VerifierFile
 def why_refused(credentials: Credentials, salt: bytes, folder: Path | None = None) -> str:
     """Return the likely cause of a refused login, and what to do.
 
-    `salt`: what the server named for the user. `folder`: as of `srp_tools.private_files.server_file`.
+    `salt`: the salt that the server sent for the user. `folder`: see `srp_tools.private_files.server_file`.
     """
     path = server_file(folder)
     try:
         known = VerifierFile(path).find(credentials.user)
-    except (ParallelError, OSError):  # most clients have no such file
+    except (ParallelError, OSError):  # most clients do not have this file
         return _unknown(credentials.user, salt)
     if known.salt != salt:
         return (
-            f"the server has another verifier of {credentials.user} than {path}, or none; if that file is for this "
+            f"the server has no verifier of {credentials.user}, or another one than {path}; if that file is for this "
             f"server, copy it there again: scp -rp {shlex.quote(str(server_folder(folder)))} HOST:.config/pserver/"
         )
     try:
@@ -35,7 +35,7 @@ def why_refused(credentials: Credentials, salt: bytes, folder: Path | None = Non
     except AuthenticationError:
         return (
             f"the server has the same verifier of {credentials.user} as {path}, so the password is wrong; "
-            f"generate-srp-data --verify {credentials.user} checks one"
+            f"to check a password, run generate-srp-data --verify {credentials.user}"
         )
     return _unknown(credentials.user, salt)
 
@@ -43,6 +43,7 @@ def why_refused(credentials: Credentials, salt: bytes, folder: Path | None = Non
 def _unknown(user: str, salt: bytes) -> str:
     there = fingerprint_of([(user, salt)])
     return (
-        "the user name or the password is wrong, or the server's users' file is an old one: generate-srp-data "
-        f"--fingerprint, where that file was made, then shows another one than {there} for {user}"
+        "the user name or the password is wrong, or the server's users' file is outdated: run generate-srp-data "
+        f"--fingerprint on the machine with the current file; if it does not show {there} for {user}, copy the file to "
+        "the server again"
     )

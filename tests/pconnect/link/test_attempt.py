@@ -1,4 +1,4 @@
-"""What is said of a host that does not answer."""
+"""Error messages for a host that does not answer."""
 
 import errno
 import os
@@ -14,10 +14,10 @@ from pconnect.link.host_names import Host
     [
         (
             LOOK_UP,
-            "the look-up of the name alpha had no answer within the time limit, in 2.5 s: give an address",
+            "looking up the name alpha timed out after 2.5 s: give an address",
         ),
-        (CONNECT, "nothing answers at port 4000 within 2.5 s: the machine is down, or a firewall"),
-        (LOGIN, "port 4000 takes connections, but does not answer the login within the time limit, in 2.5 s"),
+        (CONNECT, "connecting to port 4000 timed out after 2.5 s: the machine is down, or a firewall"),
+        (LOGIN, "port 4000 accepts connections, but the login timed out after 2.5 s"),
     ],
 )
 def test_silence_has_its_phase_its_time_and_a_cause(phase: str, words: str) -> None:
@@ -33,8 +33,8 @@ def test_silence_has_its_phase_its_time_and_a_cause(phase: str, words: str) -> N
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        (errno.EHOSTUNREACH, "No route to host, port 4000: the machine is off, or a firewall refuses"),
-        (errno.ENETUNREACH, "Network is unreachable, port 4000: this machine has no way to that network"),
+        (errno.EHOSTUNREACH, "No route to host, port 4000: the machine is off, or a firewall rejects"),
+        (errno.ENETUNREACH, "Network is unreachable, port 4000: this machine has no route to that network"),
     ],
 )
 def test_a_machine_that_cannot_be_reached_has_a_cause(number: int, words: str) -> None:

@@ -25,7 +25,7 @@ def pair() -> Iterator[Pair]:
 
 
 def pass_on(left: Connection, right: Connection) -> None:
-    """Let everything that waits to be sent arrive."""
+    """Deliver all queued data."""
     while left.wants_to_write:
         left.flush()
         right.fill()
@@ -57,7 +57,7 @@ def test_a_value_that_cannot_be_made_here_is_an_error_once(pair: Pair) -> None:
     assert right.error is None and right.inbox == {}
 
 
-def test_an_array_waits_in_its_own_memory_until_told_otherwise(pair: Pair) -> None:
+def test_an_array_is_queued_without_a_copy_until_keep_unsent(pair: Pair) -> None:
     left, right = pair
     array = np.ones(2**20)
     left.post(Kind.VALUE, 0, array)
@@ -111,13 +111,13 @@ def test_what_a_node_may_not_say_ends_the_connection(pair: Pair) -> None:
     assert right.fileno() == -1
 
 
-def test_the_own_node() -> None:
+def test_this_node() -> None:
     own = Connection(0, "client", None)
     assert own.is_own and not own.encrypted
     assert own.fileno() == -1
     own.close()
     assert own.error is None
-    assert repr(own) == "<connection to node 0 (client), own node>"
+    assert repr(own) == "<connection to node 0 (client), this node>"
 
 
 def test_a_plain_link_says_so(pair: Pair) -> None:
@@ -139,12 +139,12 @@ def test_a_new_link_begins_with_nothing_of_the_old_one(pair: Pair) -> None:
     with pytest.raises(ConnectionLostError, match=r"node 0 \(hostA\) was restarted meanwhile"):
         right.check_generation(before)
     assert right.is_awaited and not right.is_own and right.error is None
-    assert "being made" in repr(right)
+    assert "connecting" in repr(right)
     assert (right.inbox, right.waiting_bytes, right.values_received, right.values_sent) == ({}, 0, 0, 0)
     assert not right.has_unsent
     right.post(Kind.VALUE, 0, "queued")
     right.flush()
-    assert right.has_unsent and not right.wants_to_write  # nobody has to wait for that
+    assert right.has_unsent and not right.wants_to_write  # nobody must wait for that
     new_left, new_right = connection_pair()
     channel = new_right._channel
     assert channel is not None
@@ -177,7 +177,7 @@ def test_a_callback_that_resets_the_link_gets_nothing_more_of_the_old_one(pair: 
     far_end.close()
 
 
-def test_who_sends_much_waits_for_the_link() -> None:
+def test_a_sender_of_much_data_waits_for_the_link() -> None:
     awaited = Connection(1, "hostB", None, awaited=True)
     awaited.post(Kind.VALUE, 0, bytes(2**19))
     assert not awaited.wants_to_write
@@ -188,12 +188,12 @@ def test_who_sends_much_waits_for_the_link() -> None:
     assert "closed: nobody came" in repr(awaited)
 
 
-# Workers
+# Workers.
 
 
 @pytest.fixture
 def worker_pair() -> Iterator[Pair]:
-    """Give the ends at the client and at a worker."""
+    """Return the client's and the worker's end of a connection."""
     left, right = channels()
     pair = Connection(1, "hostB", left, role=Role.EMPLOYER), Connection(0, "client", right, role=Role.WORKER)
     yield pair
@@ -222,7 +222,7 @@ def test_what_a_worker_has_sent_counts_although_nothing_can_be_sent_to_it(worker
 def test_draining_reads_all_however_little_comes_at_once(
     worker_pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OpenSSL gives one record at a time, and does not know of the next one."""
+    """OpenSSL returns one record at a time and does not know about the next one."""
     employer, worker = worker_pair
     taken: list[int] = []
     employer.on_message = lambda message: taken.append(message.tag)
@@ -252,7 +252,7 @@ def test_bytes_are_counted_at_both_ends_also_over_a_reset(pair: Pair) -> None:
     assert right.received_bytes == left.sent_bytes
 
 
-# The command channel of a client
+# A client's command channel.
 
 
 def test_a_client_reads_why_its_session_has_ended_although_it_can_send_nothing_any_more() -> None:
@@ -265,7 +265,7 @@ def test_a_client_reads_why_its_session_has_ended_although_it_can_send_nothing_a
     heard: list[object] = []
     client.on_message = lambda message: heard.append(message.value)
     client.post(Kind.TAKEN)
-    client.flush()  # the supervisor does not read it: its close resets the connection
+    client.flush()  # the supervisor does not read it, so its close resets the connection
     supervisor.post(Kind.STOPPING, 0, "it has printed too much")
     supervisor.flush()
     supervisor.close()

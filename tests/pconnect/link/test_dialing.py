@@ -30,7 +30,7 @@ def closed_port() -> int:
 
 
 def answer(listener: socket.socket, word: bytes) -> Steps[bytes]:
-    """Be a server that takes one data connection; return the preamble."""
+    """Act as a server that accepts one data connection. Return the preamble."""
     yield Wait(listener.fileno())
     sock, _ = listener.accept()
     with sock:
@@ -71,13 +71,13 @@ def test_a_node_whose_daemon_is_started_again_is_dialled_again(monkeypatch: pyte
     port = closed_port()
     unsaid = dial([("127.0.0.1", port)], PREAMBLE, None, 30.0)
     with pytest.raises(ConnectionLostError, match="refused"):
-        run(unsaid, deadline_after(LIMIT))  # at once
+        run(unsaid, deadline_after(LIMIT))  # immediately
 
     def serve() -> Steps[bytes]:
-        yield from pause(1.2)  # it was away for longer than its sessions need to find it
+        yield from pause(1.2)  # the server was away for longer than its sessions need to find it
         with socket.create_server(("127.0.0.1", port)) as listener:
             listener.setblocking(False)
-            yield from answer(listener, b"")  # it does not know its sessions yet
+            yield from answer(listener, b"")  # the server does not know its sessions yet
             return (yield from answer(listener, HELLO))
 
     steps: dict[str, Steps[object]] = {
@@ -100,7 +100,7 @@ def test_patience_ends_with_the_reason() -> None:
     ("word", "reason"),
     [
         (b"", "the peer closed the connection"),
-        (b"x" * len(HELLO), "does not speak the protocol"),
+        (b"x" * len(HELLO), "does not speak the pserver protocol"),
         (
             b"PM\x01" + HELLO[3:],
             "the server speaks version 1 of the protocol, this side version 8: the server is older",
@@ -134,7 +134,7 @@ def test_options_of_a_link(listener: socket.socket) -> None:
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 2
         bound_buffers(sock)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            assert sock.getsockopt(socket.SOL_SOCKET, option) <= 2**19  # the system doubles what it is told
+            assert sock.getsockopt(socket.SOL_SOCKET, option) <= 2**19  # the system doubles the value
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
 
 

@@ -58,10 +58,10 @@ def test_what_hosts_may_look_like(hosts: object, expected: list[tuple[Any, ...]]
         ("a* 2", "without spaces, as in"),
         ("*", "without spaces, as in"),
         ("a:", "from 1 to 65535"),
-        (("localhost", "12602"), "'12602' is not the name of a host; a port is written as in 'alpha:12600'"),
-        ("unix:a", "give the whole path of the socket"),
-        ("unix:/a/", "give the whole path of the socket"),
-        ("unix:/a\0", "give the whole path of the socket"),
+        (("localhost", "12602"), "'12602' is not the name of a host; write a port as in 'alpha:12600'"),
+        ("unix:a", "give the full path of the socket"),
+        ("unix:/a/", "give the full path of the socket"),
+        ("unix:/a\0", "give the full path of the socket"),
         (("/a", 1), "a Unix socket has the port 0"),
         (":4000", "not the name of a host"),
         ("a:0", "from 1 to 65535"),
@@ -85,7 +85,7 @@ def test_what_hosts_may_look_like(hosts: object, expected: list[tuple[Any, ...]]
         ("a*1000000", "at most 10000, not 1000000"),
         ("a*" + "9" * 5000, "1 or more, not '9"),
         ({"a": 10**12}, "at most 10000"),
-        ({"a*2": 3}, r"'a\*2': give the number of engines once"),
+        ({"a*2": 3}, r"'a\*2': give the number of engines only once"),
         ([["a", "b"]], "a host must be a name"),
         ("a:7/", "'a:7/': the data port must be a number from 1 to 65535"),
         ("a:7/x", "the data port must be a number from 1 to 65535"),
@@ -117,7 +117,7 @@ def test_a_name_is_looked_up() -> None:
 
 
 def test_an_unknown_name() -> None:
-    with pytest.raises(OSError, match="cannot be resolved"):
+    with pytest.raises(OSError, match="cannot resolve the name"):
         run(resolve("no-such-host.invalid", 7), deadline_after(20))
 
 

@@ -1,4 +1,4 @@
-"""The life of a link: every event in every state, and what a connection makes of them."""
+"""The life of a link: every event in every state, and its effect on a connection."""
 
 import pytest
 

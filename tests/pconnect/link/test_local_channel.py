@@ -26,7 +26,7 @@ def pair() -> Iterator[Pair]:
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have each large send count as slow."""
+    """Make each large send count as slow."""
     monkeypatch.setattr(local_channel, "_SLOW_SECONDS_PER_BYTE", 0.0)
 
 
@@ -50,7 +50,7 @@ def receive_in_parts(channel: LocalChannel, count: int, sizes: random.Random) ->
         arrived = channel.receive_into(buffer[: sizes.choice([1, 5000, 2**16, 2**21])])
         assert arrived != 0, "the end of the stream"
         received += buffer[: arrived or 0]
-        if not arrived or sizes.random() < 0.1:  # now and then, it lets the sender go on alone
+        if not arrived or sizes.random() < 0.1:  # now and then, let the sender continue alone
             yield Wait(channel.fileno())
     return bytes(received)
 
@@ -74,7 +74,7 @@ def test_what_passes_the_ring_arrives_as_it_was(pair: Pair) -> None:
 
 @pytest.mark.usefixtures("slow")
 def test_the_ring_is_not_written_where_it_was_not_read(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Smaller than what the system takes: often there is no room in it.
+    # Smaller than the system's buffer, so it is often full.
     monkeypatch.setattr(local_channel, "_RING_BYTES", 2**18)
     for seed in range(10):
         assert transfer(pair, seed)
@@ -153,7 +153,7 @@ def test_no_descriptor_is_left(end: object) -> None:
     before = descriptors()
     left, right = local_pair()
     assert transfer((left, right), 1)
-    assert descriptors() > before + 2  # with those of the ring
+    assert descriptors() > before + 2  # including those of the ring
     end(left)
     end(right)
     assert descriptors() == before

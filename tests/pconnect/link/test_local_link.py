@@ -27,13 +27,13 @@ from tests.support.accounts import NOBODY, in_child, needs_root, take_on
 from tests.support.channels import socket_pair
 
 LIMIT = 20.0
-TOKEN = bytes(range(TOKEN_BYTES))  # fixed: a parametrised test has it in its name
+TOKEN = bytes(range(TOKEN_BYTES))  # fixed, because the name of a parametrized test contains it
 PREAMBLE = Preamble(Purpose.DATA, secrets.token_bytes(16), 1, 2)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    folder = tmp_path / ("long" * 40)  # longer than a socket's name may be
+    folder = tmp_path / ("long" * 40)  # longer than a socket address allows
     folder.mkdir(mode=0o700)
     return folder / "name.socket"
 
@@ -146,7 +146,7 @@ def test_what_cannot_be_reached_locally_is_dialled_as_ever(path: Path) -> None:
 
 @needs_root
 def test_another_account_is_not_let_in_though_it_has_the_descriptor(path: Path) -> None:
-    """The folder keeps it out; but even past the folder, with the right token, it gets nothing."""
+    """The folder keeps strangers out. Even past it, and with the right token, they get nothing."""
     with listen(path) as listener:
         folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
 
@@ -173,7 +173,7 @@ def test_another_account_is_not_let_in_though_it_has_the_descriptor(path: Path) 
 
 @needs_root
 def test_a_server_of_another_account_hears_no_token(path: Path) -> None:
-    """A folder of this account whose socket another account serves: nothing is said there."""
+    """A folder of this account in which another account serves the socket: nothing is sent to it."""
     path.parent.chmod(0o777)
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     reader, writer = os.pipe()

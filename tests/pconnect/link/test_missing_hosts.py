@@ -1,4 +1,4 @@
-"""Who is there, with which number, and how long a try lasts."""
+"""Hosts that are present, the numbers of their nodes, and the duration of a try."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_the_numbers_have_no_holes_and_keep_the_order() -> None:
     attendance = Attendance(HOSTS, required=False)
     assert attendance.may_lack({2: DOWN})
     assert (names(attendance), attendance.places) == (["alpha", "alpha", "gamma"], {1: 1, 2: 3, 3: 4})
-    assert attendance.may_lack({2: FULL})  # the second engine at alpha
+    assert attendance.may_lack({2: FULL})  # the second engine on alpha
     assert (names(attendance), attendance.places) == (["alpha", "gamma"], {1: 1, 2: 4})
     assert attendance.missing == {"beta": DOWN, "alpha": FULL}
     assert str(attendance) == (
@@ -50,7 +50,7 @@ def test_while_hosts_may_be_missing_a_try_leaves_time_for_the_next() -> None:
 
 @pytest.mark.parametrize("required", [0, 5, -1, "2", 2.0, None])
 def test_what_cannot_be_required(required: object) -> None:
-    with pytest.raises(ConfigurationError, match="how many of the 4 engines must be there"):
+    with pytest.raises(ConfigurationError, match="a number from 1 to 4"):
         Attendance(HOSTS, required)
 
 

@@ -1,4 +1,4 @@
-"""What an answer means: to whom a client has come. How it is asked: `tests.integration.test_bad_input`."""
+"""The service that an answer reveals. `tests.integration.test_bad_input` tests the question."""
 
 import socket
 import threading
@@ -26,17 +26,17 @@ def packed(purpose: Purpose, endpoint: int = 0) -> bytes:
         (packed(Purpose.WRONG_PORT, 12502), True, "this is the data port of .*: give its command port, alpha:12502$"),
         (packed(Purpose.WRONG_PORT, 12502), False, "this is the data port of .*: give its command port, alpha:12502$"),
         (packed(Purpose.ACCEPTED), True, "no encryption and no login: start it again without --no-tls$"),
-        (packed(Purpose.ACCEPTED) + b"offer", False, "command port of a pserver, which has ended the login: its log"),
-        (packed(Purpose.NEEDS_TLS), True, "command port of a pserver, which has ended the login: its log"),
+        (packed(Purpose.ACCEPTED) + b"offer", False, "command port of a pserver, which ended the login: see its log"),
+        (packed(Purpose.NEEDS_TLS), True, "command port of a pserver, which ended the login: see its log"),
         (packed(Purpose.NEEDS_TLS), False, "this server uses TLS: connect without use_tls=False"),
-        (b"SSH-2.0-OpenSSH_9.6\r\n", True, r"^an SSH server answers at port 4000 \('SSH-2.0-OpenSSH_9.6'\): give the"),
-        (b"<!DOCTYPE HTML>\n<html>", True, r"^a web server answers at port 4000 \('<!DOCTYPE HTML>'\): give the"),
-        (b"\x15\x03\x03\0\x02\x02\x28", True, "^a TLS server that is no pserver, perhaps a web server, .*4000: give"),
-        (b"220 mail\x1b[31m ESMTP\r\n", True, r"^another service answers at port 4000 \('220 mail\\\\x1b\[31m ESMTP'"),
-        (b"x" * 400, True, r"^another service answers at port 4000 \('x{60}'\)"),
-        (b"\xff\xfe\0", True, "^another service answers at port 4000: give"),
-        (b"", True, "says nothing to clients of pserver: give the command port .*--allow-from"),
-        (b"\r\n", True, "says nothing to clients of pserver"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", True, r"^an SSH server answers on port 4000 \('SSH-2.0-OpenSSH_9.6'\): give the"),
+        (b"<!DOCTYPE HTML>\n<html>", True, r"^a web server answers on port 4000 \('<!DOCTYPE HTML>'\): give the"),
+        (b"\x15\x03\x03\0\x02\x02\x28", True, "^a TLS server that is not a pserver, perhaps a web .*4000: give"),
+        (b"220 mail\x1b[31m ESMTP\r\n", True, r"^another service answers on port 4000 \('220 mail\\\\x1b\[31m ESMTP'"),
+        (b"x" * 400, True, r"^another service answers on port 4000 \('x{60}'\)"),
+        (b"\xff\xfe\0", True, "^another service answers on port 4000: give"),
+        (b"", True, "does not answer clients of pserver: give the command port .*--allow-from"),
+        (b"\r\n", True, "does not answer clients of pserver"),
     ],
 )  # fmt: skip
 def test_an_answer_has_its_meaning_and_a_remedy(heard: bytes, use_tls: bool, words: str) -> None:
@@ -63,7 +63,7 @@ def test_another_version_is_an_error_with_both_numbers() -> None:
     assert f"version {VERSION + 1} of the protocol, this side version {VERSION}" in str(error)
 
 
-def test_one_who_never_ends_is_not_listened_to_for_long() -> None:
+def test_an_endless_answer_is_cut_off() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def dribble() -> None:
@@ -77,7 +77,7 @@ def test_one_who_never_ends_is_not_listened_to_for_long() -> None:
         thread.start()
         error = cause(b"", listener.getsockname()[1])
         thread.join(DEADLINE)
-    assert str(error).startswith("another service answers at port 4000 ('PSR')")
+    assert str(error).startswith("another service answers on port 4000 ('PSR')")
     assert str(error).endswith("(it broke)")
     assert error.__cause__ is BROKEN
 

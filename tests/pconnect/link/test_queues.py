@@ -1,4 +1,4 @@
-"""What has arrived from a peer, and when that is too much."""
+"""The queues of a connection: messages from a peer, and their limit."""
 
 from collections.abc import Iterator
 
@@ -47,7 +47,7 @@ def test_a_new_epoch_makes_room() -> None:
     inbox = Inbox(100)
     inbox.add(Message(Kind.COLLECTIVE, 5, BODY, 100))
     assert inbox.begin_epoch(1) and not inbox.is_full
-    assert not inbox.add(Message(Kind.COLLECTIVE, 5, BODY, 100))  # it comes late, and is dropped
+    assert not inbox.add(Message(Kind.COLLECTIVE, 5, BODY, 100))  # it arrives late and is dropped
 
 
 def test_a_malformed_message_is_not_kept() -> None:

@@ -24,7 +24,7 @@ def place() -> Iterator[Place]:
 
 @pytest.fixture
 def silent() -> Iterator[Place]:
-    """A place that answers nothing: its queue of connections is full, so the system drops what else comes."""
+    """A place that does not answer: its connection queue is full, so the system drops further connections."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         address = listener.getsockname()
