@@ -1,1 +1,1 @@
-"""The event loop of a network: waiting, deadlines, Ctrl-C."""
+"""The event loop of a network: waits, deadlines and Ctrl-C."""

@@ -1,7 +1,7 @@
-"""Waiting for commands and jobs inside an event loop of asyncio, such as a notebook's.
+"""Wait for commands and jobs inside an asyncio event loop, such as a notebook's.
 
-While somebody waits for a command, the event loop watches the network's descriptors. Nothing runs in another thread:
-the network is served in the loop's own callbacks. The thread that looks after jobs wakes the event loop itself.
+While a task waits for a command, the asyncio loop watches the network's descriptors. There is no other thread: the
+network is served in callbacks of the asyncio loop. The thread that manages jobs wakes the asyncio loop itself.
 """
 
 import asyncio
@@ -13,34 +13,34 @@ from typing import Any, Protocol
 
 from pconnect.loop.event_loop import EventLoop
 
-# What other calls have queued for sending begins to be watched at the next look; so often, in seconds, there is one.
+# Seconds between two looks, each of which also starts to watch for room to send data that other calls have queued.
 _TICK = 0.05
-# Where the event loop cannot watch a selector.
+# The same if the asyncio loop cannot watch a selector.
 _TICK_WITHOUT_WATCH = 0.01
 
 
 class Waitable(Protocol):
-    """What `in_loop` waits for: a command or several."""
+    """One or more commands that `in_loop` can wait for."""
 
     def done(self) -> bool:
-        """Return whether it has ended; serves the network."""
+        """Serve the network, and return whether the command has ended."""
 
     def result(self) -> Any:
-        """Return its result, or raise its error."""
+        """Return the result, or raise the error."""
 
     def cancel(self) -> bool:
-        """Interrupt it."""
+        """Interrupt the command."""
 
 
 async def in_loop(command: Waitable, event_loop: EventLoop) -> Any:
-    """Return the result of a command; others run in the event loop meanwhile.
+    """Return the result of a command. Other tasks run meanwhile.
 
     Raises
     ------
     asyncio.CancelledError
-        The task was cancelled; so was the command.
+        The task was cancelled, and the command with it.
     Exception
-        What `Command.result` raises.
+        Any error of `Command.result`.
     """
     event = asyncio.Event()
     try:
@@ -55,20 +55,20 @@ async def in_loop(command: Waitable, event_loop: EventLoop) -> Any:
 
 
 async def future_in_loop(future: concurrent.futures.Future[Any]) -> Any:
-    """Return the result of a future that another thread ends; others run in the event loop meanwhile.
+    """Return the result of a future that another thread completes. Other tasks run meanwhile.
 
     Raises
     ------
     asyncio.CancelledError
-        The task was cancelled; so was the future.
+        The task was cancelled, and the future with it.
     Exception
-        What its `result` raises. Unlike with `asyncio.wrap_future`, that somebody else cancels the future is an error,
-        and does not look as if the task were cancelled.
+        Any error of its `result`. Unlike `asyncio.wrap_future`, this raises an error, not a cancellation of the task,
+        if other code cancels the future.
     """
     loop, event = asyncio.get_running_loop(), asyncio.Event()
 
     def wake(_: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the event loop was closed, and the wait with it
+        with contextlib.suppress(RuntimeError):  # the asyncio loop was closed, which ends the wait
             loop.call_soon_threadsafe(event.set)
 
     try:
@@ -83,9 +83,9 @@ async def future_in_loop(future: concurrent.futures.Future[Any]) -> Any:
 
 @contextlib.contextmanager
 def _served(event_loop: EventLoop, event: asyncio.Event) -> Iterator[None]:
-    """Have `event` set whenever there may be news."""
+    """Set `event` whenever there may be news."""
     loop = asyncio.get_running_loop()
-    # Several tasks may wait, and a loop calls one reader for a descriptor: each watches a duplicate of its own.
+    # Several tasks may wait, but a loop has only one reader per descriptor, so each task watches its own duplicate.
     watched = _watch(loop, event_loop, event)
     tick = _TICK_WITHOUT_WATCH if watched is None else _TICK
 
@@ -108,11 +108,11 @@ def _served(event_loop: EventLoop, event: asyncio.Event) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _woken(event_loop: EventLoop, event: asyncio.Event) -> Iterator[None]:
-    """Have `event` set also when another thread, which serves the network, has news."""
+    """Set `event` when another thread, which serves the network, has news."""
     loop = asyncio.get_running_loop()
 
     def wake() -> None:
-        with contextlib.suppress(RuntimeError):  # the event loop was closed, and the wait with it
+        with contextlib.suppress(RuntimeError):  # the asyncio loop was closed, which ends the wait
             loop.call_soon_threadsafe(event.set)
 
     with event_loop.sigint_deferred:

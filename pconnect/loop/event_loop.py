@@ -1,11 +1,11 @@
-"""The one loop of a network: everything that blocks, blocks in `EventLoop.run_until`.
+"""The event loop of a network. Every blocking call blocks in `EventLoop.run_until`.
 
-There is no thread of ours. While any call waits, all connections of the network are served: what waits to be sent goes
-out, what arrives is taken in. So two nodes that send to each other first, or a ring of them, do not wait for each
-other. Where several threads of the user wait, one of them does that for all, see `pconnect.loop.turns`.
+The library starts no thread for it. While any call waits, the loop serves all connections of the network: it sends
+queued data and receives arriving data. So two nodes, or a ring of nodes, that all send first do not deadlock. If
+several threads of the user wait, one of them serves the loop for all, see `pconnect.loop.turns`.
 
-All of it happens inside `EventLoop.sigint_deferred`, where one thread at a time is, and which Ctrl-C does not
-interrupt; see `pconnect.loop.interrupts`.
+All of this happens inside `EventLoop.sigint_deferred`, which only one thread can enter at a time and which Ctrl-C does
+not interrupt; see `pconnect.loop.interrupts`.
 """
 
 import contextlib
@@ -25,56 +25,56 @@ from pconnect.loop.turns import Turns
 from pconnect.protocol.wait_states import Wait
 from pconnect.values.receive_buffers import RECEIVE_BUFFERS
 from srp_tools.channel import no_answer
-from srp_tools.steps import TaskRunner, remaining
+from srp_tools.steps import TaskRunner, describe_seconds, remaining
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-# After so many seconds outside the loop, a call first takes in what has happened meanwhile. A restart takes longer: so
-# what is sent after one goes to the new engine.
+# After this many seconds outside the loop, a call first processes the events since then. A restart takes longer, so
+# data that is sent after a restart goes to the new engine.
 _LONG_AWAY = 0.005
 
 
 class EventLoop:
-    """The descriptors of one network and the loop that serves them.
+    """The descriptors of one network, and the loop that serves them.
 
-    `selector`: waits for them; by default the best that the system has.
+    `selector`: waits for the descriptors; by default the best one that the system has.
     """
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         self._selector = selector or selectors.DefaultSelector()
         self._registrations: dict[Connection, Registration] = {}
-        self._changed: set[Connection] = set()  # may want other events
-        self._unread: set[Registration] = set()  # may have bytes, perhaps in OpenSSL, that no poll reports
+        self._changed: set[Connection] = set()  # may want other events than they are registered for
+        self._unread: set[Registration] = set()  # may have bytes that no poll reports, for example in OpenSSL
         self._polled_at = time.monotonic()
         self._liveness = Liveness()
-        self._why_closed = ""  # empty: it is open
-        #: A wait looks up at least this often, in seconds, for conditions that change with time and not with an event.
+        self._why_closed = ""  # empty while the loop is open
+        #: The longest sleep of a wait, in seconds, because some conditions change with time and not with an event.
         self.longest_sleep = 1.0
-        #: Handshakes that go on in this loop.
+        #: Handshakes that run in this loop.
         self.background = TaskRunner(self._selector)
-        #: Tells what the innermost wait under way waits for; ``None`` if it may end without a message of another node.
+        #: Describes the innermost current wait; ``None`` if it can end without a message from another node.
         self.wait: Callable[[], Wait] | None = None
-        #: Another number after each beginning and each end of a wait.
+        #: Changes with each start and end of a wait.
         self.serial = 0
-        #: Called in a wait, whenever it has turned out that it is not over; may return an error that ends it, or, if it
-        #: has a deadline, tells then why it did not end before.
+        #: Called during a wait whenever its condition does not hold. May return an error that ends the wait, or, if the
+        #: wait has a deadline, explains the timeout.
         self.attention: Callable[[], ParallelError | None] | None = None
-        #: Called before each look at the connections, for what other threads have left to be sent.
+        #: Called before each poll, to queue data that other threads want to send.
         self.before_poll: Callable[[], object] | None = None
-        #: The threads that use it.
+        #: The threads that use this loop.
         self.turns = Turns(self._selector)
-        #: Keeps other threads, and Ctrl-C, from interrupting what is done inside, except where the loop sleeps.
+        #: Keeps Ctrl-C and other threads from interrupting the code inside, except where the loop sleeps.
         self.sigint_deferred = self.turns.guard
         leave_in_copies(self)
 
     def add(self, connection: Connection) -> None:
-        """Serve a connection from now on, until it is closed."""
+        """Serve a connection until it is closed."""
         registration = self._registrations[connection] = Registration(self._selector, connection)
         registration.wait_for(_READ)
         self._changed.add(connection)
         connection.changed = self._changed
 
     def remove(self, connection: Connection) -> None:
-        """Serve a connection no longer. It stays open. One that is not served is left alone."""
+        """Stop serving a connection, which stays open. Ignores a connection that is not served."""
         registration = self._registrations.pop(connection, None)
         if registration is not None:
             registration.wait_for(0)
@@ -84,7 +84,7 @@ class EventLoop:
             self.turns.note_news()
 
     def fileno(self) -> int | None:
-        """Return a descriptor that can be read from when `poll` has something to do, where the system has such."""
+        """Return a descriptor that is readable when `poll` has something to do, or ``None`` if the system has none."""
         selector: Any = self._selector
         return selector.fileno() if hasattr(selector, "fileno") else None
 
@@ -94,7 +94,7 @@ class EventLoop:
         return bool(self._unread)
 
     def watch(self, fileno: int, callback: Callable[[], object]) -> None:
-        """Call `callback` whenever `fileno` can be read from."""
+        """Call `callback` whenever `fileno` is readable."""
         self._selector.register(fileno, _READ, callback)
 
     def unwatch(self, fileno: int) -> None:
@@ -102,7 +102,7 @@ class EventLoop:
         self._selector.unregister(fileno)
 
     def close(self) -> None:
-        """Close all connections and the loop. Other threads that wait raise."""
+        """Close all connections and the loop. Threads that wait in it raise an error."""
         with self.sigint_deferred:
             self._why_closed = "the network is closed"
             self.turns.end()
@@ -112,32 +112,32 @@ class EventLoop:
             self._selector.close()
 
     def abandon(self, error: ParallelError) -> None:
-        """Leave the connections and the loop to the process that this one was forked from; see `forked_copies`."""
+        """Leave the connections and the loop to the parent process of a fork; see `forked_copies`."""
         self._why_closed = str(error)
         self.turns.abandon()
         for connection in list(self._registrations):
             connection.abandon(error)
         self._registrations.clear()
-        # Closes our descriptor; what is registered stays so for the other process.
+        # Closes only this process's descriptor; the registrations stay valid for the parent.
         self._selector.close()
 
     @property
     def is_open(self) -> bool:
-        """Whether it was neither closed nor abandoned."""
+        """Whether the loop was neither closed nor abandoned."""
         return not self._why_closed
 
     def check_open(self) -> None:
-        """Raise if it was."""
+        """Raise an error if the loop was closed or abandoned."""
         if self._why_closed:
             raise ConnectionLostError(self._why_closed)
 
     def discard(self, connection: Connection) -> None:
-        """Close a connection and serve it no longer."""
+        """Close a connection and stop serving it."""
         self.remove(connection)
         connection.close()
 
     def lose(self, connection: Connection, error: ParallelError) -> None:
-        """Close a connection because of `error`, and serve it no longer."""
+        """Close a connection because of `error`, and stop serving it."""
         self.remove(connection)
         connection.lose(error)
 
@@ -154,34 +154,36 @@ class EventLoop:
         Parameters
         ----------
         condition
-            Looked at after each change; may raise to end the wait.
+            Evaluated after each change. May raise an error to end the wait.
         deadline
             Instant of `time.monotonic`.
         what
-            What is waited for, for the error; or a function that tells.
+            Describes the wait for the error message: a text, or a function that returns it.
         wait
-            Tells whose messages alone can end the wait, apart from the deadline, so that a deadlock can be found.
+            Returns the nodes whose messages alone can end the wait, apart from the deadline; used to find deadlocks.
         progress_bar
-            Tells how far the wait is, for a progress bar if it takes long; see `pconnect.loop.progress_bars`.
+            Returns a progress bar for a long wait; see `pconnect.loop.progress_bars`.
 
         Raises
         ------
         TimeoutError
-            The deadline passed and the condition does not hold. All connections are as usable as before. If nobody
-            could go on, the text says who waits for whom.
+            The deadline passed and the condition does not hold. All connections remain usable. In a deadlock, the
+            message says which node waits for which.
         DeadlockError
-            Nobody can go on, and there is no deadline; see `pconnect.session.deadlock_detector`. The same holds.
+            No node can make progress, and there is no deadline; see `pconnect.session.deadlock_detector`. All
+            connections remain usable.
         KeyboardInterrupt
-            The user pressed Ctrl-C (or what another SIGINT handler raises). The same holds.
+            The user pressed Ctrl-C (or the error of another SIGINT handler). All connections remain usable.
         """
         with self.sigint_deferred:
             if condition():
                 return
+            began = time.monotonic()
             outer, self.wait = self.wait, _limited(wait) if wait and deadline < math.inf else wait
             self.serial += 1
             try:
                 with Meter(progress_bar) if progress_bar is not None else contextlib.nullcontext() as meter:
-                    self._wait(condition, deadline, what, meter)
+                    self._wait(condition, deadline, began, what, meter)
             finally:
                 self.wait = outer
                 self.serial += 1
@@ -190,10 +192,11 @@ class EventLoop:
         self,
         condition: Callable[[], bool],
         deadline: float,
+        began: float,
         what: str | Callable[[], str],
         meter: Meter | None,
     ) -> None:
-        """Do what `run_until` is for, once the condition did not hold."""
+        """Serve all connections until the condition holds, which is not the case at the start."""
         while True:
             self.check_open()
             error = self.attention() if self.attention is not None else None
@@ -201,7 +204,8 @@ class EventLoop:
             if error is not None and left is None:
                 raise error
             if left == 0:
-                text = f"time limit passed while waiting for {what() if callable(what) else what}"
+                awaited = what() if callable(what) else what
+                text = f"timed out after {describe_seconds(deadline - began)} waiting for {awaited}"
                 raise TimeoutError(text if error is None else f"{text}: {error}")
             sleep = self.longest_sleep if left is None else min(left, self.longest_sleep)
             if meter is not None:
@@ -212,20 +216,20 @@ class EventLoop:
                 return
 
     def catch_up(self) -> None:
-        """Look at what has happened, if that was not done for a while; never waits.
+        """Process recent events if the loop has not run for a while. Never waits.
 
-        Who computes for an hour and then sends should not send to an engine that was restarted in that hour.
+        A program that computes for an hour and then sends must not send to an engine that was restarted meanwhile.
         """
         if self.is_open and time.monotonic() - self._polled_at > _LONG_AWAY:
             with self.sigint_deferred:
                 self.poll(0)
 
     def poll(self, timeout: float) -> None:
-        """Wait for at most `timeout` seconds until something can be read or written, and do it.
+        """Wait at most `timeout` seconds for I/O events, and process them.
 
-        Where another thread waits for that, this one waits until it is done.
+        If another thread is already polling, this one waits until that thread has finished.
         """
-        # Of others, who may look at it meanwhile, each has its own.
+        # Hide this thread's wait: other threads may look at it meanwhile, and each has its own.
         wait, self.wait = self.wait, None
         try:
             self._poll(timeout)
@@ -233,7 +237,7 @@ class EventLoop:
             self.wait = wait
 
     def look(self) -> bool:
-        """Do what can be done now; never waits. Return whether another thread does that, and nothing was done."""
+        """Process all pending events without waiting. Return True if another thread does that and nothing was done."""
         if not self.is_open:
             return False
         if not self.sigint_deferred.enter_if_free():
@@ -263,7 +267,7 @@ class EventLoop:
             owner = entry.data
             if isinstance(owner, Registration):
                 self._serve(owner, events)
-            # The callback of another entry may have ended this watch.
+            # Another callback may have ended this watch.
             elif self._has(entry):
                 owner()
         for registration in list(self._unread):
@@ -279,16 +283,16 @@ class EventLoop:
         return entries is not None and entries.get(entry.fd) is entry
 
     def take_in(self, connection: Connection) -> None:
-        """Read what has arrived on one connection now."""
+        """Read the data that has arrived on one connection."""
         registration = self._registrations.get(connection)
         if registration is not None:
             self._serve(registration, _READ)
 
     def lend(self, connection: Connection) -> bool:
-        """Leave it to the caller to wait for what arrives on a connection; return whether that is possible.
+        """Let the caller wait for data on a connection. Return whether that is possible.
 
-        He calls `take_in` when the descriptor can be read from, and at last `take_back`. What waits to be sent is the
-        loop's business as before.
+        The caller calls `take_in` when the descriptor is readable, and `take_back` at the end. The loop still sends
+        queued data.
         """
         registration = self._registrations.get(connection)
         if registration is None or registration.is_lent or registration.events != _READ or self._unread:
@@ -298,7 +302,7 @@ class EventLoop:
         return True
 
     def take_back(self, connection: Connection) -> None:
-        """End `lend`. A connection that was closed meanwhile, or got another link, is left alone."""
+        """End `lend`. Ignores a connection that was closed meanwhile or got another link."""
         registration = self._registrations.get(connection)
         if registration is not None and registration.is_lent:
             registration.is_lent = False
@@ -306,14 +310,14 @@ class EventLoop:
             self._changed.add(connection)
 
     def drain(self, connection: Connection) -> None:
-        """Read all that has arrived on a connection whose other end is gone."""
+        """Read all remaining data of a connection whose other end is gone."""
         while not connection.is_awaited and connection.error is None and connection.fill(to_the_end=True):
             pass
         if connection.error is not None:
             self.remove(connection)
 
     def flush(self, connection: Connection) -> None:
-        """Write what can be written to one connection now."""
+        """Write to one connection without blocking."""
         connection.flush()
         if connection.error is not None:
             self.remove(connection)
@@ -326,11 +330,11 @@ class EventLoop:
     ) -> None:
         """Send one encoded message to several nodes.
 
-        If the system does not take all of it at once, `wait` is called with what tells whether it has, and returns or
-        raises when the caller waits no longer. What is then left is copied, so that the memory of the message may
-        change; it is sent later.
+        If the system does not accept all of it immediately, call `wait` with a function that returns whether it has. It
+        returns or raises when the caller stops waiting. Any remaining data is then copied, so that the memory of the
+        message may change, and sent later.
         """
-        ends: list[float] = []  # up to where it is ours; behind that other threads may have put something
+        ends: list[float] = []  # where our data ends in each queue; other threads may add data after it
         try:
             for connection in connections:
                 connection.post_encoded(buffers)
@@ -346,7 +350,7 @@ class EventLoop:
 
     def _serve(self, registration: Registration, events: int) -> None:
         connection = registration.connection
-        # Another callback may have closed it, or may have reset its link, which then has another registration or none.
+        # Another callback may have closed the connection or reset its link, which then has a new registration or none.
         if connection.error is not None or self._registrations.get(connection) is not registration:
             return
         if events & _WRITE:
@@ -362,7 +366,7 @@ class EventLoop:
             self.remove(connection)
 
     def update_events(self) -> bool:
-        """Have the selector wait for what the connections want now; return whether that was something else before."""
+        """Register the connections for the events that they want now. Return whether anything changed."""
         has_changed = False
         while self._changed:
             connection = self._changed.pop()
@@ -374,7 +378,7 @@ class EventLoop:
             if wanted == before:
                 continue
             if reads and not before & _READ:
-                self._unread.add(registration)  # no poll reports what OpenSSL had read before
+                self._unread.add(registration)  # no poll reports data that OpenSSL has already read
             elif not reads:
                 self._unread.discard(registration)
             registration.wait_for(wanted)

@@ -1,9 +1,9 @@
-"""What a forked copy of a process inherits and must leave alone: the connections of the process that was forked.
+"""Connections that a forked process inherits from its parent and must not use.
 
-Both processes have the same descriptors and the same keys. Whatever the copy sends, receives or closes would end the
-network of the other. So it gives up everything right after the fork, before any code of the user runs: it closes its
-own descriptors, says nothing to anybody, and has an error that says so for every use. `os.fork` and what is made of it,
-such as `multiprocessing` with the start method "fork", call this; programs that are started anew do not need it.
+Both processes have the same descriptors and the same keys. If the child sends, receives or closes anything, the
+parent's network fails. So the child abandons everything right after the fork, before any user code runs: it closes its
+own descriptors without notifying anyone, and raises an error for every use. This covers `os.fork` and everything based
+on it, such as `multiprocessing` with the start method "fork". Newly started programs do not need it.
 """
 
 import contextlib
@@ -15,10 +15,10 @@ from pconnect.errors import ConnectionLostError
 
 
 class Inherited(Protocol):
-    """Something that belongs to one process."""
+    """An object that belongs to one process."""
 
     def abandon(self, error: ConnectionLostError) -> None:
-        """Leave it to the process that made it; here, every use raises `error`. A second call does nothing more."""
+        """Leave the object to its owner. Every use in this process raises `error`. A second call does nothing."""
 
 
 _inherited: weakref.WeakSet[Inherited] = weakref.WeakSet()
@@ -26,14 +26,14 @@ _this_process = os.getpid()
 
 
 def leave_in_copies(thing: Inherited) -> None:
-    """Have something abandoned in every forked copy of this process."""
+    """Abandon an object in every forked copy of this process."""
     _inherited.add(thing)
 
 
 def check_process(made_in: int) -> None:
-    """Raise if something was made in another process than this one, which is then a forked copy.
+    """Raise an error if this process is a forked copy of the one that created an object.
 
-    `made_in`: what `os.getpid` returned there.
+    `made_in`: the result of `os.getpid` in the process that created the object.
     """
     if os.getpid() != made_in:
         raise _error(made_in)
@@ -51,7 +51,7 @@ def _abandon_all() -> None:
     error, _this_process = _error(_this_process), os.getpid()
     things = list(_inherited)
     _inherited.clear()
-    with contextlib.ExitStack() as stack:  # one after the other, whatever goes wrong with one
+    with contextlib.ExitStack() as stack:  # abandon all, even if one of them raises an error
         for thing in things:
             stack.callback(thing.abandon, error)
 

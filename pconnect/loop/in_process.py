@@ -1,4 +1,7 @@
-"""What calls that take a network or a node know of one that runs everything in this process; see `pconnect.serial`."""
+"""A network that runs everything in this process, as seen by calls that take a network or a node.
+
+See `pconnect.serial`.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,24 +10,24 @@ from pconnect.errors import ConfigurationError
 
 
 class InProcess:
-    """Such a network, a part of it, or a node."""
+    """An in-process network, a part of it, or one of its nodes."""
 
     def reval(self, source: str) -> Any:
-        """Do what `pconnect.reval` does."""
+        """Run source code, like `pconnect.reval`."""
         raise NotImplementedError
 
     def rfeval(self, function: Callable[..., Any] | str, args: Sequence[object]) -> Any:
-        """Do what `pconnect.rfeval` does."""
+        """Call a function, like `pconnect.rfeval`."""
         raise NotImplementedError
 
 
 def no_messages() -> ConfigurationError:
-    """Return the error for `psend`, `precv` and the like."""
-    return missing("what one node sends to another", "use local_network()")
+    """Return the error for `psend`, `precv` and similar calls."""
+    return missing("sending values between nodes", "use local_network()")
 
 
 def missing(what: str, instead: str) -> ConfigurationError:
-    """Return the error for what one process cannot do."""
+    """Return the error for a feature that needs several processes."""
     return ConfigurationError(
-        f"{what} cannot be had from pconnect.serial(), which runs everything in this process: {instead}"
+        f"{what} is not available with pconnect.serial(), which runs everything in this process: {instead}"
     )

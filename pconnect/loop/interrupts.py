@@ -1,33 +1,33 @@
-"""Ctrl-C: deferred while something must not be left half done, and passed on to the commands that are waited for.
+"""Ctrl-C: deferred while code must not be interrupted, and forwarded to the commands that the user waits for.
 
-Python's handler may raise between any two bytecodes, even while a message is being parsed. Inside a `DeferredSigint`
-the handler only records the interrupt, except while `sleep` waits in the system, where nothing can be left half done.
-A recorded interrupt is raised by the next `sleep`, or at the end of the outermost deferring block.
+Python's signal handler may raise between any two bytecodes, even while a message is being parsed. Inside a
+`DeferredSigint`, the handler only records the interrupt, except while `sleep` waits in the operating system, when
+nothing can be left half done. The next `sleep` raises a recorded interrupt, or else the end of the outermost block.
 
-Python runs a handler between two bytecodes of the main thread, so these are all the places where one may run:
+Python runs handlers between two bytecodes of the main thread, so this table covers all possible places:
 
 =========================================  ========================================================================
-where the interrupt comes                  what happens
+where the interrupt occurs                 what happens
 =========================================  ========================================================================
-``__enter__``, before ``set_handler``      the handler from before runs and may raise: nothing has changed yet
-after it, before ``_depth += 1``           recorded; nothing raises here, so the block is entered as a whole
-inside, awake                              recorded; the next `sleep` raises it before it waits, or else ``__exit__``
+``__enter__``, before ``set_handler``      the previous handler runs and may raise: nothing has changed yet
+after it, before ``_depth += 1``           recorded; nothing raises here, so the block is entered completely
+inside, awake                              recorded; the next `sleep` raises it before it waits, otherwise ``__exit__``
 `sleep`, before ``_sleeping = True``       recorded, and seen by the ``if`` after that line
-after that line, until the call begins     raised at once; it cannot be slept over, for `_sleeping` is set before the
-                                           ``if`` looks
-in the call                                the system ends it (EINTR) and the handler raises; if a user's handler
-                                           returns, Python repeats the call for the time that is left (PEP 475)
-after the call, until ``_sleeping =        raised at once; the events of the call are dropped, and the next poll
+after that line, until the call begins     raised immediately; it cannot be missed, because `_sleeping` is set before
+                                           the ``if``
+in the call                                the system ends the call (EINTR) and the handler raises; if a user's handler
+                                           returns, Python repeats the call for the remaining time (PEP 475)
+after the call, until ``_sleeping =        raised immediately; the events of the call are dropped, and the next poll
 False``                                    reports them again, because selectors are level-triggered
-``__exit__`` of an inner block             recorded: `_depth` is still more than 0
+``__exit__`` of an inner block             recorded: `_depth` is still greater than 0
 ``__exit__`` of the outermost block,       recorded, and raised by the ``if`` after ``set_handler``
 before ``set_handler``
-after it                                   the handler from before runs: the block is over. An interrupt that was
-                                           recorded before is then raised by the next block
-a second one, while one is recorded        they count as one
-inside a block of another loop             the handler from before is that loop's: it records, or raises if it sleeps
-in another thread                          never: Python runs handlers in the main thread only, and blocks of other
-                                           threads install nothing
+after it                                   the previous handler runs: the block is over. An interrupt that was recorded
+                                           earlier is raised by the next block
+a second one, while one is recorded        both count as one
+inside a block of another loop             the previous handler is that loop's: it records, or raises if it sleeps
+in another thread                          impossible: Python runs handlers in the main thread only, and blocks in other
+                                           threads do not install one
 =========================================  ========================================================================
 """
 
@@ -36,7 +36,7 @@ import os
 import signal
 import threading
 
-# Those of `signal` are wrapped to convert to enumerations and back, which takes fifteen times as long.
+# The functions of `signal` convert to enumerations and back, which takes fifteen times as long.
 from _signal import getsignal
 from _signal import signal as set_handler
 from collections.abc import Callable, Sequence
@@ -55,19 +55,19 @@ _main = threading.main_thread().ident
 
 
 def _find_main() -> None:
-    global _main  # noqa: PLW0603 - a fork in another thread makes that the main thread
+    global _main  # noqa: PLW0603 - the thread that forks becomes the main thread of the new process
     _main = threading.main_thread().ident
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_find_main)  # the thread that forked is the main thread there
+    os.register_at_fork(after_in_child=_find_main)
 
 
 class DeferredSigint:
-    """A context manager that can be entered again inside itself; one for each loop.
+    """A reentrant context manager that defers Ctrl-C. Each loop has one.
 
-    One thread at a time is inside, except where it sleeps: see `pconnect.loop.turns`. What is said of Ctrl-C concerns
-    the main thread.
+    Only one thread at a time is inside, except where threads sleep: see `pconnect.loop.turns`. Everything about Ctrl-C
+    applies to the main thread only.
 
     `on_release`: called without the lock when a thread has left while others sleep inside.
     """
@@ -78,10 +78,10 @@ class DeferredSigint:
     )  # fmt: skip
 
     def __init__(self, on_release: Callable[[], object] = lambda: None, *, spins: bool = False) -> None:
-        #: Whether `sleep` looks for a moment before it sleeps, see `pconnect.loop.spinning`.
+        #: Whether `sleep` spins for a moment before it sleeps, see `pconnect.loop.spinning`.
         self.spins = spins
-        self.asleep = 0  #: how many threads sleep inside; and whoever else wants to hear of `on_release`
-        self.users: set[int] = set()  #: which threads have been inside
+        self.asleep = 0  #: number of threads that sleep inside, and of other listeners to `on_release`
+        self.users: set[int] = set()  #: threads that have been inside
         self._on_release = on_release
         self._lock: Any = threading.RLock()
         self._depth = 0  # of the main thread
@@ -94,8 +94,8 @@ class DeferredSigint:
         if (thread := get_ident()) == _main:
             if not self._depth:
                 self.users.add(thread)
-                # A handler that is not callable is "ignored" or the system's own action: then nothing of Python's would
-                # run. Once ours is set, nothing more can be raised here.
+                # If the handler is not callable, the signal is ignored or has the system's default action, so no Python
+                # code would run. After ours is set, nothing can raise here.
                 if callable(before := getsignal(_SIGINT)):
                     self._handler = before
                     set_handler(_SIGINT, self._on_interrupt)
@@ -113,7 +113,7 @@ class DeferredSigint:
     def _await_lock(self) -> None:
         try:
             self._lock.acquire()
-        except BaseException:  # of the handler of another signal
+        except BaseException:  # raised by the handler of another signal
             self._leave()
             raise
 
@@ -139,16 +139,16 @@ class DeferredSigint:
             self._honour()
 
     def enter_if_free(self) -> bool:
-        """Enter if no other thread is awake inside; return whether that was so."""
+        """Enter unless another thread is awake inside. Return whether this thread has entered."""
         return self.__enter__(False)
 
     @property
     def active(self) -> bool:
-        """Whether the main thread has something under way inside."""
+        """Whether the main thread is inside."""
         return self._depth > 0
 
     def sleep(self, wait: Callable[[float], T], timeout: float) -> T:
-        """Return ``wait(timeout)``, which Ctrl-C interrupts; other threads may be inside meanwhile."""
+        """Return ``wait(timeout)``. Ctrl-C interrupts it, and other threads may enter meanwhile."""
         is_main, held = get_ident() == _main, None
         self.asleep += 1
         try:
@@ -157,7 +157,7 @@ class DeferredSigint:
             if self.asleep > 1:
                 self._on_release()
             return self._sleep(wait, timeout) if is_main else self._wait(wait, timeout)
-        finally:  # nothing raises here: an interrupt is recorded
+        finally:  # nothing raises here, because interrupts are recorded
             if held is not None:
                 self._lock._acquire_restore(held)
             self.asleep -= 1
@@ -173,11 +173,11 @@ class DeferredSigint:
             self._sleeping = False
 
     def _wait(self, wait: Callable[[float], T], timeout: float) -> T:
-        # Where several threads sleep, spinning would keep the others from running.
+        # If several threads sleep, spinning would keep the others from running.
         return spinning(wait, timeout) if self.spins and self.asleep == 1 else wait(timeout)
 
     def let_go(self, function: Callable[[], object]) -> None:
-        """Call a function while other threads may be inside."""
+        """Call a function while other threads may enter."""
         held = self._lock._release_save() if self._lock._is_owned() else None
         try:
             if self.asleep:
@@ -188,7 +188,7 @@ class DeferredSigint:
                 self._lock._acquire_restore(held)
 
     def abandon(self) -> None:
-        """Forget all threads but this one, in a process that was forked and has no others."""
+        """Forget all other threads, which do not exist in a forked process."""
         if not self._lock._is_owned():
             self._lock = threading.RLock()
         self.asleep = 0
@@ -205,15 +205,15 @@ class DeferredSigint:
         self._handler(_SIGINT, None)
 
 
-# After Ctrl-C so long, in seconds, one waits for the interrupted commands to end, so that their last words are shown
-# where they belong. Most take some milliseconds; a long call of C code does not hear of it before it returns.
+# Seconds after Ctrl-C in which interrupted commands may end and print their last output in the right place. Most need
+# some milliseconds, but a long call of C code notices the interrupt only when it returns.
 _INTERRUPT_GRACE = 0.7
 
 
-class interrupting(contextlib.AbstractContextManager[None]):  # noqa: N801 - used as a function is
-    """Pass Ctrl-C, raised inside, on to the peers that were waited for, and wait a moment for what they say to it.
+class interrupting(contextlib.AbstractContextManager[None]):  # noqa: N801 - used like a function
+    """Forward a Ctrl-C raised inside to the peers that the block waits for, and wait a moment for their reaction.
 
-    A second Ctrl-C in that moment, or while the same commands are waited for again, kills the engines.
+    A second Ctrl-C during that moment, or during another wait for the same commands, kills the engines.
     """
 
     def __init__(self, peers: Sequence[Peer], number: int | None = None) -> None:
@@ -236,6 +236,6 @@ class interrupting(contextlib.AbstractContextManager[None]):  # noqa: N801 - use
             raise
         if busy and error is not None:
             error.add_note(
-                f"{' and '.join(busy)} has not ended yet: Ctrl-C once more while it is waited for, or kill() of the "
-                "node, ends its engine"
+                f"{' and '.join(busy)} has not ended yet: press Ctrl-C again while waiting for it, or call kill() of "
+                "the node, to end its engine"
             )

@@ -1,4 +1,4 @@
-"""The network: an ordered set of connections, and the parts of it that indexing gives."""
+"""A network: an ordered set of connections. Indexing returns connections and parts."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self, SupportsIndex, overload
@@ -16,7 +16,7 @@ _REMOVED = "it was removed from this network"
 
 
 class Mesh:
-    """What all parts of one network share."""
+    """State that all parts of one network share."""
 
     def __init__(
         self,
@@ -30,27 +30,27 @@ class Mesh:
     ) -> None:
         self.network_id = network_id  #: 16 random bytes
         self.node = node  #: number of this node; 0 is the client
-        #: One for each node, by number; that of this node is no real link.
+        #: One connection for each node, by number. The connection of this node has no link.
         self.connections = list(connections)
-        #: The nodes that were removed, whose numbers stay empty: the host of each.
+        #: The hosts of the removed nodes, by number. These numbers are not reused.
         self.removed = dict(removed)
-        #: The numbers of all nodes that are there. Each change of the network makes another list.
+        #: The numbers of all existing nodes. Each change of the network replaces the list.
         self.members = [number for number in range(len(self.connections)) if number not in self.removed]
-        #: How the network has changed last in this epoch, in words; empty: it has not.
+        #: Describes the last change of the network in this epoch; empty if there was none.
         self.change = ""
         self.event_loop = event_loop  #: the loop that serves them
         self.limits = limits
         self.closed = False
-        #: Number of the command since which collective calls are counted; 0 before anything failed.
+        #: Number of the command from which collective calls are counted; 0 until something has failed.
         self.epoch = 0
-        #: How many collective calls were made in this epoch, by the nodes that take part.
+        #: Number of collective calls in this epoch, by their members.
         self.calls: dict[tuple[int, ...], int] = {}
-        #: Why this node takes part in no more collective calls of this epoch, or ``None``.
+        #: Why this node has left the collective calls of this epoch, or ``None``.
         self.left: Notice | None = None
-        #: Whether something has failed since the epoch began, here or at another node, that may have ended it.
+        #: Whether a failure since the epoch began, on this or another node, may have ended the epoch.
         self.has_failures = False
-        #: The nodes that may be unable to complete a collective call: lost, restarted, or they have sent a LEFT or
-        #: something of a newer epoch. So nobody has to look at all nodes for that.
+        #: Nodes that may be unable to complete a collective call: lost or restarted nodes, and nodes that have sent a
+        #: LEFT or a message of a newer epoch. With this set, nobody needs to check all nodes.
         self.suspects: set[int] = set()
         for connection in self.connections:
             connection.mesh = self
@@ -58,19 +58,19 @@ class Mesh:
         leave_in_copies(self)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Begin to count collective calls anew, with nothing left of those before."""
+        """Start a new epoch of collective calls, and drop everything of older epochs."""
         self.epoch, self.left, self.has_failures, self.change = epoch, None, False, ""
         self.calls.clear()
         self.suspects.clear()
         for connection in self.connections:
             connection.begin_epoch(epoch)
-            if connection.node not in self.removed:  # no call that begins now can have those
+            if connection.node not in self.removed:  # removed nodes cannot take part in a new call
                 self._look_at(connection)
 
     def change_members(self, added: Sequence[Connection], removed: Sequence[int], change: str) -> None:
-        """Take in nodes with the next numbers, and leave out others; collective calls of all begin anew after that.
+        """Add nodes with the next numbers and remove others. Collective calls of all nodes then need a new epoch.
 
-        `change`: what has happened, in words, also if that is something else.
+        `change`: describes the change, even if it is of another kind.
         """
         for connection in added:
             connection.mesh = self
@@ -84,15 +84,15 @@ class Mesh:
         self.change = change
 
     def check_there(self, node: int) -> None:
-        """Raise if a node was removed."""
+        """Raise an error if a node was removed."""
         if node in self.removed:
             raise ConnectionLostError(self.why_removed(node))
 
     def why_removed(self, node: int) -> str:
-        """Return what has become of a node that was removed."""
+        """Return the message about a node that was removed."""
         return (
-            f"node {node} ({self.removed[node]}) was removed from this network, and its number stays empty; the nodes "
-            f"are {', '.join(map(str, self.members))}"
+            f"node {node} ({self.removed[node]}) was removed from this network, and its number is not reused; the "
+            f"nodes are {', '.join(map(str, self.members))}"
         )
 
     def _look_at(self, connection: Connection) -> None:
@@ -100,17 +100,17 @@ class Mesh:
             self.suspects.add(connection.node)
 
     def note_failure(self, *, has_failures: bool = True) -> None:
-        """Record that something has failed, which may end the epoch; or that nothing has that does."""
+        """Record a failure that may end the epoch; with `has_failures=False`, record that there is none."""
         self.has_failures = has_failures
 
     def check_open(self) -> None:
-        """Raise if the network was closed."""
+        """Raise an error if the network was closed."""
         if self.closed:
             self.event_loop.check_open()
             raise ConnectionLostError("the network is closed")
 
     def abandon(self, error: ConnectionLostError) -> None:
-        """Leave the network to the process that this one was forked from; see `pconnect.loop.forked_copies`."""
+        """Leave the network to the parent process of a fork; see `pconnect.loop.forked_copies`."""
         self.closed = True
         self.event_loop.abandon(error)
         for connection in self.connections:
@@ -122,7 +122,7 @@ class Mesh:
 
 
 def removed_node(node: int, host: str) -> Connection:
-    """Return what has the place of a node that was removed."""
+    """Return a placeholder connection for a node that was removed."""
     connection = Connection(node, host, None, awaited=True)
     connection.peer = RemovedNode()
     connection.lose(ConnectionLostError(_REMOVED))
@@ -132,12 +132,12 @@ def removed_node(node: int, host: str) -> Connection:
 class Network(PublicNames, Sequence[Connection]):
     """The nodes of a network, or a part of them.
 
-    ``net[k]`` is the connection to node `k`; slices, lists of numbers and masks give parts, which are networks too.
-    This node belongs to the whole network (``net[0]`` on the client); calls for a network skip it.
+    ``net[k]`` is the connection to node `k`; slices, lists of numbers and masks return parts, which are networks too.
+    This node belongs to the whole network (``net[0]`` on the client); calls on a network skip it.
 
-    An index of the whole network is the number of a node, which never changes. Where a node was removed, its number
-    stays empty: an index of it is an `IndexError`, and ``len``, iteration, slices and ``nodes`` leave it out. The whole
-    network has each node that is added from then on. A part stays what it is, and its indices are places in it.
+    An index into the whole network is the number of a node, which never changes. The number of a removed node is not
+    reused: indexing it raises `IndexError`, and ``len``, iteration, slices and ``nodes`` skip it. Nodes that are added
+    later appear in the whole network. A part never changes, and its indices are positions in it.
 
     Examples
     --------
@@ -155,17 +155,17 @@ class Network(PublicNames, Sequence[Connection]):
 
     @property
     def nodes(self) -> list[int]:
-        """The numbers of the nodes."""
+        """The numbers of the nodes in this network or part."""
         return list(self.mesh.members if self._part is None else self._part)
 
     @property
     def is_whole(self) -> bool:
-        """Whether this is the whole network, whatever nodes it has."""
+        """Whether this is the whole network and not a part."""
         return self._part is None
 
     @property
     def node(self) -> int:
-        """Number of this node in the whole network: 0 on the client."""
+        """The number of this node in the whole network: 0 on the client."""
         return self.mesh.node
 
     @property
@@ -188,7 +188,7 @@ class Network(PublicNames, Sequence[Connection]):
         return (self.mesh.connections[node] for node in reversed(self._numbers))
 
     def index(self, value: object, start: int = 0, stop: int | None = None) -> int:
-        """Return the index of a node, as `list.index` does; of the whole network that is its number."""
+        """Return the index of a node, like `list.index`. In the whole network, that is its number."""
         nodes = list(self)
         place = nodes.index(value, start, len(nodes) if stop is None else stop)  # type: ignore[arg-type]
         return self._numbers[place] if self.is_whole else place
@@ -199,7 +199,7 @@ class Network(PublicNames, Sequence[Connection]):
 
     @property
     def _indices(self) -> range | list[int]:
-        """What an index is looked up in: also the numbers that stay empty."""
+        """The sequence that is indexed, including the numbers of removed nodes."""
         return range(len(self.mesh.connections)) if self._part is None else self._part
 
     @overload
@@ -207,7 +207,7 @@ class Network(PublicNames, Sequence[Connection]):
     @overload
     def __getitem__(self, index: slice | Iterable[int]) -> "Network": ...
     def __getitem__(self, index: SupportsIndex | slice | Iterable[int]) -> "Connection | Network":
-        # The check of a protocol takes ten times as long as all the rest; numpy's arrays are both of these.
+        # The check for a protocol takes ten times as long as the rest. Numpy arrays have both protocols.
         if type(index) is int or (isinstance(index, SupportsIndex) and not isinstance(index, Iterable)):
             mesh, part = self.mesh, self._part
             try:
@@ -223,14 +223,14 @@ class Network(PublicNames, Sequence[Connection]):
         return type(self)(self.mesh, self._choose(list(index)))
 
     def _choose(self, index: list[Any]) -> list[int]:
-        # `bool_` of numpy is no bool, but its type's name says what it is; this module does not import numpy.
+        # numpy's `bool_` is not a `bool`, but the type's name identifies it; this module does not import numpy.
         if index and all(type(item).__name__ in {"bool", "bool_"} for item in index):
             if len(index) != len(self):
-                raise IndexError(f"a mask of {len(index)} for a network of {len(self)} nodes")
+                raise IndexError(f"a mask of length {len(index)} does not fit a network of {len(self)} nodes")
             return [node for node, chosen in zip(self.nodes, index, strict=True) if chosen]
         chosen = [self[item].node for item in index]
         if len(set(chosen)) < len(chosen):
-            raise IndexError(f"a node more than once in {chosen}")
+            raise IndexError(f"a node appears more than once in {chosen}")
         return chosen
 
     def __enter__(self) -> Self:
@@ -255,5 +255,5 @@ class Network(PublicNames, Sequence[Connection]):
         return "\n".join([f"<network {self.network_id[:8]}, {state}, {len(self)} nodes>", *lines])
 
     def _note_of(self, connection: Connection) -> str:
-        """Return what is to be known of a node; empty if nothing is wrong."""
+        """Return a note on the state of a node, or an empty text if nothing is wrong."""
         return (connection.peer.trouble or f"lost: {connection.error}") if connection.error else ""

@@ -1,12 +1,12 @@
-"""Progress bars in a notebook: all bars of a cell are one display, which is updated and at the end of the cell empty.
+"""Progress bars in a notebook. All bars of a cell share one display, which is updated, and emptied when the cell ends.
 
-What is written to standard error would stay in the notebook: the next print of the cell ends that piece of output, and
-what blanks the bar goes to another piece. A display with an identifier is changed wherever it stands. That is a part of
-the kernel's protocol (`display_data`, `update_display_data`), so neither tqdm nor ipywidgets is needed, and JupyterLab,
-Notebook and VS Code make no difference.
+Text on standard error would stay in the notebook: the next print of the cell starts another output, and the characters
+that blank the bar go there. But a display with an identifier can be updated wherever it is. That is a part of the
+kernel's protocol (`display_data`, `update_display_data`). So neither tqdm nor ipywidgets is needed, and it works the
+same in JupyterLab, Notebook and VS Code.
 
-The display begins empty, and only updates have a content: a front end that knows no updates, such as `jupyter console`,
-shows nothing then, instead of a bar that never moves.
+The display is empty at first, and only updates have contents. So a front end that does not support updates, such as
+`jupyter console`, shows nothing instead of a bar that never moves.
 """
 
 import html
@@ -17,46 +17,46 @@ from typing import Any
 from pconnect.loop.progress import Pace, ProgressBar
 from srp_tools.printable import printable_name
 
-# What takes no room. Of an output without any data `nbconvert` would say that it cannot be represented.
+# Output that takes no space. For output without data, `nbconvert` would report that it cannot represent it.
 _NOTHING = {"text/plain": "", "text/html": ""}
 _BLANK = "<div>&nbsp;</div>"
-_displays: dict[str, "_CellDisplay"] = {}  # by the cell, whose display is not empty for good
+_displays: dict[str, "_CellDisplay"] = {}  # by cell; the displays that may still have bars
 
 
 class NotebookBar:
-    """One line in the display of the cell that runs.
+    """One line in the display of the current cell.
 
-    `shell`: of `shell_of_kernel`. `waited`: so many seconds have passed already.
+    `shell`: from `shell_of_kernel`. `waited`: seconds that have passed already.
     """
 
-    step = 0.25  #: so often, in seconds, it is brought up to date
+    step = 0.25  #: seconds between updates
 
     def __init__(self, shell: Any, progress: ProgressBar, waited: float) -> None:
         self._shell = shell
         self._progress = progress
         self._pace = Pace(progress, waited)
         self._display: _CellDisplay | None = None
-        self.line = ""  #: as text
+        self.line = ""  #: the line as text
         self.markup = ""  #: the same in HTML
 
     def draw(self) -> None:
-        """Show how far it is."""
+        """Show the progress."""
         done = self._progress.done()
         self.line = printable_name(self._pace.describe(done))
         meter = f'<progress value="{done}" max="{self._progress.total}"></progress>'
         self.markup = f"<div>{meter} {html.escape(self.line)}</div>"
         display = _display_of(self._shell)
-        if display is not self._display:  # the results of a `map` may be taken in several cells
+        if display is not self._display:  # the results of one `map` may be read in several cells
             self.close()
             self._display = display
             display.bars.append(self)
         display.draw()
 
     def make_room(self) -> None:
-        """Do nothing: it is in nobody's way."""
+        """Do nothing: a notebook's bar does not disturb other output."""
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Remove the bar."""
         display, self._display = self._display, None
         if display is not None and self in display.bars:
             display.bars.remove(self)
@@ -66,8 +66,8 @@ class NotebookBar:
 class _CellDisplay:
     """The display of one cell.
 
-    As long as the cell runs, lines that were there once stay free, so that what is below does not jump up and down at
-    each of many waits. If the cell calls `clear_output`, the front end forgets the display; the next bar makes another.
+    While the cell runs, lines that were once used stay reserved, so that the output below does not jump up and down
+    with each wait. If the cell calls `clear_output`, the front end drops the display, and the next bar makes another.
     """
 
     def __init__(self, shell: Any, cell: str) -> None:
@@ -83,14 +83,14 @@ class _CellDisplay:
         shell.events.register("post_execute", self._after_cell)
 
     def draw(self) -> None:
-        """Show all bars."""
+        """Update the display with all bars."""
         bars = list(self.bars)
         self._lines = max(self._lines, len(bars))
         lines = [bar.markup for bar in bars] + [_BLANK] * (self._lines - len(bars))
         self._show({"text/plain": "\n".join(bar.line for bar in bars), "text/html": "".join(lines)})
 
     def _after_cell(self) -> None:
-        """End with the cell, however that ended: nothing is left, unless a thread of the user's still waits."""
+        """Empty the display when the cell ends, unless a thread of the user still waits."""
         if self.bars and _current_cell(self._shell) != self._cell:
             return
         self._shell.events.unregister("post_execute", self._after_cell)
@@ -99,7 +99,7 @@ class _CellDisplay:
         self._show(_NOTHING)
 
     def _hear(self, message: Any) -> Any:
-        """Look at what the cell publishes, which is all but what it prints; a hook of the publisher."""
+        """Watch the messages that the cell publishes, which are all but printed text. A hook of the publisher."""
         match message["header"]["msg_type"]:
             case "clear_output" if message["content"]["wait"]:
                 self._is_cleared_by_next = True
@@ -126,11 +126,11 @@ class _CellDisplay:
 
 
 def shell_of_kernel() -> Any:
-    """Return the shell of the kernel that this is; ``None`` elsewhere, also at IPython's prompt in a terminal."""
+    """Return the shell if this process is a Jupyter kernel, otherwise ``None``, also for IPython in a terminal."""
     ipython = sys.modules.get("IPython")
     shell: Any = None if ipython is None else ipython.get_ipython()
     if getattr(shell, "kernel", None) is None or not hasattr(shell.display_pub, "register_hook"):
-        return None  # it is not that of ipykernel
+        return None  # not the shell of ipykernel
     return shell
 
 

@@ -1,24 +1,24 @@
-"""How far a wait is, and how much longer it takes, in words."""
+"""The progress of a wait, and the estimated remaining time, in words."""
 
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-# Amounts of bytes are told in the largest of these units of which there is one.
+# Amounts of bytes are shown in the largest of these units that the total reaches.
 _UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 class ProgressBar(NamedTuple):
-    """How far a wait is."""
+    """The progress of a wait."""
 
-    what: str  #: what is waited for, in a word or two
-    total: int  #: how many, or how much, there will be
+    what: str  #: a short name of the wait
+    total: int  #: the number, or the bytes, at the end
     unit: str  #: ``" nodes"``, or ``"B"`` for bytes
-    done: Callable[[], int]  #: returns how many, or how much, there is already
+    done: Callable[[], int]  #: returns the number, or the bytes, so far
 
 
 class Pace:
-    """How fast a wait goes on; `waited`: so many seconds have passed already. `clock`: gives the time in seconds.
+    """The speed of a wait. `waited`: seconds that have passed already. `clock`: returns the time in seconds.
 
     Examples
     --------
@@ -38,11 +38,11 @@ class Pace:
         self._done_before = progress.done()
 
     def describe(self, done: int) -> str:
-        """Return how far it is."""
+        """Return the progress in words."""
         seconds = self._clock() - self._begin
         amount, total = self._amount(done), self._progress.total
         if self._progress.unit == " nodes":
-            # They work side by side: when one has ended says nothing of the others.
+            # Nodes work side by side: the end of one says nothing about the others.
             return f"{amount}, {duration(self._waited + seconds)} so far"
         if not self._done_before < done < total:
             return amount
@@ -59,7 +59,7 @@ class Pace:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in words, as exact as it is of interest.
+    """Return a duration in words, with sensible precision.
 
     Examples
     --------

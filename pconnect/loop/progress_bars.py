@@ -1,6 +1,6 @@
-"""Progress bars of long waits: how many nodes have ended, how many bytes have passed.
+"""Progress bars for long waits: how many nodes have ended, how many bytes have been transferred.
 
-A caller of `EventLoop.run_until` can pass a function that returns a `ProgressBar`. The loop calls it once the wait has
+A caller of `EventLoop.run_until` can pass a function that returns a `ProgressBar`. The loop calls it when the wait has
 taken a second, and draws the bar if there is a terminal (`terminal_bar`) or a notebook (`notebook_bar`). A short wait
 costs nothing. The loop itself draws the bar; there is no thread.
 """
@@ -22,17 +22,17 @@ from srp_tools.steps import remaining
 
 log = logging.getLogger("pconnect")
 
-# Smaller transfers are over before one has read how far they are.
+# Smaller transfers end before anyone could read a progress bar.
 LARGE_BYTES = 100_000_000
-# So often, in seconds, it is asked whether there is something to show.
+# Seconds between checks for something to show.
 _STEP = 0.1
-# A wait without limit is one that is begun again and again; Python's own have a limit, in seconds.
+# Python's own waits have a maximum in seconds, so a wait without a limit is repeated.
 _LONG = 3600.0
 
 T = TypeVar("T")
 
 
-#: Called once a wait has taken long; ``None`` if there is nothing to show yet.
+#: Called when a wait has taken long; ``None`` if there is nothing to show yet.
 ProgressBarMaker = Callable[[], ProgressBar | None]
 
 
@@ -48,15 +48,15 @@ _settings = _Settings()
 def progress_bars(on: bool = True, *, after: float = 1.0) -> None:
     """Switch progress bars on or off.
 
-    They are on at first, and appear in a notebook, and where standard error is a terminal and the package tqdm is
-    installed: while several nodes are waited for, while more than 100 MB are on their way, and for files.
+    They are on by default. They appear in a notebook, and where standard error is a terminal and the package tqdm is
+    installed: during waits for several nodes, transfers of more than 100 MB, and file transfers.
 
     Parameters
     ----------
     on
-        Whether there are any.
+        Whether to show progress bars.
     after
-        Seconds that a wait takes before it gets one.
+        Show a bar when a wait has taken this many seconds.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def progress_bars(on: bool = True, *, after: float = 1.0) -> None:
 
 @contextlib.contextmanager
 def bars_after(seconds: float | None) -> Iterator[None]:
-    """Let waits inside get a bar after so many seconds; negative: none; ``None``: as it is set."""
+    """Show bars for waits inside after `seconds`; negative shows none, ``None`` keeps the setting."""
     before = _settings.on, _settings.after
     if seconds is not None:
         _settings.on, _settings.after = _settings.on and seconds >= 0, max(0.0, seconds)
@@ -81,7 +81,7 @@ def bars_after(seconds: float | None) -> Iterator[None]:
 
 
 class Meter:
-    """The bar of one wait, if it gets one; to be closed when the wait is over."""
+    """The bar of one wait, if it gets one. Close it when the wait is over."""
 
     def __init__(self, maker: ProgressBarMaker) -> None:
         self._maker = maker
@@ -99,11 +99,11 @@ class Meter:
 
     @property
     def longest_sleep(self) -> float:
-        """For how many seconds no look is needed."""
+        """Seconds until the next look is needed."""
         return max(_STEP, self._next_look - time.monotonic())
 
     def look(self) -> None:
-        """Bring the bar up to date, if it is time."""
+        """Update the bar if it is time."""
         now = time.monotonic()
         if now < self._next_look:
             return
@@ -115,9 +115,9 @@ class Meter:
             self._guard(self._bar.draw)
 
     def wait(self, take: Callable[[float], T], deadline: float = math.inf) -> T:
-        """Return ``take(seconds)``, which waits for so long, and raises `TimeoutError` if there is nothing to take yet.
+        """Call ``take(seconds)`` until it succeeds, and return its result. It raises `TimeoutError` if it times out.
 
-        So does this once the deadline has passed.
+        Raises `TimeoutError` when the deadline has passed.
         """
         while True:
             self.look()
@@ -129,7 +129,7 @@ class Meter:
                     raise
 
     def make_room(self) -> None:
-        """Let something else be written before the next look."""
+        """Remove the bar until the next look, so that other output can be written."""
         if self._bar is not None:
             self._guard(self._bar.make_room)
 
@@ -149,23 +149,23 @@ class Meter:
             self._next_look = math.inf
 
     def _guard(self, step: Callable[[], None]) -> None:
-        """Do something with the bar; if it cannot be drawn, there is none, and the wait goes on."""
+        """Call a function of the bar. If it fails, switch off progress bars and continue the wait."""
         try:
             step()
         except Exception:
-            log.exception("there are no progress bars any more, because one could not be drawn")
+            log.exception("progress bars are switched off, because one could not be drawn")
             _settings.on, self._next_look = False, math.inf
 
 
 def counting(what: str, commands: Sequence[Any]) -> ProgressBar | None:
-    """Return the bar for several commands that are waited for; of one there is nothing to count."""
+    """Return the progress bar for several commands, or ``None`` for a single one."""
     if len(commands) < 2:
         return None
     return ProgressBar(what, len(commands), " nodes", lambda: sum(command.has_ended for command in commands))
 
 
 def sending(connections: Sequence[Connection], total: int) -> ProgressBar | None:
-    """Return the bar for bytes that are sent, if they are many."""
+    """Return the progress bar for sent data, or ``None`` if there is little."""
     if total < LARGE_BYTES:
         return None
     return ProgressBar(
@@ -174,14 +174,14 @@ def sending(connections: Sequence[Connection], total: int) -> ProgressBar | None
 
 
 def receiving(connections: Sequence[Source]) -> ProgressBar | None:
-    """Return the bar for the messages that are arriving, if they are large."""
+    """Return the progress bar for arriving messages, or ``None`` if they are small."""
     arriving = [(connection, size) for connection in connections if (size := connection.arriving_bytes[1])]
     total = sum(size for _, size in arriving)
     if total < LARGE_BYTES:
         return None
 
     def done() -> int:
-        # What has arrived is none of these any more.
+        # If another message is arriving on a connection, the previous one is complete.
         return sum(here if of == size else size for c, size in arriving for here, of in [c.arriving_bytes])
 
     return ProgressBar("receiving", total, "B", done)

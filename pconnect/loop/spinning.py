@@ -1,8 +1,8 @@
-"""Waiting for what comes at once, without sleeping: waking up costs more than most answers take.
+"""Wait for imminent events without sleeping, because waking up costs more than most answers take.
 
-A processor that has nothing to do is halted, and on a virtual machine it takes 20 to 50 µs until it runs again. So the
-client looks for a moment before it sleeps (doc/decisions/0018-spinning.md has the measurements). In between it yields:
-where the server's process waits for the same processor, it runs then.
+An idle processor is halted, and on a virtual machine it takes 20 to 50 µs until it runs again. So the client polls for
+a moment before it sleeps (doc/decisions/0018-spinning.md has the measurements). Between polls it yields the processor,
+so a server process that waits for the same processor can run.
 """
 
 import os
@@ -17,9 +17,9 @@ _yield_processor: Callable[[], None] | None = getattr(os, "sched_yield", None)  
 
 
 def spinning(wait: Callable[[float], Events], timeout: float) -> Events:
-    """Return ``wait(timeout)``; what comes within `SPIN_SECONDS` is found without sleeping.
+    """Return ``wait(timeout)``. Events within `SPIN_SECONDS` are found without sleeping.
 
-    `wait`: returns what has come, which is false if that is nothing, after at most so long; with 0, at once.
+    `wait`: returns the events of at most `timeout` seconds, false if there are none; with 0, it does not wait.
     """
     if timeout > 0 and _yield_processor is not None:
         end = time.perf_counter() + SPIN_SECONDS

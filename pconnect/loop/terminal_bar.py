@@ -1,4 +1,4 @@
-"""A progress bar at a terminal: a line on standard error, drawn by tqdm."""
+"""A progress bar in a terminal: a line on standard error, drawn by tqdm."""
 
 import functools
 import sys
@@ -9,13 +9,13 @@ from pconnect.loop.progress import ProgressBar
 from srp_tools.packages import import_own
 from srp_tools.printable import printable_name
 
-_bars: list["TerminalBar"] = []  # those that are shown
+_bars: list["TerminalBar"] = []  # the bars that are shown
 
 
 class TerminalBar:
-    """A line that is drawn again and again. Raises `ImportError` if tqdm is not installed."""
+    """A line that is redrawn repeatedly. Raises `ImportError` if tqdm is not installed."""
 
-    step = 0.1  #: so often, in seconds, it is brought up to date
+    step = 0.1  #: seconds between updates
 
     def __init__(self, progress: ProgressBar) -> None:
         self._progress = progress
@@ -27,34 +27,34 @@ class TerminalBar:
         _bars.append(self)
 
     def draw(self) -> None:
-        """Show how far it is."""
+        """Show the progress."""
         self._bar.update(self._progress.done() - self._bar.n)
 
     def make_room(self) -> None:
-        """Leave the line to something else that is written; it is drawn again at its next step."""
+        """Clear the line for other output. The next update draws it again."""
         self._bar.clear()
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Remove the bar."""
         _bars.remove(self)
         self._bar.close()
 
 
 def is_seen() -> bool:
-    """Whether somebody sees what is drawn."""
+    """Whether standard error is a terminal."""
     stream = sys.stderr
     return stream is not None and not stream.closed and stream.isatty()
 
 
 def clear_bars() -> None:
-    """Make room for something else that is written to the terminal."""
+    """Clear all bars for other output to the terminal."""
     for bar in _bars:
         bar.make_room()
 
 
 @functools.cache
 def _kind() -> Any:
-    """Return tqdm's class, without its thread."""
+    """Return tqdm's class without its monitor thread."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tqdm = import_own("tqdm").tqdm

@@ -1,13 +1,12 @@
-"""Several threads in one loop: whichever waits serves the connections, the others wait for what comes of it.
+"""Several threads in one loop: one of the waiting threads serves the connections, and the others wait for its events.
 
-There is one lock, which `DeferredSigint` has: a thread holds it from the beginning to the end of everything that must
-not be left half done, except where it sleeps and where it calls functions of the user. Of the threads that wait, one
-sleeps in the selector, it *polls*; the others *follow*: each sleeps until there is *news*, that is, until something has
-been served, closed or lost, and then looks at its own condition. When the thread that polls has what it waits for, one
-of the others takes its place. A thread that does something for itself, and makes news with that, wakes all, also the
-one that polls. No thread is ours.
+There is one lock, in `DeferredSigint`. A thread holds it during everything that must not be interrupted, except while
+it sleeps and while it calls the user's functions. Of the waiting threads, one *polls*: it sleeps in the selector. The
+others *follow*: each sleeps until there is *news*, that is, until something has been served, closed or lost, and then
+checks its own condition. When the polling thread's condition holds, one of the followers takes its place. A thread that
+makes news by its own work wakes all the others, including the polling thread. The library starts no thread for this.
 
-Nothing of this costs a program with one thread more than to look whether others sleep.
+In a program with a single thread, the only cost is a check for other sleeping threads.
 """
 
 import selectors
@@ -22,7 +21,7 @@ from pconnect.loop.interrupts import DeferredSigint
 
 
 class Waker:
-    """Wakes a thread that sleeps in a selector."""
+    """Wakes up a thread that sleeps in a selector."""
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self._selector = selector
@@ -32,45 +31,47 @@ class Waker:
         selector.register(self._reading, selectors.EVENT_READ, self._drain)
 
     def wake(self) -> None:
-        """Have the selector report something; any thread may call this."""
-        with suppress(OSError):  # it is full, so the selector reports it anyway; or closed
+        """Make the selector report an event. Any thread may call this."""
+        with suppress(
+            OSError
+        ):  # the buffer is full, so the selector reports it anyway; or the socket is closed
             self._writing.send(b"x")
 
     def _drain(self) -> None:
-        with suppress(BlockingIOError):  # another thread was told of the same bytes, and has read them
+        with suppress(BlockingIOError):  # another thread has read the bytes
             self._reading.recv(1000)
 
     def close(self) -> None:
-        """End it; no thread may sleep in the selector."""
+        """Close the descriptors. No thread may be sleeping in the selector."""
         self._selector.unregister(self._reading)
         self.abandon()
 
     def abandon(self) -> None:
-        """Close the descriptors only, in a forked process."""
+        """Close only the descriptors, in a forked process."""
         self._reading.close()
         self._writing.close()
 
 
 class Turns:
-    """The threads that wait in one loop, and the functions of the user that wait to be called.
+    """The threads that wait in one loop, and the user's functions that wait to be called.
 
-    `selector`: of the loop.
+    `selector`: the loop's selector.
     """
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self.guard = DeferredSigint(self._pass_on)
-        self._poller = 0  # which thread sleeps in the selector
+        self._poller = 0  # the thread that sleeps in the selector
         self._selector = selector
-        # Whether a change is seen by a thread that sleeps in it: epoll and kqueue are objects of the system, and have a
-        # descriptor; `select.select` looks at what it was called with.
+        # Whether a thread that sleeps in the selector notices changes of it. epoll and kqueue are system objects with a
+        # descriptor and do; `select.select` works on a copy.
         self._takes_changes = hasattr(selector, "fileno")
         self._has_news = False
-        self._followers: deque[Callable[[], object]] = deque()  # each wakes a thread
+        self._followers: deque[Callable[[], object]] = deque()  # each function wakes a thread
         self._listeners: set[Callable[[], object]] = set()
         self._waker: Waker | None = None
         self._soon: deque[Callable[[], object]] = deque()
 
-    # --- all of these with the lock ---
+    # --- these need the lock ---
 
     @property
     def is_polled(self) -> bool:
@@ -78,7 +79,7 @@ class Turns:
         return self._poller not in {0, threading.get_ident()}
 
     def select(self, timeout: float) -> list[tuple[selectors.SelectorKey, int]]:
-        """Sleep for some seconds, until a descriptor is ready or another thread has news; return what is ready."""
+        """Sleep until a descriptor is ready, another thread has news, or `timeout` has passed. Return ready entries."""
         if self.guard.asleep:
             if timeout and self.is_polled and not self._takes_changes:
                 self.note_news()
@@ -89,7 +90,7 @@ class Turns:
         if self.is_polled:
             self._follow(timeout)
             return []
-        # A handler of a signal may call the library while its own thread sleeps here.
+        # A signal handler may call the library while its own thread sleeps here.
         before, self._poller = self._poller, threading.get_ident()
         try:
             return self.guard.sleep(self._selector.select, timeout)
@@ -104,17 +105,17 @@ class Turns:
         try:
             self.guard.sleep(lambda seconds: waiter.acquire(timeout=seconds), timeout)
         finally:
-            with suppress(ValueError):  # it was woken
+            with suppress(ValueError):  # another thread has woken this one and removed it
                 self._followers.remove(wake)
 
     def note_news(self) -> None:
-        """Have all others look at what they wait for, once this thread gives away the lock."""
+        """Make all other threads check their conditions when this thread releases the lock."""
         self._has_news = True
         if self.is_polled and self._waker is None:
             self._waker = Waker(self._selector)
 
     def listen(self, listener: Callable[[], object]) -> None:
-        """Call `listener` whenever there is news, in any thread and without the lock."""
+        """Call `listener` for all news, in any thread and without the lock."""
         self._listeners.add(listener)
         self.guard.asleep += 1
 
@@ -124,7 +125,7 @@ class Turns:
         self.guard.asleep -= 1
 
     def end(self) -> None:
-        """Have all others leave the selector, which is about to be closed."""
+        """Make all other threads leave the selector, which is about to be closed."""
         self.note_news()
         self._pass_on()
         while self.is_polled:
@@ -134,7 +135,7 @@ class Turns:
             self._waker = None
 
     def abandon(self) -> None:
-        """Leave all to the process that this one was forked from; no other thread of it is here."""
+        """Leave everything to the parent process of a fork, of which no other thread exists here."""
         self.guard.abandon()
         self._poller, self._has_news = 0, False
         self._followers.clear()
@@ -144,16 +145,16 @@ class Turns:
             self._waker.abandon()
             self._waker = None
 
-    # --- functions of the user ---
+    # --- the user's functions ---
 
     def call_soon(self, function: Callable[[], object]) -> None:
-        """Have a function called by the next `call_waiting`."""
+        """Schedule a function for the next `call_waiting`."""
         self._soon.append(function)
 
     def call_waiting(self) -> None:
-        """Call all functions of `call_soon`, whatever they raise; the error of the last that failed is raised.
+        """Call all scheduled functions, even if some raise errors. Then raise the error of the last one that failed.
 
-        Other threads may use the loop meanwhile: a function may wait for one of them.
+        Other threads may use the loop meanwhile, because a function may wait for one of them.
         """
         if self._soon:
             with ExitStack() as stack:
@@ -161,21 +162,21 @@ class Turns:
                     stack.callback(self._call_next)
 
     def _call_next(self) -> None:
-        if self._soon:  # a wait inside another one may have called it
+        if self._soon:  # a nested wait may have called it
             self.guard.let_go(self._soon.popleft())
 
-    # --- the others ---
+    # --- other threads ---
 
     def is_alone(self) -> bool:
-        """Return whether no other thread that lives has used the loop; one that has may end a wait of this one."""
+        """Return whether no other living thread has used the loop. If one has, it may end a wait of this thread."""
         living = {thread.ident for thread in threading.enumerate()}
         return self.guard.users & living <= {threading.get_ident()}
 
     def _pass_on(self) -> None:
-        """Wake all others if there is news, or one of them if none polls; with the lock, or just after giving it away.
+        """Wake all other threads if there is news, or one of them if none polls. Needs the lock, or was just released.
 
-        A thread that is woken looks at its condition once it has the lock, so it cannot look too early. One that is
-        about to sleep has looked with the lock, so after all changes that were made before.
+        A woken thread checks its condition when it has the lock, so not too early. A thread that is about to sleep has
+        checked it with the lock, so after all earlier changes.
         """
         if self._has_news:
             self._has_news = False

@@ -1,4 +1,4 @@
-"""Commands and jobs in an event loop."""
+"""Commands and jobs in an asyncio event loop."""
 
 import asyncio
 import concurrent.futures
@@ -54,7 +54,7 @@ def test_an_error_is_raised(network: Network) -> None:
         asyncio.run(_wait(run("1 / 0", network[1])))
 
 
-def test_who_cancels_the_task_cancels_the_command(network: Network) -> None:
+def test_cancelling_the_task_cancels_the_command(network: Network) -> None:
     command = run("while True: pass", network[1])
 
     async def main() -> None:
@@ -95,7 +95,7 @@ def test_a_job_that_has_ended_and_one_that_failed(network: ClientNetwork) -> Non
         asyncio.run(_wait(network.submit(divmod, 1, 0)))
 
 
-def test_who_cancels_the_task_cancels_the_job(network: ClientNetwork) -> None:
+def test_cancelling_the_task_cancels_the_job(network: ClientNetwork) -> None:
     job = network.submit(time.sleep, 60)
 
     async def main() -> None:
@@ -108,7 +108,7 @@ def test_who_cancels_the_task_cancels_the_job(network: ClientNetwork) -> None:
     assert job.cancelled()
 
 
-def test_who_cancels_the_job_does_not_cancel_the_task(network: ClientNetwork) -> None:
+def test_cancelling_the_job_does_not_cancel_the_task(network: ClientNetwork) -> None:
     async def main() -> str:
         job = network.submit(time.sleep, 60)
         asyncio.get_running_loop().call_later(0.1, job.cancel)
@@ -131,7 +131,7 @@ def test_several_event_loops_wait_for_one_job(network: ClientNetwork) -> None:
 
 def test_a_future_may_end_after_the_event_loop(caplog: pytest.LogCaptureFixture) -> None:
     future: concurrent.futures.Future[int] = concurrent.futures.Future()
-    future.set_running_or_notify_cancel()  # so that the task's end does not cancel it
+    future.set_running_or_notify_cancel()  # otherwise the end of the task would cancel it
 
     async def main() -> None:
         task = asyncio.ensure_future(future_in_loop(future))

@@ -1,4 +1,4 @@
-"""What networks in one process cannot have."""
+"""Features that networks in one process do not have."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from pconnect.loop.in_process import InProcess, missing, no_messages
 
 def test_errors_say_what_and_what_instead() -> None:
     assert str(missing("put()", "copy it")) == (
-        "put() cannot be had from pconnect.serial(), which runs everything in this process: copy it"
+        "put() is not available with pconnect.serial(), which runs everything in this process: copy it"
     )
     assert "use local_network()" in str(no_messages())
 

@@ -1,4 +1,4 @@
-"""What Ctrl-C does to those who were waited for; with the library's own peers, the tests of commands go further."""
+"""The effect of Ctrl-C on peers that are waited for. The tests of commands do the same with the library's own peers."""
 
 import signal
 import sys
@@ -63,7 +63,7 @@ def test_ctrl_c_is_honoured_at_the_end_of_the_outermost_block() -> None:
         done.append(2)
     assert done == [1, 2]
     with shield:
-        pass  # it is not honoured twice
+        pass  # the handler does not run twice
 
 
 def test_ctrl_c_is_honoured_before_the_next_sleep() -> None:
@@ -139,7 +139,7 @@ def test_it_is_active_until_the_end_of_the_outermost_block() -> None:
 
 
 def press_before_line(number: int, deferred: DeferredSigint) -> bool:
-    """Press Ctrl-C before a line of `DeferredSigint` that a nested block runs; return whether there are so many."""
+    """Press Ctrl-C before a line of `DeferredSigint` in a nested block. Return whether that many lines were run."""
     count = 0
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
@@ -162,7 +162,7 @@ def press_before_line(number: int, deferred: DeferredSigint) -> bool:
 
 
 def test_wherever_ctrl_c_comes_it_is_raised_once_and_leaves_nothing_behind() -> None:
-    """Each row of the table that one thread can reach between two lines."""
+    """Every row of the table that a single thread can reach between two lines."""
     handler = signal.getsignal(signal.SIGINT)
     for number in range(1, 100):
         deferred = DeferredSigint()
@@ -176,5 +176,5 @@ def test_wherever_ctrl_c_comes_it_is_raised_once_and_leaves_nothing_behind() -> 
         assert not deferred.active
         assert signal.getsignal(signal.SIGINT) is handler
         with deferred:
-            deferred.sleep(lambda _: None, 0)  # nothing is raised again
+            deferred.sleep(lambda _: None, 0)  # raises no second interrupt
     assert number > 20

@@ -1,4 +1,4 @@
-"""A machine that does not answer, and one whose program only does not read."""
+"""A machine that does not answer, and a machine whose program is not reading."""
 
 import contextlib
 import ctypes
@@ -33,8 +33,8 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 def vanish(sock: socket.socket) -> None:
-    """Have the system throw away what arrives at a socket, before TCP sees it."""
-    program = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # return 0: keep nothing
+    """Make the system drop packets for a socket before TCP sees them."""
+    program = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # return 0: accept no bytes
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))
 
 
@@ -88,7 +88,7 @@ def test_a_program_that_does_not_read_is_not_gone(pair: tuple[socket.socket, soc
 
 
 def connection_patience(peer_timeout: float) -> float:
-    """Return what is left of it in whole seconds of keep-alive, for the least of which there are six."""
+    """Return the remaining time in whole seconds of keep-alive, at least six."""
     return 6.0 * max(1, round(peer_timeout / 6))
 
 
@@ -102,8 +102,8 @@ class FakeLink:
 def test_only_what_goes_unanswered_twice_counts() -> None:
     links = [FakeLink(0), FakeLink(1), FakeLink(2)]
     liveness = Liveness()
-    assert liveness.gone(links) == []  # now it begins
-    assert liveness.gone(links) == []  # it is not time to look
+    assert liveness.gone(links) == []  # the silence begins now
+    assert liveness.gone(links) == []  # not time for a check yet
     assert 0 < liveness.next_look - time.monotonic() <= 1
     liveness.next_look = 0
     assert liveness.gone(links) == links[2:]
@@ -112,7 +112,7 @@ def test_only_what_goes_unanswered_twice_counts() -> None:
     assert liveness.gone(links) == []
 
 
-def test_what_is_no_link_of_tcp_is_never_gone() -> None:
+def test_a_link_without_tcp_never_counts_as_gone() -> None:
     left, right = socket.socketpair()
     with left, right:
         channel = Channel(left)

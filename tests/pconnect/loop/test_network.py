@@ -51,7 +51,12 @@ def test_a_part_of_a_part_counts_from_its_beginning(net: Network) -> None:
 
 @pytest.mark.parametrize(
     ("index", "text"),
-    [(4, "no node 4"), ([0, 9], "no node 9"), ([True, False], "a mask of 2"), ([1, -3], "more than once")],
+    [
+        (4, "no node 4"),
+        ([0, 9], "no node 9"),
+        ([True, False], "a mask of length 2"),
+        ([1, -3], "more than once"),
+    ],
 )
 def test_what_is_not_there(net: Network, index: object, text: str) -> None:
     with pytest.raises(IndexError, match=text):
@@ -102,7 +107,7 @@ def test_a_whole_network_changes_and_its_parts_do_not(net: Network) -> None:
         net.mesh.check_there(2)
     net.mesh.check_there(3)
     assert net.mesh.change == "node 4 came, node 2 went"
-    assert net.mesh.suspects == {2}  # for calls that are under way
+    assert net.mesh.suspects == {2}  # for calls in progress
     net.mesh.begin_epoch(3)
     assert not net.mesh.change
     assert net.mesh.suspects == set()
@@ -111,5 +116,5 @@ def test_a_whole_network_changes_and_its_parts_do_not(net: Network) -> None:
 def test_what_stands_for_a_removed_node_is_lost() -> None:
     connection = removed_node(2, "host2")
     assert str(connection.loss()) == (
-        "node 2 (host2) is lost: it was removed from this network; its number stays empty, choose other nodes"
+        "node 2 (host2) is lost: it was removed from this network; its number is not reused, choose other nodes"
     )

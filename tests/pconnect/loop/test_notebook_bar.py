@@ -1,4 +1,4 @@
-"""With a shell that keeps what it is given; tests/integration/test_notebook.py has a real kernel."""
+"""Bars with a shell that records its output. tests/integration/test_notebook.py uses a real kernel."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,14 +8,14 @@ from pconnect.loop.progress import ProgressBar
 
 
 class Shell:
-    """A shell of a kernel: its own publisher, events, and cells."""
+    """A kernel's shell with its publisher, events and cells."""
 
     def __init__(self) -> None:
         self.display_pub = self.events = self
         self.cell = "first"
         self.callbacks: list[Callable[[], None]] = []
         self.hooks: list[Callable[[Any], Any]] = []
-        #: The data of each display, as it was after each message.
+        #: The contents of each display after each message.
         self.displays: dict[str, list[dict[str, str]]] = {}
 
     def get_parent(self) -> dict[str, Any]:
@@ -34,7 +34,7 @@ class Shell:
         self.hooks.remove(hook)
 
     def hear(self, kind: str, **content: object) -> None:
-        """Publish something else."""
+        """Publish other output."""
         message = {"header": {"msg_type": kind}, "content": content}
         for hook in self.hooks:
             assert hook(message) is message
@@ -76,7 +76,7 @@ def test_all_bars_of_a_cell_are_one_display_which_is_empty_in_the_end() -> None:
     first.close()
     second.close()
     ((*_, data),) = shell.displays.values()
-    # The lines stay free, so that what is below does not jump.
+    # The lines stay reserved, so that the output below does not jump.
     assert (data["text/plain"], data["text/html"].count("<div>&nbsp;</div>")) == ("", 2)
     first.draw()
     assert len(shell.displays) == 1
@@ -86,7 +86,7 @@ def test_all_bars_of_a_cell_are_one_display_which_is_empty_in_the_end() -> None:
     assert not shell.callbacks and not shell.hooks
 
 
-def test_a_bar_goes_on_in_the_cell_that_waits_now() -> None:
+def test_a_bar_continues_in_the_cell_that_waits_now() -> None:
     shell = Shell()
     bar = NotebookBar(shell, nodes(1), 8)
     bar.draw()
@@ -119,7 +119,7 @@ def test_a_display_that_the_cell_clears_is_replaced() -> None:
         bar.draw()
         shell.hear("clear_output", wait=wait)
         if wait:
-            bar.draw()  # nothing has come yet that clears it
+            bar.draw()  # nothing has arrived yet that clears it
             assert len(shell.displays) == before + 1
             shell.hear("display_data")
         bar.draw()

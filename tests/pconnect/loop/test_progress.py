@@ -7,7 +7,7 @@ from pconnect.loop.progress import Pace, ProgressBar
     ("unit", "total", "done", "text"),
     [
         (" nodes", 3, 2, "2 of 3 nodes done, 13 s so far"),
-        (" jobs", 40, 4, "4 of 40 jobs done"),  # as many as at the beginning: nothing is known of their pace
+        (" jobs", 40, 4, "4 of 40 jobs done"),  # as many as at the start, so the pace is unknown
         (" jobs", 40, 8, "8 of 40 jobs done, about 80 s left"),
         (" jobs", 40, 40, "40 of 40 jobs done"),
         ("B", 480_000_000, 120_000_000, "what: 120 of 480 MB, about 30 s left"),

@@ -23,7 +23,7 @@ from tests.support.links import Client
 
 
 class Terminal(io.StringIO):
-    """A terminal, as far as the program can tell."""
+    """A stream that looks like a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -31,7 +31,7 @@ class Terminal(io.StringIO):
 
 @contextlib.contextmanager
 def at_terminal() -> Iterator[Terminal]:
-    """Have standard error be a terminal; no fixture, because pytest puts its own stream there after those."""
+    """Replace standard error by a terminal. Not a fixture, because pytest sets its own stream after those."""
     progress_bars(after=0)
     with contextlib.redirect_stderr(Terminal()) as made:
         yield made
@@ -51,7 +51,7 @@ def test_a_wait_for_several_nodes_is_counted(network: ClientNetwork) -> None:
         assert threading.active_count() == threads
         before = terminal.getvalue()
         network[1].eval("__import__('time').sleep(0.3)").result(60)
-        assert terminal.getvalue() == before  # of one there is nothing to count
+        assert terminal.getvalue() == before  # a single command gets no bar
 
 
 @pytest.mark.parametrize("off", ["switch", "no terminal", "short", "negative"])
@@ -83,7 +83,7 @@ def test_large_transfers_are_counted_in_bytes(network: ClientNetwork) -> None:
 def test_what_arrives_is_counted_in_bytes(client: Client) -> None:
     net, (far, _) = client
     far.data.post(Kind.VALUE, 0, np.zeros(6 * LARGE_BYTES // 5 // 8))
-    far.event_loop.flush(far.data)  # as much of it as the system takes
+    far.event_loop.flush(far.data)  # as much of it as the system accepts
     for wait in (lambda: precv(net[1], timeout=0.5), lambda: reval("x", net).result(0.5)):
         with at_terminal() as terminal:
             with pytest.raises(TimeoutError):
@@ -126,6 +126,6 @@ def test_what_engines_print_does_not_stand_in_a_bar(
         network.eval("__import__('time').sleep(0.5); print('said')").result(60)
     bar, first, _ = re.split(r"\[[12] 127[^]]*\] said\n", terminal.getvalue())
     assert "waiting" in bar
-    # It was overwritten by blanks, and the line begins anew; if both came at once, nothing stands between them.
+    # The bar was overwritten with blanks and the line starts again, unless both happened in the same step.
     assert bar.endswith(" \r")
     assert not first.strip("\r ") or first.endswith(" \r")

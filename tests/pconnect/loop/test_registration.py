@@ -1,4 +1,4 @@
-"""One connection in a selector."""
+"""The registration of a connection in a selector."""
 
 import selectors
 

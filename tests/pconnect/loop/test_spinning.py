@@ -1,4 +1,4 @@
-"""Looking for a moment before sleeping."""
+"""Polling for a moment before sleeping."""
 
 import time
 
@@ -9,7 +9,7 @@ from pconnect.loop.spinning import SPIN_SECONDS, spinning
 
 
 class Source:
-    """Something to wait for, which comes at the n-th look."""
+    """An event source whose event arrives at the n-th poll."""
 
     def __init__(self, comes_at: int) -> None:
         self.comes_at = comes_at
@@ -35,7 +35,7 @@ def test_what_does_not_come_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> No
     assert source.timeouts == [0, 0, 5.0]
 
 
-def test_who_does_not_want_to_wait_looks_once() -> None:
+def test_a_timeout_of_0_polls_once() -> None:
     source = Source(2)
     assert spinning(source.wait, 0) == []
     assert source.timeouts == [0]

@@ -9,7 +9,7 @@ from pconnect.loop.terminal_bar import TerminalBar, clear_bars, is_seen
 
 
 class Terminal(io.StringIO):
-    """A terminal, as far as the program can tell."""
+    """A stream that looks like a terminal."""
 
     def isatty(self) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""Which of several threads serves a loop, and who is woken when; with real selectors and threads."""
+"""Several threads in one loop: which one polls, and which ones are woken. With real selectors and threads."""
 
 import contextlib
 import math
@@ -20,14 +20,14 @@ LIMIT = 20.0
 
 @pytest.fixture(params=[selectors.DefaultSelector, selectors.SelectSelector])
 def event_loop(request: pytest.FixtureRequest) -> Iterator[EventLoop]:
-    """Give a loop whose selector is an object of the system, and one whose selector is not."""
+    """Return a loop with a selector that is a system object, and one with another selector."""
     with contextlib.closing(EventLoop(request.param())) as made:
-        made.longest_sleep = LIMIT  # so that nothing goes on by itself
+        made.longest_sleep = LIMIT  # otherwise waits would end by themselves
         yield made
 
 
 class Waiter:
-    """A thread that waits in a loop until it is told not to."""
+    """A thread that waits in a loop until it is stopped."""
 
     def __init__(self, event_loop: EventLoop) -> None:
         self.is_over = False
@@ -51,7 +51,7 @@ def wait_asleep(event_loop: EventLoop, count: int) -> None:
 
 
 def end(event_loop: EventLoop, *waiters: Waiter) -> None:
-    """End waits, as something does that another thread has done for itself."""
+    """End waits, like news from another thread's own work."""
     with event_loop.sigint_deferred:
         for waiter in waiters:
             waiter.is_over = True
@@ -86,7 +86,7 @@ def test_when_the_one_that_polls_ends_another_takes_its_place(event_loop: EventL
 
         with event_loop.sigint_deferred:
             event_loop.watch(ours.fileno(), ring)
-            event_loop.turns.note_news()  # which a thread that sleeps in `select.select` needs
+            event_loop.turns.note_news()  # a thread that sleeps in `select.select` needs this
         theirs.send(b"x")
         second.join()
         assert second.error is None
@@ -107,7 +107,7 @@ def test_what_one_serves_for_another_wakes_it(event_loop: EventLoop) -> None:
         wait_asleep(event_loop, 1)
         waiters += [Waiter(event_loop)]
         wait_asleep(event_loop, 2)
-        theirs.send(b"x")  # the first polls
+        theirs.send(b"x")  # the first thread polls
         waiters[1].join()
         assert waiters[0].thread.is_alive()
         end(event_loop, waiters[0])
