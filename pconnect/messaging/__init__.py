@@ -1,1 +1,1 @@
-"""Values between nodes: `psend`, `precv`, and collective calls."""
+"""Sending values between nodes: `psend`, `precv`, and collective calls."""

@@ -1,21 +1,21 @@
-"""One value from the root to all other members.
+"""Broadcast: send one value from the root to all other members.
 
-Small values go through a tree (`pconnect.messaging.tree`): each member sends a few others what it has received. So they
-leave the root a few times, however many members there are, and the last has them after a few steps.
+Small values go through a tree (`pconnect.messaging.tree`): each member passes the value on to a few others. So the root
+sends it only a few times, however many members there are, and the last member has it after a few steps.
 
-Large ones are cut into chunks. If there are enough of them, the root sends each chunk to one receiver only, to all of
-them in turn, and that one sends it to the others at once: a value leaves the root once, each receiver passes on its
-share of it while more arrives, everybody's link is busy in both directions, and no byte makes more than two hops. If
-there are more members than chunks worth a message, the chunks go through the tree, one after the other.
+Large values are cut into chunks. If there are enough chunks, the root sends each chunk to one receiver only, taking the
+receivers in turn, and that receiver passes it on to all the others. The value then leaves the root once, each receiver
+passes on its share while more chunks arrive, every link is busy in both directions, and no byte makes more than two
+hops. If there are so many members that the chunks would be too small, the chunks go through the tree one after another.
 
-Over local links, and if all are next to the root, to pass a chunk on would cost as much as to send it, and it is copied
-into its place besides. So the root sends the value itself to each.
+Over local links, when all members are neighbours of the root, passing on a chunk would cost as much as sending it, plus
+a copy. There the root sends the value itself to each member.
 
-The first message of the root is the *announcement*, which always goes through the tree: ``[value]`` for a single
-receiver and over local links, else ``[head, payload_bytes, chunk_bytes, pieces]`` with the head of the encoded value
-(`pconnect.values.encoder`). ``chunk_bytes`` is 0 if the pieces are all of its memory. Else chunks follow, each a list
-of pieces; both sides cut the buffers in the same way, so a chunk needs no number: those that come from one member come
-in order.
+The root's first message is the *announcement*, which always goes through the tree. It is ``[value]`` for a single
+receiver and over local links; otherwise ``[head, payload_bytes, chunk_bytes, pieces]`` with the head of the encoded
+value (`pconnect.values.encoder`). If ``chunk_bytes`` is 0, ``pieces`` is the whole payload. Otherwise chunks follow,
+each a list of pieces. Both sides cut the buffers in the same way, so chunks need no numbers: the chunks from one member
+arrive in order.
 """
 
 from collections import deque
@@ -30,17 +30,17 @@ from pconnect.messaging.collective_call import Call
 from pconnect.protocol.messages import check_head, check_size
 from pconnect.values import decoder, encoder
 
-#: Payloads of at least so many bytes are sent in chunks; see doc/decisions/0005-collectives.md for the measurements.
+#: Payloads of at least this many bytes are sent in chunks; see doc/decisions/0005-collectives.md for the measurements.
 CHUNKED_BYTES = 2**21
 CHUNK_BYTES = 2**20
-#: Smaller chunks are not worth a message for each member; see doc/decisions/0015-growth.md.
+#: For smaller chunks, the cost of a message to each member is too high; see doc/decisions/0015-growth.md.
 SMALLEST_CHUNK_BYTES = 2**18
-# At the receiver each takes some memory of its own.
+# Each chunk takes some memory in the receiver.
 _MAX_CHUNKS = 2**20
 
 
 def broadcast(call: Call, root: int, value: Any) -> Any:
-    """Return the root's value at each member; the arrays in it are read until the call is complete."""
+    """Return the root's value at each member. Arrays in it must not change until the call is complete."""
     if call.rank == root:
         _send(call, value)
         return value
@@ -73,19 +73,19 @@ def _are_near(call: Call) -> bool:
 
 
 def _chunk_bytes(size: int, payload_bytes: int) -> int:
-    """Return how large the chunks of a payload are, 0 if it is not cut."""
+    """Return the size of the chunks of a payload, or 0 if it is not cut."""
     if payload_bytes < CHUNKED_BYTES:
         return 0
     return max(SMALLEST_CHUNK_BYTES, min(CHUNK_BYTES, payload_bytes // (size - 1)))
 
 
 def _spreads(size: int, payload_bytes: int, chunk_bytes: int) -> bool:
-    """Whether there is a chunk for each receiver, to be passed on by it."""
+    """Whether there is at least one chunk for each receiver to pass on."""
     return payload_bytes >= (size - 1) * chunk_bytes
 
 
 def _receive(call: Call, root: int) -> Any:
-    """Return the root's value, having passed on what the others wait for."""
+    """Return the root's value, after passing it on to the members behind this one."""
     (parent,) = tree.parents(call.rank, root, call.size)
     match announcement := call.receive(parent):
         case [value] if tree.is_flat(call.size):
@@ -98,12 +98,12 @@ def _receive(call: Call, root: int) -> Any:
             if chunk_bytes:
                 _Assembly(call, root, incoming.buffers, chunk_bytes).run()
             elif not _fill(incoming.buffers, pieces):
-                call.refuse(parent, "a broadcast that is not as announced")
+                call.refuse(parent, "a broadcast that differs from its announcement")
             try:
                 return incoming.finish(look=call.look)
             except ProtocolError as error:
-                call.refuse(parent, f"a broadcast that cannot be read: {error}")
-    call.refuse(parent, "a broadcast without announcement")
+                call.refuse(parent, f"a malformed broadcast: {error}")
+    call.refuse(parent, "a broadcast without an announcement")
     return None
 
 
@@ -111,21 +111,22 @@ def _allocate(call: Call, sender: int, head: bytes, payload_bytes: int) -> decod
     limit = call.mesh.limits.max_message_bytes
     if len(head) + payload_bytes > limit:
         call.refuse(
-            sender, f"a broadcast of {len(head) + payload_bytes} bytes is announced, the limit is {limit}"
+            sender,
+            f"a broadcast of {len(head) + payload_bytes} bytes was announced, but the limit is {limit}",
         )
     try:
         return decoder.decode(head, payload_bytes, call.mesh.limits.max_message_items)
     except ProtocolError as error:
-        call.refuse(sender, f"a broadcast that cannot be read: {error}")
+        call.refuse(sender, f"a malformed broadcast: {error}")
 
 
 class _Assembly:
-    """A value that is put together from chunks."""
+    """A value that is assembled from chunks."""
 
     def __init__(self, call: Call, root: int, buffers: Sequence[memoryview], chunk_bytes: int) -> None:
         chunks = list(cut(buffers, chunk_bytes))
         self._call = call
-        # The places of the chunks still to come from each sender: from the first those that we are to pass on.
+        # The places of the missing chunks, by their sender. This member passes on the chunks from the first sender.
         if _spreads(call.size, sum(map(len, buffers)), chunk_bytes):
             receivers = _in_turn(call, root)
             self._first = root
@@ -140,7 +141,7 @@ class _Assembly:
             self._places = {self._first: deque(chunks)}
 
     def run(self) -> None:
-        """Return when all chunks are in their places."""
+        """Return when all chunks are in place."""
         self._call.run(self._take)
 
     def _take(self) -> Collection[int]:
@@ -148,7 +149,7 @@ class _Assembly:
             while places and self._call.has_value(sender):
                 pieces = self._call.take_value(sender)
                 if not _fill(places.popleft(), pieces):
-                    self._call.refuse(sender, "a chunk that is not as announced")
+                    self._call.refuse(sender, "a chunk that differs from the announcement")
                 if sender == self._first:
                     self._call.post(self._forward_to, pieces)
         return [sender for sender, places in self._places.items() if places]
@@ -160,7 +161,7 @@ def _in_turn(call: Call, root: int) -> list[int]:
 
 
 def cut(buffers: Sequence[memoryview], chunk_bytes: int) -> Iterator[list[memoryview]]:
-    """Cut buffers into chunks, each a list of pieces of one or more of them.
+    """Cut buffers into chunks. A chunk is a list of pieces, which may belong to several buffers.
 
     Examples
     --------
@@ -188,7 +189,7 @@ def _as_array(view: memoryview) -> Any:
 
 
 def _fill(targets: Sequence[memoryview], pieces: object) -> bool:
-    """Copy pieces into their places; return whether they fit."""
+    """Copy pieces to their places. Return whether they fit."""
     if not isinstance(pieces, list) or len(pieces) != len(targets):
         return False
     for target, piece in zip(targets, pieces, strict=True):

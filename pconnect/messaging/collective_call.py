@@ -1,26 +1,25 @@
-"""One collective call at one member: who takes part, what belongs together, and how it ends at all of them.
+"""One collective call on one member: who takes part, which messages belong to it, and how it ends on all members.
 
-Matching. The members are the nodes of a network or of a part of one, by *rank*, their place in it. The n-th call of the
-same members in an epoch is the same call everywhere (`pconnect.protocol.collective_inbox`). Every message of a call
-carries a text with the name and the options of the call, such as ``"reduce(op='sum', root=0)"``, and whoever sees
-another one than its own raises.
+Matching. The members are the nodes of a network or of a part of one, and a member's *rank* is its place in it. The n-th
+call of the same members in an epoch is the same call everywhere (`pconnect.protocol.collective_inbox`). Every message
+of a call carries the name and options of the call as text, such as ``"reduce(op='sum', root=0)"``. A member that
+receives a text different from its own raises an error.
 
-What all members have to tell each other travels in a tree with rank 0 at the root (`pconnect.messaging.tree`), so that
-nobody sends or receives more than a few messages for it. Every member tells its parent at once that it is here, if it
-has nothing else to send there: where two members do not make the same call, there is a parent with a child for which
-that is so.
+All members exchange this information through a tree with rank 0 at the root (`pconnect.messaging.tree`), so no member
+sends or receives more than a few messages for it. A member that has nothing else to send to its parent announces itself
+there immediately. So if two members make different calls, some parent and child discover it.
 
-Ending. A member that has its result, and has heard the same from its children, tells its parent. Rank 0 then knows that
-all have theirs, and says so; each passes that on to its children, and returns. Nobody is done before that; therefore a
-member that waits looks at all the others, whomever it waits for, and the loss of any one makes the call impossible.
-There is one exception. After a member has said that it is complete, the last word may be on its way to it, while
-another has had it already and has failed since: then a moment is waited for it.
+Ending. A member that has its result, and knows that its children have theirs, notifies its parent. Rank 0 then knows
+that all members are complete and notifies its children; each member passes that on and returns. No member returns
+earlier. Therefore a waiting member watches all the others, whichever it waits for, and the loss of any member makes the
+call fail. There is one exception: after a member has reported that it is complete, the final notice may still be on its
+way to it while another member has already received it, returned and failed. So the member waits for a grace period.
 
-To look at all the others costs nothing: `Mesh.suspects` has those of which something was heard or seen. Only the client
-goes through all now and then, as what it knows of its servers may change with time alone.
+Watching all the others is free: `Mesh.suspects` contains the nodes with failures. Only the client checks all members
+now and then, because the state of its servers may change without a message.
 
-Leaving. Whatever goes wrong at a member, it tells all nodes (`leave`), each of which then raises in turn if it needs
-this one. What was half done cannot be put right by going on, so nobody who has left takes part in a later call, until
+Leaving. When anything goes wrong on a member, it notifies all nodes (`leave`), and each of them raises an error if it
+needs this member. A half-finished call cannot be continued, so a member that has left takes part in no later call until
 the client's next command begins a new epoch.
 """
 
@@ -43,22 +42,23 @@ from pconnect.protocol.collective_inbox import Key, Notice, Step, group_of
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import PART_VALUE, Unfinished, encode_message
 from pconnect.protocol.wait_states import Wait
-from srp_tools.steps import deadline_after
+from srp_tools.steps import deadline_after, describe_seconds
 
-_MAX_TEXT = 4000  # characters of an error that are told to others
+_MAX_TEXT = 4000  # characters of an error that are sent to the other nodes
 _GRACE = 1.0  # seconds
-_LOOK_EVERY = 0.05  # seconds between two looks of the client at all members, as long as nothing has failed
+_LOOK_EVERY = 0.05  # seconds between the client's checks of all members, as long as nothing has failed
 
 
 class _Before(NamedTuple):
-    """What there was when a call began."""
+    """The state at the beginning of a call."""
 
-    members: Sequence[int] | None  # of the whole network, if the call is one of all
-    generations: Mapping[int, int]  # of the suspects among the members
+    members: Sequence[int] | None  # the nodes of the network, if the call is on the whole network
+    generations: Mapping[int, int]  # of the suspects
+    began: float  # an instant of `time.monotonic`
 
 
 class Call:
-    """A collective call under way; `collective` makes it."""
+    """A collective call in progress. `collective` creates it."""
 
     def __init__(self, network: Network, name: str, timeout: float | None) -> None:
         mesh = mesh_for(network, name)
@@ -66,20 +66,20 @@ class Call:
         self.name = name
         self.mesh = mesh
         self.nodes = tuple(network.nodes)
-        #: Number of members, and the place of this node among them.
+        #: This node's place among the members.
         self.rank = ranks_of(self.nodes)[mesh.node]
         self._parents = tree.parents(self.rank, 0, self.size)
         self._children = tree.children(self.rank, 0, self.size)
-        # Those of other members were 0: one that is restarted becomes a suspect for ever.
+        # The generations of all other members were 0: a restarted node remains a suspect.
         generations = {node: mesh.connections[node].generation for node in mesh.suspects}
-        # Once the network has changed, another list stands there.
-        self._before = _Before(mesh.members if network.is_whole else None, generations)
-        self._next_look = 0.0  # at all members, on the client
+        # A change of the network replaces the list of its members.
+        self._before = _Before(mesh.members if network.is_whole else None, generations, time.monotonic())
+        self._next_look = 0.0  # when the client checks all members again
         self._text = f"{name}()"
         self._deadline = deadline_after(timeout)
         self._announced = not self._parents
         self._completed = False
-        # When failures of other nodes were noticed, after we were complete.
+        # When failures of other nodes were noticed, after this member was complete.
         self._failures: dict[int, float] = {}
         self._origin: Notice | None = None
         with mesh.event_loop.sigint_deferred:
@@ -93,65 +93,65 @@ class Call:
 
     @property
     def others(self) -> list[int]:
-        """The ranks of all but the own."""
+        """The ranks of all members except this one."""
         return [*range(self.rank), *range(self.rank + 1, self.size)]
 
-    # --- what all members have to agree on ---
+    # --- options that all members must agree on ---
 
     def agree(self, **terms: object) -> None:
-        """Add options that have to be the same at all members; before anything is sent."""
+        """Add options that must be the same on all members. Call this before anything is sent."""
         words = ", ".join(f"{name}={term!r}" for name, term in terms.items())
         before = self._text[:-1]
         self._text = f"{before}{'' if before.endswith('(') else ', '}{words})"
 
     def agree_on_root(self, root: int) -> int:
-        """Return the rank of the root, on which all members have to agree."""
+        """Return the rank of the root. All members must agree on it."""
         rank = operator.index(root)
         if not -self.size <= rank < self.size:
-            raise ConfigurationError(f"root={root}: there is no such member among {self.size}")
+            raise ConfigurationError(f"root={root}: the call has only {self.size} members")
         self.agree(root=rank % self.size)
         return rank % self.size
 
     # --- moving values ---
 
     def post(self, ranks: Iterable[int], value: object) -> None:
-        """Queue a value to be sent to some members; it is encoded once, and arrays are not copied."""
+        """Queue a value for some members. It is encoded once, and arrays are not copied."""
         try:
             self._post(ranks, Step.DATA, value)
         except UnsupportedValueError as error:
-            # The user's value is a part of ours, and so is the name of the part that is refused.
+            # The user's value is a part of our message. Correct the path in the error accordingly.
             text = str(error).replace(f"value[{PART_VALUE}]", "value", 1)
             raise UnsupportedValueError(text) from None
 
     def in_rank_order(self, own: object, count: int) -> Iterator[Any]:
-        """Yield a value of each of the first members, as soon as it and those before are here; `own` in its place."""
+        """Yield the values of the first `count` members in rank order, as soon as possible; `own` is this member's."""
         for rank in range(count):
             if rank != self.rank:
                 self._wait_in_order(rank, count)
             yield own if rank == self.rank else self.take_value(rank)
 
     def _wait_in_order(self, rank: int, count: int) -> None:
-        # Looked at after each message, so only at this rank; others matter for the text of an error alone.
+        # Called after each message, so it checks only this rank; the others matter only for the text of an error.
         self.run(
             lambda: [] if self.has_value(rank) else [rank],
             lambda: [r for r in range(rank, count) if r != self.rank and not self.has_value(r)],
         )
 
     def receive(self, rank: int) -> Any:
-        """Wait for the next value of a member, and return it."""
+        """Wait for the next value of a member and return it."""
         self.wait_for(rank)
         return self.take_value(rank)
 
     def wait_for(self, rank: int) -> None:
-        """Return when a value of a member is here."""
+        """Return when a value of a member has arrived."""
         self.run(lambda: [] if self.has_value(rank) else [rank])
 
     def has_value(self, rank: int) -> bool:
-        """Whether a value of a member is here."""
+        """Whether a value of a member has arrived."""
         return self._step(rank) is Step.DATA
 
     def take_value(self, rank: int) -> Any:
-        """Return the next value of a member, which is here."""
+        """Return the next value of a member, which has already arrived."""
         with self.mesh.event_loop.sigint_deferred:
             value = self._member(rank).take_collective(self._key).value
         if type(value) is Unfinished:
@@ -162,15 +162,16 @@ class Call:
         return value
 
     def look(self) -> None:
-        """Raise `TimeoutError` if the time limit has passed; for what takes long."""
-        look_until(self._deadline)()
+        """Raise `TimeoutError` if the time limit has passed. Long computations call this repeatedly."""
+        look_until(self._deadline, self._before.began)()
 
     def run(
         self, work: Callable[[], Collection[int]], awaited: Callable[[], Collection[int]] | None = None
     ) -> None:
-        """Serve all connections until `work`, called after each change, returns no more ranks that it waits for.
+        """Serve all connections until `work` returns no ranks. `work` is called after each change.
 
-        If it does not return all of them, `awaited` does, for the text of an error.
+        It returns ranks that it waits for. If that may be only some of them, `awaited` returns all, for the text of an
+        error.
         """
         needed: Collection[int] = ()
         all_needed = awaited or (lambda: needed)
@@ -187,7 +188,7 @@ class Call:
             return not needed
 
         def wait() -> Wait:
-            # The failure of any member ends it, whomever it waits for.
+            # The failure of any member ends the call, whichever member it waits for.
             everybody = tuple(node for node in self.nodes if node != self.mesh.node)
             return Wait(self.name, everybody, tuple(self.nodes[rank] for rank in all_needed()))
 
@@ -197,19 +198,20 @@ class Call:
             ranks = all_needed()
             words = names([self._member(rank) for rank in ranks])
             if any(rank in self._children and tree.children(rank, 0, self.size) for rank in ranks):
-                words += ", or for members whose messages are passed on there"
-            raise TimeoutError(f"time limit passed in {self}, while waiting for {words}") from None
+                words += ", or members behind them"
+            waited = describe_seconds(self._deadline - self._before.began)
+            raise TimeoutError(f"{self} timed out after {waited} waiting for {words}") from None
 
     def complete(self) -> None:
         """Return when all members have their results."""
         self._wait_for(self._children, Step.COMPLETE)
         if not self._parents:
-            self._check()  # nobody has got away yet
+            self._check()  # no member has returned yet
             self._post(self._children, Step.ALL_COMPLETE, None)
         else:
             self._post(self._parents, Step.COMPLETE, None)
             self._completed = True
-            with self.mesh.event_loop.sigint_deferred:  # who has heard it passes it on
+            with self.mesh.event_loop.sigint_deferred:  # a member that received the notice must pass it on
                 self._wait_for(self._parents, Step.ALL_COMPLETE)
                 self._post(self._children, Step.ALL_COMPLETE, None)
         children = [self._member(rank) for rank in self._children]
@@ -218,7 +220,7 @@ class Call:
         )
 
     def refuse(self, rank: int, reason: str) -> NoReturn:
-        """End the connection to a member that sent what it must not."""
+        """Close the connection to a member that violated the protocol, and raise the error."""
         member = self._member(rank)
         self.mesh.event_loop.lose(member, ProtocolError(reason))
         self._raise_loss(member)
@@ -238,7 +240,7 @@ class Call:
                 self.mesh.event_loop.flush(member)
 
     def _step(self, rank: int) -> Step | None:
-        """Return what the next part of a member is, or ``None`` if there is none."""
+        """Return the step of the next message of a member, or ``None`` if there is none."""
         member = self._member(rank)
         part = member.collectives.first(self._key)
         if part is None:
@@ -260,29 +262,29 @@ class Call:
             for rank in ranks:
                 self._member(rank).take_collective(self._key)
 
-    # --- what makes the call impossible ---
+    # --- reasons why the call cannot complete ---
 
     def _check(self) -> None:
         members = self._before.members
         if members is not None and members is not self.mesh.members and not self._completed:
-            raise self._error(f"{self.mesh.change} meanwhile")
+            raise self._error(f"{self.mesh.change} during the call")
         for rank in self._children:
-            self._step(rank)  # it may be in another call
+            self._step(rank)  # raises an error if it is in another call
         for rank in self._suspects():
-            if rank in self._parents or not self._completed or self._has_had_its_moment(self._member(rank)):
+            if rank in self._parents or not self._completed or self._grace_period_over(self._member(rank)):
                 self._step(rank)
                 self._check_member(rank)
 
     def _suspects(self) -> list[int]:
-        """Return the ranks of members for which something may make the call impossible."""
+        """Return the ranks of members that may be unable to complete the call."""
         if self.mesh.node == 0 and (self.mesh.has_failures or time.monotonic() >= self._next_look):
             self._next_look = time.monotonic() + _LOOK_EVERY
             return self.others
         ranks = ranks_of(self.nodes)
         return [ranks[node] for node in self.mesh.suspects if node in ranks and node != self.mesh.node]
 
-    def _has_had_its_moment(self, member: Connection) -> bool:
-        """Whether a member failed so long ago that the last word of rank 0, if it has had it, would be here too."""
+    def _grace_period_over(self, member: Connection) -> bool:
+        """Whether a member failed so long ago that rank 0's final notice, if there was one, would have arrived."""
         group, epoch, _ = self._key
         if not (
             member.error or member.collectives.notice(epoch) or member.collectives.is_ahead(group, epoch)
@@ -296,15 +298,17 @@ class Call:
         if member.error:
             self._raise_loss(member)
         if member.generation != self._before.generations.get(member.node, 0):
-            raise self._error(f"{names([member])} was restarted meanwhile")
+            raise self._error(f"{names([member])} was restarted during the call")
         if notice := member.collectives.notice(epoch):
             self._raise_notice(notice)
         if member.collectives.is_ahead(group, epoch):
-            raise self._error(f"{names([member])} has begun anew, with a later command")
+            raise self._error(f"{names([member])} has begun a new epoch with a later command")
         member.peer.check_epoch(epoch)
-        # It cannot have gone through this call already, and while the client waits here it sends no command.
+        # It cannot have finished this call already, and while the client waits here, it sends no command.
         if not self._completed and not member.peer.busy:
-            raise self._error(f"{names([member])} runs no command that could call it: use reval first")
+            raise self._error(
+                f"{names([member])} is not running a command that could join it: use reval first"
+            )
 
     def _raise_loss(self, member: Connection) -> NoReturn:
         error = member.account()
@@ -323,7 +327,7 @@ class Call:
         return CollectiveError(f"{self} cannot be completed: {reason}")
 
     def leave(self, error: BaseException) -> None:
-        """Tell all nodes that this one takes part no more; what is left to be sent is copied."""
+        """Announce that this node leaves the collective calls. Copies unsent data."""
         with self.mesh.event_loop.sigint_deferred:
             for rank in self.others:
                 if self._member(rank).has_unsent:
@@ -335,16 +339,16 @@ class Call:
 
     @property
     def peers(self) -> list[Peer]:
-        """Those of the other members that can be interrupted: only the client knows any."""
+        """The other members that can be interrupted. Only the client has any."""
         return [self._member(rank).peer for rank in self.others] if self.mesh.node == 0 else []
 
 
 @contextmanager
 def collective(network: Network, name: str, timeout: float | None) -> Iterator[Call]:
-    """Make a collective call: the block is what this member does in it.
+    """Make a collective call. The block is this member's part of it.
 
-    Raises `ConfigurationError` if this node is no member. Nothing was sent. Raises `CollectiveError` if this node
-    left the collectives of this epoch before.
+    Raises `ConfigurationError` if this node is not a member; nothing was sent. Raises `CollectiveError` if this node
+    has left the collective calls of this epoch.
     """
     call = Call(network, name, timeout)
     try:
@@ -357,9 +361,9 @@ def collective(network: Network, name: str, timeout: float | None) -> Iterator[C
 
 
 def leave(mesh: Mesh, error: BaseException, origin: Notice | None = None) -> None:
-    """Take part in no more collective calls of this epoch, and tell all nodes why.
+    """Leave the collective calls of this epoch, and notify all nodes of the reason.
 
-    `error`: what went wrong here. `origin`: what it comes from, if that is something at another node.
+    `error`: what went wrong on this node. `origin`: the cause, if it is on another node.
     """
     if mesh.left is None:
         notice = origin or Notice(mesh.node, _text_of(error))
@@ -375,5 +379,5 @@ def leave(mesh: Mesh, error: BaseException, origin: Notice | None = None) -> Non
 def _text_of(error: BaseException) -> str:
     try:
         return f"{type(error).__qualname__}: {error}"[:_MAX_TEXT]
-    except Exception:  # noqa: BLE001 - of a user's own type, whose text cannot be had
+    except Exception:  # noqa: BLE001 - the user's exception type cannot be converted to text
         return type(error).__qualname__

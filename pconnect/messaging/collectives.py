@@ -1,26 +1,25 @@
-"""Collective calls, made by every member of a network or of a part of one, at the client and in engines alike.
+"""Collective calls, which every member of a network, or of a part of one, makes: the client and engines alike.
 
-Each call is made by all its members, in the same order, as in MPI; the names and their meaning are those of mpi4py's
-lower-case methods, with ``network`` in the place of the communicator; mpi4py has no ``axis``. ``root`` is an index into
-the network. A call returns only when every member has what it is to get, and what fails at one member is raised at all
-of them:
+All members must make the same calls in the same order, as in MPI. Names and meanings are those of mpi4py's lower-case
+methods, with ``network`` instead of the communicator; ``axis`` is an addition. ``root`` is an index into the network. A
+call returns only when every member has its result, and a failure on one member is raised on all of them:
 
 ConfigurationError
-    This node is no member, or an argument is of no use. If this node is a member, the call fails at all.
+    This node is not a member, or an argument is invalid. If this node is a member, the call fails on all members.
 UnsupportedValueError, MessageTooLargeError
-    A value cannot be sent. The call fails at all members.
+    A value cannot be sent. The call fails on all members.
 CollectiveError
-    Another member failed, or called something else. All connections live on.
+    Another member failed, or made another call. All connections remain usable.
 RemoteError
-    At the client, instead of the above: the command of a member failed, with its traceback.
+    On the client, instead of the above: the command of a member failed. Contains its traceback.
 ConnectionLostError, EngineDiedError
-    A member is gone; the text says which. The other connections live on.
+    A member is gone; the message names it. The other connections remain usable.
 TimeoutError
-    The limit passed; the text says who was waited for. The call fails at all members.
+    The call timed out; the message names the missing members. The call fails on all members.
 KeyboardInterrupt
-    The user pressed Ctrl-C. The call fails at all members; at the client, their commands are interrupted too.
+    The user pressed Ctrl-C. The call fails on all members; on the client, their commands are interrupted too.
 
-After each of these the members make no more collective calls until the client's next `reval`, which begins anew.
+After any of these errors, the members can make no collective calls until the client's next `reval` begins a new epoch.
 """
 
 from collections.abc import Callable
@@ -41,19 +40,19 @@ Op = str | Callable[[Any, Any], Any]
 
 
 def barrier(network: Network, *, timeout: float | None = None) -> None:
-    """Return when all members have made this call.
+    """Wait until all members have made this call.
 
     Parameters
     ----------
     network
-        The members: a network or a part of one with the own node in it; the same nodes in the same order everywhere.
+        The members: a network or a part of one that contains this node; the same nodes in the same order everywhere.
     timeout
-        Limit for the whole call, in seconds; ``None`` waits without limit.
+        Time limit for the whole call, in seconds; ``None`` waits without limit.
 
     Raises
     ------
     CollectiveError, ConnectionLostError, TimeoutError, ...
-        See :mod:`pconnect.messaging.collectives`: raised at all members; the connections to those that live are usable.
+        See :mod:`pconnect.messaging.collectives`. Raised on all members; connections to live members remain usable.
 
     Examples
     --------
@@ -67,23 +66,23 @@ def barrier(network: Network, *, timeout: float | None = None) -> None:
 
 
 def bcast(value: object, network: Network, *, root: int = 0, timeout: float | None = None) -> Any:
-    """Return the root's value at every member.
+    """Return the root's value on every member.
 
-    Large arrays leave the root once: the other members pass on parts of it to each other.
+    Large arrays leave the root only once: the other members pass parts of them on to each other.
 
     Parameters
     ----------
     value
-        At the root any supported value; elsewhere it is not looked at, so ``None`` will do.
+        On the root, any supported value. On other members it is ignored, so ``None`` will do.
     network, timeout
         As for `barrier`.
     root
-        Index into `network` of the member whose value it is.
+        Index into `network` of the member that provides the value.
 
     Returns
     -------
     object
-        At the root `value` itself, elsewhere a new one.
+        On the root, `value` itself; on other members, a new object.
 
     Raises
     ------
@@ -106,24 +105,24 @@ def bcast(value: object, network: Network, *, root: int = 0, timeout: float | No
 def scatter(
     values: Any, network: Network, *, root: int = 0, axis: int | None = None, timeout: float | None = None
 ) -> Any:
-    """Return at each member its item of the root's sequence, or its part of the root's array.
+    """Return, on each member, its item of the root's sequence or its part of the root's array.
 
     Parameters
     ----------
     values
-        At the root a sequence with one item for each member; with `axis` an array, which is cut along this axis as by
-        ``numpy.array_split``. Elsewhere it is not looked at, so ``None`` will do.
+        On the root, a sequence with one item for each member; with `axis`, an array, which is cut along this axis like
+        ``numpy.array_split``. On other members it is ignored, so ``None`` will do.
     network, timeout
         As for `barrier`.
     root
-        Index into `network` of the member whose values they are.
+        Index into `network` of the member that provides the values.
     axis
-        Along which to cut; ``None`` takes items. The same at all members.
+        Axis along which to cut the array; ``None`` distributes items. Must be the same on all members.
 
     Returns
     -------
     object
-        The own part, a new object also at the root.
+        This member's part. A new object, also on the root.
 
     Raises
     ------
@@ -152,23 +151,24 @@ def scatter(
 def gather(
     value: object, network: Network, *, root: int = 0, axis: int | None = None, timeout: float | None = None
 ) -> Any:
-    """Return the values of all members at the root.
+    """Collect the values of all members on the root.
 
     Parameters
     ----------
     value
-        Any supported value; with `axis` an array.
+        Any supported value; with `axis`, an array.
     network, timeout
         As for `barrier`.
     root
-        Index into `network` of the member that gets them.
+        Index into `network` of the member that receives them.
     axis
-        Along which to join arrays as ``numpy.concatenate`` does; ``None`` makes a list. The same at all members.
+        Axis along which to join arrays, like ``numpy.concatenate``; ``None`` returns a list. Must be the same on all
+        members.
 
     Returns
     -------
     list or array
-        At the root the values in the order of the members, elsewhere ``None``.
+        On the root, the values in the order of the members; on other members, ``None``.
 
     Raises
     ------
@@ -193,12 +193,12 @@ def gather(
 def allgather(
     value: object, network: Network, *, axis: int | None = None, timeout: float | None = None
 ) -> Any:
-    """Return the values of all members at every member.
+    """Collect the values of all members on every member.
 
     Parameters
     ----------
     value
-        Any supported value; with `axis` an array.
+        Any supported value; with `axis`, an array.
     network, timeout
         As for `barrier`.
     axis
@@ -228,7 +228,7 @@ def allgather(
 
 
 def alltoall(values: Any, network: Network, *, timeout: float | None = None) -> list[Any]:
-    """Give each member one item, and return what all members gave to this one.
+    """Send one item to each member, and return the items that all members sent to this one.
 
     Parameters
     ----------
@@ -240,7 +240,7 @@ def alltoall(values: Any, network: Network, *, timeout: float | None = None) -> 
     Returns
     -------
     list
-        What each member had for this one, in the order of the members.
+        The items from all members, in the order of the members.
 
     Raises
     ------
@@ -265,34 +265,34 @@ def alltoall(values: Any, network: Network, *, timeout: float | None = None) -> 
 def reduce(
     value: object, network: Network, *, op: Op = "sum", root: int = 0, timeout: float | None = None
 ) -> Any:
-    """Combine the values of all members at the root.
+    """Combine the values of all members on the root.
 
-    Values are combined in the order of the members, ``((x0 op x1) op x2) ...``, so the result is the same to the last
-    bit as that of numpy in a loop.
+    The values are combined in the order of the members, ``((x0 op x1) op x2) ...``, so the result equals a numpy loop
+    over them to the last bit.
 
     Parameters
     ----------
     value
-        An array, of the same shape and dtype at all members; or any supported values that `op` can combine.
+        An array with the same shape and dtype on all members, or any supported values that `op` can combine.
     network, timeout
         As for `barrier`.
     op
-        ``"sum"`` and ``"prod"`` are ``+`` and ``*`` (so lists are joined), ``"min"`` and ``"max"`` numpy's of arrays
-        and numpy scalars, and Python's of all else. Or a function of two values, or its (dotted) name in the process's
-        ``__main__``, which in an engine is the workspace. No function is sent.
+        ``"sum"`` and ``"prod"`` mean ``+`` and ``*`` (so lists are concatenated). ``"min"`` and ``"max"`` are numpy's
+        for arrays and numpy scalars, and Python's for all other values. Or a function of two values, or its (dotted)
+        name in ``__main__``, which is the workspace in an engine. Functions are not sent.
     root
-        Index into `network` of the member that gets the result.
+        Index into `network` of the member that receives the result.
 
     Returns
     -------
     object
-        At the root the result, a new object; elsewhere ``None``. The dtype is that which the operator gives.
+        On the root, the result as a new object; on other members, ``None``. The operator determines the dtype.
 
     Raises
     ------
     CollectiveError, ConnectionLostError, TimeoutError, ...
-        See :mod:`pconnect.messaging.collectives`. If arrays differ in shape or dtype, the text names two members and
-        both.
+        See :mod:`pconnect.messaging.collectives`. If arrays differ in shape or dtype, the message names two members
+        and their arrays.
 
     Examples
     --------
@@ -308,7 +308,7 @@ def reduce(
 
 
 def allreduce(value: object, network: Network, *, op: Op = "sum", timeout: float | None = None) -> Any:
-    """Combine the values of all members, and return the result at every one.
+    """Combine the values of all members, and return the result on every member.
 
     Parameters
     ----------
@@ -318,7 +318,7 @@ def allreduce(value: object, network: Network, *, op: Op = "sum", timeout: float
     Returns
     -------
     object
-        The result, a new object, to the last bit the same at all members.
+        The result as a new object, identical on all members to the last bit.
 
     Raises
     ------
@@ -341,7 +341,7 @@ def _items(call: Call, values: Any) -> list[Any]:
     items = list(values)
     if len(items) != call.size:
         raise ConfigurationError(
-            f"{call} needs a sequence of {call.size} items, one for each member, not of {len(items)}"
+            f"{call} needs a sequence of {call.size} items, one for each member, but got {len(items)} items"
         )
     return items
 

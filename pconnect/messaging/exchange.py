@@ -1,12 +1,12 @@
-"""Values of many members: to one of them, from one, or to all. Small ones travel in bundles, large ones directly.
+"""Exchange of values between many members: to one of them, from one, or between all.
 
-A message costs both its ends more than some thousand bytes in it. So where there are many members, small values go
-through a tree (`pconnect.messaging.tree`): each member sends its parent one bundle with its own value and all that are
-behind it. The values in it are encoded once, by the member whose they are, and decoded once, where they are needed; on
-the way a bundle is bytes. A large value would be sent again and again, so a bundle only says that it comes directly.
+Sending a message costs both ends more than some thousand bytes in it. So with many members, small values travel through
+a tree (`pconnect.messaging.tree`): each member sends its parent one bundle, with its own value and the values of all
+members behind it. A value is encoded once, by its owner, and decoded once, where it is needed; on the way, a bundle is
+plain bytes. A large value would be sent many times this way, so the bundle only announces that it is sent directly.
 
 A *bundle* is ``[number of entries, entries]``. An entry is the rank and the size of the encoded value, four bytes each,
-and the value; or no value and the size `_DIRECT`. Large bundles are sent in parts.
+and the value. The entry of a value that is sent directly has no value and the size `_DIRECT`. Large bundles are split.
 """
 
 import struct
@@ -20,7 +20,7 @@ from pconnect.messaging import broadcast_algorithm, tree
 from pconnect.messaging.collective_call import Call
 from pconnect.values import decoder, encoder
 
-#: Up to so many members, each sends to each: fewer steps, hardly more messages; see doc/decisions/0015-growth.md.
+#: Up to this many members, each sends to each: fewer steps, and hardly more messages; see doc/decisions/0015-growth.md.
 ALL_TO_ALL_MEMBERS = 3
 _SMALL_BYTES = 2**12
 _BUNDLE_BYTES = 2**16
@@ -31,7 +31,7 @@ Packed = bytes | None  # `None`: too large for a bundle
 
 
 def gather(call: Call, root: int, value: object) -> Iterator[Any] | None:
-    """Return the values of all members in rank order, each as soon as it is here; ``None`` at others than the root."""
+    """Return all values in rank order on the root, each as soon as it arrives; ``None`` on other members."""
     if tree.is_flat(call.size):
         call.post([root] if call.rank != root else [], value)
         return call.in_rank_order(value, call.size) if call.rank == root else None
@@ -45,7 +45,7 @@ def gather(call: Call, root: int, value: object) -> Iterator[Any] | None:
 
 
 def allgather(call: Call, value: object) -> Iterator[Any]:
-    """Return the values of all members in rank order, each as soon as it is here, at every member."""
+    """Return all values in rank order on every member, each as soon as it arrives."""
     if call.size <= ALL_TO_ALL_MEMBERS:
         call.post(call.others, value)
         return call.in_rank_order(value, call.size)
@@ -53,13 +53,13 @@ def allgather(call: Call, value: object) -> Iterator[Any]:
     found = _collect(call, 0, packed)
     entries = None if found is None else b"".join(map(_entry, found, found.values()))
     entries = broadcast_algorithm.broadcast(call, 0, entries)
-    if packed is None:  # only now: a neighbour in the tree takes what comes from here in order
+    if packed is None:  # only now, because a neighbour in the tree reads the messages of this member in order
         call.post(call.others, value)
     return _values(call, found or _read(call, entries, call.size, 0), value)
 
 
 def scatter(call: Call, root: int, values: Sequence[Any] | None) -> Any:
-    """Return the own one of the root's values, which has one for each member; the root's own is no copy."""
+    """Return this member's item of the root's values. On the root, it is not copied."""
     others = call.others
     if tree.is_flat(call.size):
         if values is None:
@@ -82,7 +82,7 @@ def scatter(call: Call, root: int, values: Sequence[Any] | None) -> Any:
 
 
 def _collect(call: Call, root: int, own: Packed) -> dict[int, Packed] | None:
-    """Pass on the entries of the members behind this one; return those of all members at the root."""
+    """Pass on the entries of the members behind this one. On the root, return the entries of all members."""
     parents = tree.parents(call.rank, root, call.size)
     missing = {
         child: tree.branch_size(child, root, call.size) for child in tree.children(call.rank, root, call.size)
@@ -113,7 +113,7 @@ def _collect(call: Call, root: int, own: Packed) -> dict[int, Packed] | None:
 
 
 def _spread(call: Call, root: int, packed: Mapping[int, Packed]) -> Packed:
-    """Pass entries on to the members behind this one; return the own value, which is not among the root's entries."""
+    """Pass on entries to the members behind this one. Return this member's own entry, except on the root."""
     children = tree.children(call.rank, root, call.size)
     behind = {rank: child for child in children for rank in tree.branch(child, root, call.size)}
     _pass_on(call, behind, packed)
@@ -127,7 +127,7 @@ def _spread(call: Call, root: int, packed: Mapping[int, Packed]) -> Packed:
             found = _read(call, data, count, parent)
             own = found.pop(call.rank, own)
             if not found.keys() <= behind.keys():
-                call.refuse(parent, "a bundle for others")
+                call.refuse(parent, "a bundle for other members")
             _pass_on(call, behind, found)
     return own
 
@@ -150,14 +150,14 @@ def _read_bundle(call: Call, sender: int, most: int) -> tuple[int, bytes]:
     match call.take_value(sender):
         case [int() as count, bytes() as data] if 0 < count <= most:
             return count, data
-    return call.refuse(sender, "a bundle that is malformed")
+    return call.refuse(sender, "a malformed bundle")
 
 
 # --- entries ---
 
 
 def _pack(call: Call, value: object) -> Packed:
-    """Return a value as it travels in a bundle; ``None`` if it is large."""
+    """Return a value as it is stored in a bundle, or ``None`` if it is too large."""
     if type(value) is np.ndarray and value.nbytes > _SMALL_BYTES:
         return None
     head, buffers = encoder.encode(value)
@@ -188,7 +188,7 @@ def _entry(rank: int, packed: Packed) -> bytes:
 def _read(
     call: Call, entries: bytes, count: int, sender: int, known: Collection[int] = ()
 ) -> dict[int, Packed]:
-    """Return the values of some entries by rank; if they are malformed, or known already, `sender` is to blame."""
+    """Return the values of some entries by rank. Refuse `sender` if they are malformed, or already in `known`."""
     found: dict[int, Packed] = {}
     position = 0
     try:
@@ -205,5 +205,5 @@ def _read(
         or max(found) >= call.size
         or not found.keys().isdisjoint(known)
     ):
-        call.refuse(sender, "a bundle that is malformed")
+        call.refuse(sender, "a malformed bundle")
     return found

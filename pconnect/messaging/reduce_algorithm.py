@@ -1,17 +1,17 @@
 """Operators of `reduce` and `allreduce`, and the exchange of slices of large arrays.
 
-Values are always folded in rank order, ``((x0 op x1) op x2) ...``, one after the other. So the result does not depend
-on how the network is laid out, is the same to the last bit at every member and as numpy's own in a loop, and is right
-for operators that do not commute.
+Values are always folded in rank order, ``((x0 op x1) op x2) ...``. So the result does not depend on the layout of the
+network, is the same to the last bit on every member and in a numpy loop, and is correct for operators that do not
+commute.
 
-Large arrays. Everybody sends member i slice i of the flattened array; it folds these slices, and sends the result to
-all (or to the root). Each member sends ``2 (n - 1) / n`` times the array, as little as with a ring, but in two steps
-instead of ``2 (n - 1)``, and each element is folded in rank order, which a ring cannot do. Where there are more members
-than slices worth a message, only the first so many have one to fold. This takes an operator that works element by
-element: the named ones and numpy's ufuncs. About another function nothing is known, so it gets whole arrays.
+Large arrays. Every member sends slice i of the flattened array to member i, which folds these slices and sends the
+result to all members (or to the root). Each member sends ``2 (n - 1) / n`` times the array, as little as with a ring,
+but in two steps instead of ``2 (n - 1)``. And each element is folded in rank order, which a ring cannot do. If there
+are so many members that slices would be too small for a message, only some members have a slice to fold. This requires
+an operator that works element by element: the named operators and numpy's ufuncs. Other functions get whole arrays.
 
-Others are folded by the root, or by rank 0, which sends all the result; what a function of the user gives, each member
-finds itself.
+All other values are folded by the root, or by rank 0, which sends the result to all members. With a user's function,
+each member computes the result itself.
 """
 
 import builtins
@@ -29,20 +29,20 @@ from pconnect.messaging import broadcast_algorithm, exchange
 from pconnect.messaging.collective_call import Call
 from pconnect.values import decoder, dtypes, encoder
 
-#: Arrays of at least so many bytes are reduced by slices; see doc/decisions/0005-collectives.md for the measurement.
+#: Arrays of at least this many bytes are reduced by slices; see doc/decisions/0005-collectives.md for the measurement.
 SLICED_BYTES = 2**18
-#: Smaller slices are not worth a message for each member; see doc/decisions/0015-growth.md.
+#: For smaller slices, the cost of a message to each member is too high; see doc/decisions/0015-growth.md.
 SMALLEST_SLICE_BYTES = 2**16
 
 
 @dataclass(frozen=True)
 class Operator:
-    """What values are folded with."""
+    """An operator that combines two values."""
 
-    label: str  #: what has to be the same at all members
-    function: Callable[[Any, Any], Any]  #: of two values
-    ufunc: np.ufunc | None = None  #: what `function` is for plain arrays, if it works element by element
-    trusted: bool = False  #: whether it gives arrays of the dtype of its arguments, if they have the same
+    label: str  #: must be the same on all members
+    function: Callable[[Any, Any], Any]  #: combines two values
+    ufunc: np.ufunc | None = None  #: the ufunc for plain arrays, if `function` works element by element
+    trusted: bool = False  #: whether it preserves the dtype of arrays that have the same dtype
 
 
 def _least(a: Any, b: Any) -> Any:
@@ -66,10 +66,10 @@ _NAMED = {
 
 
 def find_operator(op: object) -> Operator:
-    """Return the operator that a user means.
+    """Return the operator for a user's `op` argument.
 
-    `op`: ``"sum"``, ``"prod"``, ``"min"``, ``"max"``, a function of two values, or the name of one in this process's
-    ``__main__``, which may be dotted. Raises `ConfigurationError` if there is no such function here.
+    `op`: ``"sum"``, ``"prod"``, ``"min"``, ``"max"``, a function of two values, or the (dotted) name of a function in
+    this process's ``__main__``. Raises `ConfigurationError` if there is no such function in this process.
 
     Examples
     --------
@@ -82,10 +82,9 @@ def find_operator(op: object) -> Operator:
         op = _look_up(op)
     if not callable(op):
         raise ConfigurationError(
-            f"op={op!r} is neither a function of two values nor the name of one: {', '.join(_NAMED)} are known "
-            "everywhere"
+            f"op={op!r} is neither a function of two values nor the name of one: {', '.join(_NAMED)} always work"
         )
-    # Those of numpy.frompyfunc give arrays of objects, which cannot be sent.
+    # The ufuncs of numpy.frompyfunc return arrays of objects, which cannot be sent.
     if isinstance(op, np.ufunc) and (op.nin, op.nout, op.signature) == (2, 1, None) and op.types != ["OO->O"]:
         return Operator(f"ufunc {op.__name__}", op, op)
     return Operator("a function", op)
@@ -100,14 +99,14 @@ def _look_up(name: str) -> object:
             found = getattr(found, attribute)
     except AttributeError:
         raise ConfigurationError(
-            f"op={name!r}: there is no such name in __main__ of this process; define it here, or give one of "
+            f"op={name!r}: there is no such name in __main__ of this process; define it here, or use one of "
             f"{', '.join(_NAMED)}"
         ) from None
     return found
 
 
 def describe(value: object) -> str:
-    """Return what has to be the same at all members for their values to be reduced.
+    """Return the properties of a value that must be the same on all members for a reduction.
 
     Examples
     --------
@@ -121,7 +120,7 @@ def describe(value: object) -> str:
 
 
 def fold(chosen: Operator, values: Iterable[Any], own: object) -> Any:
-    """Combine values in order, each as soon as it comes; arrays are overwritten, but not the `own` value.
+    """Combine values in order, each as soon as it arrives. May overwrite their arrays, but not the array of `own`.
 
     Examples
     --------
@@ -137,7 +136,7 @@ def fold(chosen: Operator, values: Iterable[Any], own: object) -> Any:
             total = chosen.ufunc(total, value, out=value if total is own else total)
         else:
             result = chosen.function(total, value)
-            # numpy makes scalars of 0-d arrays.
+            # numpy converts 0-d arrays to scalars.
             is_scalar = isinstance(total, np.ndarray) and isinstance(result, np.generic)
             total = np.asarray(result) if is_scalar else result
     return total
@@ -148,12 +147,12 @@ def _are_alike(total: object, value: object) -> bool:
         type(total) is np.ndarray
         and type(value) is np.ndarray
         and (total.dtype, total.shape) == (value.dtype, value.shape)
-        and total.dtype.isnative  # which the result always is
+        and total.dtype.isnative  # the result is always native
     )
 
 
 def copied(value: Any) -> Any:
-    """Return a value as it would arrive: new arrays and containers, or `UnsupportedValueError`."""
+    """Return a value as it would arrive: with new arrays and containers. Raises `UnsupportedValueError`."""
     head, buffers = encoder.encode(value)
     incoming = decoder.decode(head, sum(buffer.nbytes for buffer in buffers), len(head))
     for target, source in zip(incoming.buffers, buffers, strict=True):
@@ -162,11 +161,11 @@ def copied(value: Any) -> Any:
 
 
 def reduce_to(call: Call, chosen: Operator, value: Any, root: int | None) -> Any:
-    """Reduce the values of all members; return the result at the root, with ``None`` at all, and ``None`` elsewhere."""
+    """Reduce all values. Return the result on the root (on all members if `root` is ``None``), elsewhere ``None``."""
     call.agree(op=chosen.label, value=describe(value))
     if call.size > 2 and chosen.ufunc and type(value) is np.ndarray and value.nbytes >= SLICED_BYTES:
         return _reduce_slices(call, chosen, value, list(range(call.size)) if root is None else [root])
-    # A function of the user may change its arguments, or return one of them.
+    # A user's function may change its arguments, or return one of them.
     own = value if chosen.ufunc else copied(value)
     at_one = root is not None or (chosen.ufunc and call.size > exchange.ALL_TO_ALL_MEMBERS)
     values = exchange.gather(call, root or 0, own) if at_one else exchange.allgather(call, own)
@@ -179,7 +178,7 @@ def reduce_to(call: Call, chosen: Operator, value: Any, root: int | None) -> Any
 def _reduce_slices(call: Call, chosen: Operator, array: npt.NDArray[Any], roots: list[int]) -> Any:
     count = max(1, min(call.size, array.nbytes // SMALLEST_SLICE_BYTES))
     slices = np.array_split(np.ascontiguousarray(array).reshape(-1), count)
-    # Each begins with its neighbour, so that not all send to the same one at once.
+    # Each member starts with its neighbour, so that they do not all send to the same member at the same time.
     for rank in (*range(call.rank + 1, count), *range(min(call.rank, count))):
         call.post([rank], slices[rank])
     own = None

@@ -1,4 +1,4 @@
-"""The calls that move values: `psend`, `precv`, `select_sockets`; at the client and inside engines alike."""
+"""Send and receive values: `psend`, `precv`, `select_sockets`, on the client and in engines alike."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -23,37 +23,38 @@ Connections = Network | Connection | Sequence[Connection]
 def psend(value: object, connections: Connections, *, tag: int = 0, timeout: float | None = None) -> None:
     """Send one value to every node in `connections`.
 
-    The value is read before the call returns: changing it afterwards does not change what arrives. Values on one
-    connection and tag arrive in the order sent. This node, if the network contains it, is skipped. The call returns
-    when the last byte has been handed to the operating system; meanwhile arriving messages are taken in, so two nodes
-    may send to each other at once.
+    The value is read before the call returns: you may change it afterwards without affecting the receiver. Values with
+    the same connection and tag arrive in the order sent. If `connections` is a network that contains this node, this
+    node is skipped. The call returns when the operating system has accepted the last byte. Meanwhile it receives
+    arriving messages, so two nodes may send to each other at the same time.
 
     Parameters
     ----------
     value
-        Any supported value; arrays of shape ``(n0, ..., nk)`` and any dtype but object. A C- or Fortran-contiguous
-        array is sent from its own memory, any other is copied once.
+        Any supported value; arrays of shape ``(n0, ..., nk)`` with any dtype but object. C- and Fortran-contiguous
+        arrays are sent from their own memory, other arrays are copied once.
     connections
-        A network, a part of one, or a single connection.
+        A network, a part of a network, or a single connection.
     tag
-        Only a `precv` with the same tag receives it. 0 to 2**31 - 1.
+        A number from 0 to 2**31 - 1. Only a `precv` with the same tag receives the value.
     timeout
-        Limit for the whole call, in seconds; ``None`` waits without limit.
+        Time limit for the whole call, in seconds; ``None`` waits without limit.
 
     Raises
     ------
     UnsupportedValueError
-        The value, or a part of it (the message names which), cannot be sent. Nothing was sent.
+        The value, or the part of it that the message names, cannot be sent. Nothing was sent.
     MessageTooLargeError
-        It is larger than the network's ``max_message_bytes``. Nothing was sent.
+        The value is larger than the network's ``max_message_bytes``. Nothing was sent.
     ConnectionLostError
-        A peer is gone. The other nodes have the value; that connection is closed, the others live on.
+        A peer is gone and its connection is closed. The other nodes have the value, and their connections remain
+        usable.
     TimeoutError
-        The limit passed. What is not yet sent is kept and finished by the next calls: the value counts as sent.
+        The call timed out. The rest of the value is kept, and later calls finish sending it: the value counts as sent.
 
     Notes
     -----
-    Counterpart of ``psend`` in GNU Octave's parallel package 4.0.2, which blocks for ever when both sides send first.
+    Counterpart of ``psend`` in GNU Octave's parallel package 4.0.2, which blocks forever if both sides send first.
 
     Examples
     --------
@@ -77,7 +78,7 @@ def send_encoded(
     targets: Sequence[Connection],
     timeout: float | None = None,
 ) -> None:
-    """Send an encoded message to some nodes of a network, and return or raise as `psend` does."""
+    """Send an encoded message to some nodes of a network. Returns and raises like `psend`."""
     event_loop = mesh.event_loop
     event_loop.catch_up()
     generations = [target.generation for target in targets]
@@ -106,35 +107,36 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
     connection
         A single connection, such as ``net[2]`` or, in an engine, ``sockets[0]``.
     tag
-        Only values sent with the same tag count.
+        Only values sent with the same tag are received.
     timeout
-        Limit in seconds, also for making a large value of what has arrived; ``None`` waits without limit, 0 takes what
-        is here.
+        Time limit in seconds, including the time to decode a large value; ``None`` waits without limit, 0 returns only
+        a value that has already arrived.
 
     Returns
     -------
     object
-        The value. Arrays are new and can be written to.
+        The value. Arrays are new and writable.
 
     Raises
     ------
     RemoteError
-        On the client: a command of that node failed, its error was not retrieved yet, and all values sent before it
-        have been received. The connection lives on.
+        On the client: a command of that node failed, its error has not been retrieved yet, and all values sent before
+        it have been received. The connection remains usable.
     UnreadableValueError
-        The value arrived, but cannot be made here; as `UnavailableTypeError` the text says what is missing. It is lost,
-        the connection and the values after it live on.
+        The value arrived but cannot be decoded here. An `UnavailableTypeError` says what is missing. The value is lost;
+        the connection and later values are not affected.
     ConnectionLostError
-        The peer is gone and nothing with this tag is left to receive. The other connections live on.
+        The peer is gone, and no value with this tag is left. The other connections remain usable.
     DeadlockError
-        Nobody can go on: the peer waits, directly or through others, for this node. All connections live on.
+        No node can make progress: the peer waits, directly or through other nodes, for this node. All connections
+        remain usable.
     InboxFullError
-        So many values with other tags wait here that no more is read from this node. Receive those first.
+        So many values with other tags are waiting that nothing more is read from this node. Receive those first.
     TimeoutError
-        The limit passed; a value that arrives later, or was being made, is there for the next call.
+        The call timed out. A value that arrives later, or was being decoded, is available to the next call.
     KeyboardInterrupt
-        Ctrl-C: the network is as usable as before. A value that had arrived and was being made, which takes long if it
-        has very many items, is lost.
+        Ctrl-C. The network remains usable. A value that was being decoded, which takes long only if it has very many
+        items, is lost.
 
     Notes
     -----
@@ -151,11 +153,11 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
     mesh, targets = resolve(connection)
     if not isinstance(connection, Connection) and len(targets) != 1:
         raise ConfigurationError(
-            f"a value is received from one node, not from {len(targets)}: index the network"
+            f"a value is received from one node, but these are {len(targets)}: index the network"
         )
     _check_tag(tag)
     target, deadline = targets[0], deadline_after(timeout)
-    # After the wait, another thread must not take the value, nor Ctrl-C leave it half taken.
+    # After the wait, no other thread may take the value, and Ctrl-C must not interrupt taking it.
     with interrupting([target.peer]), mesh.event_loop.sigint_deferred:
         mesh.event_loop.catch_up()
         if not target.has_value(tag):
@@ -184,10 +186,10 @@ def precv(connection: Connection, *, tag: int = 0, timeout: float | None = None)
 
 
 def _make(value: Unfinished, target: Connection, tag: int, timeout: float | None, deadline: float) -> Any:
-    """Make a value that was taken; if the deadline ends that, it is there for the next call."""
+    """Decode a value that was taken from the inbox. If the deadline passes, put it back for the next call."""
     event_loop = target.mesh.event_loop
     try:
-        # A limit of 0 means: not to wait. What is here is here.
+        # A timeout of 0 means not to wait for arrival; a value that has arrived is decoded in any case.
         return finished(value, math.inf if timeout == 0 else deadline)
     except ProtocolError as error:
         event_loop.lose(target, error)
@@ -204,33 +206,33 @@ def select_sockets(connections: Connections, timeout: float | None = None, *, ta
     Parameters
     ----------
     connections
-        A network, a part of one, or a single connection.
+        A network, a part of a network, or a single connection.
     timeout
-        Limit in seconds, fractions included; ``None`` waits without limit, 0 only looks.
+        Time limit in seconds, which may be a fraction; ``None`` waits without limit, 0 does not wait.
     tag
         Only values sent with this tag count.
 
     Returns
     -------
     list of int
-        Indices into `connections` of those from which `precv` returns at once; empty when the limit passed.
+        Indices into `connections` of the nodes from which `precv` returns immediately; empty after a timeout.
 
     Raises
     ------
     RemoteError
-        At the client: as for `precv`, if no value is ready.
+        On the client: as for `precv`, if no value is ready.
     InboxFullError
-        No value is ready, and none can come, because of values with other tags.
+        No value is ready, and none can arrive, because of waiting values with other tags.
     DeadlockError
         As for `precv`.
     ConnectionLostError
-        No value is ready and a peer is gone. It is raised once for each peer; afterwards a lost peer is passed over,
-        as long as there are others.
+        No value is ready and a peer is gone. Raised once for each peer; afterwards a lost peer is ignored, unless all
+        peers are lost.
 
     Notes
     -----
     Counterpart of ``select_sockets`` in GNU Octave's parallel package 4.0.2, which takes fractions of a second for
-    nanoseconds and sees values of which only the beginning has arrived.
+    nanoseconds, and reports values of which only the beginning has arrived.
 
     Examples
     --------
@@ -265,7 +267,7 @@ def select_sockets(connections: Connections, timeout: float | None = None, *, ta
                 some_ready,
                 deadline_after(timeout),
                 lambda: f"a value from {names(targets)}",
-                # Those that are lost were reported before, else this would not wait.
+                # Lost connections were reported before; otherwise this would not wait.
                 lambda: Wait("select_sockets", tuple(t.node for t in targets if t.error is None), tag=tag),
             )
     except TimeoutError:
@@ -288,10 +290,10 @@ def _check_each(targets: Sequence[Connection]) -> None:
 
 
 def resolve(connections: Connections) -> tuple[Mesh, list[Connection]]:
-    """Return the mesh and the real links among `connections`.
+    """Return the mesh and the links to other nodes in `connections`.
 
-    Raises `ConfigurationError` if they are no connections, of more than one network, or only this node; and
-    `ConnectionLostError` if one of them was removed from the network.
+    Raises `ConfigurationError` if these are not connections, belong to several networks, or are only this node. Raises
+    `ConnectionLostError` if a node was removed from the network.
     """
     if isinstance(connections, Connection) and not connections.is_own:
         if connections.mesh.removed:
@@ -302,7 +304,7 @@ def resolve(connections: Connections) -> tuple[Mesh, list[Connection]]:
     members = [connections] if isinstance(connections, Connection) else list(connections)
     if not members or not all(isinstance(member, Connection) for member in members):
         raise ConfigurationError(
-            f"connections are a network, a part of one, or a connection, not {connections!r}"
+            f"connections must be a network, a part of one, or a connection, not {connections!r}"
         )
     mesh: Mesh = members[0].mesh
     if any(member.mesh is not mesh for member in members):
@@ -318,11 +320,11 @@ def resolve(connections: Connections) -> tuple[Mesh, list[Connection]]:
 
 def _check_tag(tag: int) -> None:
     if not 0 <= tag < 2**32:
-        raise ConfigurationError(f"tag={tag}: a tag is a number from 0 to {MAX_TAG}")
+        raise ConfigurationError(f"tag={tag}: a tag must be a number from 0 to {MAX_TAG}")
 
 
 def names(targets: Sequence[Connection]) -> str:
-    """Return how an error names some nodes."""
+    """Return the names of some nodes for an error message."""
     return ", ".join(f"node {target.node} ({target.host})" for target in targets[:5]) + (
         ", ..." if len(targets) > 5 else ""
     )

@@ -1,17 +1,17 @@
-"""The tree in which small messages of a collective call travel: no member has more than a few neighbours in it.
+"""The tree in which small messages of a collective call travel. No member has more than a few neighbours in it.
 
-Members are numbered from the root on, around the ring of ranks; member `v` has the children ``4 v + 1 ... 4 v + 4``, as
-in a heap. With up to five members everybody is next to the root.
+Members are numbered from the root around the ring of ranks. As in a heap, member `v` has the children
+``4 v + 1 ... 4 v + 4``. With up to five members, every member is a neighbour of the root.
 """
 
 from collections.abc import Iterator
 
-#: How many children a member has at most; see doc/decisions/0015-growth.md for the choice.
+#: The maximum number of children of a member; see doc/decisions/0015-growth.md for the choice.
 DEGREE = 4
 
 
 def parents(rank: int, root: int, size: int) -> list[int]:
-    """Return the rank of the member between this one and the root: one, or none for the root.
+    """Return the rank of the next member towards the root, as a list. The root has an empty list.
 
     Examples
     --------
@@ -23,7 +23,7 @@ def parents(rank: int, root: int, size: int) -> list[int]:
 
 
 def children(rank: int, root: int, size: int) -> list[int]:
-    """Return the ranks of the members whose parent this one is.
+    """Return the ranks of the children of a member.
 
     Examples
     --------
@@ -35,7 +35,7 @@ def children(rank: int, root: int, size: int) -> list[int]:
 
 
 def branch(rank: int, root: int, size: int) -> Iterator[int]:
-    """Return the ranks of this member and of all that are behind it, seen from the root.
+    """Return the ranks of this member and of all members behind it, as seen from the root.
 
     Examples
     --------
@@ -47,12 +47,12 @@ def branch(rank: int, root: int, size: int) -> Iterator[int]:
 
 
 def branch_size(rank: int, root: int, size: int) -> int:
-    """Return how many members `branch` has."""
+    """Return the number of members in `branch`."""
     return sum(map(len, _levels(rank, root, size)))
 
 
 def is_flat(size: int) -> bool:
-    """Whether all are next to the root."""
+    """Whether all members are neighbours of the root."""
     return size <= DEGREE + 1
 
 

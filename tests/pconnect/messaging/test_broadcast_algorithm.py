@@ -1,4 +1,4 @@
-"""A large value from one to all, in chunks: it arrives as it was, and leaves the root once."""
+"""Broadcasts of large values in chunks: they arrive unchanged, and leave the root only once."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -31,7 +31,7 @@ def five() -> Iterator[list[Network]]:
 
 @pytest.fixture(autouse=True)
 def far(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the members be on several machines."""
+    """Simulate members on several machines."""
     monkeypatch.setattr(Connection, "transport", "tls")
 
 
@@ -71,7 +71,7 @@ def test_values_arrive_as_they_were(five: list[Network], n: int, value: Any) -> 
 
 
 def counted_bytes(nets: list[Network], monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
-    """Return how much each node sends from now on."""
+    """Return a function for the bytes that each node sends from now on."""
     sent = dict.fromkeys(range(len(nets)), 0)
 
     def counted(connection: Any, post: Any) -> Any:
@@ -117,7 +117,7 @@ def test_limits_hold_for_the_whole_value(monkeypatch: pytest.MonkeyPatch) -> Non
     with networks(3, limits=Limits(10 * CHUNK)) as nets:
         first, *others = together(nets, lambda net: bcast(bytes(11 * CHUNK), net, timeout=LIMIT))
         assert isinstance(first, MessageTooLargeError)
-        assert all("MessageTooLargeError: the value takes 1100" in str(error) for error in others)
+        assert all("MessageTooLargeError: the value has 1100" in str(error) for error in others)
 
 
 HEAD = encode(np.zeros(5000))[0]
@@ -154,9 +154,9 @@ LARGER = encode(np.empty(2**18))[0]
 @pytest.mark.parametrize(
     ("head", "payload", "match"),
     [
-        (b"\xc1", 5, "cannot be read: malformed head"),
-        (HEAD, 39_999, "cannot be read: the head describes 40000 bytes"),
-        (LARGER, 2**21, "a broadcast of 20.* bytes is announced, the limit is 1048576"),
+        (b"\xc1", 5, "a malformed broadcast: malformed head"),
+        (HEAD, 39_999, "a malformed broadcast: the head describes 40000 bytes"),
+        (LARGER, 2**21, "a broadcast of 20.* bytes was announced, but the limit is 1048576"),
     ],
 )
 def test_no_memory_is_taken_for_what_is_too_large_or_not_described(
@@ -174,11 +174,11 @@ def test_no_memory_is_taken_for_what_is_too_large_or_not_described(
 
 def test_a_value_that_turns_out_to_be_malformed_at_the_end_cuts_its_sender_off() -> None:
     head = encode(Fraction(1, 2))[0]
-    malformed = head[:-1] + b"\0"  # the denominator, which is looked at when the value is made
+    malformed = head[:-1] + b"\0"  # the denominator, which is checked when the value is made
     with networks(2) as nets:
         nets[0][1].post(Kind.COLLECTIVE, 0, [group_of((0, 1)), 0, "bcast(root=0)", 1, [malformed, 0, 0, []]])
         nets[0].mesh.event_loop.flush(nets[0][1])
-        with pytest.raises(ConnectionLostError, match="cannot be read"):
+        with pytest.raises(ConnectionLostError, match="a malformed broadcast"):
             bcast(None, nets[1], timeout=LIMIT)
 
 

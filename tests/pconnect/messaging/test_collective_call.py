@@ -1,4 +1,4 @@
-"""How calls of several members find each other, and how they fail at all members."""
+"""Matching of calls between members, and failures on all members."""
 
 import contextlib
 import time
@@ -73,7 +73,7 @@ def test_groups_that_overlap_do_not_disturb_each_other(nets: Nets) -> None:
 
 
 def test_one_member_may_be_in_another_groups_call_first(nets: Nets) -> None:
-    # Node 1 comes to the calls of node 0 and of node 2 in the opposite order to that in which they are made.
+    # Node 1 joins the calls of node 0 and node 2 in the reverse order.
     def between(net: Network) -> list[Any]:
         psend("now", net[0])
         second = bcast(None, net[[2, 1]], timeout=LIMIT)
@@ -191,7 +191,7 @@ def test_a_member_that_is_gone_is_named_by_all(nets: Nets, call: Any) -> None:
 
 @each_call
 @pytest.mark.parametrize("late", [0, 3])
-def test_a_limit_of_time_ends_it_for_all_and_names_who_was_waited_for(
+def test_a_timeout_ends_the_call_for_all_and_names_the_missing_members(
     shared: Nets, call: Any, late: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collective_call, "_GRACE", 0.02)
@@ -206,19 +206,17 @@ def test_a_limit_of_time_ends_it_for_all_and_names_who_was_waited_for(
     assert outcomes.pop(late) is None
     for error in outcomes:
         if isinstance(error, TimeoutError):
-            # Who is complete waits for node 0, whoever that waits for.
-            assert (
-                f"of nodes 0, 1, 2, 3, while waiting for node {late} (host{late})" in str(error) or late == 3
-            )
+            # A complete member waits for node 0, whichever member that one waits for.
+            assert f"waiting for node {late} (host{late})" in str(error) or late == 3
         else:
             assert isinstance(error, CollectiveError)
-            assert "node 1 (host1) left it: TimeoutError: time limit passed in" in str(error)
+            assert "node 1 (host1) left it: TimeoutError: " in str(error)
     assert sum(isinstance(error, TimeoutError) for error in outcomes) == 1
     begin_anew(shared)
     succeed(shared, lambda net: call(net, timeout=LIMIT))
 
 
-def test_a_failure_after_the_call_does_not_reach_those_who_are_on_their_way_out(nets: Nets) -> None:
+def test_a_failure_after_the_call_does_not_affect_members_that_are_returning(nets: Nets) -> None:
     def fail_afterwards(net: Network) -> None:
         barrier(net, timeout=LIMIT)
         leave(net.mesh, ValueError("later"))
@@ -230,7 +228,7 @@ def test_a_failure_after_the_call_does_not_reach_those_who_are_on_their_way_out(
 
 @each_call
 def test_a_member_that_is_gone_before_the_first_has_come(nets: Nets, call: Any) -> None:
-    """All others but the first may have done their share: they wait for it alone."""
+    """All members but the first may have done their part: they wait only for it."""
 
     def die(net: Network) -> None:
         with contextlib.suppress(TimeoutError):
@@ -265,7 +263,7 @@ def test_an_operator_that_fails_at_one_member(shared: Nets, call: Any) -> None:
         assert f"{call.__name__} of nodes 0, 1, 2, 3 " in str(error)
     assert {net.mesh.left for net in shared} == {
         Notice(0, "ArithmeticError: not here")
-    }  # passed on as it was
+    }  # passed on unchanged
     begin_anew(shared)
 
 
@@ -298,12 +296,12 @@ def test_a_value_that_cannot_be_made_is_an_error_of_the_call(
     assert succeed(shared, lambda net: allreduce(1, net, timeout=LIMIT)) == [len(shared)] * len(shared)
 
 
-def test_who_has_left_stays_away_until_all_begin_anew(nets: Nets) -> None:
+def test_a_member_that_left_stays_away_until_a_new_epoch(nets: Nets) -> None:
     leave(nets[1].mesh, ValueError("why"))
-    leave(nets[1].mesh, ValueError("another"))  # the first one counts
+    leave(nets[1].mesh, ValueError("another"))  # the first error counts
     for _ in range(2):
         outcomes = together(nets, lambda net: barrier(net, timeout=LIMIT))
-        assert str(outcomes[1]).startswith("barrier cannot begin: this node left an earlier collective call")
+        assert str(outcomes[1]).startswith("barrier cannot start: this node left an earlier collective call")
         assert "ValueError: why" in str(outcomes[1])
         for error in (outcomes[0], *outcomes[2:]):
             assert isinstance(error, CollectiveError)
@@ -323,12 +321,12 @@ def test_an_error_without_text_has_its_name(nets: Nets) -> None:
     assert nets[1].mesh.left is not None and len(nets[1].mesh.left.text) == 4000
 
 
-def test_others_go_on_without_who_has_left(nets: Nets) -> None:
+def test_others_continue_without_a_member_that_left(nets: Nets) -> None:
     leave(nets[3].mesh, ValueError("why"))
     assert succeed(nets[:3], lambda net: allreduce(1, net[:3], timeout=LIMIT)) == [3] * 3
 
 
-def test_a_member_in_an_old_epoch_learns_that_the_others_have_begun_anew(nets: Nets) -> None:
+def test_a_member_in_an_old_epoch_learns_of_the_new_one(nets: Nets) -> None:
     def old(net: Network) -> Any:
         return barrier(net, timeout=LIMIT)
 
@@ -338,7 +336,7 @@ def test_a_member_in_an_old_epoch_learns_that_the_others_have_begun_anew(nets: N
 
     first, *_ = together(nets, old, new)
     assert isinstance(first, CollectiveError)
-    assert "has begun anew, with a later command" in str(first)
+    assert "has begun a new epoch with a later command" in str(first)
 
 
 def test_nothing_of_a_failed_call_is_taken_for_a_part_of_a_later_one(nets: Nets) -> None:
@@ -348,7 +346,7 @@ def test_nothing_of_a_failed_call_is_taken_for_a_part_of_a_later_one(nets: Nets)
     assert succeed(nets, lambda net: allgather("new", net, timeout=LIMIT)) == [["new"] * 4] * 4
 
 
-def test_half_sent_parts_are_as_they_were_and_the_links_live_on(nets: Nets) -> None:
+def test_half_sent_parts_are_unchanged_and_the_links_remain_usable(nets: Nets) -> None:
     value = np.zeros(2**21)
     with pytest.raises(TimeoutError):
         allgather(value, nets[0][:3], timeout=0.05)

@@ -1,4 +1,4 @@
-"""What each call gives to whom; how calls match and fail is in test_groups.py."""
+"""The results of each collective call. test_collective_call.py tests matching and failures."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -33,7 +33,7 @@ ARRAYS = [
 ]
 
 
-# Masked arrays change when their fill value is asked for, as for a comparison.
+# Reading the fill value of a masked array, as a comparison does, changes the array.
 SOME = [pytest.param(value, id=name) for name, value in VALUES[::3] if not name.startswith("masked array")]
 
 
@@ -68,7 +68,7 @@ def test_any_value_passes_through_all_calls(
 
     for outcome in succeed(three, work):
         for received in outcome:
-            if received is not value:  # which the root of a broadcast gets back
+            if received is not value:  # the root of a broadcast gets the value itself
                 assert_same(value, received)
 
 
@@ -157,17 +157,17 @@ def test_values_may_change_as_soon_as_a_call_returns(three: list[Network]) -> No
     [
         (
             lambda net: scatter([1, 2], net, timeout=LIMIT),
-            "a sequence of 3 items, one for each member, not of 2",
+            "a sequence of 3 items, one for each member, but got 2 items",
         ),
         (lambda net: alltoall(range(4), net, timeout=LIMIT), "a sequence of 3 items"),
-        (lambda net: bcast(1, net, root=3, timeout=LIMIT), "root=3: there is no such member among 3"),
+        (lambda net: bcast(1, net, root=3, timeout=LIMIT), "root=3: the call has only 3 members"),
         (lambda net: reduce(1, net, root=-4, timeout=LIMIT), "root=-4"),
         (lambda net: reduce(1, net, op="mim", timeout=LIMIT), "op='mim'"),
     ],
 )
 def test_arguments_of_no_use(three: list[Network], call: Any, match: str) -> None:
     for outcome in together(three, call):
-        # Where the call could begin, it fails because it failed elsewhere.
+        # If this member could start the call, it fails because another member failed.
         assert isinstance(outcome, ConfigurationError | RuntimeError)
         assert match.split(",", maxsplit=1)[0] in str(outcome)
     begin_anew(three)
@@ -176,12 +176,12 @@ def test_arguments_of_no_use(three: list[Network], call: Any, match: str) -> Non
 def test_only_members_call() -> None:
     with networks(4) as nets:
         with pytest.raises(
-            ConfigurationError, match=r"node 0, which is not among the members of barrier, nodes 1, 2, 3"
+            ConfigurationError, match=r"node 0, which is not a member of barrier on nodes 1, 2, 3"
         ):
             barrier(nets[0][1:])
         with pytest.raises(ConfigurationError, match=r"reval\('allreduce\(..., sockets\[\[1, 3\]\]\)'"):
             allreduce(1, nets[0][[1, 3]])
-        with pytest.raises(ConfigurationError, match=r"node 2, .* only its members call it"):
+        with pytest.raises(ConfigurationError, match=r"node 2, .* only its members may call it"):
             gather(1, nets[2][:2])
         with pytest.raises(ConfigurationError, match="needs a network or a part of one"):
             gather(1, nets[2][1])  # type: ignore[arg-type]

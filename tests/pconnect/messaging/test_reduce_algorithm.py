@@ -1,4 +1,4 @@
-"""Reductions give what numpy gives in a loop, to the last bit, whatever the dtype, the shape and the way taken."""
+"""Reductions equal a numpy loop to the last bit, for every dtype, shape and algorithm."""
 
 import functools
 import operator
@@ -33,7 +33,7 @@ def eight() -> Iterator[list[Network]]:
 @pytest.fixture(params=["whole", "sliced", "tree"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(reduce_algorithm, "SMALLEST_SLICE_BYTES", 16)
-    if request.param == "tree":  # with more than one step to the root, also in a small network
+    if request.param == "tree":  # with more than one step to the root, even in a small network
         monkeypatch.setattr(tree, "DEGREE", 1)
         monkeypatch.setattr(exchange, "ALL_TO_ALL_MEMBERS", 1)
     monkeypatch.setattr(reduce_algorithm, "SLICED_BYTES", 0 if request.param == "sliced" else 2**60)
@@ -48,7 +48,7 @@ def values_of(n: int, dtype: str, shape: tuple[int, ...]) -> list[npt.NDArray[An
         array = bits.astype(dtype)
         if array.dtype.kind in "fc":
             array = array / np.asarray(7, dtype)
-        made.append(np.asarray(array, dtype))  # without axes the division gave a scalar
+        made.append(np.asarray(array, dtype))  # for a 0-d array, the division returned a scalar
     return made
 
 
@@ -204,7 +204,7 @@ def test_operators_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_operator("np_here.linalg.norm").ufunc is None
     assert find_operator("divmod").function(7, 2) == (3, 1)
     assert find_operator(np.hypot).label == "ufunc hypot"
-    assert find_operator(np.matmul).ufunc is None  # not element by element
+    assert find_operator(np.matmul).ufunc is None  # it does not work element by element
     assert find_operator(np.frompyfunc(max, 2, 1)).ufunc is None
     for wrong, match in (
         ("np_here.hipot", "no such name in __main__"),
@@ -265,4 +265,4 @@ def test_masks_are_kept() -> None:
     total = fold(find_operator("sum"), values, values[0])
     assert total.mask.tolist() == [False, True]
     assert total[0] == 8
-    assert describe(total) == "masked float64 array of shape (2,)"  # which takes another way than a plain one
+    assert describe(total) == "masked float64 array of shape (2,)"  # it takes another path than a plain array

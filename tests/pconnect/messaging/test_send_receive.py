@@ -1,4 +1,4 @@
-"""Networks in one process; where both ends have to wait at once, the other one waits in a thread."""
+"""Networks in one process. If both ends must wait at the same time, one of them waits in a thread."""
 
 import math
 import signal
@@ -41,7 +41,7 @@ def nets() -> Iterator[list[Network]]:
 
 @contextmanager
 def at_the_same_time(*works: Callable[[], object]) -> Iterator[list[object]]:
-    """Run functions in threads beside the block; their outcomes are there after it."""
+    """Run functions in threads beside the block. Their outcomes are available after it."""
     outcomes: list[object] = [None] * len(works)
 
     def run(index: int) -> None:
@@ -59,7 +59,7 @@ def at_the_same_time(*works: Callable[[], object]) -> Iterator[list[object]]:
         assert not thread.is_alive()
 
 
-def test_a_network_is_sent_to_without_the_own_node(nets: list[Network]) -> None:
+def test_sending_to_a_network_skips_this_node(nets: list[Network]) -> None:
     psend({"x": 1}, nets[0])
     assert [precv(net[0], timeout=LIMIT) for net in nets[1:]] == [{"x": 1}] * 2
 
@@ -76,7 +76,7 @@ def test_one_node_in_a_list_is_a_node(nets: list[Network]) -> None:
 
 
 def send_head(network: Network, head: bytes) -> None:
-    """Send what no encoder of ours writes to node 1."""
+    """Send data to node 1 that our encoder never writes."""
     network[1].post_encoded([Header(Kind.VALUE, 0, len(head), 0).pack() + head])
     network.mesh.event_loop.flush(network[1])
 
@@ -180,7 +180,7 @@ def test_a_slow_receiver_slows_the_sender() -> None:
         assert connection.waiting_bytes == 0
 
 
-def test_a_full_inbox_is_an_error_for_who_waits_for_something_else() -> None:
+def test_a_full_inbox_is_an_error_for_a_wait_with_another_tag() -> None:
     with networks(3, limits=Limits(max_inbox_bytes=60_000)) as nets:
         for _ in range(3):
             psend(bytes(40_000), nets[0][1])
@@ -211,7 +211,7 @@ def test_no_value_in_time(nets: list[Network]) -> None:
     assert precv(nets[0][2], timeout=LIMIT) == 1
 
 
-def test_a_peer_that_is_gone_is_named_and_the_others_live_on(nets: list[Network]) -> None:
+def test_a_lost_peer_is_named_and_the_others_remain_usable(nets: list[Network]) -> None:
     psend("last words", nets[1][0])
     nets[1].mesh.event_loop.close()
     assert precv(nets[0][1], timeout=LIMIT) == "last words"
@@ -224,24 +224,24 @@ def test_a_peer_that_is_gone_is_named_and_the_others_live_on(nets: list[Network]
 
 @pytest.mark.parametrize("tag", [-1, 2**32])
 def test_tags_have_limits(nets: list[Network], tag: int) -> None:
-    with pytest.raises(ConfigurationError, match="a tag is a number from 0"):
+    with pytest.raises(ConfigurationError, match="a tag must be a number from 0"):
         psend(1, nets[0], tag=tag)
-    with pytest.raises(ConfigurationError, match="a tag is a number from 0"):
+    with pytest.raises(ConfigurationError, match="a tag must be a number from 0"):
         precv(nets[0][1], tag=tag)
-    with pytest.raises(ConfigurationError, match="a tag is a number from 0"):
+    with pytest.raises(ConfigurationError, match="a tag must be a number from 0"):
         select_sockets(nets[0], 0, tag=tag)
 
 
 def test_what_connections_are_not(nets: list[Network]) -> None:
     for wrong in ([], ["net"]):
-        with pytest.raises(ConfigurationError, match="connections are a network"):
+        with pytest.raises(ConfigurationError, match="connections must be a network"):
             psend(1, wrong)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="more than one network"):
         psend(1, [nets[0][1], nets[1][0]])
     for own in (nets[0][0], nets[0][:1]):
         with pytest.raises(ConfigurationError, match="node 0 is this node itself"):
             psend(1, own)
-    with pytest.raises(ConfigurationError, match="from one node, not from 2"):
+    with pytest.raises(ConfigurationError, match="from one node, but these are 2"):
         precv(nets[0])  # type: ignore[arg-type]
 
 
@@ -284,7 +284,7 @@ def test_names_of_many_nodes_are_cut() -> None:
 
 
 def interrupt_at_line(number: int) -> Callable[..., Any]:
-    """Return a trace function that presses Ctrl-C before the line of this number that runs."""
+    """Return a trace function that presses Ctrl-C before the given line is run."""
     left = number
 
     def trace(*_: object) -> Any:
@@ -298,7 +298,7 @@ def interrupt_at_line(number: int) -> Callable[..., Any]:
 
 
 class Slow:
-    """A value of which the making takes long."""
+    """A value that takes long to decode."""
 
 
 def test_ctrl_c_interrupts_the_making_of_a_value(
@@ -323,7 +323,7 @@ def test_ctrl_c_interrupts_the_making_of_a_value(
 
 
 def test_an_interrupt_leaves_a_value_taken_or_not(nets: list[Network]) -> None:
-    """Wherever it comes: what it leaves behind must not look like another value."""
+    """At any point: the rest of an interrupted value must not look like another value."""
     connection, before, interrupted = nets[1][0], sys.gettrace(), 0
     for number in range(1, 200):
         psend(number, nets[0][1])
