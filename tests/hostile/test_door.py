@@ -229,7 +229,7 @@ def test_guesses_become_slow_then_are_refused_and_keep_nobody_out(tmp_path: Path
                 for user in ("alice", "mallory")
             }
             assert kinds["alice"] == kinds["mallory"]  # nobody learns whether there is such a user
-            assert any("so the server refuses the next ones for a while" in words for words in kinds["alice"])
+            assert any("so the server refuses further ones for a while" in words for words in kinds["alice"])
             for user in ("alice", "mallory"):
                 guesses = guesser.answers[user, "the user name or the password was not accepted"]
                 # Three at once, then after pauses of 1, 2, 4 and 8 seconds.
@@ -255,8 +255,8 @@ def test_who_is_locked_out_reads_why_and_the_same_user_from_elsewhere_is_not(tmp
                 pconnect(server.host, user=server.credentials.user, password="wrong", timeout=DEADLINE)
             answers.append(str(caught.value))
         assert "the user name or the password was not accepted" in answers[0]
-        assert "so the server refuses the next ones for a while" in answers[4]
-        with pytest.raises(AuthenticationError, match="so the server refuses the next ones for a while"):
+        assert "so the server refuses further ones for a while" in answers[4]
+        with pytest.raises(AuthenticationError, match="so the server refuses further ones for a while"):
             server.connect()  # with the right password, but from there
         offers: list[bytes] = []
 

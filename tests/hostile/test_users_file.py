@@ -20,11 +20,11 @@ def test_bad_lines_keep_nobody_else_out_and_the_log_names_them(tmp_path: Path) -
     with run_server(tmp_path / "server", users=users) as server:
         server.connect().close()
         for fault in (
-            f"{path}, line 2: the line is not of the form",
+            f"{path}, line 2: the line does not have the form",
             f"{path}, line 3: the text is not UTF-8",
-            f"{path}, lines 4, 5: more than one line for the user 'carol'",
+            f"{path}, lines 4, 5: the user 'carol' has more than one line",
             f"{path}, line 6: the user 'dave' cannot log in",
-            f"{path}, line 8: there is a control character",
+            f"{path}, line 8: the line contains a control character",
         ):
             assert server.log.count(f"WARNING in the users' file: {fault}") == 1
         # At once: the server looks now and then.

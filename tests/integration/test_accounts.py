@@ -144,7 +144,7 @@ def test_a_user_without_an_account_is_like_an_unknown_one() -> None:
             with pytest.raises(AuthenticationError) as caught:
                 log_in(server, user)
             # What follows names the salt, which is another one for each user.
-            texts.add(str(caught.value).replace(user, "USER").partition("shows another one than")[0])
+            texts.add(str(caught.value).replace(user, "USER").partition("if it does not show")[0])
         assert len(texts) == 1, texts
         with log_in(server, "alice") as net:
             assert compute(net, "os.getuid()") == NUMBERS["alice"]

@@ -87,7 +87,7 @@ def test_a_port_that_is_silent(use_tls: bool) -> None:
         host = f"127.0.0.1:{listener.getsockname()[1]}"
         error = fail(host, timeout=0.5, use_tls=use_tls)
     assert isinstance(error.reasons[host], TimeoutError)
-    assert "takes connections, but does not answer the login within the time limit, in 0." in str(error)
+    assert "accepts connections, but the login timed out after 0." in str(error)
 
 
 @pytest.mark.parametrize("use_tls", [True, False])
@@ -96,13 +96,13 @@ def test_a_port_that_is_silent(use_tls: bool) -> None:
     [
         (
             b"SSH-2.0-OpenSSH_9.6\r\n",
-            "an SSH server answers at port {} ('SSH-2.0-OpenSSH_9.6'): give the command port",
+            "an SSH server answers on port {} ('SSH-2.0-OpenSSH_9.6'): give the command port",
         ),
         (
             b"HTTP/1.1 400 Bad Request\r\n\r\n",
-            "a web server answers at port {} ('HTTP/1.1 400 Bad Request'): give",
+            "a web server answers on port {} ('HTTP/1.1 400 Bad Request'): give",
         ),
-        (b"\0" * 1000, "another service answers at port {}: give the command port"),
+        (b"\0" * 1000, "another service answers on port {}: give the command port"),
     ],
 )
 def test_a_server_that_speaks_something_else(greeting: bytes, service: str, use_tls: bool) -> None:
@@ -141,13 +141,13 @@ def test_the_hosts_that_fail_are_named_in_the_order_of_the_list() -> None:
 def test_the_data_port_is_not_the_command_port(server: Server, plain_server: Server, use_tls: bool) -> None:
     for there in (server, plain_server):
         text = str(fail(f"127.0.0.1:{there.data_port}", use_tls=use_tls))
-        assert f"this is the data port of the pserver there: give its command port, {there.host} (" in text
+        assert f"this is the data port of that pserver: give its command port, {there.host} (" in text
 
 
 def test_tls_at_a_server_without_it(plain_server: Server) -> None:
     error = str(fail(plain_server.host))
     assert error.count("\n") == 0
-    assert "the pserver there has no encryption and no login: start it again without --no-tls" in error
+    assert "that pserver has no encryption and no login: start it again without --no-tls" in error
     assert "use_tls=False" not in error  # that would send everything in clear
 
 
@@ -168,7 +168,7 @@ def test_wrong_password_and_unknown_user_have_the_same_answer(server: Server) ->
     wrong = refusal(server, server.credentials.user, "not the password")
     unknown = refusal(server, "mallory", server.credentials.password)
     # What follows is made of the salt and the name, which a client sees anyway.
-    texts = [text.partition("shows another one than ")[0] for text in (wrong, unknown)]
+    texts = [text.partition("if it does not show ")[0] for text in (wrong, unknown)]
     assert texts[0] == texts[1] != wrong
     assert server.host in wrong
 

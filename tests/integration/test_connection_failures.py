@@ -89,7 +89,7 @@ def scenario(begin: str) -> Callable[[Callable[[Place], str]], None]:
     return add
 
 
-@scenario("the name cannot")
+@scenario("cannot resolve")
 def _(place: Place) -> str:
     return place.fail("no-such-host.invalid")
 
@@ -101,7 +101,7 @@ def _(place: Place) -> str:
     return place.fail(host)
 
 
-@scenario("nothing answers")
+@scenario("connecting to port")
 def _(place: Place) -> str:
     """Be a full queue, which drops what comes as a firewall does."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as stack:
@@ -118,7 +118,7 @@ def _(_place: Place) -> str:
     return str(Attempt(Host("alpha", "alpha", 12502)).explain(error))
 
 
-@scenario("port ... takes")
+@scenario("port ... accepts")
 def _(place: Place) -> str:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return place.fail(f"127.0.0.1:{listener.getsockname()[1]}", timeout=0.5)
@@ -129,7 +129,7 @@ def _(place: Place) -> str:
     return place.fail(f"127.0.0.1:{place.server.data_port}")
 
 
-@scenario("the pserver there has no")
+@scenario("that pserver has no")
 def _(place: Place) -> str:
     return place.fail(place.plain.host)
 
@@ -157,7 +157,7 @@ def _(place: Place) -> str:
         return place.fail(host)
 
 
-@scenario("what listens")
+@scenario("the service on port")
 def _(place: Place) -> str:
     with speaker(b"") as host:
         return place.fail(host)
@@ -168,7 +168,7 @@ def _(place: Place) -> str:
     return place.fail(place.server.host, password="wrong")
 
 
-@scenario("not accepted: the server has another")
+@scenario("not accepted: the server has no verifier")
 def _(place: Place) -> str:
     VerifierFile(server_file()).add(make_verifier(place.user, 2048))
     return place.fail(place.server.host, password="wrong")
@@ -200,7 +200,7 @@ def _(place: Place) -> str:
     return place.fail(f"unix:{place.folder / 'none'}")
 
 
-@scenario("its server listens at Unix sockets")
+@scenario("its server listens on Unix sockets")
 def _(place: Place) -> str:
     with run_server(place.folder / "quiet", "--no-tcp", users=(place.user, place.users_file)) as quiet:
         return place.fail(quiet.host)

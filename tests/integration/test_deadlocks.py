@@ -280,7 +280,7 @@ def test_a_wait_of_the_client_with_a_limit(network: MakeNetwork, wait: Callable[
     assert time.monotonic() - begin >= LONG
     assert not isinstance(caught.value, DeadlockError)
     assert re.search(
-        r"while waiting for .*: nobody can go on:\n  node 0 \(client\) waits .* node 1\n"
+        r"waiting for .*: nobody can go on:\n  node 0 \(client\) waits .* node 1\n"
         r"  node 1 .* waits in precv for node 2, in command .*\n  node 2 .* waits in precv for node 0, in",
         str(caught.value),
     )
@@ -298,7 +298,7 @@ def test_a_time_limit_says_nothing_of_a_deadlock_that_was_ended(network: MakeNet
     psend(1, net[1])
     command.result(DEADLINE)
     reval("import time; time.sleep(2)", net[1])
-    with pytest.raises(TimeoutError, match=r"while waiting for a value from node 1 \(\S+\)$"):
+    with pytest.raises(TimeoutError, match=r"waiting for a value from node 1 \(\S+\)$"):
         precv(net[1], timeout=LONG)
 
 

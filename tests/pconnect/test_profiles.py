@@ -192,7 +192,7 @@ def test_a_configuration_that_others_can_write_is_refused(
 ) -> None:
     write(TEXT)
     (config_file() if place == "file" else folder).chmod(0o777)
-    with pytest.raises(ConfigurationError, match=f"the {place} .* others can write .*chmod go-w"):
+    with pytest.raises(ConfigurationError, match=f"the {place} .* writable by others .*chmod go-w"):
         options("a")
     assert options("a", profile="") == {"hosts": "a", "profile": ""}
 

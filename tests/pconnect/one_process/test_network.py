@@ -110,7 +110,10 @@ def test_calls_that_take_a_network() -> None:
     ],
 )
 def test_what_one_process_cannot_have_is_an_error_that_says_so(use: Callable[[Any], object]) -> None:
-    with serial(2) as net, pytest.raises(ConfigurationError, match=r"cannot be had from pconnect.serial\(\)"):
+    with (
+        serial(2) as net,
+        pytest.raises(ConfigurationError, match=r"is not available with pconnect.serial\(\)"),
+    ):
         use(net)
 
 
@@ -121,7 +124,7 @@ def test_all_refused_names_say_so() -> None:
         assert {"put", "get", "kill"} <= refused
         for name in refused:
             with pytest.raises(
-                ConfigurationError, match=rf"^{name}.* cannot be had from pconnect.serial\(\)"
+                ConfigurationError, match=rf"^{name}.* is not available with pconnect.serial\(\)"
             ):
                 getattr(owner, name)()
 

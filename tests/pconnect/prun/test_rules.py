@@ -146,7 +146,7 @@ def test_errors_have_file_line_and_key(write: Write, text: str, message: str) ->
 def test_a_file_that_others_can_write_is_refused(write: Write, tmp_path: Path) -> None:
     write("")
     (tmp_path / "prun.toml").chmod(0o666)
-    with pytest.raises(ConfigurationError, match=r"prun.toml is one that others can write .*chmod go-w"):
+    with pytest.raises(ConfigurationError, match=r"prun.toml is writable by others .*chmod go-w"):
         read_rules(tmp_path / "prun.toml")
 
 

@@ -84,7 +84,7 @@ def test_a_deadlock_ends_the_wait_and_the_command(client: Client) -> None:
 
 def test_a_wait_that_is_shorter_asks_nobody(client: Client) -> None:
     net, (far,) = client
-    with pytest.raises(TimeoutError, match=r"while waiting for [^:]*$"):
+    with pytest.raises(TimeoutError, match=r"waiting for [^:]*$"):
         precv(net[1], timeout=0.5 * HURRY.delay)
     far.event_loop.poll(0)
     assert far.heard == []

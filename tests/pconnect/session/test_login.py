@@ -189,7 +189,7 @@ def test_a_refused_login_says_whether_the_users_file_is_another_one(
     right, file = users
     VerifierFile(server_file()).add(make_verifier(right, 2048))
     with pytest.raises(
-        AuthenticationError, match=r"not accepted: the server has another verifier of alice than"
+        AuthenticationError, match=r"not accepted: the server has no verifier of alice, or another one than"
     ):
         pconnect(server.host, user=right.user, password="wrong", timeout=DEADLINE)
     for path in file.parent.iterdir():
@@ -244,7 +244,7 @@ OWN, OTHER = ServerKey(b"\1" * SEED_BYTES), ServerKey(b"\2" * SEED_BYTES)
     ("offer", "why"),
     [
         # It has the verifier of the user, and names the id of another server.
-        ({"server": OTHER.id, "proof": OWN.prove(b"hello")}, "does not prove that it is the one"),
+        ({"server": OTHER.id, "proof": OWN.prove(b"hello")}, "does not prove that it has the id"),
         # It shows what that one has signed for its own login there.
         ({"server": OTHER.id, "proof": OTHER.prove(b"hello of another login")}, "does not prove"),
         ({"server": OTHER.id}, "does not prove"),

@@ -40,7 +40,9 @@ def test_without_a_place_for_the_token_nothing_happens(one_slot: Server, tmp_pat
     folder.chmod(0o775)
     with one_slot.connect() as net:
         jobs = [net.submit("__import__('time').sleep", 0.1) for _ in range(3)]
-        with pytest.raises(CredentialError, match=r"others can write \(mode 0775\), fix it with: chmod go-w"):
+        with pytest.raises(
+            CredentialError, match=r"writable by others \(mode 0775\); fix it with: chmod go-w"
+        ):
             net.detach(path=folder / "token")
         assert [job.result(20) for job in jobs] == [None] * 3
         assert net.submit(pow, 2, 3).result(20) == 8

@@ -28,7 +28,7 @@ def test_faults_are_logged_once_for_each_change(path: Path, caplog: pytest.LogCa
     assert looked(watch, caplog) == []
     with path.open("a") as file:
         file.write("bob\n")
-    message = f"in the users' file: {path}, line 2: the line is not of the form user:verifier:salt:index"
+    message = f"in the users' file: {path}, line 2: the line does not have the form user:verifier:salt:index"
     assert looked(watch, caplog) == [message]
     assert looked(watch, caplog) == []
     path.write_text(path.read_text().removesuffix("bob\n"))
