@@ -24,7 +24,7 @@ SEARCHES = {
     "random numbers": "reference/jobs.html",
     "Network.submit": "reference/api/jobs.html",
     "--max-sessions": "reference/cli/pserver.html",
-    "DeadlockError": "reference/api/errors.html",
+    "deadlock": "reference/deadlocks.html",
 }
 
 
@@ -80,6 +80,8 @@ def test_search_finds_pages(site: Path, where: str, request: pytest.FixtureReque
                 page.locator("dialog input[type=search]").fill(words)
                 page.keyboard.press("Enter")
                 page.locator(f"#search-results a[href*='{wanted}']").first.wait_for()
+                page.wait_for_load_state("networkidle")  # excerpts are fetched from the pages found
+                assert (page.locator("#search-results .context").count() > 0) == (where == "http")
 
 
 def test_pages_fit_the_screen_and_load_nothing_from_elsewhere(site: Path) -> None:
