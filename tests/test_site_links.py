@@ -1,11 +1,13 @@
 """The checker of links in the finished site finds what is wrong, and nothing else."""
 
+import re
 from pathlib import Path
 
 import pytest
 from root_pages import translate
 from site_links import faults
 
+DOC = Path(__file__).parent.parent / "doc"
 GOOD = """<html><head><link rel="stylesheet" href="site.css?v=1"><link rel="canonical" href="https://example.org/"></head>
 <body id="top"><a href="#top">top</a> <a href="sub/b.html#deep%20down">b</a> <a href="https://example.org">out</a>
 <img src="data:image/png;base64,AAAA"> <a href="mailto:a@example.org">mail</a></body></html>
@@ -67,3 +69,22 @@ def test_links_from_a_folder_of_the_site() -> None:
         translate(text, "howto", "howto")
         == "[d](../changelog.md) [e](../glossary.md) [f](../index.md#the-calls)"
     )
+
+
+def test_each_page_is_in_a_toctree() -> None:
+    """The build says so, too, but takes longer."""
+    pages = {
+        path.relative_to(DOC).with_suffix("").as_posix()
+        for kind in ("*.md", "*.ipynb")
+        for path in DOC.rglob(kind)
+        if path.relative_to(DOC).parts[0] not in {"gallery", "auto_gallery"}
+    }
+    listed = {"index"}
+    for path in DOC.rglob("*.md"):
+        for block in re.findall(
+            r"^```\{toctree\}\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        ):
+            for entry in (line for line in block.split() if not line.startswith(":")):
+                found = sorted(path.parent.glob(f"{entry}.md")) + sorted(path.parent.glob(f"{entry}.ipynb"))
+                listed |= {each.resolve().relative_to(DOC).with_suffix("").as_posix() for each in found}
+    assert sorted(pages - listed) == []
