@@ -1,8 +1,8 @@
 """Numerical computing on several machines, from a script or notebook.
 
-`pconnect` logs in at servers and returns a `Network`; `reval` runs code there, `psend` and `precv` move values between
-any two nodes, `select_sockets` waits for many; collective calls such as `bcast` and `allreduce` are made by all members
-of a network; `sclose` ends it all. `local_network` needs no second machine.
+`pconnect` logs in to servers and returns a `Network`. `reval` runs code on its engines, `psend` and `precv` move values
+between any two nodes, and `select_sockets` waits for several of them. All members of a network make collective calls
+such as `bcast` and `allreduce` together. `sclose` ends the network. `local_network` works on this machine alone.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from pconnect.session.versions import VersionWarning as VersionWarning
     from pconnect.values.registry import register_type as register_type
 
-# What is exported, by the module where it is.
+# The public names, by the module that defines them.
 _EXPORTS = {
     "commands.command": "Command",
     "commands.command_list": "Commands",
@@ -107,7 +107,7 @@ __version__: str
 
 
 def __getattr__(name: str) -> object:
-    """Import what is used when it is first used: the daemon needs `protocol.frames` alone, and no numpy (PEP 562)."""
+    """Import a public name on first use (PEP 562): the daemon needs only `protocol.frames`, and not numpy."""
     if name not in _HOMES:
         return module_attribute(__name__, name)
     home = import_own(f"pconnect.{_HOMES[name]}")
@@ -117,12 +117,12 @@ def __getattr__(name: str) -> object:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Do what ``%load_ext pconnect`` is for; see `pconnect.notebook.magics`."""
+    """Load the IPython extension for ``%load_ext pconnect``; see `pconnect.notebook.magics`."""
     import_own("pconnect.notebook.magics").load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """Do what ``%unload_ext pconnect`` is for."""
+    """Unload the IPython extension for ``%unload_ext pconnect``."""
     import_own("pconnect.notebook.magics").unload(shell)
 
 

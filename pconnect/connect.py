@@ -1,10 +1,10 @@
 """`pconnect`: from host names and a password to a network.
 
-All servers are served side by side, in two steps, each within the one deadline of the call:
+All servers are handled in parallel, in two steps that share the deadline of the call:
 
-1. log in at each server, see `pconnect.session.login`;
-2. tell each server the whole network, open the data connections to all engines, and wait until every engine says that
-   its own connections to the others stand.
+1. Log in to each server; see `pconnect.session.login`.
+2. Send each server a description of the network, open the data connections to all engines, and wait until every engine
+   reports that its own connections to the others are up.
 """
 
 import warnings
@@ -69,107 +69,109 @@ def pconnect(
     exclusive: bool = False,
     elastic: bool | float = False,
 ) -> ClientNetwork:
-    """Log in at servers and return the network of the client and their engines.
+    """Log in to servers and return the network of the client and their engines.
 
     Parameters
     ----------
     hosts
         ``"name"``, ``"name:port"``, ``"[v6 address]:port"``, ``(name, port)``, or a list of these. The same server may
-        appear more than once; each time is a node with an engine of its own. ``"alpha*8"`` and ``{"alpha": 8}`` are
-        ``["alpha"] * 8``, also within a list, as in ``["alpha*8", "beta:4000*2"]``. Without them, the hosts of
-        ``PCONNECT_HOSTS``, such as ``alpha*8 beta:4000``, or else of the client's configuration.
+        appear more than once; each occurrence is a node with its own engine. ``"alpha*8"`` and ``{"alpha": 8}`` are
+        short for ``["alpha"] * 8``, also within a list, as in ``["alpha*8", "beta:4000*2"]``. By default, the hosts
+        come from ``PCONNECT_HOSTS``, such as ``alpha*8 beta:4000``, or from the client's configuration.
     join
-        Connect all servers of a pool, which are found through those that you name: ``"beta"``, or a list; or ``True``
-        for the pool of `hosts`, as in ``pconnect("localhost", join=True)``. The client logs in at these, asks each for
-        the servers that have announced themselves there (``pserver start --join``), goes on with those, and so on. The
-        nodes have the order in which they were named: by you first, then by servers. A server that has several
-        addresses is one node. One of those that you name is enough: all others that cannot be reached are reported as
-        with `required`, which may be the least number of engines. Or ``PCONNECT_JOIN``. See doc/howto/pool.md.
+        Connect all servers of a pool, found through the servers that you name: ``"beta"``, or a list. ``True`` means
+        the pool of `hosts`, as in ``pconnect("localhost", join=True)``. The client logs in to these servers, asks each
+        for the servers that have announced themselves to it (``pserver start --join``), asks those in turn, and so on.
+        Nodes are numbered in the order in which you, and then the servers, named them. A server with several addresses
+        is one node. Only one of the servers that you name must answer: the others are reported as missing, as with
+        `required`, which may set the minimum number of engines. Default: ``PCONNECT_JOIN``. See doc/howto/pool.md.
     profile
-        The part of the client's configuration that gives all options that are left out, or ``PCONNECT_PROFILE``;
-        without both, the top of that file does. See doc/reference/configuration.md. An empty text leaves the
-        configuration aside.
+        The profile in the client's configuration that sets the options that you leave out. Default:
+        ``PCONNECT_PROFILE``, or else the top level of that file. See doc/reference/configuration.md. An empty string
+        ignores the configuration.
     recover
-        What `detach` of another network has returned, instead of `hosts`: its servers are connected, and ``net.jobs``
-        has the futures of its jobs.
+        The token that `detach` of another network returned, instead of `hosts`. Its servers are connected, and
+        ``net.jobs`` has the futures of its jobs.
     resume
-        A name, or the path of a private file. If a client vanishes that was connected with it, as a kernel that
-        crashes, the same call comes back to its sessions, for as long as the servers' ``--orphan-timeout`` lets them
-        wait: ``net.resumed`` tells whether it has, and ``net.commands`` has the commands of the client before. A
-        client that was only away comes back by itself for its jobs; those that had begun run again, unless they have
-        ``retries=0``. If nothing is there to come back to, it connects anew, and writes the file. See
+        A name, or the path of a private file. If a client that connected with it vanishes, for example because its
+        kernel crashed, the same call returns to its sessions, as long as the servers' ``--orphan-timeout`` has not
+        passed. ``net.resumed`` says whether that happened, and ``net.commands`` has the commands of the earlier client.
+        A client that only lost its connections returns by itself for its jobs; jobs that had begun run again, unless
+        they have ``retries=0``. If there is no session to return to, the call connects anew and writes the file. See
         doc/reference/connecting.md.
     take_over
-        With `resume`: come back even if another client has the sessions, which loses them.
+        With `resume`: take the sessions over even if another client is using them; that client loses them.
     user, password
-        Credentials. What is missing comes from the environment (``PCONNECT_USER``, ``PCONNECT_PASSWORD``), from the
-        client file that ``generate-srp-data`` writes, or from a prompt, in that order.
+        Credentials. Missing ones come from the environment (``PCONNECT_USER``, ``PCONNECT_PASSWORD``), from the client
+        file that ``generate-srp-data`` writes, or from a prompt, in that order.
     password_file
-        Another client file than the default.
+        A client file other than the default one.
     use_tls
         ``False`` for servers started with ``--no-tls``: no encryption and no login.
     required
-        ``False`` to go on without hosts that cannot be connected, as long as there is one; a number to go on if there
-        are at least so many engines. A `MissingHostsWarning` names the others, and ``net.missing`` has the reason of
-        each. The engines that are there have the numbers from 1, in the order of `hosts`. A host that does not answer
-        in half of `timeout` counts as missing.
+        ``False`` to continue without hosts that cannot be connected, as long as there is at least one; a number sets
+        the minimum number of engines. A `MissingHostsWarning` names the missing hosts, and ``net.missing`` has the
+        reason for each. Connected engines are numbered from 1, in the order of `hosts`. A host that does not answer
+        within half of `timeout` counts as missing.
     timeout
-        Limit for the whole call, in seconds. A server that turns this client away because it is busy is asked again
-        within it, after random and growing pauses of 0.1 to 3 seconds.
+        Limit for the whole call, in seconds. If a server is too busy to accept this client, the call tries again until
+        then, after random and growing pauses of 0.1 to 3 seconds.
     peer_timeout
-        Seconds after which a machine that vanished counts as lost.
+        Seconds after which a machine that has vanished counts as lost.
     max_message_bytes
-        Limit of one message, at all nodes of this network. It also limits the items of a value, in lists, dicts and the
-        like: one for each 1024 bytes of it, but always 2**20.
+        Size limit of one message, on all nodes of this network. It also limits the number of items in a value, in
+        lists, dicts and so on: one for each 1024 bytes of the limit, but at least 2**20.
     max_inbox_bytes
-        When so much has arrived at a node from another and waits for `precv`, no more is read: the sender waits.
+        When this many bytes from one peer are waiting for `precv` on a node, the node stops reading: the sender waits.
     check_versions
-        Whether to warn, with a `VersionWarning`, of different versions that matter at the nodes.
+        Whether to warn, with a `VersionWarning`, if versions that matter differ between nodes.
     local_links
         Whether processes of one account on one machine exchange data over Unix sockets instead of TLS; see
         doc/security.md.
     elastic
         ``True`` to follow the pool: while there are more jobs than slots, the client asks its servers every 5 seconds
-        which others they know, and adds the new ones, as `net.add` does. A number gives other seconds. A thread does
-        this, so it does not matter how you wait for the jobs, and no result is late. ``net.missing`` names servers that
-        cannot be reached; they are tried again after growing pauses. No server gets a second engine, and one that you
-        have removed comes back only when you add it. Servers that leave the pool stay in the network, as lost nodes.
+        which other servers they know, and adds new ones, as `net.add` does. A number sets another interval in seconds.
+        This happens in a thread, so it works however you wait for the jobs, and it delays no result. ``net.missing``
+        names servers that cannot be reached; they are tried again after growing pauses. No server gets a second engine,
+        and a server that you have removed returns only when you add it. Servers that leave the pool stay in the network
+        as lost nodes.
     accept
-        A function that decides which servers get jobs, such as ``lambda server: server.memory_free > 8e9``. It is
-        called with a `pconnect.statistics.server_facts.ServerFacts` of each server, in the thread of the jobs, every 5
-        seconds while there are some, and returns whether jobs may begin there. Those that wait go elsewhere, or wait;
-        ``job.why`` says for what. Programs are jobs; commands and arrays are not. If it raises an error, or returns
-        ``None``, all jobs that wait fail with a `ConfigurationError` that says so.
+        A function that decides which servers get jobs, such as ``lambda server: server.memory_free > 8e9``. While there
+        are jobs, it is called every 5 seconds, in the thread of the jobs, with a
+        `pconnect.statistics.server_facts.ServerFacts` of each server, and returns whether jobs may begin there. Waiting
+        jobs go to other servers or stay in the queue; ``job.why`` says why. Programs are jobs; commands and arrays are
+        not. If the function raises an error or returns ``None``, all waiting jobs fail with a `ConfigurationError` that
+        says so.
     placement
-        ``"even"``: the least busy server gets the next job. ``"ordered"``: the first of `hosts` does, as long as it has
-        a slot, then the second, and so on.
+        ``"even"``: the least busy server gets the next job. ``"ordered"``: the first of `hosts` gets it as long as it
+        has a free slot, then the second, and so on.
     exclusive
-        Have each server for this network alone: it takes no other session as long as this one lives, and refuses this
-        one while others are there (`ServerRefusedError`, whose text says whose). The server's administrator must have
-        allowed it (``--allow-exclusive``), or you must be one. See doc/reference/connecting.md.
+        Reserve each server for this network: it accepts no other session while this network exists, and refuses this
+        one while it has other sessions (`ServerRefusedError`, whose text names their users). The server's administrator
+        must have allowed this (``--allow-exclusive``), or you must be one. See doc/reference/connecting.md.
 
     Returns
     -------
     Network
-        Node 0 is the client, nodes 1 to n are engines at `hosts`, in that order.
+        Node 0 is the client, nodes 1 to n are engines on `hosts`, in that order.
 
     Warns
     -----
     MissingHostsWarning
-        Hosts are missing that are not required.
+        Some hosts are missing, and `required` allows that.
     VersionWarning
         See `check_versions`.
 
     Raises
     ------
     ConnectError
-        It could not be made; the text has each host and its reason, and ``reasons`` the errors. If the only reasons are
-        refused logins, it is an `AuthenticationError`; if they are servers that take no new session, a
-        `ServerRefusedError`. Nothing stays open.
+        The network could not be made; the text lists each host with its reason, and ``reasons`` has the errors. If all
+        reasons are refused logins, the error is an `AuthenticationError`; if all are servers that accept no new
+        session, it is a `ServerRefusedError`. No connection stays open.
     CredentialError
-        No password is to be had, or its file cannot be used.
+        There is no password, or its file cannot be used.
     ConfigurationError
-        A host, an option or the configuration cannot be understood, or nothing says which hosts.
+        A host, an option or the configuration is invalid, or no hosts are given.
 
     Notes
     -----
@@ -183,13 +185,15 @@ def pconnect(
     check_resume(file, saved, None if joined else hosts, recover, use_tls=use_tls)
     token = None if recover is None else unpack_token(recover)
     if token is not None and (hosts is not None or joined):
-        raise ConfigurationError("hosts and recover: the token says which hosts, give only one of them")
+        raise ConfigurationError(
+            "hosts and recover: the token already names the hosts; give only one of them"
+        )
     if token is None and hosts is None and saved is None and not joined:
         raise NoHostsError
     if (joined or interval) and not use_tls:
         option = "join" if joined else "elastic"
         raise ConfigurationError(
-            f"{option} and use_tls=False: servers without a login have no pool; leave out one"
+            f"{option} and use_tls=False: servers without a login have no pool; leave out one of them"
         )
     targets = list(saved.hosts) if saved else joined or parse_hosts(list(token.hosts) if token else hosts)
     if not targets:
@@ -235,7 +239,7 @@ def _set_rules(network: ClientNetwork, rules: Placement, interval: float) -> Non
 
 
 class _FailedNodes(Exception):  # noqa: N818 - it does not leave this module
-    """The client cannot connect these nodes; the network can be made without them."""
+    """The client cannot connect to these nodes; the network can be made without them."""
 
     def __init__(self, errors: Mapping[int, Exception]) -> None:
         super().__init__()
@@ -250,7 +254,7 @@ def _connect(
     *,
     is_resumable: bool,
 ) -> ClientNetwork:
-    """Try to make a network of all hosts that are there, or that are found. After an error, nothing is open."""
+    """Try to make a network of all available or discovered hosts. After an error, no connection is open."""
     logins: dict[Any, Server | Exception] = {}
     event_loop = EventLoop()
     try:
@@ -294,13 +298,13 @@ def _warn(network: ClientNetwork, attendance: Attendance, *, check_versions: boo
             warnings.warn(relayed, RouteWarning, stacklevel=4)
         if check_versions:
             versions.check_versions(network, stacklevel=5)
-    except BaseException:  # a user may have warnings raised
+    except BaseException:  # the user may turn warnings into errors
         network.mesh.event_loop.close()
         raise
 
 
 def _successes(outcomes: Mapping[int, Server | Exception]) -> list[Server]:
-    """Return the outcomes, or raise for all that failed."""
+    """Return the successful logins, or raise one error with all failures."""
     servers, failures = sort_outcomes(outcomes)
     if failures:
         raise _FailedNodes(failures)
@@ -316,7 +320,7 @@ def _mesh(
     *,
     is_resumable: bool,
 ) -> ClientNetwork:
-    """Connect every node with every other. `event_loop`: has the command channels."""
+    """Connect every node with every other. The command channels are already in `event_loop`."""
     event_loop.sigint_deferred.spins = True
     mesh_setup = MeshSetup.of(terms, versions.own_versions()["version"], is_resumable=is_resumable)
     if mesh_setup.routes is not None:
@@ -369,7 +373,7 @@ def _await_meshed(servers: list[Server], event_loop: EventLoop, deadline: float)
     joining = list(servers)
 
     def have_joined() -> bool:
-        while joining and not _is_joining(joining[-1]):  # not all of them after each message
+        while joining and not _is_joining(joining[-1]):  # do not check all of them after each message
             joining.pop()
         return not joining
 
@@ -377,11 +381,11 @@ def _await_meshed(servers: list[Server], event_loop: EventLoop, deadline: float)
         event_loop.run_until(have_joined, deadline, "the network")
     except TimeoutError:
         silent = [server for server in servers if _is_joining(server)]
-        reason = "its connections to the other servers were not made within the time limit"
+        reason = "timed out waiting for its connections to the other servers"
         raise ConnectError({server.host: TimeoutError(reason) for server in silent}) from None
     await_reasons([server for server in servers if mesh_error(server)], event_loop, deadline)
     errors = {server: error for server in servers if (error := mesh_error(server))}
-    # The other nodes may have failed only because of those that were refused.
+    # The other nodes may have failed only because these were refused.
     refused = {s.node: error for s, error in errors.items() if isinstance(error, ServerRefusedError)}
     if refused:
         raise _FailedNodes(refused)

@@ -1,4 +1,4 @@
-"""Where output of engines is shown; see `pconnect.commands.console`."""
+"""Display of the engines' output; see `pconnect.commands.console`."""
 
 from pconnect.commands.console import Console, Sink, StandardStreams, with_prefix
 

@@ -1,4 +1,4 @@
-"""The errors of messages and commands, and those of `srp_tools` beneath them: the whole tree.
+"""All exceptions of `pconnect`, including those of `srp_tools`, as one tree.
 
 .. code-block:: text
 
@@ -8,24 +8,24 @@
     ├── AuthenticationError (PermissionError)
     ├── ConnectError (ConnectionError)
     ├── ConnectionLostError (ConnectionError)    a peer is gone; its connection is closed
-    │   ├── ServerBusyError                      too many clients want to log in at a server
-    │   ├── ServerRefusedError                   a server takes no new session of this user now; says why
-    │   ├── EngineDiedError                      the engine of a node ended before its time; says how
+    │   ├── ServerBusyError                      too many clients are logging in to a server
+    │   ├── ServerRefusedError                   a server accepts no new session of this user now; says why
+    │   ├── EngineDiedError                      the engine of a node ended unexpectedly; says how
     │   └── JobLostError                         a job ended with its process or machine; says how
-    ├── ProtocolError (ValueError)               the peer broke the format; the connection is closed
+    ├── ProtocolError (ValueError)               the peer violated the format; the connection is closed
     ├── UnsupportedValueError (TypeError)        nothing was sent
     ├── MessageTooLargeError (ValueError)        nothing was sent
-    ├── InboxFullError (BufferError)             what has come must be received before more can come
-    ├── CollectiveError (RuntimeError)           a collective call cannot be completed; all connections live on
-    ├── DeadlockError (RuntimeError)             nodes wait for each other; says who for whom; all of it lives on
-    ├── UnreadableValueError (ValueError)        one value arrived that cannot be made here; the connection lives on
+    ├── InboxFullError (BufferError)             receive the values that have arrived before others can arrive
+    ├── CollectiveError (RuntimeError)           a collective call cannot complete; all connections stay open
+    ├── DeadlockError (RuntimeError)             nodes wait for each other; says which; all connections stay open
+    ├── UnreadableValueError (ValueError)        a value arrived that cannot be rebuilt here; the connection stays open
     │   └── UnavailableTypeError (ImportError)   because a package or a registration is missing here
-    ├── ProcessFailedError (RuntimeError)        a process beside an engine could not start; its last words
-    ├── UnknownServiceError (LookupError)        the server lacks what the client has called; says both versions
-    ├── InternalError (RuntimeError)             a bug in this library: something happened that cannot happen
-    └── RemoteError (RuntimeError)               a command failed; the engine goes on
+    ├── ProcessFailedError (RuntimeError)        a process next to an engine could not start; shows its last output
+    ├── UnknownServiceError (LookupError)        the server lacks the service that was called; says both versions
+    ├── InternalError (RuntimeError)             a bug in this library: an event in an impossible state
+    └── RemoteError (RuntimeError)               a command failed; the engine keeps running
 
-A time limit that has passed raises the builtin `TimeoutError`.
+An expired time limit raises the built-in `TimeoutError`.
 """
 
 import collections.abc
@@ -69,9 +69,9 @@ __all__ = [
     "UnsupportedValueError",
 ]
 
-#: Fields of builtin classes that are no more than data on the client, too. Python makes more of others when it shows an
+#: Fields of built-in classes that are plain data on the client, too. Python does more with others when it shows an
 #: error, and would do so in the wrong process: with ``name_from`` of an `ImportError` it imports, with ``filename`` of
-#: a `SyntaxError` it reads a file, with ``name`` of a `NameError` it guesses what was meant.
+#: a `SyntaxError` it reads a file, with ``name`` of a `NameError` it suggests similar names.
 BUILTIN_FIELDS: collections.abc.Mapping[type[BaseException], collections.abc.Sequence[str]] = {
     BaseException: ("args",),
     OSError: ("errno", "strerror", "filename", "filename2"),
@@ -83,7 +83,7 @@ BUILTIN_FIELDS: collections.abc.Mapping[type[BaseException], collections.abc.Seq
 
 
 def builtin_fields(kind: type[BaseException]) -> dict[str, typing.Any]:
-    """Return the descriptors of the fields of `BUILTIN_FIELDS` that the exceptions of a class have.
+    """Return the descriptors of those fields in `BUILTIN_FIELDS` that exceptions of a class have.
 
     Examples
     --------
@@ -95,37 +95,37 @@ def builtin_fields(kind: type[BaseException]) -> dict[str, typing.Any]:
 
 
 class ServerRefusedError(ConnectionLostError):
-    """A server knows this user, but takes no new session now; the text names the server and says why.
+    """A server knows this user but accepts no new session now; the text names the server and the reason.
 
-    It is drained, closed at this hour, or has as many sessions as it may have. The connection is closed.
+    The server is drained, closed at this hour, or has reached its session limit. The connection is closed.
     """
 
 
 class EngineDiedError(ConnectionLostError):
-    """The engine of a node ended before its time; the text says how. The other nodes live on."""
+    """The engine of a node ended unexpectedly; the text says how. The other nodes keep running."""
 
 
 class JobLostError(ConnectionLostError):
-    """A job has no result: the process or the machine that ran it ended; the text says how, and what it printed last.
+    """A job has no result because its process or machine ended; the text says how, and what the job printed last.
 
-    It is not known how far it came. Other jobs go on.
+    How much of its work it did is unknown. Other jobs continue.
     """
 
 
 class ProcessFailedError(ParallelError, RuntimeError):
-    """A process that was to run beside an engine could not start. The text has its node and the last it printed."""
+    """A process next to an engine could not start. The text names the node and shows the process's last output."""
 
 
 class UnknownServiceError(ParallelError, LookupError):
-    """The server lacks a service that the client has called. The text has the versions of both."""
+    """The server lacks a service that the client called. The text has the versions of both."""
 
 
 class ProtocolError(ParallelError, ValueError):
-    """The peer sent something that is not a message. The connection it came from is closed."""
+    """The peer sent something that is not a valid message. The connection is closed."""
 
 
 class UnsupportedValueError(ParallelError, TypeError):
-    """A value, or the part of it that the text names, cannot be sent. Nothing was sent."""
+    """A value, or the part of it that the text names, has a type that cannot be sent. Nothing was sent."""
 
 
 class MessageTooLargeError(ParallelError, ValueError):
@@ -133,55 +133,55 @@ class MessageTooLargeError(ParallelError, ValueError):
 
 
 class InboxFullError(ParallelError, BufferError):
-    """What was waited for cannot come: the peer's other values fill the inbox. Nothing is lost; receive those first."""
+    """The awaited value cannot arrive: other values of this peer fill the inbox. Receive those first; none is lost."""
 
 
 class InternalError(ParallelError, RuntimeError):
-    """A bug in this library: something happened in a state in which it cannot happen. Please report it.
+    """A bug in this library: an event occurred in a state in which it cannot occur. Please report it.
 
-    The text ends with what a report needs: the versions of this package and of Python.
+    The text ends with the facts that a report needs: the versions of this package and of Python.
     """
 
     def __str__(self) -> str:
         ours, pythons = distribution_version(), platform.python_version()
-        return f"{super().__str__()} (a bug of pserver {ours} with Python {pythons}: please report it)"
+        return f"{super().__str__()} (a bug in pserver {ours} with Python {pythons}: please report it)"
 
 
 class CollectiveError(ParallelError, RuntimeError):
-    """A collective call cannot be completed, or its members do not make the same call. All connections live on.
+    """A collective call cannot complete, or its members did not make the same call. All connections stay open.
 
-    This node and the others take part in no more collective calls until the client's next command.
+    No node takes part in further collective calls until the client's next command.
     """
 
 
 class DeadlockError(ParallelError, RuntimeError):
-    """Nodes wait for each other, so that none of them can ever go on; the text says who for whom, in which command.
+    """Nodes wait for each other, and none can make progress; the text says which, for whom and in which command.
 
-    It is raised on the client, and in the commands that wait. Engines, workspaces and all connections live on.
+    It is raised on the client and in the commands that wait. Engines, workspaces and all connections survive.
 
     Attributes
     ----------
     waits
-        For each node ``(node, host, command, kind, waits_for)``: its number, its host, the source text of its command
-        or ``None``, the call in which it waits, and the numbers of the nodes it waits for.
+        One tuple for each node, ``(node, host, command, kind, waits_for)``: its number, its host, the source text of
+        its command or ``None``, the call in which it waits, and the numbers of the nodes it waits for.
     """
 
     waits: collections.abc.Sequence[typing.Any] = ()
 
 
 class UnreadableValueError(ParallelError, ValueError):
-    """A value arrived whole, but cannot be made here. It is lost; the connection and the values after it live on."""
+    """A value arrived whole but cannot be rebuilt here. It is lost; the connection and later values are unaffected."""
 
 
 class UnavailableTypeError(UnreadableValueError, ImportError):
-    """A value arrived whose type this node lacks; the text says what to install or to register here."""
+    """A value arrived whose type this node lacks; the text says what to install or register here."""
 
 
 class RemoteError(ParallelError, RuntimeError):
-    """A command failed on a node. The engine, its workspace and all connections live on.
+    """A command failed on a node. The engine, its workspace and all connections survive.
 
-    If the exception there was a builtin one, or derived from one, then what is raised here is of a class that is both a
-    `RemoteError` and that builtin, so that ``except ZeroDivisionError`` works; see `pconnect.commands.remote_errors`.
+    If the remote exception was a built-in one, or derived from one, then the class of this error is both a
+    `RemoteError` and that built-in, so ``except ZeroDivisionError`` works; see `pconnect.commands.remote_errors`.
 
     Attributes
     ----------
@@ -190,17 +190,18 @@ class RemoteError(ParallelError, RuntimeError):
     command
         The source text that failed.
     type_name
-        Name of the exception's type there, such as ``"ZeroDivisionError"``.
+        Name of the remote exception's type, such as ``"ZeroDivisionError"``.
     message
-        The text of the exception there.
+        The text of the remote exception.
     remote_traceback
-        The traceback, as text. The exception itself does not travel: received data cannot run code.
+        The traceback, as text. The exception object itself is not sent: received data cannot run code.
     args
-        Those of the exception there, as in ``KeyError.args[0]``, if they are plain values that are short; else its text
-        alone. What Python's own exceptions have besides, such as ``OSError.errno`` and ``filename``, is here likewise.
+        The arguments of the remote exception, as in ``KeyError.args[0]``, if they are short plain values; otherwise
+        only its text. Further fields of Python's own exceptions, such as ``OSError.errno`` and ``filename``, are copied
+        too.
     """
 
-    def __init__(  # noqa: PLR0917 - all that is known of a failure
+    def __init__(  # noqa: PLR0917 - all facts about a failure
         self, node: int, host: str, command: str, type_name: str, message: str, remote_traceback: str
     ) -> None:
         super().__init__(message)
@@ -210,15 +211,15 @@ class RemoteError(ParallelError, RuntimeError):
         self.type_name = type_name
         self.message = message
         self.remote_traceback = remote_traceback
-        #: By name, what the exception there had in fields of builtin classes; `restore` sets them.
+        #: The remote exception's values of fields of built-in classes, by name; set by `restore`.
         self.fields: collections.abc.Mapping[str, object] = {}
 
     def restore(self, fields: collections.abc.Mapping[str, object]) -> None:
-        """Set what the exception there had in the fields of `BUILTIN_FIELDS`. Others are left out."""
+        """Copy the remote exception's values of the fields in `BUILTIN_FIELDS`. Other names are ignored."""
         if isinstance(self, SyntaxError):
             self.msg = str(self)  # Python shows this instead
         for name in builtin_fields(type(self)).keys() & fields.keys():
-            with contextlib.suppress(TypeError, OverflowError):  # a malicious engine may say anything
+            with contextlib.suppress(TypeError, OverflowError):  # a malicious engine may send any value
                 setattr(self, name, fields[name])
                 self.fields = {**self.fields, name: fields[name]}
 
@@ -228,7 +229,7 @@ class RemoteError(ParallelError, RuntimeError):
 
     def __str__(self) -> str:
         return (
-            f"{self.type_name} at node {self.node} ({self.host}) in command {shown_source(self.command)!r}\n"
+            f"{self.type_name} on node {self.node} ({self.host}) in command {shown_source(self.command)!r}\n"
             f"--- traceback of node {self.node} ---\n{self.remote_traceback.rstrip()}"
         )
 
@@ -239,6 +240,6 @@ class RemoteError(ParallelError, RuntimeError):
 
 
 def shown_source(source: str) -> str:
-    """Return how an error shows a command in one line."""
+    """Return the one-line form of a command for error messages."""
     lines = source.strip().splitlines() or [""]
     return lines[0] if len(lines) == 1 and len(lines[0]) <= 60 else lines[0][:57] + "..."

@@ -1,4 +1,4 @@
-"""What a job can call; see `pconnect.jobs.worker_api`."""
+"""The functions that jobs can call; see `pconnect.jobs.worker_api`."""
 
 from pconnect.jobs.worker_api import job_folder, job_number, progress
 

@@ -1,4 +1,4 @@
-"""`local_network`: a private server on this machine, for examples, tests, and people without a second machine."""
+"""`local_network`: a private server on this machine, for examples, tests, and users without a second machine."""
 
 import atexit
 import contextlib
@@ -31,29 +31,29 @@ from srp_tools.verifier_file import VerifierFile
 
 _LABEL = "local"  # of its nodes, in messages
 _PORTS = ("--bind=127.0.0.1", "--cmd-port=0", "--data-port=0")
-_EXIT_TIMEOUT = 5.0  # seconds; the end of a program is not the time to wait for long
+_EXIT_TIMEOUT = 5.0  # seconds; a program that exits should not wait for long
 
 
 @contextlib.contextmanager
 def local_network(
     n: int = 2, *, slots: int | None = None, timeout: float = 30.0, **options: Any
 ) -> Iterator[ClientNetwork]:
-    """Start a private server and connect `n` nodes of it.
+    """Start a private server and connect `n` of its engines.
 
-    The server has a user with a random password that only this process knows, and ends with the block, or with this
-    process, however that ends. It listens at Unix sockets in a private folder, and at no port: no other account can
-    connect. With ``local_links=False`` it listens at loopback ports instead.
+    The server has one user with a random password that only this process knows. It ends with the block, or with this
+    process, however that ends. It listens on Unix sockets in a private folder, and on no port: no other account can
+    connect. With ``local_links=False`` it listens on loopback ports instead.
 
     Parameters
     ----------
     n
-        How many engines; the network has ``n + 1`` nodes.
+        Number of engines; the network has ``n + 1`` nodes.
     slots
-        How many processes for jobs there may be at once; by default one for each processor.
+        Maximum number of worker processes for jobs; by default one for each processor.
     timeout
         Limit for starting and connecting, in seconds.
     **options
-        Further options of `pconnect`.
+        Other options of `pconnect`.
 
     Yields
     ------
@@ -63,7 +63,7 @@ def local_network(
     Raises
     ------
     ConfigurationError
-        The server could not be started; the text has its reason. Servers run on Linux only.
+        The server could not be started; the text has the reason. Servers run on Linux only.
 
     Examples
     --------
@@ -84,14 +84,14 @@ def local_network(
 def start_local_network(
     n: int = 2, *, slots: int | None = None, timeout: float = 30.0, **options: Any
 ) -> ClientNetwork:
-    """Start a private server and connect `n` nodes of it like `local_network`, for a notebook or a prompt.
+    """Start a private server and connect `n` of its engines like `local_network`, for a notebook or a prompt.
 
     The server ends when the network is closed, or with this process: a program may leave the network open.
 
     Parameters
     ----------
     n, slots, timeout, **options
-        As of `local_network`.
+        See `local_network`.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def start_local_network(
     Raises
     ------
     ConfigurationError
-        The server could not be started; the text has its reason.
+        The server could not be started; the text has the reason.
 
     Examples
     --------
@@ -127,7 +127,7 @@ def start_local_network(
 
 
 def _close_left_open(reference: weakref.ref[ClientMesh]) -> None:
-    """Close a network before Python destroys what it is made of, in any order."""
+    """Close a network before Python destroys its objects in arbitrary order."""
     mesh = reference()
     if mesh is not None and not mesh.closed:
         mesh.close(_EXIT_TIMEOUT)
@@ -155,25 +155,25 @@ def _connect(n: int, server: _Server, deadline: float, options: Mapping[str, Any
 def _private_server(
     n: int, slots: int | None, deadline: float, options: Mapping[str, Any]
 ) -> Iterator[_Server]:
-    """Run a daemon for `n` engines that only this process can log in at."""
+    """Run a daemon for `n` engines that only this process can log in to."""
     if sys.platform != "linux":
         raise ConfigurationError(
-            "local_network: servers run on Linux only; log in at one with pconnect(hosts)"
+            "local_network: servers run on Linux only; connect to one with pconnect(hosts)"
         )
     if not hasattr(n, "__index__") or n < 1:
-        raise ConfigurationError(f"local_network({n!r}): at least one engine is needed, and a whole number")
+        raise ConfigurationError(f"local_network({n!r}): n must be an integer, and at least 1")
     with _Folder() as folder:
         credentials = Credentials("local", secrets.token_urlsafe(24))
-        # The smallest group: 192 random bits cannot be guessed, and only this process knows the server.
+        # The smallest group suffices: 192 random bits cannot be guessed, and only this process knows the server.
         VerifierFile(server_file(folder)).add(make_verifier(credentials, 2048))
-        # Without local links there are only ports; so, too, where the kernel does not say which machine this is.
+        # Use ports without local links, and where the kernel does not identify this machine.
         places = ["--no-tcp"] if options.get("local_links", True) and own_place() else _PORTS
         with _daemon(folder, places, slots, deadline) as host:
             yield _Server(credentials, host)
 
 
 class _Folder:
-    """A temporary folder that ends with the block, or with this process; a forked copy of it removes nothing."""
+    """A temporary folder that is removed after the block, or with this process; a forked copy removes nothing."""
 
     def __enter__(self) -> Path:
         folder = Path(tempfile.mkdtemp(prefix="pserver-"))
@@ -191,9 +191,9 @@ def _remove(folder: Path, owner: int) -> None:
 
 @contextlib.contextmanager
 def _daemon(folder: Path, places: Sequence[str], slots: int | None, deadline: float) -> Iterator[Host]:
-    """Run a daemon as a child that ends when we close our end of a socket; give where it listens.
+    """Run a daemon as a child that ends when this process closes its end of a socket; yield the daemon's address.
 
-    `places`: the options that say where.
+    `places`: the options that set where it listens.
     """
     owner = os.getpid()
     ours, theirs = _socketpair()
@@ -210,7 +210,7 @@ def _daemon(folder: Path, places: Sequence[str], slots: int | None, deadline: fl
     if slots is not None:
         arguments.append(f"--slots={slots}")
     child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "pserver", *arguments],  # -P: not the user's own pserver.py
+        [sys.executable, "-P", "-m", "pserver", *arguments],  # -P: do not import a pserver.py of the user
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -223,7 +223,7 @@ def _daemon(folder: Path, places: Sequence[str], slots: int | None, deadline: fl
         with ours:
             ours.settimeout(max(0.1, deadline - time.monotonic()))
             yield _read_host(ours, folder / "log")
-        if os.getpid() == owner:  # else the server is that of the process that this one was forked from
+        if os.getpid() == owner:  # else the server belongs to the parent process
             child.wait(10)
     finally:
         if os.getpid() == owner and child.poll() is None:
@@ -232,7 +232,7 @@ def _daemon(folder: Path, places: Sequence[str], slots: int | None, deadline: fl
 
 
 class _Lifeline:
-    """The socket whose end ends the server; a forked copy of this process does not keep it open."""
+    """The socket that ends the server when it is closed; a forked copy of this process does not keep it open."""
 
     def __init__(self, ours: socket.socket) -> None:
         self._ours = ours
@@ -243,7 +243,7 @@ class _Lifeline:
 
 
 def _socketpair() -> tuple[socket.socket, socket.socket]:
-    """Return two connected sockets, neither with the number of a standard stream, which is another file in a child."""
+    """Return a socket pair whose descriptors are not 0 to 2: a child has other files under these numbers."""
     with contextlib.ExitStack() as held:
         while True:
             ours, theirs = socket.socketpair()
@@ -258,10 +258,10 @@ def _read_host(sock: socket.socket, log: Path) -> Host:
         with sock.makefile("rb") as stream:
             line = stream.readline(2**16)
     except TimeoutError:
-        raise ConfigurationError("the private server did not start within the time limit") from None
+        raise ConfigurationError("timed out waiting for the private server to start") from None
     if not line:
-        told = log.read_text() if log.exists() else "it left no log"
-        raise ConfigurationError(f"the private server could not be started: {told}")
+        reason = log.read_text() if log.exists() else "it left no log"
+        raise ConfigurationError(f"the private server could not be started: {reason}")
     answer = json.loads(line)
     if "error" in answer:
         raise ConfigurationError(f"the private server could not be started: {answer['error']}")

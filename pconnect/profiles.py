@@ -1,6 +1,6 @@
-"""The client's configuration: options of `pconnect` that its caller leaves out.
+"""The client's configuration: defaults for the options of `pconnect`.
 
-They come from the environment first (``PCONNECT_HOSTS``), then from a profile, then from the top of the file:
+Options come from the environment first (``PCONNECT_HOSTS``), then from a profile, then from the top level of the file:
 
 .. code-block:: toml
 
@@ -11,8 +11,8 @@ They come from the environment first (``PCONNECT_HOSTS``), then from a profile, 
     hosts = {gamma = 8}
     timeout = 60
 
-The keys are the keyword parameters of `pconnect`, so there is no second list of them. A file that others can write is
-refused: it says whom to trust.
+The keys are the keyword parameters of `pconnect`, so no second list of them can get out of step. A file that others can
+write is refused, because it says which machines you trust.
 """
 
 import functools
@@ -31,24 +31,24 @@ from srp_tools.private_files import config_folder
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Parameters that are of one call, or must not stand in a file that others may read.
+# Parameters that concern a single call, or are too secret for a file that others may read.
 _NOT_IN_A_FILE = {"profile", "accept", "recover", "resume", "take_over", "password"}
-# These name hosts, in all forms that these have.
+# Parameters that name hosts, in any of the accepted forms.
 _HOSTS = {"hosts": "PCONNECT_HOSTS", "join": "PCONNECT_JOIN"}
-_ANY = {*_HOSTS, "accept"}  # what is checked elsewhere
-# What `pconnect` reads from the environment itself, after its arguments.
+_ANY = {*_HOSTS, "accept"}  # parameters that are checked elsewhere
+# Variables that `pconnect` itself reads if an argument is missing.
 _VARIABLES = {"user": "PCONNECT_USER", "password_file": "PCONNECT_PASSWORD"}
 
 
 def config_file() -> Path:
-    """Return the path of the client's configuration. It need not exist."""
+    """Return the path of the client's configuration file, which need not exist."""
     return config_folder() / "client" / "pconnect.toml"
 
 
 def configured(function: Callable[P, R]) -> Callable[P, R]:
-    """Have a function take what its caller leaves out from the environment and the client's configuration.
+    """Fill in a function's missing arguments from the environment and the client's configuration.
 
-    A parameter whose value is ``None`` counts as left out. ``profile=""`` leaves the configuration aside.
+    An argument of ``None`` counts as missing. ``profile=""`` ignores the configuration.
     """
     signature, kinds = inspect.signature(function), _kinds(function)
 
@@ -57,7 +57,7 @@ def configured(function: Callable[P, R]) -> Callable[P, R]:
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError:
-            return function(*args, **kwargs)  # it says so in its own name
+            return function(*args, **kwargs)  # let the function itself raise the error
         given = {name: value for name, value in bound.arguments.items() if value is not None}
         for name, value in given.items():
             if name not in _ANY and (wrong := fault(name, value, signature.parameters[name].annotation)):
@@ -69,29 +69,29 @@ def configured(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def check_configuration(function: Callable[..., Any]) -> bool:
-    """Check the client's configuration for a function that is `configured`; return whether there is one.
+    """Check the client's configuration for a function that is `configured`; return whether the file exists.
 
-    Raises `ConfigurationError` if it cannot be used; the text says where.
+    Raises `ConfigurationError` if the configuration cannot be used; the text says where it is wrong.
     """
     _of_file(None, _kinds(function))
     return config_file().exists()
 
 
 def configured_options(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return what a function that is `configured` takes from the client's configuration, called without arguments.
+    """Return the options that a `configured` function would take from the configuration in a call without arguments.
 
-    Variables that it looks at itself, such as ``PCONNECT_USER``, leave their options out. Raises as a call does.
+    Options whose variable is set, such as ``PCONNECT_USER``, are left out. Raises the same errors as such a call.
     """
     return _left_out({}, _kinds(function))
 
 
 class NoHostsError(ConfigurationError):
-    """A call has no hosts, and nothing says which. `remedy`: what to write where."""
+    """A call has no hosts, and neither has the configuration. `remedy`: which line to add to which file."""
 
     def __init__(self) -> None:
         self.remedy = f'write to {config_file()} a line such as hosts = ["alpha*4", "beta:12600"]'
         super().__init__(
-            'no hosts are given: name them, as in pconnect(["alpha", "beta:12600"]), '
+            'no hosts given: name them, as in pconnect(["alpha", "beta:12600"]), '
             f'set PCONNECT_HOSTS="alpha beta:12600", or {self.remedy}; '
             "to use this machine alone, with no server and no port, use local_network()"
         )
@@ -101,13 +101,13 @@ class NoHostsError(ConfigurationError):
 
 
 def _kinds(function: Callable[..., Any]) -> dict[str, object]:
-    """Return the types of the parameters that a file may have."""
+    """Return the types of the parameters that the file may set."""
     parameters = inspect.signature(function).parameters
     return {name: each.annotation for name, each in parameters.items() if name not in _NOT_IN_A_FILE}
 
 
 def _left_out(given: Mapping[str, object], kinds: Mapping[str, object]) -> dict[str, object]:
-    """Return values for parameters that are not given; `kinds` has the type of each that a file may have."""
+    """Return values for the missing arguments; `kinds` has the type of each parameter that the file may set."""
     profile = given.get("profile", os.environ.get("PCONNECT_PROFILE") or None)
     values = {} if profile == "" else _of_file(profile, kinds)
     texts = {name: os.environ.get(variable, "").strip() for name, variable in _HOSTS.items()}
@@ -119,9 +119,9 @@ def _left_out(given: Mapping[str, object], kinds: Mapping[str, object]) -> dict[
 
 
 def _without_others(values: Mapping[str, object], given: Mapping[str, object]) -> dict[str, object]:
-    """Return options without hosts, and pools to join, that do not count beside what was given: it names others.
+    """Return the options without hosts and pools, where the given arguments name other ones.
 
-    ``join=True`` and ``join=False`` name none.
+    ``join=True`` and ``join=False`` name no pool.
     """
     names_pools = not isinstance(given.get("join", True), bool)
     without = {"join"} if given.keys() & {"hosts", "recover"} else set()
@@ -130,24 +130,24 @@ def _without_others(values: Mapping[str, object], given: Mapping[str, object]) -
 
 
 def _of_file(profile: object, kinds: Mapping[str, object]) -> dict[str, object]:
-    """Return the options of a profile, or without one those at the top of the file."""
+    """Return the options of a profile, or without one those at the top level of the file."""
     path = config_file()
     toml = read_toml(path)
     if toml is None:
         if profile is not None:
             raise ConfigurationError(
-                f"profile {profile!r}: there is no file {path}; write into it [profiles.{profile}] and below that a "
-                'line such as hosts = ["alpha*4", "beta:12600"]'
+                f"profile {profile!r}: there is no file {path}; create it with the line [profiles.{profile}] and below "
+                'it a line such as hosts = ["alpha*4", "beta:12600"]'
             )
         return {}
     file, found = _File(toml, kinds), dict(toml.content)
     profiles = found.pop("profiles", {})
     if not isinstance(profiles, dict):
-        raise toml.error(("profiles",), "a profile is a table, such as [profiles.lab]")
+        raise toml.error(("profiles",), "profiles must be tables, such as [profiles.lab]")
     options = file.options(found, ())
     for name, table in profiles.items():
         if not isinstance(table, dict):
-            raise toml.error(("profiles", name), f"a profile is a table: write [profiles.{name}]")
+            raise toml.error(("profiles", name), f"a profile must be a table: write [profiles.{name}]")
         checked = file.options(table, ("profiles", name))
         options |= checked if name == profile else {}
     if profile is not None and profile not in profiles:
@@ -157,25 +157,25 @@ def _of_file(profile: object, kinds: Mapping[str, object]) -> dict[str, object]:
 
 
 class _File:
-    """The options in the configuration, and errors that say where in it something is wrong."""
+    """The options in the configuration file, and errors that name the line."""
 
     def __init__(self, toml: TomlFile, kinds: Mapping[str, object]) -> None:
         self._toml = toml
         self._kinds = kinds
 
     def options(self, table: Mapping[str, object], place: tuple[str, ...]) -> dict[str, object]:
-        """Return the options of a table, or raise for the first one that cannot be used."""
+        """Return the options of a table, or raise for the first invalid one."""
         return {name: self._option(name, value, (*place, name)) for name, value in table.items()}
 
     def _option(self, name: str, value: object, place: tuple[str, ...]) -> object:
         if name == "password":
             raise self._toml.error(
-                place, "a password does not belong here; generate-srp-data keeps it in a private file"
+                place, "a password must not be in this file; generate-srp-data stores it in a private one"
             )
         if name not in self._kinds:
             is_profile = isinstance(value, dict) and len(place) == 1 and name not in _NOT_IN_A_FILE
             hint = (
-                f"; a profile is [profiles.{name}]"
+                f"; write [profiles.{name}] for a profile"
                 if is_profile
                 else nearest(name, ["profiles", *self._kinds])
             )
@@ -185,12 +185,12 @@ class _File:
         if wrong := fault(name, value, self._kinds[name]):
             raise self._toml.error(place, wrong)
         if Path in alternatives(self._kinds[name]):
-            return self._toml.path.parent / os.path.expanduser(str(value))  # noqa: PTH111 - it never raises
+            return self._toml.path.parent / os.path.expanduser(str(value))  # noqa: PTH111 - this never raises
         return value
 
 
 def _named(name: str, value: object, where: str) -> object:
-    """Return the hosts that a file or a variable has; a text is that of PCONNECT_HOSTS."""
+    """Return the hosts in a file or a variable; a string has the format of PCONNECT_HOSTS."""
     if name == "join" and str(value).lower() in {"true", "false"}:
         return str(value).lower() == "true"
     hosts = value.replace(",", " ").split() if isinstance(value, str) else value

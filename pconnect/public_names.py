@@ -1,4 +1,4 @@
-"""What networks, nodes, commands and jobs share: names for users, and that they stay in their process."""
+"""Shared behavior of networks, nodes, commands and jobs: their `dir`, and refusal to be pickled."""
 
 import difflib
 from collections.abc import Sequence
@@ -6,16 +6,16 @@ from typing import ClassVar, NoReturn
 
 
 class PublicNames:
-    """Gives `dir`, and so completion, the names in `_for_users` of a class, and the public ones of what extends it.
+    """Limits `dir`, and so completion, to the names in `_for_users` of a class and the public names of its subclasses.
 
-    A class without such a list has only public names for users; what is below the first class with a list is
-    described by that list, too.
+    A class without such a list offers all its public names. The list of the first class that has one also stands for
+    the classes below it.
     """
 
     _for_users: ClassVar[tuple[str, ...]]
 
     def __dir__(self) -> list[str]:
-        """Return the names, and Python's own."""
+        """Return the names for users, and Python's own."""
         names = {name for name in object.__dir__(self) if name.startswith("__")}
         for kind in type(self).__mro__:
             listed = vars(kind).get("_for_users")
@@ -26,22 +26,22 @@ class PublicNames:
         return sorted(names)
 
     def __reduce_ex__(self, _: object) -> NoReturn:
-        """Refuse to be pickled: what a user has put into a function or its arguments by mistake, mostly."""
+        """Refuse to be pickled: usually, a user has put the object into a function or its arguments by mistake."""
         raise TypeError(
-            f"a {type(self).__name__} cannot leave the process that made it; send what it has, such as job.result(). "
+            f"a {type(self).__name__} cannot leave the process that made it; send its data, such as job.result(). "
             "In an engine, `sockets` is the network; jobs have none"
         )
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """Return a hint at the name that was probably meant, to be put behind an error.
+    """Return a hint at the name that was probably meant, to append to an error message.
 
     Examples
     --------
     >>> nearest("slts", ["slots", "bind"])
     ' (did you mean slots?)'
     >>> nearest("x", ["slots", "bind"])
-    ' (there are: slots, bind)'
+    ' (known: slots, bind)'
     """
     found = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {found[0]}?)" if found else f" (there are: {', '.join(known)})"
+    return f" (did you mean {found[0]}?)" if found else f" (known: {', '.join(known)})"

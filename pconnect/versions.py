@@ -1,4 +1,4 @@
-"""Versions on all nodes; see `pconnect.session.versions`."""
+"""Versions of Python and packages on all nodes; see `pconnect.session.versions`."""
 
 from pconnect.session.versions import Versions, VersionWarning, check_versions, versions
 

@@ -161,7 +161,7 @@ class Command(PublicNames):
 
     def __repr__(self) -> str:
         state = "running" if not self.has_ended else "failed" if self.known_error else "done"
-        return f"<command {self.source[:40]!r} at node {self.node} ({self.host}), {state}>"
+        return f"<command {self.source[:40]!r} on node {self.node} ({self.host}), {state}>"
 
     @property
     def finished(self) -> float | None:

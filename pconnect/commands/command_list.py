@@ -39,7 +39,7 @@ class Commands(Sequence[Command]):
         running = not all(command.has_ended for command in self)
         failed = any(command.known_error for command in self)
         state = "running" if running else "failed" if failed else "done"
-        return f"<command {self.source[:40]!r} at nodes {list(self.nodes)}, {state}>"
+        return f"<command {self.source[:40]!r} on nodes {list(self.nodes)}, {state}>"
 
     def _repr_html_(self) -> str:
         return as_html(repr(self), of_commands(self))

@@ -53,11 +53,11 @@ def failure_group(what: str, errors: Mapping[int, Exception]) -> ExceptionGroup:
     --------
     >>> error = remote_error(1, "alpha", "x", {"type": "E", "bases": [], "message": "why", "traceback": ""})
     >>> print(failure_group("the command", {1: error, 2: OSError("full"), 3: OSError("full")}).message)
-    the command failed at 3 nodes (1, 2 and 3); E at node 1 (alpha) in command 'x': why
+    the command failed on 3 nodes (1, 2 and 3); E on node 1 (alpha) in command 'x': why
     """
     nodes, first = enumerated(map(str, errors)), next(iter(errors.values()))
     return ExceptionGroup(
-        f"{what} failed at {len(errors)} nodes ({nodes}); {_headline(first)}", list(errors.values())
+        f"{what} failed on {len(errors)} nodes ({nodes}); {_headline(first)}", list(errors.values())
     )
 
 

@@ -57,7 +57,7 @@ def describe(error: BaseException) -> list[str]:
     --------
     >>> failures = [RemoteError(node, "alpha", "x", "NameError", "no x", "Traceback...") for node in (1, 2)]
     >>> print(*describe(ExceptionGroup("", failures)), sep="\n")
-    NameError at nodes 1 and 2 (alpha) in command 'x'
+    NameError on nodes 1 and 2 (alpha) in command 'x'
     Traceback...
     """
     errors = list(_leaves(error))
@@ -86,7 +86,7 @@ def _told(group: Sequence[BaseException]) -> tuple[str, str]:
     where = str(first).split("\n", 1)[0].rpartition(" in command ")[2]
     plural = "s" * (len(group) > 1)
     return (
-        f"{first.type_name} at node{plural} {nodes} ({hosts}) in command {where}",
+        f"{first.type_name} on node{plural} {nodes} ({hosts}) in command {where}",
         first.remote_traceback.rstrip(),
     )
 

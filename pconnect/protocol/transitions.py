@@ -32,7 +32,7 @@ def next_state(
     >>> next_state(doors, Door.OPEN, Push.PULLED, "the door")
     Traceback (most recent call last):
         ...
-    pconnect.errors.InternalError: the door is OPEN, where PULLED cannot happen (a bug of pserver ...: please report it)
+    pconnect.errors.InternalError: the door is OPEN, where PULLED cannot happen (a bug in pserver ...: please report it)
     """
     following = transitions[state].get(event)
     if following is None:

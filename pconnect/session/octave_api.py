@@ -76,7 +76,7 @@ def reval(
     ...         reval("x / 0", net).result()
     ...     except RuntimeError as error:
     ...         print(str(error).splitlines()[0])
-    ZeroDivisionError at node 1 (local) in command 'x / 0'
+    ZeroDivisionError on node 1 (local) in command 'x / 0'
     """
     if isinstance(connections, InProcess):
         ended: Command | Commands = connections.reval(source)

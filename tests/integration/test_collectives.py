@@ -169,7 +169,7 @@ def test_a_command_that_fails_shows_its_traceback_where_the_client_waits(
     for _ in range(good):
         assert allreduce(1, net, timeout=DEADLINE) == 5
     op: Any = (lambda a, b: a + b) if "op=op" in source else "sum"
-    with pytest.raises(RemoteError, match="Error at node 2 ") as caught:
+    with pytest.raises(RemoteError, match="Error on node 2 ") as caught:
         allreduce(1, net, op=op, timeout=DEADLINE)
     assert caught.value.type_name in {"ValueError", "IndexError", "AttributeError"}
     assert "Traceback" in caught.value.remote_traceback
@@ -193,7 +193,7 @@ def test_engines_learn_from_each_other_that_a_command_failed(net: Network) -> No
 def test_an_error_after_a_call_is_still_raised_by_the_next_wait(net: Network) -> None:
     reval("allreduce(1, sockets); 1 / 0", net)
     assert allreduce(1, net, timeout=DEADLINE) == 5
-    with pytest.raises(RemoteError, match="ZeroDivisionError at node 3"):
+    with pytest.raises(RemoteError, match="ZeroDivisionError on node 3"):
         precv(net[3], timeout=DEADLINE)
     assert_goes_on(net)
 

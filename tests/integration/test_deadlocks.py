@@ -117,7 +117,7 @@ def test_one_of_many_commands_never_ends(network: MakeNetwork) -> None:
     error = named(command.result)
     assert pairs(error) == [(0, "the end of a command", (1,)), (1, "precv", (0,))]
     command[1].cancel()
-    with pytest.raises(ExceptionGroup, match="failed at 2 nodes"):
+    with pytest.raises(ExceptionGroup, match="failed on 2 nodes"):
         command.result(DEADLINE)
     assert_usable(net)
 

@@ -106,7 +106,7 @@ def test_engine_that_another_waits_for(two_servers: list[Server]) -> None:
             precv(net[2], timeout=DEADLINE)
         assert isinstance(caught.value, EngineDiedError)
         with pytest.raises(
-            RuntimeError, match=r"ConnectionLostError at node 1 (?s:.*)node 2 .*net\[2\]\.restart"
+            RuntimeError, match=r"ConnectionLostError on node 1 (?s:.*)node 2 .*net\[2\]\.restart"
         ):
             command.result(DEADLINE)
         assert_goes_on(net, 1)

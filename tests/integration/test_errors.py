@@ -40,7 +40,7 @@ def test_the_error_of_several_nodes_names_them_and_the_first_of_them(
     with pytest.raises(ExceptionGroup) as caught:
         reval("1 / (sockets.node - 2)\nif sockets.node != 2: raise OSError(28, 'full')", net).result(DEADLINE)
     text = str(caught.value)
-    assert "failed at 3 nodes (1, 2 and 3); OSError at node 1" in text
+    assert "failed on 3 nodes (1, 2 and 3); OSError on node 1" in text
     assert "[Errno 28] full" in text
 
 

@@ -85,12 +85,12 @@ def test_top_level_await(notebook: Kernel) -> None:
 def test_an_error_has_the_remote_source_and_nothing_of_ours(notebook: Kernel, server: Server) -> None:
     run = notebook.run("%%px\ndef half(x):\n    return x / 0\n\nhalf(1)")
     assert "ZeroDivisionError" in run.error
-    assert f"at nodes 1 and 2 ({server.host})" in run.error
+    assert f"on nodes 1 and 2 ({server.host})" in run.error
     assert "    return x / 0\n" in run.error
     assert "pconnect/" not in run.error
     run = notebook.run("def ask():\n    return net[2].eval('half(2)').result()\n\nask()")
     assert "line 4" in run.error and "in ask" in run.error
-    assert f"at node 2 ({server.host})" in run.error
+    assert f"on node 2 ({server.host})" in run.error
     assert "pconnect/" not in run.error
 
 
@@ -291,7 +291,7 @@ def test_the_notebook_of_the_documentation_runs(server: Server, tmp_path: Path) 
         "array([10., 11., 14., 19., 26., 35.])",
         "3.14",
         "image/png",
-        "LinAlgError at node 1",
+        "LinAlgError on node 1",
         "still here",
         "meanwhile, here",
         "False",

@@ -58,7 +58,7 @@ def test_a_bug_is_reported_with_the_versions() -> None:
     error = InternalError("the door is OPEN")
     python = ".".join(map(str, sys.version_info[:3]))
     told = (
-        f"the door is OPEN (a bug of pserver {pconnect.__version__} with Python {python}: please report it)"
+        f"the door is OPEN (a bug in pserver {pconnect.__version__} with Python {python}: please report it)"
     )
     assert str(error) == told
     assert str(copy.copy(error)) == told
@@ -73,7 +73,7 @@ def remote_error(command: str) -> RemoteError:
 def test_a_failed_command_tells_what_failed_and_where() -> None:
     error = remote_error("1 / 0")
     assert str(error) == (
-        "ZeroDivisionError at node 2 (hostB) in command '1 / 0'\n"
+        "ZeroDivisionError on node 2 (hostB) in command '1 / 0'\n"
         "--- traceback of node 2 ---\n"
         "Traceback\n  line 1\nZeroDivisionError: /"
     )

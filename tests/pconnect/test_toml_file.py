@@ -69,5 +69,5 @@ def test_a_file_that_others_can_write_is_refused(tmp_path: Path) -> None:
 
 def test_a_value_of_the_wrong_type_is_named() -> None:
     assert fault("n", 1, int | None) is None
-    assert fault("n", -1, int | None) == "n must be a whole number from 0 on, not -1"
+    assert fault("n", -1, int | None) == "n must be a non-negative integer, not -1"
     assert fault("n", "x", bool | str) is None

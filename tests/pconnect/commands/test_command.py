@@ -36,7 +36,7 @@ def test_an_error_belongs_to_its_command(client: Client) -> None:
     command = reval("1 / 0", net[1])
     servers[0].end(command.number, FAILURE)
     for _ in range(2):
-        with pytest.raises(RemoteError, match="ZeroDivisionError at node 1") as error:
+        with pytest.raises(RemoteError, match="ZeroDivisionError on node 1") as error:
             command.result(LIMIT)
     assert error.value.remote_traceback == "Traceback: 1 / 0"
     assert "failed" in repr(command)
@@ -325,7 +325,7 @@ def test_a_command_has_its_result_or_its_error(network: ClientNetwork) -> None:
     assert commands.exception(60) is not None
     table = commands._repr_html_()
     assert "&#x27;&lt;i&gt;&lt;i&gt;&#x27;" in table
-    assert "ZeroDivisionError at node 1" in table
+    assert "ZeroDivisionError on node 1" in table
     assert "failed" in table and "done" in table
     assert "Traceback" not in table
     assert "ZeroDivisionError" in commands[0]._repr_html_()

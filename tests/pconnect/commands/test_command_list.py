@@ -11,7 +11,7 @@ def test_a_command_ends_at_each_node(client: Client) -> None:
     net, servers = client
     command = reval("  x = 1", net)
     assert not command.done()
-    assert repr(command) == "<command 'x = 1' at nodes [1, 2], running>"
+    assert repr(command) == "<command 'x = 1' on nodes [1, 2], running>"
     for far in servers:
         message = far.hear(Kind.COMMAND)
         assert message.value == ["x = 1", 0, {}]
@@ -26,7 +26,7 @@ def test_errors_of_several_nodes_come_as_a_group(client: Client) -> None:
     command = reval("1 / 0", net)
     for far in servers:
         far.end(command.number, FAILURE)
-    with pytest.raises(ExceptionGroup, match=r"failed at 2 nodes \(1 and 2\); \w+ at node 1") as group:
+    with pytest.raises(ExceptionGroup, match=r"failed on 2 nodes \(1 and 2\); \w+ on node 1") as group:
         command.result(LIMIT)
     assert [error.node for error in group.value.exceptions if isinstance(error, RemoteError)] == [1, 2]
 

@@ -47,7 +47,7 @@ def test_a_builtin_exception_is_raised_as_itself(kind: type[BaseException]) -> N
     assert isinstance(error, RemoteError)
     assert isinstance(error, kind) == (kind.__name__ not in NOT_THEMSELVES)
     assert (
-        str(error) == f"{kind.__name__} at node 2 (alpha) in command '1 / 0'\n"
+        str(error) == f"{kind.__name__} on node 2 (alpha) in command '1 / 0'\n"
         "--- traceback of node 2 ---\nlines\nX: why"
     )
     again = pickle.loads(pickle.dumps(error))
@@ -105,7 +105,7 @@ def test_builtin_errors_keep_what_programs_look_at() -> None:
     undecoded = remote(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "why"))
     assert isinstance(undecoded, UnicodeDecodeError)
     assert (undecoded.object, undecoded.start, undecoded.end) == (b"\xff", 0, 1)
-    assert "at node 1 (h)" in str(undecoded)
+    assert "on node 1 (h)" in str(undecoded)
     path = remote(OSError(2, "No such file", Path("/data/b")))
     assert isinstance(path, OSError)
     assert path.filename == "/data/b"
@@ -157,12 +157,12 @@ def test_what_python_makes_more_of_is_left_out() -> None:
 def test_a_field_of_another_type_is_left_out(kind: type[Exception]) -> None:
     error = remote_error(1, "h", "x", failure_of(kind) | {"fields": {"args": 5, "start": "x", "end": 2**100}})
     assert error.args == ("why",)
-    assert "at node 1" in str(error)
+    assert "on node 1" in str(error)
 
 
 def test_a_traceback_shows_the_node_of_a_syntax_error() -> None:
     shown = "".join(traceback.format_exception_only(remote(SyntaxError("invalid", ("f", 1, 2, "x", 1, 3)))))
-    assert "SyntaxError at node 1 (h) in command 'x'" in shown
+    assert "SyntaxError on node 1 (h) in command 'x'" in shown
 
 
 def test_the_text_of_a_group_names_the_nodes_and_the_first_error() -> None:
@@ -170,7 +170,7 @@ def test_the_text_of_a_group_names_the_nodes_and_the_first_error() -> None:
     group = failure_group("put", errors)
     assert (
         group.message
-        == "put failed at 2 nodes (2 and 4); ZeroDivisionError at node 1 (h) in command 'x': why"
+        == "put failed on 2 nodes (2 and 4); ZeroDivisionError on node 1 (h) in command 'x': why"
     )
     assert group.exceptions == tuple(errors.values())
     assert failure_group("put", {4: errors[4]}).message.endswith("; OSError: the disk is full")

@@ -105,7 +105,7 @@ def test_an_error_at_one_node_keeps_nobody_else_from_it(client: Client, tmp_path
     net, far = client
     engines = [Engine(far[0]), Engine(far[1], failure=FAILURE), Engine(far[2])]
     attend(net, *engines)
-    with pytest.raises(RemoteError, match="OSError at node 2") as error:
+    with pytest.raises(RemoteError, match="OSError on node 2") as error:
         sync_code(module(tmp_path), net, timeout=LIMIT)
     assert isinstance(error.value, OSError)
     assert [len(engine.received) for engine in engines] == [3, 1, 3]

@@ -220,7 +220,7 @@ def test_a_folder_that_may_not_be_written_to(net: ClientNetwork, tmp_path: Path)
 
 
 def test_errors_at_several_nodes(lasting: ClientNetwork, tmp_path: Path) -> None:
-    with pytest.raises(ExceptionGroup, match="get failed at 2 nodes") as caught:
+    with pytest.raises(ExceptionGroup, match="get failed on 2 nodes") as caught:
         lasting.get("nothing", tmp_path)
     assert all(isinstance(error, FileNotFoundError) for error in caught.value.exceptions)
     (tmp_path / "node_1").write_text("in the way")

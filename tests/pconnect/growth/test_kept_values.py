@@ -18,7 +18,7 @@ def test_new_nodes_have_what_all_have_and_nothing_else(server: Server) -> None:
         gone.release()
         assert net.add(server.host) == [3]
         assert list(net[3].map(sum, [everywhere])) == [3]
-        with pytest.raises(RemoteError, match="a broadcast value is not at this node"):
+        with pytest.raises(RemoteError, match="this node does not have the broadcast value"):
             list(net[3].map(sum, [once]))
         kept = client_mesh(net.mesh).jobs.broadcasts
         assert [value for value, _ in kept.values()] == [[1, 2], [3]]

@@ -127,7 +127,7 @@ def test_what_runs_there_ends_and_so_do_collective_calls_of_all(server: Server) 
         net.remove([3], grace=0.5)
         # It is interrupted, and ends with the session at the latest.
         with pytest.raises(
-            (RemoteError, ConnectionLostError), match=r"KeyboardInterrupt at node 3|was removed"
+            (RemoteError, ConnectionLostError), match=r"KeyboardInterrupt on node 3|was removed"
         ):
             runs.result(DEADLINE)
         assert isinstance(error := waits.exception(DEADLINE), CollectiveError | ConnectionLostError)

@@ -15,8 +15,8 @@ def failure(node: int, traceback: str = "Traceback (...)\n  x") -> RemoteError:
 def test_errors_that_are_alike_are_told_once() -> None:
     group = ExceptionGroup("", [failure(1), failure(2), failure(3, "Traceback (another)")])
     first, second = describe(group)
-    assert first == "NameError at nodes 1 and 2 (host1, host2) in command 'x = 1...'\nTraceback (...)\n  x"
-    assert second == "NameError at node 3 (host3) in command 'x = 1...'\nTraceback (another)"
+    assert first == "NameError on nodes 1 and 2 (host1, host2) in command 'x = 1...'\nTraceback (...)\n  x"
+    assert second == "NameError on node 3 (host3) in command 'x = 1...'\nTraceback (another)"
 
 
 def test_of_many_errors_the_last_are_headlines() -> None:
@@ -69,7 +69,7 @@ def test_only_the_users_frames_are_shown(network: ClientNetwork) -> None:
     text = shown_by(shell, "def f():\n    net[1].eval('1 / 0').result()\nf()", {"net": network})
     assert text.startswith("Cell In[1], line 3\n")
     assert "Cell In[1], line 2, in f" in text
-    assert "ZeroDivisionError at node 1" in text
+    assert "ZeroDivisionError on node 1" in text
     assert "commands.py" not in text
     assert not shell.passed_on
 

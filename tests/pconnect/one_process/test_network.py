@@ -140,7 +140,7 @@ def test_an_error_that_nobody_has_asked_for_is_warned_of() -> None:
     with pytest.raises(NameError):
         net[2].eval("unknown").result()
     with pytest.warns(
-        RuntimeWarning, match=r"never retrieved: ZeroDivisionError.*'1 / 0' at node 1"
+        RuntimeWarning, match=r"never retrieved: ZeroDivisionError.*'1 / 0' on node 1"
     ) as caught:
         net.close()
     assert [each.filename for each in caught] == [__file__]

@@ -79,7 +79,7 @@ def test_an_error_says_of_each_node_why_not() -> None:
     ("name", "message"),
     [
         ("gama", r"no server is called 'gama' \(did you mean gamma\?\)"),
-        ("x", r"'x' \(there are: alpha, alpha:4000, \[::1\]:4001, gamma\)"),
+        ("x", r"'x' \(known: alpha, alpha:4000, \[::1\]:4001, gamma\)"),
         ("0", r"'0' \(the numbers of nodes are 1, 2, 3, 4\)"),
         ("alpha:1", r"'alpha:1' \(did you mean alpha\?\)"),
         ("z*", r"no server is called 'z\*'"),

@@ -152,7 +152,7 @@ def test_a_failed_command_explains_why_its_node_left(client: Client) -> None:
 
     timer = threading.Timer(0.1, fail)
     timer.start()
-    with pytest.raises(RemoteError, match="ZeroDivisionError at node 1"):
+    with pytest.raises(RemoteError, match="ZeroDivisionError on node 1"):
         barrier(net, timeout=LIMIT)
     timer.join()
     servers[1].end(command.number, FAILURE)

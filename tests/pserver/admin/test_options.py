@@ -85,7 +85,7 @@ def test_every_option_is_described(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("--slts=4", "did you mean --slots?"),
         ("--no-tsl", "did you mean --no-tls?"),
-        ("--q", "there are: --help, "),
+        ("--q", "known: --help, "),
     ],
 )
 def test_an_unknown_option_names_the_nearest(
@@ -112,7 +112,7 @@ def test_the_hint_has_neither_hidden_options_nor_one_for_each_word(
 def test_an_unknown_keyword_names_the_nearest() -> None:
     with pytest.raises(TypeError, match=r"^pserver\(\) has no option 'slot' \(did you mean slots\?\)$"):
         pserver(slot=4)  # type: ignore[call-overload]
-    with pytest.raises(TypeError, match=r"no option 'x' \(there are: name, cmd_port, "):
+    with pytest.raises(TypeError, match=r"no option 'x' \(known: name, cmd_port, "):
         pserver("kill", x=4)  # type: ignore[call-overload]
 
 

@@ -142,7 +142,7 @@ def test_switches_can_be_undone(file: Path) -> None:
     ("text", "error"),
     [
         ("slot = 3\n", "line 1: there is no setting 'slot' (did you mean slots?)"),
-        ("\n[zzz]\nslots = 3\n", "line 2: there is no setting 'zzz' (there are: name, "),
+        ("\n[zzz]\nslots = 3\n", "line 2: there is no setting 'zzz' (known: name, "),
         ("slots = \n", "(at line 1, column 9)"),
         (
             "cmd_port = 12501\n",

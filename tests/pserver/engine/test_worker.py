@@ -186,7 +186,7 @@ def test_a_signal_that_the_library_has_not_sent_interrupts_no_job(lone: ClientNe
 
 def test_exit_ends_the_job_and_not_its_worker(lone: ClientNetwork) -> None:
     worker = lone.submit(os.getpid).result(DEADLINE)
-    with pytest.raises(RemoteError, match=r"SystemExit at node 1 (?s:.*)SystemExit: 3"):
+    with pytest.raises(RemoteError, match=r"SystemExit on node 1 (?s:.*)SystemExit: 3"):
         lone.submit(sys.exit, 3).result(DEADLINE)
     assert lone.submit(os.getpid).result(DEADLINE) == worker
 
