@@ -1,4 +1,4 @@
-"""Shared behavior of networks, nodes, commands and jobs: their `dir`, and refusal to be pickled."""
+"""Shared behaviour of networks, nodes, commands and jobs: their `dir`, and refusal to be pickled."""
 
 import difflib
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""The methods of networks and nodes."""
+"""The methods of networks and nodes, one module for each subject."""

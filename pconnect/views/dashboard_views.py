@@ -1,4 +1,4 @@
-"""The verb of a network that shows its servers on a page."""
+"""`Network.dashboard`: the servers of a network on a web page."""
 
 import contextlib
 import importlib.util
@@ -19,25 +19,25 @@ _AUTO = "auto"
 
 
 class PageViews(DaskViews):
-    """What a network has beside its engines: a page, and what Dask needs; mixed into the client's."""
+    """The methods for the dashboard page and for Dask; mixed into the client's network."""
 
     def dashboard(self, *, proxied: str | None = _AUTO) -> Dashboard:
-        """Show the servers of this network on a page: slots and what ran where, queue, transfers, the last hour.
+        """Show the servers of this network on a page: slots and their use, queue, transfers, the last hour.
 
-        As the last expression of a cell of a notebook it is shown there, in a frame. The page is served by a process of
-        its own at the loopback interface and ends with the network, or with ``close()``. It ends no sessions. Anyone
-        with its address, which contains a random token, sees it. A saved notebook contains the address, too, but that
-        leads nowhere once the network is closed.
+        As the last expression of a notebook cell, the page appears in a frame below it. A separate process serves the
+        page on the loopback interface; it ends with the network, or with ``close()``, which ends no sessions. Anyone
+        who has its address, which contains a random token, can see it. A saved notebook contains the address too, but
+        that is useless once the network is closed.
 
-        A network has one page, which shows the nodes that it has now, also those that are added later; a part of it has
-        another one. Called again, as in a cell that is run again, this returns the page that there is.
+        A network has one page, which shows its current nodes, including those added later; a part of the network has
+        its own page. Another call, as when a cell is run again, returns the same page.
 
         Parameters
         ----------
         proxied
-            Where the notebook runs on another machine than the browser, jupyter-server-proxy leads there: the path of
-            the Jupyter server, such as ``"/user/alice/"``. By default that is found out, if jupyter-server-proxy is
-            installed beside the kernel. ``None``: the browser is on this machine.
+            The path of the Jupyter server, such as ``"/user/alice/"``, where the notebook runs on another machine than
+            the browser and jupyter-server-proxy leads to the page. By default it is detected if jupyter-server-proxy is
+            installed with the kernel. ``None``: the browser is on this machine.
 
         Returns
         -------
@@ -47,7 +47,7 @@ class PageViews(DaskViews):
         Raises
         ------
         ConfigurationError
-            The packages of the extra ``page`` are missing, or it could not start; the text has the reason.
+            The packages of the extra ``page`` are missing, or the page could not start; the text has the reason.
 
         Examples
         --------
@@ -68,7 +68,7 @@ class PageViews(DaskViews):
 
 
 class _NetworkPage(Dashboard):
-    """The page of a network, or of a part of one, which ends it."""
+    """The page of a network, or of a part of one; the network closes it."""
 
     def __init__(self, view: Network, prefix: str | None) -> None:
         self._mesh = client_mesh(view.mesh)
@@ -81,12 +81,12 @@ class _NetworkPage(Dashboard):
         self._mesh.before_close.append(self.close)
 
     def is_of(self, view: Network, prefix: str | None) -> bool:
-        """Whether it shows these nodes, for a browser that comes this way."""
+        """Whether it shows these nodes, to a browser that uses this path."""
         return self._place == (None if view.is_whole else sorted(view.nodes), prefix)
 
     def close(self) -> None:
-        """End the page; nothing is done twice."""
-        with contextlib.suppress(ValueError):  # the network ends, or it never began
+        """End the page; a second call does nothing."""
+        with contextlib.suppress(ValueError):  # the network is closing, or the page never started
             self._mesh.before_close.remove(self.close)
         super().close()
 

@@ -1,4 +1,4 @@
-"""The verb of a network that starts a Dask cluster at its machines."""
+"""`Network.dask`: a Dask cluster on the machines of a network."""
 
 import contextlib
 from collections.abc import Callable
@@ -21,7 +21,7 @@ _NOT_THEIRS = {"address", "asynchronous", "loop", "scheduler_file", "security"}
 
 
 class DaskViews:
-    """What a network can do with Dask; mixed into the client's."""
+    """The methods for Dask; mixed into the client's network."""
 
     def dask(
         self,
@@ -37,63 +37,64 @@ class DaskViews:
         timeout: float = 60.0,
         **client_options: Any,
     ) -> "NetworkClient":
-        """Start a Dask cluster at the machines of this network, and return a `distributed.Client` of it.
+        """Start a Dask cluster on the machines of this network, and return a `distributed.Client` for it.
 
-        The scheduler and the workers are processes beside the engines, which are as usable as before. All their
-        connections are TLS 1.3 with certificates of this network, and no other process can connect.
+        The scheduler and the workers are processes next to the engines, which stay usable. All their connections use
+        TLS 1.3 with certificates of this network, and no other process can connect.
 
-        The cluster ends with ``client.close()``, with the ``with`` block of the client, or with the network; the
-        processes on a node also with its engine, however that ends. See doc/reference/dask.md.
+        The cluster ends with ``client.close()``, with the ``with`` block of the client, or with the network. The
+        processes on a node also end with its engine, however that ends. See doc/reference/dask.md.
 
         Parameters
         ----------
         workers
-            How many on each node of this network or part of one; ``None``: one, as there is one engine. So many at most
-            with `adaptive`.
+            Number of workers on each node of this network or part of one; ``None``: one for each engine. With
+            `adaptive`, the maximum number.
         threads
-            How many tasks a worker runs at once.
+            Number of tasks that a worker runs in parallel.
         memory_limit
-            Of each worker, as Dask takes it: a number of bytes, a text such as ``"4 GiB"``, ``None`` for no limit, or
-            ``"auto"``, the share that its threads have of the machine's processors.
+            Limit of each worker, in a form that Dask accepts: a number of bytes, a string such as ``"4 GiB"``, ``None``
+            for no limit, or ``"auto"`` for memory in proportion to its threads' share of the machine's processors.
         scheduler_node
-            Number of the node for the scheduler, which may be another one of the whole network; ``None``: the first.
+            Number of the node that runs the scheduler, which may be any node of the whole network; ``None``: the first.
         adaptive
-            Whether the number of workers follows the work: there are as many as the scheduler wants, and as fit on the
-            nodes that the network has by then, with those that ``net.add`` brings and without those that are removed.
-            With ``pconnect(elastic=True)``, the network adds servers of its pool when more workers are wanted than fit.
+            Whether the number of workers follows the load: as many run as the scheduler wants and as fit on the current
+            nodes, including those that ``net.add`` adds later and without those that are removed. With
+            ``pconnect(elastic=True)``, the network adds servers of its pool when the scheduler wants more workers than
+            fit.
         minimum, maximum
-            Of the workers in all, with `adaptive`; ``None``: as many as fit.
+            Total number of workers with `adaptive`; a `maximum` of ``None``: as many as fit.
         dashboard
-            Whether ``client.dashboard_link`` leads to Dask's dashboard, for a browser on this machine: at a loopback
-            port, with a token in its address, without which nobody sees it. Its plots need ``bokeh`` at the scheduler.
+            Whether ``client.dashboard_link`` leads to Dask's dashboard, for a browser on this machine. It is on a
+            loopback port and needs the token in its address. Its plots need ``bokeh`` on the scheduler's node.
         timeout
-            Limit for starting all of it, in seconds. The engines have to end their commands first.
+            Limit for the whole start, in seconds. The engines finish their commands first.
         **client_options
-            Further options of `distributed.Client`, such as ``set_as_default``.
+            Other options of `distributed.Client`, such as ``set_as_default``.
 
         Returns
         -------
         distributed.Client
-            Connected, with all workers there, or `minimum` of them; it is also Dask's current one.
+            It is connected to all workers, or to at least `minimum` of them, and is also Dask's current client.
 
         Raises
         ------
         ConfigurationError
-            Dask is missing here or on a node, a node has another minor version of Python, an option cannot be used, or
-            the network has no encryption.
+            Dask is missing on the client or on a node, a node has another minor version of Python, an option cannot be
+            used, or the network has no encryption.
         ProcessFailedError
-            The scheduler or a worker could not start; the text has its node and the last lines it wrote.
+            The scheduler or a worker could not start; the text names the node and shows the last lines of its output.
         RemoteError, ConnectionLostError, ExceptionGroup
-            An engine could not do its part, or is gone; or the scheduler cannot be reached from here.
+            An engine failed or is gone, or the scheduler cannot be reached from the client.
         TimeoutError
-            The limit passed; the text says what was not ready.
+            The start timed out; the text says what was not ready.
 
-        In all these cases, what had been started is ended.
+        In all these cases, the processes that had started are ended.
 
         Warns
         -----
         VersionWarning
-            Nodes have another version of ``distributed`` than the client.
+            Nodes have a version of ``distributed`` that differs from the client's.
 
         Examples
         --------
@@ -110,11 +111,11 @@ class DaskViews:
         authority = mesh.mesh_setup.authority if mesh.mesh_setup else None
         if authority is None:
             raise ConfigurationError(
-                "this network has no encryption (use_tls=False): everybody who can reach a Dask cluster without "
-                "certificates could run any program there; connect to servers with TLS"
+                "this network has no encryption (use_tls=False), and without certificates anyone who can reach a Dask "
+                "cluster could run any program there; connect to servers with TLS"
             )
         if theirs := sorted(_NOT_THEIRS & client_options.keys()):
-            raise ConfigurationError(f"{theirs[0]}= is not an option here: the network decides that")
+            raise ConfigurationError(f"{theirs[0]}= is not an option here: the network sets it")
         names = _names(self, mesh, 1 if workers is None else workers, scheduler_node)
         first = next(iter(names))
         plan = Plan(names, _counted("threads", threads), memory_limit, timeout, bool(dashboard))
@@ -132,7 +133,9 @@ class DaskViews:
             )
             plan = plan.only(first, SCHEDULER)
         elif (minimum, maximum) != (0, None):
-            raise ConfigurationError("minimum and maximum are for adaptive=True; else workers= says how many")
+            raise ConfigurationError(
+                "minimum and maximum need adaptive=True; use workers= for a fixed number"
+            )
         client_class = _client_class()
         cluster = DaskCluster(mesh, authority, plan)
         client = None
@@ -158,7 +161,7 @@ def _client_class() -> "type[NetworkClient]":
         found: type[NetworkClient] = import_own("pconnect.dask.client").NetworkClient
     except ImportError as error:
         raise ConfigurationError(
-            f"Dask is not installed at the client ({error}): run pip install 'pserver[dask]'"
+            f"Dask is not installed on the client ({error}): run pip install 'pserver[dask]'"
         ) from error
     return found
 
@@ -166,7 +169,7 @@ def _client_class() -> "type[NetworkClient]":
 def _names(
     network: Network, mesh: ClientMesh, workers: int, scheduler_node: int | None
 ) -> dict[int, list[str]]:
-    """Return the names of the processes on each node; the scheduler is the first of the first."""
+    """Return the names of the processes by node; the scheduler is the first process of the first node."""
     _counted("workers", workers)
     nodes = [connection.node for connection in resolve(network)[1]]
     first = nodes[0] if scheduler_node is None else scheduler_node
@@ -180,7 +183,7 @@ def _names(
 
 def _counted(name: str, value: int) -> int:
     if not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"{name}={value!r}: that is a number, and at least 1")
+        raise ConfigurationError(f"{name}={value!r}: it must be an integer, and at least 1")
     return value
 
 
@@ -194,15 +197,15 @@ def _connected(
     try:
         return client_class.connect(address, identity, max(1.0, cluster.seconds_left), options)
     except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"this is no option of distributed.Client: {error}") from error
+        raise ConfigurationError(f"invalid option of distributed.Client: {error}") from error
     except OSError as error:
         raise ConnectionLostError(
-            f"{cluster.where(SCHEDULER)} listens at {address}, but the client could not connect: {error}"
+            f"{cluster.where(SCHEDULER)} listens on {address}, but the client could not connect: {error}"
         ) from error
 
 
 def _places_of(network: Network, mesh: ClientMesh) -> Callable[[], list[int]]:
-    """Return what gives the nodes that may have workers: those of a part of the network, or all there are by then."""
+    """Return a function that lists the nodes that may have workers: those of a part, or all current ones."""
     if network.is_whole:
         return lambda: sorted(mesh.servers)
     part = network.nodes
@@ -210,7 +213,7 @@ def _places_of(network: Network, mesh: ClientMesh) -> Callable[[], list[int]]:
 
 
 def _follow_of(network: Network, mesh: ClientMesh) -> Callable[[], None]:
-    """Return what looks for further servers of the pool, if the network is whole and follows it."""
+    """Return a function that looks for more servers of the pool, if the network is whole and follows a pool."""
     if network.is_whole and mesh.growth.follower is not None:
         begin: Callable[[], None] = mesh.growth.follower.begin
         return begin
@@ -220,10 +223,10 @@ def _follow_of(network: Network, mesh: ClientMesh) -> Callable[[], None]:
 def _end_together(
     client: "NetworkClient", cluster: DaskCluster, mesh: ClientMesh, follower: AdaptiveWorkers | None
 ) -> None:
-    """Let the client end its cluster, and the network its client."""
+    """Make the client end its cluster, and the network end its client."""
 
     def close_with_network() -> None:
-        client.end_processes = None  # the engines end next, and with them what is left
+        client.end_processes = None  # the engines end next, and end all other processes
         if follower is not None:
             follower.end()
         with contextlib.suppress(OSError, TimeoutError):

@@ -1,4 +1,4 @@
-"""The verbs of a network for jobs that outlive their client."""
+"""`Network.detach` and `Network.jobs`: jobs that outlive their client."""
 
 import concurrent.futures
 import contextlib
@@ -19,47 +19,47 @@ _CLOSE_TIMEOUT = 10.0
 
 
 class DetachView:
-    """What a network has on the client for jobs that outlive it."""
+    """The methods for jobs that outlive the client."""
 
     @property
     def jobs(self) -> Mapping[int, Job]:
-        """The jobs of the detached network that this one has recovered, by number in order; else none."""
+        """The jobs of the detached network that this one has recovered, by number and in order; otherwise empty."""
         return mesh_of(self).jobs.recovered
 
     def detach(self, *, path: str | Path | None = None, timeout: float | None = None) -> str:
-        """Leave the jobs that have not ended to the servers, and close the network.
+        """Leave the unfinished jobs to the servers, and close the network.
 
-        They go on without this client, with the engines that they were submitted to. The servers keep the results until
-        they are recovered with ``pconnect(recover=token)``, by any process that knows the user's password. Futures
-        that have not ended by now fail with a `JobLostError` that says so.
+        The jobs continue without this client, with the engines that they were submitted to. The servers keep the
+        results until a process that knows the user's password recovers them with ``pconnect(recover=token)``. Futures
+        that have not ended by then fail with a `JobLostError` that says so.
 
         Parameters
         ----------
         path
-            A file for the token, too, of mode 0600, in a folder that others cannot write. It is written before the
-            servers go on alone, so that the token survives whatever happens to this process.
+            A file that also gets the token, with mode 0600, in a folder that others cannot write. It is written before
+            the servers continue alone, so the token survives even if this process dies.
         timeout
-            Limit in seconds for handing over the jobs, with their arguments.
+            Limit for handing over the jobs and their arguments, in seconds.
 
         Returns
         -------
         str
-            The token: it has what is needed to find the jobs, and no password. The jobs outlive this client from here
-            on; one that dies before, takes them with it.
+            The token identifies the jobs and contains no password. From now on the jobs outlive this client; if it dies
+            before `detach` returns, its jobs may end with it.
 
         Raises
         ------
         ConfigurationError
-            There is nothing to detach, or a server cannot keep it. The network is as it was.
+            There is nothing to detach, or a server cannot keep it. The network is unchanged.
         ConnectionLostError
-            A node was lost before the jobs were handed over. The others, and all jobs, are as they were.
+            A node was lost before the jobs were handed over. The other nodes, and all jobs, are unchanged.
         TimeoutError
-            The limit passed before the jobs were handed over. The network is as it was.
+            The limit passed before the jobs were handed over. The network is unchanged.
         CredentialError
-            The file for the token cannot be written. The network is as it was.
+            The file for the token cannot be written. The network is unchanged.
         KeyboardInterrupt
-            Before the jobs were handed over, the network is as it was. After that the network is closed, as without it,
-            and a note of the exception has the token.
+            If it comes before the jobs are handed over, the network is unchanged. If it comes later, the network is
+            closed as usual, and a note of the exception has the token.
         """
         mesh = mesh_of(self)
         mesh.check_open()
@@ -71,7 +71,7 @@ class DetachView:
         mesh.scheduler.close("the network was detached; recover it with the token")
         mesh.close(_CLOSE_TIMEOUT)
         if interrupt is not None:
-            interrupt.add_note(f"The jobs are the servers' already. This token recovers them: {token}")
+            interrupt.add_note(f"The servers already have the jobs. This token recovers them: {token}")
             raise interrupt
         return token
 
@@ -92,12 +92,12 @@ def _detach(mesh: ClientMesh, path: Path | None, deadline: float) -> tuple[str, 
     interrupt = None
     try:
         left = detaching.left.result()
-    except KeyboardInterrupt as error:  # too late, and it takes but a moment
+    except KeyboardInterrupt as error:  # too late to undo, and almost finished
         interrupt = error
         left = detaching.left.result(_CLOSE_TIMEOUT)
     token = _token(mesh, detaching.secret, left)
     if path is not None:
-        # The first one leads to the same jobs, and some that have ended.
+        # # The first token leads to the same jobs, and to some that have ended.
         with contextlib.suppress(CredentialError):
             write_private(path, token + "\n", others_may_list=True)
     return token, interrupt
@@ -109,13 +109,13 @@ def _result(future: "concurrent.futures.Future[Any]", deadline: float) -> Any:
     except concurrent.futures.TimeoutError:
         if future.done():
             raise
-        raise TimeoutError("the jobs could not be handed over to the servers in time") from None
+        raise TimeoutError("timed out handing the jobs over to the servers") from None
 
 
 def _token(mesh: ClientMesh, secret: bytes, jobs: dict[int, dict[int, Job]]) -> str:
     pickled = [n for node in jobs.values() for n, job in node.items() if job.options.allow_pickle]
     numbers = {node: list(found) for node, found in jobs.items()}
-    # A place in the list is a number. Where a node was removed, any server may stand: no job is kept there.
+    # # The place in the list is the node's number. A removed node has no jobs, so any server can fill its place.
     there = mesh.growth.hosts
     any_other = next(iter(there.values()))
     places = [there.get(node, any_other) for node in range(1, len(mesh.connections))]

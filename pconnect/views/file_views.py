@@ -1,4 +1,4 @@
-"""The verbs of a network, and of a single node of it, for files."""
+"""`put` and `get`: the file methods of networks and single nodes."""
 
 import os
 from pathlib import Path, PurePath, PurePosixPath
@@ -9,13 +9,13 @@ from pconnect.files.transfer import get, put, targets
 from pconnect.link.connection import Connection
 from pconnect.loop.network import Network
 
-# What they give back: a path for a node, a list for a network or a part of it.
+# # The result: a path for a node, a list for a network or a part of it.
 RemotePaths = TypeVar("RemotePaths", bound=str | list[str])
 LocalPaths = TypeVar("LocalPaths", bound=Path | list[Path])
 
 
 class FileView(Generic[RemotePaths, LocalPaths]):
-    """What a network and a single node of it do with files."""
+    """The methods for files of a network and a single node."""
 
     def put(
         self,
@@ -24,39 +24,39 @@ class FileView(Generic[RemotePaths, LocalPaths]):
         *,
         timeout: float | None = None,
     ) -> RemotePaths:
-        """Send a file, or a folder with all that is below it, to each engine.
+        """Send a file, or a folder with everything below it, to each engine.
 
-        Files that are there already with the same contents are not sent again, only their permissions and times; a
-        interrupted transfer is resumed. A file is there whole or as it was before, never in part. Files
-        of a folder there that this one does not have stay.
+        If a file already exists with the same contents, only its permissions and times are sent; an interrupted
+        transfer resumes. A file changes only as a whole: it is never half written. Files in the remote folder that the
+        local one does not have stay.
 
         Parameters
         ----------
         local
-            The file or folder. Links count as what they lead to.
+            The file or folder. Links are followed.
         remote
-            What it is called there; `None`: as here. A relative path is below the session's folder of files, which is
-            removed at the end of the session, an absolute one (also ``~/name``) is meant as it is. If it ends with
-            ``/``, it is the folder to put it into. Missing folders are made.
+            Its name on the nodes; `None`: the same name. A relative path is below the session's folder of files, which
+            is removed at the end of the session; an absolute one (also ``~/name``) is used as it is. A path that ends
+            with ``/`` is the folder that receives it. Missing folders are created.
         timeout
-            Limit for the whole call, in seconds, in which the engines also have to end what they are doing.
+            Limit for the whole call, in seconds. The engines finish their commands first, within the limit.
 
         Returns
         -------
         list of str, or str
-            The absolute path on each node; in engines, ``session_files`` is the folder where relative ones are.
+            The absolute path on each node. In engines, ``session_files`` is the folder of relative paths.
 
         Raises
         ------
         ConfigurationError
-            Something in a folder cannot be sent, or a file is larger than the server's limit. Nothing was sent.
+            An entry of a folder cannot be sent, or a file is larger than the server's limit. Nothing was sent.
         OSError
-            A file here cannot be read, or was changed meanwhile: it is not there; others may be.
+            A local file cannot be read, or changed during the transfer: it was not written; other files may have been.
         RemoteError, ConnectionLostError, ExceptionGroup
-            At one node, or at several, it cannot be written; the text names what and why. The others have it. If the
-            error there was an `OSError` of some kind, so is this one.
+            One or several nodes cannot write it; the text names the nodes and the reasons. The other nodes have it. If
+            the remote error was an `OSError` of some kind, so is this one.
         TimeoutError, KeyboardInterrupt
-            What has arrived of a file is kept: the next `put` of the same contents continues behind it.
+            The nodes keep the part that has arrived: the next `put` of the same contents continues from there.
 
         Examples
         --------
@@ -80,37 +80,38 @@ class FileView(Generic[RemotePaths, LocalPaths]):
         *,
         timeout: float | None = None,
     ) -> LocalPaths:
-        """Fetch a file, or a folder with all that is below it, from each engine.
+        """Fetch a file, or a folder with everything below it, from each engine.
 
-        What is the same here already is not sent again, and an interrupted transfer is resumed, as by `put`.
+        Files that are the same here are not sent again, and an interrupted transfer resumes, as with `put`.
 
         Parameters
         ----------
         remote
-            The file or folder there; a relative path is below the session's folder of files.
+            The file or folder on the nodes; a relative path is below the session's folder of files.
         local
-            From a single node: what it is called here; `None`: as there. If it ends with ``/``, it is the folder to put
-            it into. From a network or a part of one: the folder in which each node gets a folder ``node_1``,
-            ``node_2``, ..., and what is fetched is called in there as at the node; `None`: the current one.
+            From a single node: its local name; `None`: the same name. A path that ends with ``/`` is the folder that
+            receives it. From a network or a part of one: the folder that gets a subfolder for each node, ``node_1``,
+            ``node_2``, ..., with the file or folder under its remote name; `None`: the current folder.
         timeout
-            As of `put`.
+            See `put`.
 
         Returns
         -------
         list of Path, or Path
-            Where it is here.
+            The local path.
 
         Raises
         ------
         ConfigurationError
             A path cannot be used.
         OSError, UnreadableValueError
-            It cannot be written here, or what a node has sent is not what was asked for. That of the others is here.
+            It cannot be written here, or a node sent data that was not requested. Data from the other nodes is
+            complete.
         RemoteError, ConnectionLostError, ExceptionGroup
-            At one node, or at several, it cannot be read, or a file is larger than the server's limit. That of the
-            others is here.
+            One or several nodes cannot read it, or a file is larger than the server's limit. Data from the other nodes
+            is complete.
         TimeoutError, KeyboardInterrupt
-            What has arrived of a file is kept: the next `get` of the same contents continues behind it.
+            The client keeps the part that has arrived: the next `get` of the same contents continues from there.
 
         Examples
         --------
@@ -125,7 +126,7 @@ class FileView(Generic[RemotePaths, LocalPaths]):
         nodes, name = targets(self._connections()), _remote(remote, "")
         own_name = PurePosixPath(name).name
         if not own_name and (local is None or not isinstance(self, Connection)):
-            raise ConfigurationError(f"get({name!r}): say under which local name, and from one node")
+            raise ConfigurationError(f"get({name!r}): name the local file, and call it on a single node")
         if isinstance(self, Connection):
             places = [_local(own_name if local is None else _below_folder(local, own_name))]
         else:
@@ -148,12 +149,12 @@ def _local(path: str | os.PathLike[str]) -> Path:
     if not isinstance(text, str) or not text or "\0" in text:
         raise ConfigurationError(f"{path!r} is not the name of a file")
     if text == "~" or text.startswith("~/"):
-        text = os.path.expanduser(text)  # noqa: PTH111 - the homes of others are not meant
-    return Path(os.path.abspath(text))  # noqa: PTH100 - the name is that of a link, not of what it leads to
+        text = os.path.expanduser(text)  # noqa: PTH111 - ~name of other users stays as it is
+    return Path(os.path.abspath(text))  # noqa: PTH100 - keep the name of a link, not of its target
 
 
 def _remote(path: str | os.PathLike[str], name: str) -> str:
-    """Return a path in an engine, which has ``/`` between its parts; one that ends with it is that of a folder."""
+    """Return a path for an engine, with ``/`` between its parts; a path that ends with ``/`` names a folder."""
     text = path.as_posix() if isinstance(path, PurePath) else os.fspath(path)
     if not isinstance(text, str) or not text or "\0" in text:
         raise ConfigurationError(f"{path!r} is not the name of a file")

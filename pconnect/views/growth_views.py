@@ -1,4 +1,4 @@
-"""The verbs of a whole network that change which nodes it has."""
+"""`add`, `remove` and `reconnect`: the methods of a whole network that change its nodes."""
 
 from typing import ClassVar
 
@@ -14,28 +14,29 @@ from pconnect.views.pool_views import PoolView
 
 
 class GrowthView(PoolView):
-    """What a network has on the client, and no part of it."""
+    """The methods of a whole network; a part of one raises an error."""
 
     is_whole: bool
     mesh: Mesh
-    #: What connections to engines are made of: usually, and where another process may come back to them.
+    #: #: The classes of connections to engines: the usual one, and the one for networks that another process may
+    #: resume.
     _make: ClassVar[tuple[type[Connection], type[Connection]]]
 
     def add(self, hosts: object, *, timeout: float = 30.0) -> list[int]:
-        """Log in at more servers, and connect their engines with all others, while work goes on.
+        """Log in to more servers and connect their engines with all others, while work continues.
 
-        The new nodes have the next numbers, and no other number changes. `net` and what engines know as ``sockets``
-        have them at once. Executors, maps and pools that run on the whole network use their slots from now on. Their
-        workspaces are empty: functions of jobs that look for names there do not find them before you have sent these.
-        They get the values that `broadcast` has sent to all nodes. A busy engine is not waited for: its link to a new
-        one is made when it is next idle or inside a call of this package. A collective call of all nodes that is under
-        way fails; your next command begins anew.
+        The new nodes get the next numbers, and no other number changes. `net`, and ``sockets`` in the engines, contain
+        them immediately. Executors, maps and pools that run on the whole network use their slots from now on. Their
+        workspaces are empty: functions of jobs find no names there until you have sent some. They get the values that
+        `broadcast` has sent to all nodes. The call does not wait for busy engines: they connect to a new engine when
+        they are next idle or inside a call of this package. A running collective call of all nodes fails; collective
+        calls work again from your next command on.
 
         Parameters
         ----------
         hosts
-            As of `pconnect`, or what `host` of a node says. The same server may appear more than once, and may be one
-            that the network has already: each time is a node with an engine of its own.
+            As for `pconnect`, or the `host` of a node. The same server may appear more than once, and may be one that
+            the network already has: each occurrence is a node with its own engine.
         timeout
             Limit for the whole call, in seconds.
 
@@ -47,14 +48,13 @@ class GrowthView(PoolView):
         Raises
         ------
         ConnectError
-            A server cannot be logged in at, or an engine not be connected with the others; ``reasons`` has the error of
-            each host that failed, also where it speaks another version, or did not get the values of `broadcast` in
-            time. If the only reasons are refused logins, it is an `AuthenticationError`; if they are servers that take
-            no new session, a `ServerRefusedError`. No node was added. Where all logins had succeeded, the numbers stay
-            empty.
+            A login failed, or an engine could not be connected with the others; ``reasons`` has the error of each host
+            that failed. A host also fails if it speaks another version, or did not get the values of `broadcast` in
+            time. If all reasons are refused logins, the error is an `AuthenticationError`; if all are servers that
+            accept no new session, it is a `ServerRefusedError`. No node was added. If all logins had succeeded, the
+            numbers stay unused.
         ConfigurationError
-            A host cannot be understood; this is a part of a network; or its nodes are being changed already. Nothing
-            was done.
+            A host is invalid, this is a part of a network, or its nodes are already being changed. Nothing changed.
 
         Examples
         --------
@@ -68,28 +68,28 @@ class GrowthView(PoolView):
         return add_nodes(mesh, hosts, self._make[is_resumable], timeout)
 
     def remove(self, nodes: Nodes, *, grace: float = 5.0) -> None:
-        """End the sessions of some nodes, and leave these out of the network from now on.
+        """End the sessions of some nodes, and remove the nodes from the network.
 
-        Their numbers stay empty, and no other number changes: an index of one of them is an `IndexError`; `len`,
-        iteration, slices, ``nodes`` and calls for the whole network leave them out, here and in engines. Jobs that run
-        there have some time to end. Those that have not ended by then are lost with their session, and run again
-        elsewhere if they have ``retries``. Jobs that have not begun run elsewhere, which does not count as a loss.
-        Commands that run there are interrupted, as by `sclose`. A `RouteWarning` names the nodes for which one of these
-        was the relay: they have no connection with each other then. A collective call of all nodes that is under
-        way fails; your next command begins anew.
+        Their numbers stay unused, and no other number changes: indexing one of them raises `IndexError`; `len`,
+        iteration, slices, ``nodes`` and calls for the whole network skip them, here and in engines. Jobs that run there
+        have some time to finish. Jobs still running after that are lost with their session, and run again elsewhere if
+        they have ``retries``. Jobs that have not begun run elsewhere, which does not count as a loss. Commands that run
+        there are interrupted, as by `sclose`. A `RouteWarning` names the nodes for which a removed node was the relay:
+        they have lost their connection with each other. A running collective call of all nodes fails; collective calls
+        work again from your next command on.
 
         Parameters
         ----------
         nodes
-            A number, several, a connection such as ``net[2]``, or a part of the network.
+            A number, several numbers, a connection such as ``net[2]``, or a part of the network.
         grace
-            Seconds for jobs that run there to end, and then for commands.
+            Seconds for running jobs to end, and then for commands.
 
         Raises
         ------
         ConfigurationError
-            One of `nodes` is no node with an engine; this is a part of a network; or its nodes are being changed
-            already. Nothing was done.
+            One of `nodes` is not a node with an engine, this is a part of a network, or its nodes are already being
+            changed. Nothing changed.
 
         Examples
         --------
@@ -106,25 +106,24 @@ class GrowthView(PoolView):
     ) -> list[int]:
         """Give nodes whose server was restarted, or whose connection is lost, a new session under the same number.
 
-        The engine is new, and so is its workspace. `Connection` objects stay the same, here and in other engines, as in
-        a restart: their ``error`` is cleared. What was on its way is lost; jobs that had begun there run again if they
-        have ``retries``. If the node runs jobs again by itself, those that run just now have 5 seconds to end first.
-        A collective call of all nodes that is under
-        way fails; your next command begins anew.
+        The engine is new, and so is its workspace. `Connection` objects stay valid, here and in other engines, as after
+        a restart: their ``error`` is cleared. Data in transit is lost; jobs that had begun there run again if they have
+        ``retries``. If the node is still running jobs, they have 5 seconds to end first. A running collective call of
+        all nodes fails; collective calls work again from your next command on.
 
         Parameters
         ----------
         nodes
-            As of `remove`; by default all that are lost. Those that are not lost, and answer, are left alone.
+            As for `remove`; by default all lost nodes. Nodes that are not lost, and answer, are left alone.
         fresh
-            In a network with ``resume=`` the sessions may have waited, if the servers have an ``--orphan-timeout``. So
-            the client comes back to them, after its own network was lost: engines, workspaces and running commands are
-            as they were, and `commands` has what has become of those that were on their way. With ``True`` the nodes
-            get new sessions instead, if the old ones have ended.
+            In a network with ``resume=``, the sessions may still exist if the servers have an ``--orphan-timeout``. By
+            default, a client that lost its connections returns to them: engines, workspaces and running commands are
+            unchanged, and `commands` has those that were in progress, with their results. With ``True`` the nodes get
+            new sessions instead, once the old ones have ended.
         timeout
-            Limit for the whole call, in seconds. A server that still has the old session, because it has not seen yet
-            that the connection is lost, is asked again within it. A server counts as lost when it has not answered for
-            5 seconds. With a shorter limit, one that is silent is left as it is, and is a reason of the error.
+            Limit for the whole call, in seconds. A server that still has the old session, because it has not yet
+            noticed the lost connection, is asked again until then. A server counts as lost when it has not answered for
+            5 seconds. With a shorter limit, a silent server is left unchanged and is reported as an error.
 
         Returns
         -------
@@ -134,9 +133,9 @@ class GrowthView(PoolView):
         Raises
         ------
         ConnectError
-            As of `add`, with the error of each node that failed. The others have a new session.
+            As for `add`, with the error of each node that failed. The others have a new session.
         ConfigurationError
-            As of `remove`.
+            As for `remove`.
         """
         return reconnect_nodes(self._whole("reconnect"), nodes, timeout, fresh=fresh)
 
@@ -147,5 +146,5 @@ class GrowthView(PoolView):
 
     def _whole(self, verb: str) -> ClientMesh:
         if not self.is_whole:
-            raise ConfigurationError(f"{verb}() is for a whole network, and this is a part of one")
+            raise ConfigurationError(f"{verb}() needs a whole network, and this is a part of one")
         return client_mesh(self.mesh)

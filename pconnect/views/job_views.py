@@ -1,4 +1,4 @@
-"""The verbs of a network that use the processors its servers offer: jobs, in worker processes."""
+"""The methods of networks and single nodes for jobs, which run in worker processes on the servers."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -19,9 +19,9 @@ from pconnect.statistics.server_table import Statistics
 
 
 class JobView:
-    """What a network and a single node of it have in common on the client, for jobs."""
+    """The methods for jobs of a network and a single node, on the client."""
 
-    _kept_executor: Executor | None = None  #: what `submit` uses, once it was used
+    _kept_executor: Executor | None = None  #: the executor of `submit`, once it was called
 
     def executor(
         self,
@@ -35,30 +35,30 @@ class JobView:
         exclusive: bool = False,
         seed: int | None = None,
     ) -> Executor:
-        """Return an executor of the standard library whose workers are on the nodes.
+        """Return an executor, as in the standard library, whose workers are on the nodes.
 
         Parameters
         ----------
         retries
-            How often a job is run again, elsewhere if possible, that had begun and whose worker, machine or connection
-            was lost. One that raises is never run again. ``None``: never; but with the `resume` of `pconnect`, jobs
-            that servers ended because the client was away run again, which does not count. 0: nothing runs twice.
+            How often a job may run again, elsewhere if possible, if it had begun and its worker, machine or connection
+            was lost. A job that raises never runs again. ``None``: never, except that with the `resume` of `pconnect`,
+            jobs that servers ended because the client was away run again, which does not count. 0: nothing runs twice.
         time_limit
-            Seconds after which a job is interrupted, and five seconds later its worker killed.
+            Seconds after which a job is interrupted; its worker is killed five seconds later.
         memory_limit
-            Bytes that a job may take beyond what its worker has already; more raises MemoryError in the job.
+            Bytes that a job may allocate beyond its worker's memory; more raises MemoryError in the job.
         isolate
-            Whether each job has a process of its own.
+            Whether each job gets a process of its own.
         allow_pickle
-            Whether results and exceptions that cannot be sent otherwise come by pickle. Unpickling runs code that the
+            Whether results and exceptions that cannot be sent otherwise are pickled. Unpickling runs code that the
             server chooses.
         grace
-            Seconds from the interrupt of a job that is cancelled until its worker is killed.
+            Seconds between the interrupt of a cancelled job and the kill of its worker.
         exclusive
-            Wait until no other client has slots of the servers, and hold all until the executor is shut down.
+            Wait until no other client has slots of the servers, and hold all slots until the executor is shut down.
         seed
-            For the random numbers of `pconnect.rng`, of ``numpy.random`` and of ``random`` in the jobs: those of the
-            job that is submitted as the k-th are the same for every run of the program, wherever the job is run.
+            Seed for the random numbers of `pconnect.rng`, ``numpy.random`` and ``random`` in the jobs: the k-th
+            submitted job draws the same numbers in every run of the program, wherever it runs.
 
         Examples
         --------
@@ -80,14 +80,14 @@ class JobView:
         return Executor(mesh_of(self), options, _seeds(self, seed), exclusive=exclusive)
 
     def pool(self, processes: int | None = None, **options: Any) -> Pool:
-        """Return what code expects that takes a `multiprocessing.Pool`, such as emcee; its workers are on the nodes.
+        """Return a pool with workers on the nodes, for code that expects a `multiprocessing.Pool`, such as emcee.
 
         Parameters
         ----------
         processes
-            No more than so many at once; by default as many as there are.
+            Maximum number of jobs in progress; by default one for each slot.
         **options
-            As of `executor`.
+            See `executor`.
 
         Examples
         --------
@@ -108,29 +108,29 @@ class JobView:
         seed: int | None = None,
         **kwargs: Any,
     ) -> Job:
-        """Have a function called in a worker process of any of the nodes; return at once.
+        """Call a function in a worker process on any of the nodes; return immediately.
 
-        The function finds there what commands that have ended by now have left in the engine's workspace.
+        The function sees the names that finished commands have left in the engine's workspace.
 
         Parameters
         ----------
         function
-            What is called, or an expression of the workspace.
+            A function, or an expression of the workspace that evaluates to one.
         *args, **kwargs
-            What it is called with.
+            Its arguments.
         allow_pickle, seed
-            As of `executor`, which has further options. With a seed, the job draws as the first of such an executor.
+            See `executor`, which has more options. With a seed, the job draws like the first job of such an executor.
 
         Raises
         ------
         ConfigurationError
-            The function has a parameter of its own that is called `allow_pickle` or `seed`, and this call gives one.
-            Give it to the function with `functools.partial`, or use an `executor`, whose `submit` takes no options.
+            The function itself has a parameter called `allow_pickle` or `seed`, and this call gives it. Bind it with
+            `functools.partial`, or use an `executor`, whose `submit` takes no options.
 
         Returns
         -------
         Job
-            A `concurrent.futures.Future`: ``result()`` waits; it knows more, see `pconnect.jobs.job.Job`.
+            A `concurrent.futures.Future` whose ``result()`` waits; it offers more, see `pconnect.jobs.job.Job`.
 
         Examples
         --------
@@ -157,31 +157,31 @@ class JobView:
         allow_pickle: bool = False,
         seed: int | None = None,
     ) -> Iterator[Any]:
-        """Call a function for each item, in worker processes; give the results as they come.
+        """Call a function for each item, in worker processes; yield the results as they arrive.
 
-        Only so many items are taken ahead as the workers need to be busy, so the iterables may be endless. Who stops
-        taking results cancels what is under way.
+        The iterables may be endless: only as many items are taken in advance as keep the workers busy. If you stop
+        taking results, the jobs in progress are cancelled.
 
         Parameters
         ----------
         function
-            As of `submit`.
+            See `submit`.
         *iterables
-            As of the builtin ``map``: with several, the function gets one item of each.
+            As for the built-in ``map``: with several iterables, the function gets one item of each.
         ordered
-            Give the results in the order of the items; else as they come.
+            Whether to yield the results in the order of the items; otherwise as they arrive.
         chunksize
-            ``"auto"``: each item is a job, and as many as keep a worker busy are sent together, which is measured while
-            it goes on. A number: so many items are one job, which fails, is lost and is run again as a whole.
+            ``"auto"``: each item is a job, and as many jobs are sent together as keep a worker busy, which is measured
+            continuously. A number: this many items are one job, which fails, is lost and runs again as a whole.
         on_error
-            ``"raise"``: the first error ends it all. ``"return"``: an error takes the place of a result.
+            ``"raise"``: the first error ends the map. ``"return"``: an error takes the place of its result.
         retries, time_limit, allow_pickle
-            As of `executor`.
+            See `executor`.
         seed
-            For the random numbers of `pconnect.rng`, of ``numpy.random`` and of ``random``: those of the k-th item are
-            the same for every run of the program, any number of workers and any `chunksize`.
+            Seed for the random numbers of `pconnect.rng`, ``numpy.random`` and ``random``: the k-th item draws the same
+            numbers in every run of the program, with any number of workers and any `chunksize`.
         on
-            A node, or several, by number: only there.
+            The number of a node, or several: run only there.
 
         Yields
         ------
@@ -191,7 +191,7 @@ class JobView:
         Raises
         ------
         RemoteError, JobLostError
-            The function failed, or its process was lost; nothing is under way any more.
+            The function failed, or its process was lost; all other jobs of this map were cancelled.
 
         Examples
         --------
@@ -225,25 +225,25 @@ class JobView:
         Parameters
         ----------
         function
-            As of `submit`. If it returns tuples, there is one result for each position in them.
+            See `submit`. If it returns tuples, there is one result for each position in them.
         *inputs
-            Of the same shape; one with a single element is used for all.
+            Arrays or lists of the same shape; an input with a single element is used for all calls.
         uniform_output
-            Whether each result is a single value, and all together make an array of the inputs' shape. Otherwise they
-            are given as a list, or, for arrays of several axes, as an array of objects.
+            Whether each result is a single value, and the results form an array of the inputs' shape. Otherwise they
+            are returned as a list or, for arrays of several axes, as an array of objects.
         error_handler
-            Called as ``error_handler(failure, *elements)`` for each element that failed, here; what it returns takes
-            the place of the result. `failure` has ``index`` (through the whole input), ``message``, ``identifier``
-            and ``traceback``.
+            Called on the client as ``error_handler(failure, *elements)`` for each element that failed; its return value
+            replaces the result. `failure` has ``index`` (through the whole input), ``message``, ``identifier`` and
+            ``traceback``.
         chunksize, retries, time_limit, allow_pickle, seed
-            As of `map`.
+            See `map`.
 
         Raises
         ------
         JobFailure
             The function failed for an element, and there is no error handler.
         ConfigurationError
-            The inputs do not fit, or the results are not uniform.
+            The inputs do not match, or the results are not uniform.
 
         Notes
         -----
@@ -270,26 +270,26 @@ class JobView:
         )
 
     def seed(self, seed: int, *, timeout: float | None = None) -> None:
-        """Give the random numbers of engines, and of the jobs that are submitted from now on, one seed.
+        """Seed the random numbers of the engines, and of all jobs submitted from now on.
 
-        In each engine, the generator of `pconnect.rng`, and those of ``numpy.random`` and ``random``, begin a stream
-        that depends on the seed and the number of the node. Jobs without a ``seed`` of their own draw as if each call
-        of `submit`, `map`, `pmap`, `executor` or `pool` had a seed, which depends on this one and on how many calls
-        there were since. An engine that is restarted draws numbers of its own again.
+        In each engine, the generator of `pconnect.rng`, and those of ``numpy.random`` and ``random``, start a stream
+        that depends on the seed and the node's number. Jobs without their own ``seed`` draw as if each call of
+        `submit`, `map`, `pmap`, `executor` or `pool` had a seed derived from this one and from the number of such calls
+        since. An engine that is restarted draws unseeded numbers again.
 
         Parameters
         ----------
         seed
-            An integer from 0 on.
+            A non-negative integer.
         timeout
-            Limit in seconds for the engines, which do this after the commands that they have.
+            Limit for the engines, in seconds; they do this after their current commands.
 
         Raises
         ------
         ConfigurationError
-            This is a part of a network, or `seed` is no such integer. Nothing has changed.
+            This is a part of a network, or `seed` is not a non-negative integer. Nothing has changed.
         TimeoutError
-            The limit passed. Engines that are busy do it later; jobs have the seed.
+            The limit passed. Busy engines are seeded later; jobs have the seed.
 
         Examples
         --------
@@ -306,27 +306,26 @@ class JobView:
         seeds = Seeds(seed)
         if _nodes(self) is not None:
             raise ConfigurationError(
-                "seed() is for a whole network; a part of one takes `seed=` in `map` and others"
+                "seed() needs a whole network; for a part of one, pass seed= to map and the others"
             )
         mesh_of(self).jobs.seeds = seeds
         call_service("random.seed", [seeds.seed], self, wants_value=False, shown_as="seed").result(timeout)  # type: ignore[arg-type]
 
     def broadcast(self, value: Any, *, timeout: float | None = None) -> Broadcast:
-        """Send a value to each of the nodes once, for jobs.
+        """Send a value to each of the nodes once, for use in jobs.
 
         Parameters
         ----------
         value
-            Anything that can be sent.
+            Any value that can be sent.
         timeout
-            Limit in seconds.
+            Limit for the whole call, in seconds.
 
         Returns
         -------
         Broadcast
-            To be given to jobs, anywhere in their arguments, where it is the value itself. All workers of a node share
-            its memory until they write to it. ``release()``, or the end of a ``with`` block, makes the engines forget
-            it.
+            Pass it to jobs anywhere in their arguments; they receive the value itself. All workers of a node share its
+            memory until they write to it. ``release()``, or the end of a ``with`` block, makes the engines discard it.
 
         Examples
         --------
@@ -339,22 +338,22 @@ class JobView:
         return broadcast(value, self, timeout)  # type: ignore[arg-type]
 
     def statistics(self, *, timeout: float = 5.0) -> Statistics:
-        """Return what the servers of this network have done, and how they are: a row for each server.
+        """Return the state of this network's servers and their totals since start: a row for each server.
 
         Parameters
         ----------
         timeout
-            Seconds to wait for the servers' answers, which do not depend on what engines and workers are doing.
-            A server that does not answer by then has a row that says so.
+            Seconds to wait for the servers' answers, which do not depend on the work of engines and workers. A server
+            that does not answer in time has a row that says so.
 
         Returns
         -------
         Statistics
-            It prints aligned, and a notebook shows it as a table; ``update()`` asks again. The figures are those of the
-            whole server since it started, also of other sessions: jobs and programs ``processed`` (done or failed),
-            the times that they took in all and on average, ``failed``, and ``lost`` with their workers; load, memory
-            and disk of the machine; free slots and sessions. The units are in the headings. ``documents`` has all that
-            the servers say, ``workers()`` what the workers of this network have done, and ``to_pandas()`` makes a
+            It prints aligned, and a notebook shows it as a table; ``update()`` refreshes it. The figures are those of
+            the whole server since it started, including other sessions: jobs and programs ``processed`` (done or
+            failed), their total and average time, ``failed``, and ``lost`` with their workers; load, memory and disk of
+            the machine; free slots and sessions. The units are in the headings. ``documents`` has all facts that the
+            servers report, ``workers()`` the totals of this network's workers, and ``to_pandas()`` makes a
             `pandas.DataFrame`.
         """
         mesh = mesh_of(self)
@@ -362,7 +361,7 @@ class JobView:
 
 
 def _nodes(view: Any, on: int | Sequence[int] | None = None) -> frozenset[int] | None:
-    """Return the nodes that jobs may be run at; ``None`` for all of the network."""
+    """Return the nodes where jobs may run; ``None`` for the whole network."""
     if isinstance(view, Connection):
         nodes = {view.node}
     else:
@@ -378,7 +377,7 @@ def _nodes(view: Any, on: int | Sequence[int] | None = None) -> frozenset[int] |
 
 
 def _seeds(view: Any, seed: int | None) -> Seeds | None:
-    """Return what gives the jobs of one call their streams; ``None``: nobody gave a seed."""
+    """Return the source of the random streams for the jobs of one call; ``None`` without a seed."""
     if seed is not None:
         return Seeds(seed)
     of_all: Seeds | None = mesh_of(view).jobs.seeds
@@ -386,7 +385,7 @@ def _seeds(view: Any, seed: int | None) -> Seeds | None:
 
 
 def _default_executor(view: "JobView") -> Executor:
-    """Return what `submit` uses, which a view keeps: to look for it takes longer than to encode a small job."""
+    """Return the executor of `submit`. A view keeps it: looking it up takes longer than encoding a small job."""
     if view._kept_executor is None:
         mesh, nodes = mesh_of(view), _nodes(view)
         view._kept_executor = mesh.jobs.executors.get(nodes)

@@ -1,7 +1,7 @@
-"""The verbs of a network on the client: what its methods, and those of one node of it, do on the engines.
+"""The methods of a network and of a single node on the client.
 
-``net[1:]``, ``net[2]`` and ``net["alpha"]`` have them too. A whole network or a part of it answers with a list, in the
-order of the nodes; a single node with the one value.
+``net[1:]``, ``net[2]`` and ``net["alpha"]`` have them too. For a whole network or a part of it, they return a list in
+the order of the nodes; for a single node, they return its value.
 """
 
 import itertools
@@ -35,26 +35,27 @@ from pconnect.views.node_table import of_nodes
 from pconnect.views.program_views import ProgramView
 from pconnect.views.resume_views import ResumeView
 
-# What it gives back for something sent: one command for a node, one for each of several nodes.
+# # The result of sending: one command for a node, one for each of several nodes.
 Sent = TypeVar("Sent", bound=Command | Commands)
 
 
 class View(JobView, ProgramView[Sent], Generic[Sent]):
-    """What a network and a single node of it have in common on the client."""
+    """The methods of both a network and a single node, on the client."""
 
     # --- running ---
 
     def eval(self, source: str, *, allow_pickle: bool = False, time_limit: float | None = None) -> Sent:
-        r"""Run source text like `reval`, and have the value of its last expression sent back.
+        r"""Run source text like `reval`, and return the value of its last expression.
 
         Parameters
         ----------
         source
-            Python source text. If its last statement is an expression, its value is the result, else ``None``.
+            Python source text. If its last statement is an expression, its value is the result; otherwise the result is
+            ``None``.
         allow_pickle
-            Whether a value that cannot be sent otherwise comes by pickle. Unpickling runs code that the server chooses.
+            Whether a value that cannot be sent otherwise is pickled. Unpickling runs code that the server chooses.
         time_limit
-            As of `reval`.
+            As in `reval`.
 
         Returns
         -------
@@ -64,7 +65,7 @@ class View(JobView, ProgramView[Sent], Generic[Sent]):
         Raises
         ------
         ConfigurationError
-            `source` is no text. Nothing was sent.
+            `source` is not a string. Nothing was sent.
 
         Examples
         --------
@@ -79,16 +80,15 @@ class View(JobView, ProgramView[Sent], Generic[Sent]):
         return sent
 
     def apply(self, function: Callable[..., Any] | str, /, *args: object, **kwargs: object) -> Sent:
-        """Call a function at each engine, with the same arguments.
+        """Call a function on each engine, with the same arguments.
 
-        The function is sent by cloudpickle with everything it refers to; names that it uses and that are not defined
-        here are those of the engine's workspace. The arguments have been read when this returns. For options, see
-        `call`.
+        The function is sent by cloudpickle with everything it refers to; names that are not defined here are looked up
+        in the engine's workspace. The arguments are read before this returns. For options, see `call`.
 
         Returns
         -------
         Command or Commands
-            ``result()`` waits for what the function returned, and so does ``await``.
+            ``result()`` waits for the function's return value, and so does ``await``.
 
         Raises
         ------
@@ -113,7 +113,7 @@ class View(JobView, ProgramView[Sent], Generic[Sent]):
         allow_pickle: bool = False,
         time_limit: float | None = None,
     ) -> Sent:
-        """Call a function as `apply` does, with the options of `eval`."""
+        """Call a function like `apply`, with the options of `eval`."""
         sent: Sent = call(
             function, args, kwargs or {}, self._targets(), allow_pickle=allow_pickle, time_limit=time_limit
         )
@@ -129,16 +129,16 @@ class View(JobView, ProgramView[Sent], Generic[Sent]):
         Parameters
         ----------
         values, **more
-            Values by name, which are sent as by `apply`: arrays without a copy, encoded once for all nodes.
+            Values by name, sent as by `apply`: arrays without a copy, encoded once for all nodes.
         timeout
-            Limit in seconds.
+            Limit for the whole call, in seconds.
 
         Raises
         ------
         ConfigurationError
             A name is not an identifier, or a value cannot be sent. Nothing was sent.
         TimeoutError
-            The nodes were busy until then; they will still do it.
+            The nodes were still busy; they will assign the values later.
 
         Examples
         --------
@@ -162,12 +162,12 @@ class View(JobView, ProgramView[Sent], Generic[Sent]):
         names
             One name, or several: then each node's answer is a list.
         timeout
-            Limit in seconds.
+            Limit for the whole call, in seconds.
 
         Raises
         ------
         RemoteError
-            A name is not defined there (also a `NameError`), or its value cannot be sent.
+            A name is not defined on a node (also a `NameError`), or its value cannot be sent.
         """
         for name in [names] if isinstance(names, str) else names:
             check_name(name)
@@ -178,16 +178,16 @@ class View(JobView, ProgramView[Sent], Generic[Sent]):
         self.push({name: value})
 
     def scatter(self, name: str, values: Any, *, axis: int = 0, timeout: float | None = None) -> None:
-        """Cut an array or a sequence into one part for each node, and assign that to a name there.
+        """Cut an array or a sequence into one part for each node, and assign each part to a name there.
 
         Parameters
         ----------
         name
             The name in the workspaces.
         values
-            An array of shape ``(n0, ..., nk)``, cut along `axis` as by `numpy.array_split`; or a sequence.
+            An array of shape ``(n0, ..., nk)``, cut along `axis` like `numpy.array_split`; or a sequence.
         timeout
-            Limit in seconds.
+            Limit for the whole call, in seconds.
 
         Examples
         --------
@@ -208,7 +208,7 @@ class View(JobView, ProgramView[Sent], Generic[Sent]):
         Commands(f"scatter {name}", commands).result(timeout)
 
     def gather(self, name: str, *, axis: int = 0, timeout: float | None = None) -> Any:
-        """Put the parts that the nodes have under a name together: arrays along `axis`, others into one list."""
+        """Combine the parts that the nodes have under a name: arrays along `axis`, other values into one list."""
         check_name(name)
         commands = [_pull(name, node) for node in self._nodes()]
         parts = Commands(name, commands).result(timeout) or []
@@ -216,10 +216,10 @@ class View(JobView, ProgramView[Sent], Generic[Sent]):
             return joined(parts, axis)
         return [item for part in parts for item in part]
 
-    # --- looking and steering ---
+    # # --- looking and controlling ---
 
     def who(self, *, timeout: float | None = None) -> Table:
-        """Return what the workspaces hold: for each name its type, shape, and size in bytes, by node.
+        """Return the contents of the workspaces: type, shape and size in bytes of each name, by node.
 
         Examples
         --------
@@ -246,14 +246,14 @@ class View(JobView, ProgramView[Sent], Generic[Sent]):
         Parameters
         ----------
         timeout
-            Seconds to wait for the servers' answers, which do not depend on what the engines are doing.
+            Seconds to wait for the servers' answers, which do not depend on the engines' work.
 
         Returns
         -------
         Table
             It prints aligned, and a notebook shows it as a table. The units are in the headings; ``load`` is the
-            average of one minute, ``memory`` that of the engine, ``commands`` are those not yet done. A cell is empty
-            where nothing is known.
+            average over one minute, ``memory`` is the engine's, ``commands`` counts unfinished commands. The cells of
+            unknown facts are empty.
         """
         network = (
             self if isinstance(self, Network) else Network(self._nodes()[0].mesh, [self._nodes()[0].node])
@@ -261,17 +261,17 @@ class View(JobView, ProgramView[Sent], Generic[Sent]):
         return NodeFacts(network_get_info(network, timeout=timeout)).table
 
     def interrupt(self) -> None:
-        """Interrupt what runs and what waits at these nodes, as Ctrl-C does; never waits.
+        """Interrupt the running and waiting commands of these nodes, like Ctrl-C; never block.
 
-        The commands fail with a `RemoteError` of type ``KeyboardInterrupt``. A node that is interrupted again before
-        its commands have ended has its engine killed.
+        The commands fail with a `RemoteError` of type ``KeyboardInterrupt``. A second interrupt before they have ended
+        kills the node's engine.
         """
         for server in self._servers():
             with server.guard:
                 server.interrupt()
 
     def kill(self) -> None:
-        """Kill the engines of these nodes with SIGKILL, whatever they do; never waits.
+        """Kill the engines of these nodes with SIGKILL, whatever they are doing; never block.
 
         Their commands fail with an `EngineDiedError`, and their workspaces are lost. Other nodes are not affected.
         """
@@ -284,9 +284,9 @@ class View(JobView, ProgramView[Sent], Generic[Sent]):
         restart(self._targets(), timeout=timeout)
 
     def sync_code(self, path: str | Path, **options: Any) -> list[str]:
-        """Have these engines import the modules of a local folder, package or file as they are now.
+        """Make these engines import the current versions of the modules in a local folder, package or file.
 
-        See `pconnect.files.code_sync.sync_code` for the options, what is sent, and what is returned.
+        See `pconnect.files.code_sync.sync_code` for the options, the files that are sent, and the result.
         """
         return sync_code(path, self._targets(), **options)
 
@@ -317,7 +317,7 @@ class ClientConnection(View[Command], FileView[str, Path], Connection):
 
 
 class ResumableConnection(ClientConnection):
-    """A node to which another process may come back: its engine keeps each value until it hears that it was taken."""
+    """A node to which another process may return: its engine keeps each sent value until the client confirms it."""
 
     def take_unfinished(self, tag: int) -> object:
         """See `pconnect.link.connection.Connection.take_unfinished`."""
@@ -346,27 +346,27 @@ class ClientNetwork(
     @overload
     def __getitem__(self, index: slice | Iterable[int]) -> "ClientNetwork": ...
     def __getitem__(self, index: SupportsIndex | slice | Iterable[int] | str) -> Any:
-        """Return a node, a part of the network, or what has a host's name: a node, or a part if there are several."""
+        """Return a node by number or host name, or a part of the network; a host with several nodes is a part."""
         if not isinstance(index, str):
             return super().__getitem__(index)
         chosen = [node.node for node in self if not node.is_own and _is_called(node.host, index)]
         if not chosen:
             known = ", ".join(dict.fromkeys(node.host for node in self if not node.is_own))
             raise KeyError(
-                f"no node is at host {index!r} (there are: {known}); the value of a name is pull({index!r})"
+                f"no node is on host {index!r} (known: {known}); for the value of a name, use pull({index!r})"
             )
         return self.mesh.connections[chosen[0]] if len(chosen) == 1 else type(self)(self.mesh, chosen)
 
     @property
     def missing(self) -> dict[str, Exception]:
-        """The hosts without which `pconnect` went on, as it was allowed to by ``required``: the error of each."""
+        """The error of each host that `pconnect` could not connect, and that ``required`` allowed to be missing."""
         return dict(client_mesh(self.mesh).attendance.missing)
 
     def _repr_html_(self) -> str:
         return as_html(repr(self).split("\n", 1)[0], of_nodes(list(self)))
 
     def _ipython_key_completions_(self) -> list[str]:
-        """Return what may stand in brackets after the network, for IPython."""
+        """Return the keys for completion in brackets after the network, for IPython."""
         return list(dict.fromkeys(node.host for node in self if not node.is_own))
 
 
@@ -380,13 +380,13 @@ def _pull(names: str | list[str], connections: Connections) -> Any:
 
 
 def check_name(name: object) -> None:
-    """Refuse what is no name of a variable."""
+    """Raise unless a value is the name of a variable."""
     if not isinstance(name, str) or not name.isidentifier():
-        raise ConfigurationError(f"{name!r} is not a name that a workspace can have")
+        raise ConfigurationError(f"{name!r} is not a valid name for a workspace")
 
 
 def cut_evenly(items: Sequence[Any], count: int) -> list[Sequence[Any]]:
-    """Cut a sequence as `numpy.array_split` does.
+    """Cut a sequence like `numpy.array_split`.
 
     Examples
     --------

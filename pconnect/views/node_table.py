@@ -1,4 +1,4 @@
-"""Nodes as tables: what a notebook shows of a network without asking a server."""
+"""Nodes as tables: the display of a network in a notebook, made without asking a server."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,9 +8,9 @@ from pconnect.link.connection import Connection
 
 
 def of_nodes(connections: Sequence[Connection]) -> Table:
-    """Return a table of nodes: host, state, kind of link, what runs, process number and memory of the engine.
+    """Return a table of nodes: host, state, kind of link, running commands, and the engine's process number and memory.
 
-    The memory is that of the last `network_get_info`, or nothing.
+    The memory is the value of the last `network_get_info`; without one the cell is empty.
     """
     return Table(
         ["node", "host", "state", "link", "runs", "engine", "memory"],

@@ -1,4 +1,4 @@
-"""What a network can say of the pool that its servers belong to."""
+"""`Network.members`: the pool that a network's servers belong to."""
 
 from typing import Any
 
@@ -12,28 +12,28 @@ _HEADINGS = ["server", "addresses", "slots", "nodes", "state", "heard", "known a
 
 
 class PoolView:
-    """What a network has on the client."""
+    """The method for the pool of a network's servers."""
 
     mesh: Any
     nodes: list[int]
 
     def members(self, *, timeout: float = 5.0) -> Table:
-        """Return the servers that the servers of these nodes know, as they say now, whether they are connected or not.
+        """Return the servers of the pool that the servers of these nodes currently know, connected or not.
 
         Parameters
         ----------
         timeout
-            Seconds to wait for the servers' answers, which do not depend on what the engines are doing. Those that do
-            not answer are left out.
+            Seconds to wait for the servers' answers, which do not depend on the engines' work. Servers that do not
+            answer are left out.
 
         Returns
         -------
         Table
-            A row for each server: its name; ``addresses``, where others reach it; ``slots``; the ``nodes`` of this
-            network there; ``state``: ``here``, ``not reached`` (a server was to announce itself there, and has had no
-            answer at the last try) or ``gone`` (no server has heard of it for four intervals), the best that any of
-            them says, as ``pserver ctl members`` does for one; ``heard``, the seconds since a server has heard of it;
-            and ``known at``, the nodes whose servers named it.
+            A row for each server: its name; ``addresses``, where other machines reach it; ``slots``; the ``nodes`` of
+            this network on it; ``state``: ``here``, ``not reached`` (a server tried to announce itself to it, and got
+            no answer at the last attempt) or ``gone`` (no server has heard from it for four intervals), the best state
+            that any server reports, as ``pserver ctl members`` does for one server; ``heard``, the seconds since a
+            server last heard from it; and ``known at``, the nodes whose servers named it.
 
         Examples
         --------
@@ -52,7 +52,7 @@ class PoolView:
 
 
 def _note(known: dict[str, dict[str, Any]], member: dict[str, Any], source: Server) -> None:
-    """Put together what several servers say of one."""
+    """Merge one server's entry about a member of the pool into those of the others."""
     hosts = [host.label for host in hosts_of(member["addresses"], source.location.address)]
     entry = known.setdefault(
         member["id"] or member["name"], {**member, "addresses": [], "states": [], "heard": None, "at": []}

@@ -1,4 +1,4 @@
-"""The verbs of a network, and of a single node of it, that run files of Python, and programs."""
+"""`run`, `popen` and `which`: the methods of networks and single nodes for Python files and programs."""
 
 import importlib.util
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,13 @@ from pconnect.programs.program import CapturedProgram, PathLike, Program, Progra
 from pconnect.programs.which import ProgramsThere, warn_of_differences, which
 from pconnect.session.remote_calls import mesh_of, run
 
-# What it gives back for something sent: one command for a node, one for each of several nodes.
+# # The result of sending: one command for a node, one for each of several nodes.
 Sent = TypeVar("Sent", bound=Command | Commands)
 Words = Sequence[PathLike]
 
 
 class ProgramView(Generic[Sent]):
-    """What a network and a single node of it have in common on the client, for files of Python and programs."""
+    """The methods for Python files and programs of a network and a single node, on the client."""
 
     @overload
     def run(self, what: str | Path, *, time_limit: float | None = None) -> Sent: ...
@@ -49,47 +49,47 @@ class ProgramView(Generic[Sent]):
         check: bool = False,
         time_limit: float | None = None,
     ) -> Any:
-        """Run a Python file of the client in the engines; or, given a list, a program of theirs, and wait for its end.
+        """Run a Python file of the client in the engines; or, given a list, run a program on the nodes and wait for it.
 
-        A program takes a slot, as a job does. It has a process group of its own, the environment of the engine, and
-        ends with this client.
+        A program takes a slot, like a job. It has its own process group and the environment of the engine, and ends
+        with this client.
 
         Parameters
         ----------
         what
-            The path of a file here; it runs in the workspaces, and this returns at once. Or a list of the name of a
-            program and its arguments, which no shell looks at. The name is looked for in ``PATH`` there.
+            The path of a local file; it runs in the workspaces, and the call returns immediately. Or a list of a
+            program's name and its arguments, without a shell. The name is looked up in ``PATH`` on the nodes.
         input
-            What the program reads from its standard input; by default nothing.
+            The program's standard input; empty by default.
         cwd
-            The folder where it runs; by default the one of this process. It must exist there.
+            The working directory; by default that of this process. It must exist on the nodes.
         env
-            What is added to its environment.
+            Variables to add to its environment.
         text
-            Whether what it writes is given as text, decoded as UTF-8.
+            Whether the output is text, decoded as UTF-8, instead of bytes.
         check
-            Whether an exit status that is not 0 is an error.
+            Whether a nonzero exit status raises an error.
         time_limit
-            For a file, as of `reval`. A program gets SIGTERM after so many seconds, and SIGKILL five seconds later.
+            For a file, as in `reval`. A program gets SIGTERM after this many seconds, and SIGKILL five seconds later.
 
         Returns
         -------
         Command or Commands, or CompletedProgram or list of them
-            Of a program, at each node: ``returncode``, negative for a signal; ``stdout`` and ``stderr``; ``node``,
+            For a program, on each node: ``returncode``, negative for a signal; ``stdout`` and ``stderr``; ``node``,
             ``host``, ``duration``.
 
         Raises
         ------
         OSError, SyntaxError, UnicodeDecodeError
-            The file cannot be read, or is no Python. Nothing was sent. Or the program could not be started at a node:
-            there is none of this name, it cannot be executed, or its folder does not exist; the text says where. At
+            The file cannot be read, or is not valid Python. Nothing was sent. Or the program could not be started on a
+            node: it was not found, cannot be executed, or its working directory does not exist; the text says where. On
             other nodes it has run.
         ProgramFailedError
-            With `check`, a program has failed. It is a `subprocess.CalledProcessError`.
+            With `check`, a program failed. The error is a `subprocess.CalledProcessError`.
         ProgramTimeoutError
-            The time limit of a program has passed. It has what the program had written.
+            A program reached its time limit. The error has the output so far.
         JobLostError
-            A node is gone, with the program.
+            A node is gone, and the program with it.
 
         Examples
         --------
@@ -123,25 +123,26 @@ class ProgramView(Generic[Sent]):
         time_limit: float | None = None,
         terminal: tuple[int, int] | None = None,
     ) -> Program:
-        r"""Start a program at one of the nodes, the one that has a slot first; return at once.
+        r"""Start a program on the first of the nodes that has a free slot; return immediately.
 
         Parameters
         ----------
         words, cwd, env, time_limit
-            As of `run`.
+            See `run`.
         terminal
-            Rows and columns: the program gets a terminal, and `stderr` is ``None``, because all it writes goes there.
+            Rows and columns: the program gets a terminal, and `stderr` is ``None``, because all output goes to the
+            terminal.
 
         Returns
         -------
         Program
-            It has ``stdin``, ``stdout`` and ``stderr`` as files, ``wait()``, ``send_signal()`` and more, as the class
-            `subprocess.Popen`. At the end of a ``with`` block its files are closed, and its end is waited for.
+            It has ``stdin``, ``stdout`` and ``stderr`` as files, ``wait()``, ``send_signal()`` and more, like
+            `subprocess.Popen`. The end of a ``with`` block closes its files and waits for it.
 
         Raises
         ------
         ConfigurationError
-            These are no arguments that a program can have.
+            The arguments are not valid for a program.
 
         Examples
         --------
@@ -160,35 +161,35 @@ class ProgramView(Generic[Sent]):
         return program
 
     def which(self, *names: str, timeout: float | None = None) -> ProgramsThere:
-        """Return where the nodes have programs, in which version, as a table; warn if these are not the same.
+        """Return a table of the paths and versions of programs on the nodes; warn if they differ.
 
-        Each program is called with ``--version``, for at most two seconds, and its file is read. Nodes are the same
-        where version and file are, in whatever folder.
+        Each program is called with ``--version``, for at most two seconds, and its file is hashed. Programs are the
+        same if version and file contents are the same, in whatever folder.
 
         Parameters
         ----------
         *names
-            Names of programs, which are looked for in ``PATH`` there, or absolute paths.
+            Names of programs, looked up in ``PATH`` on the nodes, or absolute paths.
         timeout
-            Seconds in which the engines have to end what they are doing, and to answer.
+            Seconds for the engines to finish their commands and answer.
 
         Returns
         -------
         ProgramsThere
-            It prints aligned, and a notebook shows it as a table. A whole network has the client, too. ``table`` has
-            path, version and digest by node and name, ``differing`` and ``missing`` have names of programs.
+            It prints aligned, and a notebook shows it as a table. For a whole network it includes the client. ``table``
+            has path, version and digest by node and name; ``differing`` and ``missing`` have names of programs.
 
         Raises
         ------
         ConfigurationError
             No program is named.
         RemoteError, ConnectionLostError, ExceptionGroup, TimeoutError
-            As of a command.
+            As for a command.
 
         Warns
         -----
         VersionWarning
-            A program is another at one node than at another, or a node has none. The text has the table.
+            A program differs between nodes, or a node does not have it. The text has the table.
 
         Examples
         --------
@@ -210,7 +211,7 @@ class ProgramView(Generic[Sent]):
             data = Path(path).read_bytes()
         except FileNotFoundError as error:
             if isinstance(path, str):
-                text = f"{error.strerror} (a text is a Python file; a program is a list: {path.split()})"
+                text = f"{error.strerror} (a string names a Python file; to run a program, pass a list: {path.split()})"
                 raise FileNotFoundError(error.errno, text, path) from None
             raise
         compile(data, str(path), "exec", dont_inherit=True)
@@ -223,7 +224,7 @@ class ProgramView(Generic[Sent]):
         assert isinstance(self, Network)  # noqa: S101 - there are no other views
         nodes = {node for node in self.nodes if node}
         if not nodes:
-            raise ConfigurationError("there is no node here that could run a program")
+            raise ConfigurationError("no node here can run a program: node 0 is the client")
         return nodes
 
     def _jobs(self, words: Words, **options: Any) -> list[ProgramJob]:

@@ -27,7 +27,7 @@ def test_bounds() -> None:
 
 
 def test_bounds_are_for_adaptive_clusters(network: ClientNetwork) -> None:
-    with pytest.raises(ConfigurationError, match="minimum and maximum are for adaptive=True"):
+    with pytest.raises(ConfigurationError, match="minimum and maximum need adaptive=True"):
         network.dask(minimum=1)
 
 

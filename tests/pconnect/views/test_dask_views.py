@@ -31,7 +31,7 @@ def test_options_that_cannot_be(network: ClientNetwork, options: dict[str, Any],
 
 
 def test_an_option_that_dask_does_not_know(network: ClientNetwork) -> None:
-    with pytest.raises(ConfigurationError, match=r"no option of distributed.Client: .*n_workers"):
+    with pytest.raises(ConfigurationError, match=r"invalid option of distributed.Client: .*n_workers"):
         network[[1]].dask(n_workers=3, timeout=DEADLINE)
 
 

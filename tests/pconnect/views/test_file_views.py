@@ -85,7 +85,7 @@ def test_paths_that_are_refused(network: ClientNetwork, tree: Path, tmp_path: Pa
             network[1].get("x", local)
     with pytest.raises(FileNotFoundError, match="none"):
         network.put(tmp_path / "none")
-    with pytest.raises(ConfigurationError, match="say under which local name"):
+    with pytest.raises(ConfigurationError, match="name the local file"):
         network[1].get(".")
     assert not (tmp_path / "x").exists()
 

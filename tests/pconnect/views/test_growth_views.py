@@ -11,7 +11,7 @@ from tests.support.servers import Server
 def test_only_a_whole_network_changes(server: Server) -> None:
     with server.connect(1) as net:
         assert net.is_whole
-        with pytest.raises(ConfigurationError, match=r"add\(\) is for a whole network"):
+        with pytest.raises(ConfigurationError, match=r"add\(\) needs a whole network"):
             net[1:].add(server.host)
         assert not hasattr(net[1], "add")
 

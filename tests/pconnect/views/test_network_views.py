@@ -108,7 +108,7 @@ def test_nodes_by_the_name_of_their_host(server: Server) -> None:
         part = net["127.0.0.1"]
         assert isinstance(part, ClientNetwork)
         assert part.nodes == [1, 2]
-        with pytest.raises(KeyError, match="no node is at host 'beta'"):
+        with pytest.raises(KeyError, match="no node is on host 'beta'"):
             net["beta"]
 
 
