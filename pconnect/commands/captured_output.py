@@ -1,19 +1,19 @@
-"""What one command printed on one stream: the last of it, and how much is missing."""
+"""Bounded capture of a command's output on one stream: keeps the end, and counts missing bytes."""
 
 from collections.abc import Callable
 
 from pconnect.commands.print_filter import without_colours
 
-#: Of each stream of each command.
+#: Limit for each stream of each command.
 KEPT_BYTES = 2**20
 
-DROPPED = "{} bytes of output were dropped: this client took nothing for a second"
+DROPPED = "{} bytes of output were dropped: this client read nothing for a second"
 _LAST_LINES = 10
 _CUT = "{} bytes before the last {} were cut off"
 
 
 class CapturedOutput:
-    """The end of what was printed.
+    """The end of a stream's output.
 
     Examples
     --------
@@ -31,7 +31,7 @@ class CapturedOutput:
         self._dropped = 0
 
     def add(self, data: bytes, dropped: int) -> None:
-        """Take what was printed next, and how many bytes were dropped before it."""
+        """Add the next output, and the number of bytes that were dropped before it."""
         self._dropped += dropped
         self._kept += data
         if len(self._kept) > self._limit:
@@ -40,9 +40,9 @@ class CapturedOutput:
             self._cut += excess
 
     def text(self) -> str:
-        """Return the text; what is missing of it is said in a line at its beginning.
+        """Return the text; if a part is missing, the first line says how much.
 
-        Bytes that are no UTF-8 are U+FFFD, as is half a character where bytes are missing.
+        Bytes that are not valid UTF-8 become U+FFFD, as does a character whose other bytes are missing.
         """
         words = [DROPPED.format(self._dropped)] if self._dropped else []
         start = 0
@@ -54,11 +54,11 @@ class CapturedOutput:
 
 
 def with_last_words(account: str, printed: str) -> str:
-    """Return an account of how a process ended, and under it the last lines that it had printed, if there are any."""
+    """Return a report of how a process ended, followed by the last lines of its output, if there are any."""
     lines = without_colours(printed).splitlines()[-_LAST_LINES:]
-    return "\n".join([f"{account}; the last it printed:", *lines]) if lines else account
+    return "\n".join([f"{account}; its last output:", *lines]) if lines else account
 
 
 def _first(data: bytearray, holds: Callable[[int], bool]) -> int:
-    """Return where the first whole character begins: after at most three bytes of another."""
+    """Return the position of the first whole character: after at most three bytes of another one."""
     return next((place for place, byte in enumerate(data[:4]) if holds(byte)), 0)

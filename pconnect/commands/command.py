@@ -1,7 +1,7 @@
-"""A command on one node: the future that `reval` and the verbs of a network return.
+"""A command on one node: the future that `reval` and the methods of a network return.
 
-The end of a command and its value come on different connections, in any order. So a command may have *ended* and not be
-*done* yet.
+The end of a command and its value arrive on different connections, in any order. So a command may have *ended* without
+being *done*.
 """
 
 import functools
@@ -32,63 +32,63 @@ T = TypeVar("T")
 
 
 class Outcome:
-    """What has become of one command so far."""
+    """The outcome of one command so far."""
 
     __slots__ = ("_arrived", "callbacks", "duration", "error", "fetch_kept", "finished", "read_value")
 
     def __init__(self) -> None:
-        #: Why it failed, or why its value cannot come; ``None`` otherwise.
+        #: Why the command failed, or why its value cannot arrive; otherwise ``None``.
         self.error: ParallelError | None = None
         self.finished: float | None = None  #: when it ended, in seconds since 1970; ``None`` before
-        self.duration: float | None = None  #: seconds that it ran on the node; ``None`` if that is not known
-        #: Makes the value from what arrives; ``None`` if no value is to come.
+        self.duration: float | None = None  #: seconds that it ran on the node; ``None`` if unknown
+        #: Makes the value from the received data; ``None`` if no value is expected.
         self.read_value: Callable[[Any], Any] | None = None
-        #: Fetches a value that the node keeps because it cannot be sent; ``None`` if it keeps none.
+        #: Fetches a value that the node keeps because it cannot be sent; ``None`` if there is none.
         self.fetch_kept: Callable[..., Any] | None = None
-        self.callbacks: list[Callable[[Any], object]] = []  #: what is to be called once it is done
+        self.callbacks: list[Callable[[Any], object]] = []  #: functions to call once it is done
         self._arrived: tuple[object, ...] = ()
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing more is to come."""
+        """Whether nothing more is expected."""
         return self.finished is not None and (
             self.error is not None or self.read_value is None or bool(self._arrived)
         )
 
     @property
     def value(self) -> Any:
-        """The value of a command that is done and has not failed, see `make_value`; ``None`` if it returns none."""
+        """The value of a successful command after `make_value`; ``None`` if it returns none."""
         return None if self.read_value is None else self.read_value(self._arrived[0])
 
     def make_value(self, deadline: float) -> None:
-        """Make what has arrived, of a command that is done and has not failed.
+        """Make the value of a successful command from the received data.
 
-        Raises `UnreadableValueError` or `ProtocolError` if it cannot be made here, or is malformed. Raises
+        Raises `UnreadableValueError` or `ProtocolError` if the data cannot be rebuilt here, or is malformed. Raises
         `TimeoutError` if the deadline passes. It may be called again.
         """
         if self._arrived:
             self._arrived = (finished(self._arrived[0], deadline),)
 
     def end(self, error: ParallelError | None, duration: float | None, now: float) -> bool:
-        """Record the end; return whether this is the first one. Others are ignored."""
+        """Record the end; return whether it is the first one. Later ones are ignored."""
         if self.finished is not None:
             return False
         self.error, self.duration, self.finished = error, duration, now
         return True
 
     def arrive(self, value: object) -> None:
-        """Record what the value is made from."""
+        """Record the data from which the value is made."""
         self._arrived = (value,)
 
     def lose_value(self, error: ParallelError) -> bool:
-        """Record that no value can come any more; return whether one was still missing."""
+        """Record that the value can no longer arrive; return whether it was still missing."""
         if self.finished is None or self.is_done:
             return False
         self.error = error
         return True
 
     def take_callbacks(self) -> list[Callable[[Any], object]]:
-        """Return what is to be called now. Each callback is returned once."""
+        """Return the callbacks that are due. Each callback is returned once."""
         if not self.is_done or not self.callbacks:
             return []
         callbacks, self.callbacks = self.callbacks, []
@@ -97,41 +97,41 @@ class Outcome:
 
 @dataclass
 class Seen:
-    """Whether the error of a command was raised somewhere; a failure on several nodes is reported once."""
+    """Whether the error of a command was raised; commands for several nodes share it, so it is reported once."""
 
     error: bool = False
 
 
 class Command(PublicNames):
-    """What was sent to one node to be run there; `reval` and the verbs of a network return it.
+    """A command that runs on one node; `reval` and the methods of a network return it.
 
-    In a coroutine, or a notebook, ``await command`` is ``command.result()`` that lets others run meanwhile; if it is
-    cancelled, so is the command.
+    In a coroutine or a notebook, ``await command`` waits like ``command.result()`` while other tasks run; cancelling
+    the task cancels the command.
 
     Attributes
     ----------
     source
-        The text, or how the function was called.
+        The source text, or a description of the function call.
     node, host
-        Where it runs.
+        The node that it runs on.
     number
-        Its number in the network; commands for several nodes share one.
+        Its number in the network; the commands that one call sends to several nodes share it.
     made
-        When it was made, in seconds since 1970.
+        When it was created, in seconds since 1970.
     started, finished
-        Seconds since 1970, by the client's clock; ``None`` before its end.
+        Start and end in seconds since 1970, by the client's clock; ``None`` before the end.
     duration
-        Seconds that it ran at the node, or ``None`` before its end.
+        Seconds that it ran on the node; ``None`` before the end.
     begun
-        Whether it was sent: not to an engine that was gone before.
+        Whether it was sent; it is not if the engine was already gone.
     cancel_asked, interrupt_asked
         Whether this client has cancelled or interrupted it.
     origin
-        What the front end noted when it was made, such as the notebook's cell; ``None`` without one.
+        A front end's note on where it was created, such as the notebook's cell; ``None`` without one.
     is_quiet
-        Whether what it prints is kept, but not shown; see `pconnect.quiet`.
+        Whether its output is kept but not shown; see `pconnect.quiet`.
     printed
-        What it printed, by stream: 1 standard output, 2 standard error.
+        Its output by stream: 1 standard output, 2 standard error.
     """
 
     _for_users = (
@@ -146,7 +146,7 @@ class Command(PublicNames):
         self.source = source
         self.node, self.host = where
         self.number = number
-        #: Whether somebody has learned that it failed; the commands of one number share it.
+        #: Whether its failure has been reported; the commands of one number share this.
         self.seen = Seen()
         self.is_quiet = False
         self.origin: Any = None
@@ -165,7 +165,7 @@ class Command(PublicNames):
 
     @property
     def finished(self) -> float | None:
-        """When it ended; ``None`` before."""
+        """When it ended; ``None`` before that."""
         return self._outcome.finished
 
     @property
@@ -175,22 +175,22 @@ class Command(PublicNames):
 
     @property
     def started(self) -> float | None:
-        """When it began to run."""
+        """When it began to run; ``None`` before its end."""
         finished, duration = self._outcome.finished, self._outcome.duration
         return None if finished is None or duration is None else finished - duration
 
     @property
     def stdout(self) -> str:
-        """What it has printed so far, as far as it has arrived: whenever the client is inside a call of this package.
+        """Its standard output so far. Output arrives while the client is inside a call of this package.
 
-        The last MiB is kept. If something is missing, the text begins with a line in parentheses that says how many
-        bytes are.
+        The last MiB is kept. If some output is missing, the text begins with a line in parentheses that says how many
+        bytes.
         """
         return self.printed[1].text()
 
     @property
     def stderr(self) -> str:
-        """The same for standard error."""
+        """Its standard error, like `stdout`."""
         return self.printed[2].text()
 
     def _repr_html_(self) -> str:
@@ -198,12 +198,12 @@ class Command(PublicNames):
 
     @property
     def known_error(self) -> ParallelError | None:
-        """The error that `result` would raise, as far as is known; unlike by `exception`, it is not taken as seen."""
+        """The error that `result` would raise, as far as is known; unlike `exception`, it does not mark it as seen."""
         return self._outcome.error
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has ended, as far as is known; unlike `done`, this looks for no news."""
+        """Whether it has ended, as far as is known; unlike `done`, this does not read new messages."""
         return self._outcome.is_done
 
     @property
@@ -212,42 +212,42 @@ class Command(PublicNames):
         return self._outcome.read_value is not None
 
     def done(self) -> bool:
-        """Return whether it has ended, one way or another; never waits."""
+        """Return whether it has ended, successfully or not; never blocks."""
         if not self._outcome.is_done:
             self.event_loop.look()
         return self._outcome.is_done
 
     def result(self, timeout: float | None = None, *, allow_pickle: bool = False) -> Any:
-        """Wait until the command has ended.
+        """Wait until the command has ended, and return its value.
 
         Parameters
         ----------
         timeout
-            Limit in seconds; ``None`` waits without limit.
+            Limit for the wait, in seconds; ``None`` waits without limit.
         allow_pickle
-            Fetch a value which could not be sent, and which the node keeps since then: the error says so. It comes by
-            pickle, and unpickling runs code that the server chooses.
+            Fetch a value that could not be sent and that the node has kept, as the error says. It is pickled, and
+            unpickling runs code that the server chooses.
 
         Returns
         -------
         object
-            Its value, if it was sent for one; else ``None``.
+            Its value, if one was requested; otherwise ``None``.
 
         Raises
         ------
         RemoteError
-            It failed; the text has the remote traceback. If the error there was a builtin exception, so is this one.
-            The node continues with the next command.
+            The command failed; the text has the remote traceback. If the remote exception was a built-in one, so is
+            this error. The node continues with the next command.
         UnreadableValueError
-            Its value arrived, and cannot be made here.
+            Its value arrived but cannot be rebuilt here.
         EngineDiedError, ConnectionLostError
-            The engine, the server or its machine is gone. The other nodes live on.
+            The engine, the server or its machine is gone. The other nodes are not affected.
         DeadlockError
-            Nobody can go on: the command waits, directly or through others, for this client. It has failed, too.
+            No node can make progress: the command waits for this client, perhaps through others. It failed, too.
         TimeoutError
-            The limit passed; the command goes on, or a large value that has arrived is made by the next call.
+            The limit passed. The command keeps running; if a large value has arrived, the next call rebuilds it.
         KeyboardInterrupt
-            Ctrl-C: the command was interrupted (after a second Ctrl-C its engine is killed); the network is as usable
+            You pressed Ctrl-C. The command was interrupted (a second Ctrl-C kills its engine); the network is as usable
             as before.
         """
         deadline = deadline_after(timeout)
@@ -256,17 +256,17 @@ class Command(PublicNames):
             if allow_pickle and isinstance(error, UnsupportedValueError) and self._outcome.fetch_kept:
                 return self._outcome.fetch_kept(self, error, remaining(deadline))
             raise error
-        # A limit of 0 means: not to wait. What is here is here.
+        # A limit of 0 means not to wait, but use a value that has arrived.
         self._outcome.make_value(math.inf if timeout == 0 else deadline)
         return self._outcome.value
 
     def exception(self, timeout: float | None = None) -> ParallelError | None:
-        """Wait until the command has ended; return the error that `result` raises, or ``None``.
+        """Wait until the command has ended; return the error that `result` would raise, or ``None``.
 
         Raises
         ------
         TimeoutError, KeyboardInterrupt
-            As by `result`.
+            As for `result`.
         """
         self._wait(timeout)
         error = self._outcome.error
@@ -289,13 +289,13 @@ class Command(PublicNames):
                 )
 
     def cancel(self) -> bool:
-        """Interrupt it, or keep it from beginning; never waits. The second time, kill its engine.
+        """Interrupt the command, or remove it from the queue. Never blocks. A second call kills the engine.
 
         Returns
         -------
         bool
-            Whether it was still under way, or had been cancelled before. Its `result` then raises an error that is also
-            a `concurrent.futures.CancelledError`, unless it ends in another way first.
+            Whether it was still running or waiting, or had been cancelled before. Its `result` then raises an error
+            that is also a `concurrent.futures.CancelledError`, unless it ends in another way first.
         """
         if self.done():
             return self.cancelled()
@@ -305,7 +305,7 @@ class Command(PublicNames):
         return True
 
     def cancelled(self) -> bool:
-        """Return whether it ended because of `cancel`."""
+        """Return whether `cancel` ended it."""
         error = self._outcome.error
         return self.cancel_asked and isinstance(error, RemoteError) and error.is_interrupt
 
@@ -313,10 +313,10 @@ class Command(PublicNames):
         return in_loop(self, self.event_loop).__await__()
 
     def add_done_callback(self, callback: "Callable[[Command], object]") -> None:
-        """Call `callback` with this command when it has ended, in a later call of this package; or now, if it has.
+        """Call `callback` with this command when it has ended, during a later call of this package; or now, if it has.
 
-        It is called once, by the thread that learns of the end, and may make any call. What it raises is logged, and
-        harms nobody; only what is no `Exception`, such as KeyboardInterrupt, is raised by the call that it comes from.
+        It is called once, by the thread that learns of the end, and may make any call. Exceptions are logged and
+        otherwise ignored, but for those that are not an `Exception`, such as KeyboardInterrupt.
         """
         with self.event_loop.sigint_deferred:
             if not self._outcome.is_done:
@@ -328,37 +328,37 @@ class Command(PublicNames):
 
     @property
     def calls_back(self) -> bool:
-        """Whether the user has added callbacks that are still to be called."""
+        """Whether callbacks of the user are still to be called."""
         return bool(self._outcome.callbacks)
 
     def expect_value(
         self, read_value: Callable[[Any], Any], fetch_kept: Callable[..., Any] | None = None
     ) -> None:
-        """Ask for a value, which `read_value` makes from what arrives. To be called before the command is sent.
+        """Request a value, which `read_value` makes from the received data. Must be called before the command is sent.
 
-        `fetch_kept`: called with this command, its error and a time limit, where the node keeps what cannot be sent.
+        `fetch_kept`: called with this command, its error and a time limit, if the node keeps an unsendable value.
         """
         self._outcome.read_value, self._outcome.fetch_kept = read_value, fetch_kept
 
     def finish(self, error: ParallelError | None, duration: float | None = None) -> None:
-        """Record its end; only the first one counts."""
+        """Record the end; only the first one counts."""
         if isinstance(error, RemoteError) and self.cancel_asked and error.is_interrupt:
             error = cancelled(error)
         if self._outcome.end(error, duration, time.time()):
             self._call_back()
 
     def arrive(self, value: object) -> None:
-        """Record the value, which comes on the data connection."""
+        """Record the value, which arrives on the data connection."""
         self._outcome.arrive(value)
         self._call_back()
 
     def lose_value(self, error: ParallelError) -> None:
-        """Record that no value can come any more. The command has failed if it still lacks its value."""
+        """Record that the value can no longer arrive. The command has failed if it still lacks its value."""
         if self._outcome.lose_value(error):
             self._call_back()
 
     def abandon(self, error: ParallelError) -> None:
-        """End it in a process forked from the one that has sent it, which alone calls back."""
+        """End it in a fork of the process that has sent it; only the parent runs the callbacks."""
         self._outcome.callbacks.clear()
         self._outcome.end(error, None, time.time())
         self._outcome.lose_value(error)
@@ -370,7 +370,7 @@ class Command(PublicNames):
 
 
 def call_back(callback: Callable[[T], object], future: T) -> None:
-    """Call a function of the user for what has ended; its error is logged, as by futures of the standard library."""
+    """Call a function of the user for an ended future; log its error, like futures of the standard library."""
     try:
         callback(future)
     except Exception:
@@ -394,6 +394,6 @@ def _row_of_command(command: Command) -> list[Any]:
         try:
             text = repr(command.result())
         except ParallelError as unreadable:
-            text = f"cannot be read here: {unreadable}"
+            text = f"cannot be rebuilt here: {unreadable}"
     duration = None if command.duration is None else f"{command.duration:.3g} s"
     return [command.node, command.host, state, duration, shorten(text)]

@@ -1,4 +1,4 @@
-"""One command on several nodes: what `reval` and the verbs of a network return for more than one node."""
+"""One command on several nodes: the return value of `reval` and the methods of a network for more than one node."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, overload
@@ -16,16 +16,16 @@ from srp_tools.steps import deadline_after, remaining
 
 
 class Commands(Sequence[Command]):
-    """One command at several nodes: a `Command` for each, in the order of the nodes.
+    """One command on several nodes: a `Command` for each, in the order of the nodes.
 
     Attributes
     ----------
     source
-        The text, or how the function was called.
+        The source text, or a description of the function call.
     number
-        The highest of the commands' numbers; mostly they have the same.
+        The highest number of the commands; usually all have the same.
     nodes
-        Numbers of the nodes.
+        The numbers of the nodes.
     """
 
     def __init__(self, source: str, commands: Iterable[Command]) -> None:
@@ -61,33 +61,33 @@ class Commands(Sequence[Command]):
 
     @property
     def stdout(self) -> list[str]:
-        """What it has printed so far, by node; see `Command.stdout`."""
+        """The output so far, by node; see `Command.stdout`."""
         return [command.stdout for command in self]
 
     @property
     def stderr(self) -> list[str]:
-        """The same for standard error."""
+        """The standard error so far, by node; see `Command.stderr`."""
         return [command.stderr for command in self]
 
     def done(self) -> bool:
-        """Return whether it has ended on all nodes; never waits."""
-        return all([command.done() for command in self])  # noqa: C419 - all are looked at
+        """Return whether it has ended on all nodes; never blocks."""
+        return all([command.done() for command in self])  # noqa: C419 - check all of them
 
     def result(self, timeout: float | None = None, *, allow_pickle: bool = False) -> list[Any] | None:
-        """Wait until the command has ended on all its nodes; `allow_pickle` is as of `Command.result`.
+        """Wait until the command has ended on all its nodes; for `allow_pickle`, see `Command.result`.
 
         Returns
         -------
         list or None
-            The values by node, if it was sent for values; else ``None``.
+            The values by node, if values were requested; otherwise ``None``.
 
         Raises
         ------
         ExceptionGroup
-            It failed at several nodes; the group has the error of each, and its text names the nodes and
-            says what the first one met. If it failed at one, that error is raised.
+            It failed on several nodes; the group has the error of each, and its text names the nodes and the first
+            error. If it failed on one node, that error is raised.
         TimeoutError, KeyboardInterrupt
-            As by `Command.result`, for all nodes that were still waited for.
+            As for `Command.result`, for all nodes that had not ended.
         """
         deadline = deadline_after(timeout)
         error = self.exception(timeout)
@@ -102,7 +102,7 @@ class Commands(Sequence[Command]):
         return values if any(command.wants_value for command in self) else None
 
     def exception(self, timeout: float | None = None) -> Exception | None:
-        """Wait until the command has ended on all nodes; return the error that `result` raises, or ``None``."""
+        """Wait until the command has ended on all nodes; return the error that `result` would raise, or ``None``."""
         self._wait(timeout)
         errors = {command.node: error for command in self if (error := command.exception()) is not None}
         if len(errors) < 2:
@@ -124,23 +124,23 @@ class Commands(Sequence[Command]):
                 )
 
     def _ended(self) -> bool:
-        """Whether it has ended at all nodes; those that were found to have ended are not looked at again."""
+        """Whether it has ended on all nodes; commands known to have ended are not checked again."""
         commands = self._commands
         while self._ended_count < len(commands) and commands[self._ended_count].has_ended:
             self._ended_count += 1
         return self._ended_count == len(commands)
 
     def _progress_bar(self) -> ProgressBar | None:
-        """Return how far the wait is: in bytes while much arrives, else in nodes."""
+        """Return the progress of the wait: in bytes while much data arrives, otherwise in nodes."""
         sources = [source for command in self for source in command.peer.sources()]
         return receiving(sources) or counting("waiting", self)
 
     def cancel(self) -> bool:
-        """Cancel it on all nodes, see `Command.cancel`; return whether any of them says so."""
-        return any([command.cancel() for command in self])  # noqa: C419 - all are cancelled
+        """Cancel it on all nodes, see `Command.cancel`; return whether that is true of any of them."""
+        return any([command.cancel() for command in self])  # noqa: C419 - cancel all of them
 
     def cancelled(self) -> bool:
-        """Return whether it ended because of `cancel` at any node."""
+        """Return whether `cancel` ended it on any node."""
         return any(command.cancelled() for command in self)
 
     def add_done_callback(self, callback: "Callable[[Commands], object]") -> None:
@@ -148,7 +148,7 @@ class Commands(Sequence[Command]):
         left = iter(range(len(self) - 1))
 
         def end_one(_: Command) -> None:
-            if next(left, None) is None:  # for the last one; a step of an iterator is atomic
+            if next(left, None) is None:  # the last one has ended; a step of an iterator is atomic
                 callback(self)
 
         for command in self:

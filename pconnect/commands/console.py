@@ -1,8 +1,8 @@
-"""Showing on the client what engines print.
+"""Display of the engines' output on the client.
 
-A `Console` is that of one network. It puts the pieces that arrive together again: bytes to text, pieces to what one
-command printed, and a line wherever something is missing. Where it shows the text is a *sink*'s affair: the standard
-one writes to ``sys.stdout`` and ``sys.stderr``, and a front end such as a notebook puts its own in its place.
+Each network has one `Console`. It reassembles the pieces that arrive: bytes to text, pieces to the output of one
+command, and a line wherever output is missing. A *sink* decides where the text appears: the standard one writes to
+``sys.stdout`` and ``sys.stderr``, and a front end such as a notebook installs its own.
 """
 
 import codecs
@@ -23,24 +23,24 @@ from pconnect.loop.terminal_bar import clear_bars
 log = logging.getLogger("pconnect")
 
 STREAMS = {1: "stdout", 2: "stderr"}
-# ANSI colours that can be read on black and on white: cyan, green, magenta, blue, yellow.
+# ANSI colours that are readable on black and on white: cyan, green, magenta, blue, yellow.
 _PALETTE = (36, 32, 35, 34, 33)
-# Where the text of a source goes on at the beginning of a line, and has to say again whose it is.
+# Where a source's text continues at the start of a line, and needs its prefix again.
 _LINE_BEGINS = re.compile(r"\n(?=.)|\r(?=[^\r\n])", re.DOTALL)
 
 
 class Sink(Protocol):
     """Where the output of engines is shown.
 
-    It gets the text without the node in front, in order for each node and stream; and notices of this package, each a
-    line of its own in parentheses. Of control characters and sequences it gets colours, tabs and carriage returns, the
-    others as escapes, see `pconnect.commands.print_filter`. A front end writes ``net.mesh.console.sink = its_own``.
+    It receives the text without the node's prefix, in order for each node and stream; and notices of this package, each
+    on its own line in parentheses. Control characters and sequences are limited to colours, tabs and carriage returns;
+    others are shown as escapes, see `pconnect.commands.print_filter`. A front end sets ``net.mesh.console.sink``.
 
     Attributes
     ----------
     max_shown_bytes
-        How much of each stream of a command on a node is shown, for front ends that keep all they have shown; then,
-        when the command ends, one notice says how much was not. ``None``: all of it.
+        How much of each stream of a command on a node is shown, for front ends that keep everything they have shown.
+        When the command ends, one notice says how many bytes were not shown. ``None``: no limit.
     """
 
     max_shown_bytes: int | None
@@ -51,13 +51,13 @@ class Sink(Protocol):
         Parameters
         ----------
         node, host
-            Who printed it.
+            The node that printed the text.
         stream
             1 standard output, 2 standard error.
         text
             Never empty; a part of a line, or several lines.
         command
-            What ran at that time; ``None`` if nothing did, or the command object is gone.
+            The command that was running; ``None`` if there was none, or its object is gone.
         """
 
 
@@ -66,38 +66,38 @@ class Source:
     """One stream of one node, or of one job there."""
 
     node: int
-    host: str  #: what stands behind the number of the node in front of lines
+    host: str  #: shown after the node's number in the prefix of lines
     stream: int
     decoder: codecs.IncrementalDecoder = field(
         default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
     )
     filter: PrintFilter = field(default_factory=PrintFilter)
     line_is_open: bool = False
-    shown: int = 0  # bytes of the command that runs
+    shown: int = 0  # bytes of the running command
     hidden: int = 0
 
     def text(self, data: bytes, *, is_trusted: bool) -> str:
-        """Return how the next bytes are shown."""
+        """Return the display form of the next bytes."""
         text = self.decoder.decode(data)
         return self.filter.end() + text if is_trusted else self.filter.feed(text)
 
     def rest(self) -> str:
-        """Return how half a character or sequence is shown that was left over, and begin anew."""
+        """Return the display form of an incomplete character or sequence at the end, and start over."""
         return self.filter.feed(self.decoder.decode(b"", True)) + self.filter.end()
 
 
 class Console:
-    """What the engines of one network print.
+    """The output of the engines of one network.
 
     Attributes
     ----------
     sink
-        Where it is shown. If it raises, that is logged, and it gets nothing any more; the network lives on, and
-        `Command.stdout` has what comes. Another one may be put here at any time.
+        Where it is shown. If it raises, the error is logged and the sink gets no more output; the network is not
+        affected, and `Command.stdout` still has the output. You may set another sink at any time.
     quieted
         How often each node was silenced, see `pconnect.quiet`.
     is_trusted
-        Whether the sink gets all control characters and sequences as they are.
+        Whether the sink receives all control characters and sequences unchanged.
     """
 
     def __init__(self) -> None:
@@ -108,12 +108,12 @@ class Console:
         self._sources: dict[tuple[int, int], Source] = {}
 
     def take(self, node: int, host: str, stream: int, value: object, command: Command | None) -> None:
-        """Take the value of an OUTPUT message; see doc/protocol.md.
+        """Handle the value of an OUTPUT message; see doc/protocol.md.
 
         Raises
         ------
         ProtocolError
-            It is none.
+            The value is not one of an OUTPUT message.
         """
         match value:
             case [int(), bytes() as data, int() as dropped] if stream in STREAMS and dropped >= 0:
@@ -135,7 +135,7 @@ class Console:
         self._write(source, source.text(shown, is_trusted=self.is_trusted), command)
 
     def end(self, node: int, command: Command | None) -> None:
-        """End a command: show what is left of its output, and how much was not shown."""
+        """End a command: show the rest of its output, and report how much was not shown."""
         for stream, name in STREAMS.items():
             source = self._sources.get((node, stream))
             if source is None:
@@ -147,11 +147,11 @@ class Console:
             source.shown = source.hidden = 0
 
     def show(self, source: Source, data: bytes) -> None:
-        """Show what a job prints; any thread may call this, one at a time for a source."""
+        """Show the output of a job; any thread may call this, one at a time for a source."""
         self._write(source, source.text(data, is_trusted=self.is_trusted), None)
 
     def show_end(self, source: Source, hint: str = ": job.{name} has the last of them") -> None:
-        """Show what is left of what a job has printed, and how much was not shown, and end its line.
+        """Show the rest of a job's output, report how much was not shown, and end its line.
 
         `hint`: where the rest is.
         """
@@ -162,7 +162,7 @@ class Console:
         self._write(source, words or "\n" * source.line_is_open, None)
 
     def end_lines(self, node: int) -> None:
-        """End the lines that the engine of a node has left open; another engine is in its place."""
+        """End the lines that a replaced engine of a node has left open."""
         for source in self._sources.values():
             if source.node == node and source.line_is_open:
                 self._write(source, "\n", None)
@@ -176,8 +176,9 @@ class Console:
         try:
             self.sink.write(source.node, source.host, source.stream, text, command)
         except Exception:
-            # The sink is not ours, and this is in the middle of taking a message: its failure is no error of the link.
-            log.exception("what engines print is not shown any more, because showing it failed")
+            # The sink is foreign code, and this runs while a message is handled: its failure is not an error of the
+            # link.
+            log.exception("output of engines is no longer shown: the sink failed")
             self._failed = self.sink
 
 
@@ -186,19 +187,19 @@ def _notice(source: Source, words: str) -> str:
 
 
 class StandardStreams:
-    """The sink that writes to ``sys.stdout`` and ``sys.stderr``, at once, with ``[2 hostB]`` in front of each line.
+    """The sink that writes to ``sys.stdout`` and ``sys.stderr`` immediately, with ``[2 hostB]`` before each line.
 
-    Lines of different nodes and streams do not mix: a line that is still open is ended when another goes on. At a
-    terminal what is in front is in the colour of the node, for standard error in reverse, unless ``NO_COLOR`` is set.
+    Lines of different nodes and streams do not mix: an open line is ended when another source continues. On a terminal
+    the prefix has the colour of the node, in reverse for standard error, unless ``NO_COLOR`` is set.
 
-    A stream that cannot be written to, because it was closed or what read it is gone, is logged once and left alone;
-    one that is put into its place is used. What jobs print comes in the thread that looks after them.
+    If a stream cannot be written to, because it was closed or its reader is gone, this is logged once and the stream is
+    not used again; a replacement in ``sys`` is used. Output of jobs is written by the thread that manages them.
     """
 
     max_shown_bytes: int | None = None
 
     def __init__(self) -> None:
-        # The line that is open: whose, on which stream of ours, and whether a carriage return was its last character.
+        # The open line: its source, our stream, and whether its last character was a carriage return.
         self._open: tuple[tuple[int, str, int], TextIO, bool] | None = None
         self._broken: dict[int, TextIO] = {}
         self._lock = threading.RLock()
@@ -206,7 +207,7 @@ class StandardStreams:
     def write(self, node: int, host: str, stream: int, text: str, command: Command | None) -> None:  # noqa: ARG002
         """Show text; see `Sink.write`."""
         out = sys.stdout if stream == 1 else sys.stderr
-        if out is None or out is self._broken.get(stream):  # a program without a console has none
+        if out is None or out is self._broken.get(stream):  # a program without a console has no streams
             return
         source = node, host, stream
         try:
@@ -216,20 +217,20 @@ class StandardStreams:
                 prefix = _prefix(node, host, stream, in_colour=_shows_colours(out))
                 _put(out, with_prefix(text, prefix, before))
                 self._remember(source, out, text, before)
-        except (OSError, ValueError) as error:  # ValueError: it is closed
+        except (OSError, ValueError) as error:  # ValueError: the stream is closed
             self._broken[stream] = out
             self._open = None
-            log.warning("what engines print on %s is not shown any more: %s", STREAMS[stream], error)
+            log.warning("output of engines on %s is no longer shown: %s", STREAMS[stream], error)
 
     def _continue(self, source: tuple[int, str, int], out: TextIO) -> str:
-        """End the line of another source; return the last character of the own open line, or a line's end."""
+        """End the line of another source; return the last character of this source's open line, or a newline."""
         if self._open is None:
             return "\n"
         whose, where, returned = self._open
         if whose == source and where is out:
             return "\r" if returned else " "
         self._open = None
-        # Else it was put aside, with its open line.
+        # Otherwise the stream was replaced, together with its open line.
         if where is (sys.stdout if whose[2] == 1 else sys.stderr):
             where.write("\n")
             where.flush()
@@ -243,12 +244,12 @@ class StandardStreams:
 
 
 def with_prefix(text: str, prefix: str, before: str) -> str:
-    r"""Return text with a prefix at the beginning of each line, also where a carriage return begins it anew.
+    r"""Return text with a prefix at the start of each line, also after a carriage return.
 
     Parameters
     ----------
     before
-        What this goes on after: a line's end, a carriage return, or anything else.
+        What the text follows: a newline, a carriage return, or anything else.
 
     Examples
     --------
@@ -273,7 +274,7 @@ def _shows_colours(out: TextIO) -> bool:
 def _put(out: TextIO, text: str) -> None:
     try:
         out.write(text)
-    except UnicodeEncodeError:  # it takes ASCII or the like: nothing of the text was written
+    except UnicodeEncodeError:  # the encoding is ASCII or similar: none of the text was written
         encoding = out.encoding or "ascii"
         out.write(text.encode(encoding, "backslashreplace").decode(encoding))
     out.flush()

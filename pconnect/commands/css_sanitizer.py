@@ -1,11 +1,11 @@
-"""What of an element's style may come from an engine: how its text and its cells look, and nothing of where they are.
+"""Sanitizer for inline styles from an engine: they may set how text and cells look, but not where they are.
 
-Text in a notebook's page must stay where it was put, in the output of its cell: nothing of it may lie over other
-outputs, look like a part of the page, or load anything. So there are lists of the properties that pass and of the forms
-of their values. Absent are all that place or overlay (position, margin, float, transform, z-index, opacity, height,
-shadows), negative numbers, lines lower than their text, variables, and functions but those of colours.
+Text in a notebook's page must stay in the output of its cell: it must not cover other outputs, look like a part of the
+page, or load anything. So there is a list of allowed properties and of the forms of their values. Not allowed are
+properties that place or overlay (position, margin, float, transform, z-index, opacity, height, shadows), negative
+numbers, lines lower than their text, variables, and functions other than colours.
 
-The tables of pandas' ``Styler`` have a style sheet that names each cell by an id. What it says goes into the cells.
+The tables of pandas' ``Styler`` have a style sheet that names each cell by an id. Its rules are moved into the cells.
 """
 
 import re
@@ -20,7 +20,7 @@ _SIDES = ("", "-top", "-right", "-bottom", "-left")
 
 _FORMS = {
     **dict.fromkeys(["color", "background-color", "text-decoration-color"], _COLOUR),
-    # A gradient from left to right is how pandas draws bars in cells.
+    # pandas draws bars in cells as gradients from left to right.
     "background": rf"{_COLOUR}|linear-gradient\(\s*[0-9]{{1,3}}deg(?:\s*,\s*{_STOP}){{1,8}}\s*\)",
     **dict.fromkeys(
         ["text-align", "vertical-align", "font-style", "font-variant", "text-decoration", "text-transform",
@@ -30,8 +30,8 @@ _FORMS = {
     "font-weight": r"[a-z]{4,7}|[1-9]00",
     "font-family": rf"{_FONT}(?:\s*,\s*{_FONT}){{0,9}}",
     "font-size": r"[a-z-]{5,8}|\d{1,2}(?:\.\d{1,9})?p[xt]|[0-3]?(?:\.\d{1,9})?r?em|[1-3]?\d{1,2}(?:\.\d{1,9})?%",
-    # Numbers only: a length, also one in "em" or "%", would hold for larger text inside as it is, which then lies over
-    # what is above and below.
+    # Numbers only: a length, even in "em" or "%", would also apply to larger text inside, which would then cover the
+    # lines above and below.
     "line-height": r"normal|[1-3](?:\.\d{1,9})?",
     **{f"border{side}{of}": rf"(?:{_LENGTH}|{_COLOUR})(?:\s+(?:{_LENGTH}|{_COLOUR})){{0,3}}"
        for side in _SIDES for of in ("", "-width", "-style", "-color")},
@@ -45,14 +45,14 @@ _FORMS = {
 }  # fmt: skip
 _PATTERNS = {name: re.compile(form, re.IGNORECASE | re.ASCII) for name, form in _FORMS.items()}
 
-_MAX_CHARACTERS = 1000  # of one style
+_MAX_CHARACTERS = 1000  # limit for one style
 _SHEET = re.compile(r"<style[^<>]*>([^<]*)</style>", re.IGNORECASE)
 _RULE = re.compile(r"([^{}]*)\{([^{}]*)\}")
 _ID = re.compile(r'\bid="(T_\w{1,100})"')
 
 
 def clean_style(style: str) -> str:
-    """Return the declarations that pass.
+    """Return the allowed declarations of a style.
 
     Examples
     --------
@@ -70,9 +70,9 @@ def clean_style(style: str) -> str:
 
 
 def with_inline_styles(text: str, max_characters: int) -> str:
-    """Return HTML in which elements have what style sheets say of their ids, as pandas gives them, as their own style.
+    """Return HTML in which the rules of style sheets for ids, as pandas writes them, are inline styles of the elements.
 
-    Nothing of it can be relied upon until it was sanitized. What would grow too large is left as it is.
+    The result is not safe until it is sanitized. A text that would grow too large is returned unchanged.
     """
     styles: dict[str, str] = {}
     for sheet in _SHEET.findall(text):

@@ -1,7 +1,7 @@
-"""Shows what the engine of one node prints and displays.
+"""Display of the output of one node's engine.
 
-The end of a command comes on the data connection, and what it has printed on the command channel. The end says how much
-that is; it counts once so much has been shown.
+The end of a command arrives on the data connection, its output on the command channel. The end says how much output
+there is; it takes effect once that much has been shown.
 """
 
 from collections import deque
@@ -15,11 +15,11 @@ from pconnect.errors import ProtocolError
 from pconnect.protocol.answer_forms import check_failure
 from pconnect.protocol.messages import Message
 
-_ACKNOWLEDGED_BYTES = 2**14  # of output; the supervisor drops it if it hears nothing for a second
+_ACKNOWLEDGED_BYTES = 2**14  # of output; without an acknowledgement the supervisor drops it after a second
 
 
 class End(NamedTuple):
-    """The end of a command: the seconds that it ran or its failure, and how much was printed and displayed by then."""
+    """The end of a command: its run time in seconds or its failure, and how much output preceded it."""
 
     number: int
     outcome: float | dict[str, Any]
@@ -27,7 +27,7 @@ class End(NamedTuple):
 
 
 def read_end(number: int, value: Any) -> End:
-    """Return what a DONE message says. Raises `ProtocolError` if it is malformed."""
+    """Return the content of a DONE message. Raises `ProtocolError` if it is malformed."""
     match value:
         case [(float() | int() | dict()) as outcome, int() as stdout, int() as stderr, int() as displays]:
             if isinstance(outcome, dict):
@@ -37,19 +37,19 @@ def read_end(number: int, value: Any) -> End:
 
 
 class EngineOutput:
-    """Shows what one engine prints and displays."""
+    """Shows the output and displays of one engine."""
 
     def __init__(self, node: int, host: str) -> None:
-        self.console = Console()  #: takes what it prints; that of the network, once there is one
+        self.console = Console()  #: shows the output; the network's console, once there is one
         self._node = node
         self._host = host
         self._messages = FrontEndMessages(node, host)
         self._unacknowledged = 0  # bytes
         self._shown = [0, 0, 0]  # bytes of standard output and standard error, and messages for the front end
-        self._ends: deque[End] = deque()  # those that wait for output
+        self._ends: deque[End] = deque()  # ends that wait for output
 
     def take_ends(self, end: End | None = None, *, is_complete: bool = False) -> Iterator[End]:
-        """Take in the end of a command; take out those that count now, which are all if no more output is to come."""
+        """Add the end of a command; yield the ends whose output was shown, or all if no more output will arrive."""
         if end is not None:
             self._ends.append(end)
         while self._ends and (is_complete or self._is_shown(self._ends[0])):
@@ -60,19 +60,19 @@ class EngineOutput:
         return shown[0] >= needed[0] and shown[1] >= needed[1] and shown[2] >= needed[2]
 
     def go_on_from(self, shown: Sequence[int]) -> None:
-        """Begin where another client has ended: so much was for that one."""
+        """Continue after another client, which has received this much."""
         self._shown = list(shown)
 
     def forget(self) -> None:
-        """Begin anew with another engine."""
+        """Start over with another engine."""
         self.end(None)
         self._shown = [0, 0, 0]
         self._ends.clear()
 
     def take(self, message: Message, command: Command | None) -> bool:
-        """Show what was printed while `command` ran; return whether to tell the supervisor that it was taken.
+        """Show output printed while `command` ran; return whether an acknowledgement to the supervisor is due.
 
-        Raises `ProtocolError` if it is not the value of an OUTPUT message.
+        Raises `ProtocolError` if the value is not one of an OUTPUT message.
         """
         self.console.take(self._node, self._host, message.tag, message.value, command)
         _, data, dropped = message.value
@@ -88,7 +88,7 @@ class EngineOutput:
     ) -> Warning | None:
         """Show a display, a warning or a log record; return a warning that a filter has turned into an error.
 
-        Raises `ProtocolError` if it is not the value of a FRONT_END message.
+        Raises `ProtocolError` if the value is not one of a FRONT_END message.
         """
         self._shown[2] += 1
         return self._messages.take(message.tag, message.value, sink, trusts_displays=trusts_displays)
@@ -98,15 +98,15 @@ class EngineOutput:
         self._messages.show_error(error)
 
     def end(self, command: Command | None) -> None:
-        """Show what is left of the output of a command that has ended."""
+        """Show the rest of the output of a command that has ended."""
         self.console.end(self._node, command)
 
     def end_lines(self) -> None:
-        """End the lines that an engine has left open which was replaced."""
+        """End the lines that a replaced engine has left open."""
         self.console.end_lines(self._node)
 
 
 def number_of_output(value: Any) -> int:
-    """Return the number of the command that has printed what an OUTPUT message brings; 0 without one."""
+    """Return the number of the command that printed the output in an OUTPUT message; 0 without one."""
     number = value[0] if isinstance(value, list) and value else 0
     return number if isinstance(number, int) else 0

@@ -1,11 +1,11 @@
-"""Notes of engines on the client: displays, warnings and log records, shown here as if they had been made here.
+"""Displays, warnings and log records from engines, shown on the client as if they came from local code.
 
-They are taken inside the loop of the network, in the order in which they came with what was printed. There the user's
-own code runs: filters and handlers that they have installed. Whatever it raises is kept from the loop: a warning that a
-filter turns into an error becomes the failure of its command, all else is printed.
+They are handled inside the loop of the network, in order with the printed output. The user's own code runs there: the
+filters and handlers that they have installed. Its exceptions are kept from the loop: a warning that a filter turns into
+an error becomes the failure of its command, and all other exceptions are printed.
 
-What comes is data. A category of warnings is looked up among Python's own, the logger is found by its name, and what is
-displayed goes through `pconnect.commands.html_sanitizer`, because a notebook runs what it is shown.
+The content is data. The category of a warning is looked up among Python's own, the logger is found by its name, and
+displays pass through `pconnect.commands.html_sanitizer`, because a notebook runs the scripts that it displays.
 """
 
 import builtins
@@ -32,24 +32,24 @@ _LOG_FIELDS: dict[str, type | tuple[type, ...]] = {
     "funcName": (str, type(None)), "process": (int, type(None)), "threadName": (str, type(None)),
     "exc_text": (str, type(None)),
 }  # fmt: skip
-# The others are on one line.
+# All other texts are one line.
 _LONG_TEXTS = {"message", "exc_text"}
 _DISPLAY_FIELDS = {"data": dict, "metadata": dict}
 
 
 class Display(NamedTuple):
-    """What an engine displayed."""
+    """A display of an engine."""
 
     node: int
     host: str
-    number: int  #: of the command, 0 outside of one
-    #: By MIME type, as in IPython; pictures are bytes. ``text/plain`` is always there.
+    number: int  #: of the command; 0 outside a command
+    #: By MIME type, as in IPython; pictures are bytes. ``text/plain`` is always present.
     data: dict[str, Any]
     metadata: dict[str, Any]
 
 
 class FrontEndMessages:
-    """What is done with the notes of one node."""
+    """Handles the front-end messages of one node."""
 
     def __init__(self, node: int, host: str) -> None:
         self.node = node
@@ -58,11 +58,11 @@ class FrontEndMessages:
     def take(
         self, number: int, note: Any, sink: Callable[[Display], object], *, trusts_displays: bool = False
     ) -> Warning | None:
-        """Do what a note is for.
+        """Handle a message.
 
-        `note`: ``[what, content]``, as received. `trusts_displays`: whether what is displayed may run code in the
-        notebook's page. Returns the warning, if a filter has turned it into an error. Raises `ProtocolError` if the
-        note is malformed. Nothing was done.
+        `note`: ``[kind, content]``, as received. `trusts_displays`: whether displays may run code in the
+        notebook's page. Returns the warning if a filter has turned it into an error. Raises `ProtocolError` if the
+        message is malformed; then it had no effect.
         """
         match note:
             case ["warning", content] if _has_form(content, _WARNING_FIELDS):
@@ -80,23 +80,25 @@ class FrontEndMessages:
         return None
 
     def _guard(self, step: Callable[[], object]) -> None:
-        """Run what may be the user's code; what it raises is printed."""
+        """Run code that may be the user's; print its exceptions."""
         try:
             step()
-        except BaseException as error:  # noqa: BLE001 - the loop lives on; Ctrl-C comes at its next sleep anyway
+        except BaseException as error:  # noqa: BLE001 - the loop continues; its next sleep raises Ctrl-C anyway
             self.show_error(error)
 
     def show_error(self, error: BaseException) -> None:
         """Print an error that nothing else reports."""
         text = printable_text("".join(traceback.format_exception(error)))
         if sys.stderr is not None:
-            sys.stderr.write(f"[{self.node} {self.host}] what this node sent made this error here:\n{text}")
+            sys.stderr.write(
+                f"[{self.node} {self.host}] a message from this node caused this error here:\n{text}"
+            )
 
     def _warn(self, content: dict[str, Any]) -> Warning | None:
-        """Issue a warning; return it if it is to be an error.
+        """Issue a warning; return it if a filter turns it into an error.
 
-        Its text and its module are those in the engine, so that filters choose by them; the node stands in front of the
-        file's name. No such file exists here, so nobody looks for the line in a file of ours.
+        It has the text and the module from the engine, so that filters can match them; the node is put before the
+        file name. No such file exists here, so no local file is searched for the line.
         """
         filename = f"[{self.node} {self.host}] {content['filename']}"
         warning = _category(content["category"], tuple(content["bases"]))(content["message"])
@@ -116,14 +118,14 @@ class FrontEndMessages:
         return None
 
     def _log(self, content: dict[str, Any]) -> None:
-        """Handle a log record as if it had been made here; the node stands in front of its text."""
+        """Handle a log record as if it came from local code; the node is put before its text."""
         logger = logging.getLogger(content["name"])
         if not logger.isEnabledFor(content["levelno"]):
             return
         record = logging.makeLogRecord(content)
-        # `args` has the text as it was, for those who want it.
+        # `args` has the original text, for handlers that need it.
         record.msg, record.args = "[%d %s] %s", (self.node, self.host, content["message"])
-        del record.message  # formatters make it
+        del record.message  # formatters set it
         record.levelname = logging.getLevelName(record.levelno)
         record.node, record.host = self.node, self.host
         record.filename = record.pathname.rpartition("/")[2]
@@ -133,7 +135,7 @@ class FrontEndMessages:
 
 
 def show(display: Display) -> None:
-    """Show what an engine displayed: in the output of a notebook's cell, or as text."""
+    """Show a display of an engine: in the output of a notebook's cell, or as text."""
     prefix = f"[{display.node} {display.host}]"
     if not _in_ipython():
         sys.stdout.write(with_prefix(display.data["text/plain"].rstrip("\n") + "\n", f"{prefix} ", "\n"))
@@ -144,14 +146,14 @@ def show(display: Display) -> None:
 
 
 def describe_warning(warning: Warning, source: str) -> dict[str, Any]:
-    """Return the failure of a command whose warning a filter has turned into an error, as an engine tells of one."""
+    """Return the failure of a command whose warning a filter has turned into an error, in the form of an engine."""
     kind = type(warning)
     return {
         "type": kind.__name__,
         "bases": [base.__name__ for base in kind.__mro__ if getattr(builtins, base.__name__, None) is base],
         "message": str(warning),
-        "traceback": f"{kind.__name__}: {warning}\n(a warning of this command, which a filter on the client has turned "
-        f"into an error; the command {source!r} went on)",
+        "traceback": f"{kind.__name__}: {warning}\n(a filter on the client turned this warning of the command into an "
+        f"error; the command {source!r} continued)",
     }
 
 
@@ -161,7 +163,7 @@ def _in_ipython() -> bool:
 
 
 def _printable(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a warning or log record with texts that can be printed."""
+    """Return the fields of a warning or log record with printable texts."""
     return {
         name: (printable_text if name in _LONG_TEXTS else printable_name)(field)
         if isinstance(field, str)
@@ -181,7 +183,7 @@ def _is_bundle(data: dict[Any, Any]) -> bool:
 
 
 def _category(name: str, bases: Sequence[object]) -> type[Warning]:
-    """Return the class of a warning: Python's own, or one of that name derived from the nearest of Python's."""
+    """Return the class of a warning: Python's own, or a new one of that name derived from the nearest of Python's."""
     for base in bases:
         found = getattr(builtins, base, None) if isinstance(base, str) else None
         if isinstance(found, type) and issubclass(found, Warning):
@@ -197,7 +199,7 @@ def _derive(name: str, base: str) -> type[Warning]:
 
 
 class _OneLine(Sequence[str]):
-    """The lines of a file of which one is known."""
+    """The lines of a file of which only one is known."""
 
     def __init__(self, lineno: int, line: str) -> None:
         self._lineno = lineno

@@ -1,9 +1,9 @@
-"""Functions and their arguments on the way to an engine, and its results on the way back.
+"""Pickling of functions and arguments for an engine, and of its results for the client.
 
-Functions travel by cloudpickle, from the client to its servers only: anyone who may log in there may run code anyway.
-Arguments and results are values like all others; arguments that are none go by cloudpickle too, results only where the
-caller allows it. Nothing else in this package unpickles anything, but `pconnect.remote_entry`, which has the functions
-that pickles refer to.
+Functions are sent by cloudpickle, only from the client to its servers: anyone who may log in there may run code anyway.
+Arguments and results are sent as values; arguments of other types are also pickled, results only if the caller allows
+it. Apart from `pconnect.remote_entry`, which has the functions that pickles refer to, nothing else in this package
+unpickles anything.
 """
 
 import functools
@@ -27,20 +27,20 @@ from pconnect.errors import ConfigurationError, ProtocolError
 from pconnect.remote_entry import byte_code, is_public, keep_sources, map_part, public, source_code
 from pconnect.values import padding
 
-# Longer ones are left out of tracebacks.
+# Longer source texts are left out of tracebacks.
 _MAX_SOURCE_CHARACTERS = 2**18
 
 _RESULT = "the value"  # in errors
 
-# What `is_public` knows; a tuple, because a union would be made anew for each object.
+# The types that `is_public` handles; a tuple, because a union would be created again for each object.
 _NAMED = (type, types.FunctionType)
 
-# Returns for an object what is pickled in its place, as ``__reduce__`` does; ``None``: it itself.
+# Returns a replacement to pickle for an object, as ``__reduce__`` does, or ``None`` for none.
 _Substitute = Callable[[object], tuple[Any, ...] | None]
 
 
 def describe(function: Callable[..., Any] | str) -> str:
-    """Return how errors and lists of commands call it.
+    """Return a short name of a function for errors and lists of commands.
 
     Examples
     --------
@@ -61,9 +61,9 @@ def pack_call(
     pickled: bool,
     foreign: str = "",
 ) -> list[Any]:
-    """Return what is sent for a call, with the arguments as they are or `pickled`.
+    """Return the message for a call, with the arguments as values or `pickled`.
 
-    `foreign`: which of the receivers have another version of Python, in words; functions go there as source text.
+    `foreign`: which of the receivers have another version of Python, as text; they get functions as source text.
 
     Raises `ConfigurationError` if the function or an argument cannot be pickled; the text says why.
     """
@@ -81,9 +81,9 @@ def pack_call(
 def pack_function(
     function: Callable[..., Any], foreign: str = ""
 ) -> tuple[list[bytes | bytearray], dict[str, str], list[memoryview]]:
-    """Return a function by pickle, in parts, the texts it was defined in, and the memory of the arrays it refers to.
+    """Return a pickled function, in parts, the source texts it was defined in, and the memory of its arrays.
 
-    That memory is not copied: it is the arrays' own. Nor are large bytes, each of which is a part of the pickle.
+    That memory is not copied: it is the arrays' own. Nor are large bytes objects, each of which is a separate part.
 
     Raises `ConfigurationError` if it cannot be pickled; the text says why.
     """
@@ -99,7 +99,7 @@ def _check_callable(function: object) -> None:
 
 
 def pack_arguments(args: Sequence[object], *, pickled: bool, foreign: str = "") -> list[Any]:
-    """Return what is sent for the call of a service, with the arguments as they are or `pickled`.
+    """Return the message for a service call, with the arguments as values or `pickled`.
 
     Raises `ConfigurationError` if an argument cannot be pickled; the text says why.
     """
@@ -110,7 +110,7 @@ def pack_arguments(args: Sequence[object], *, pickled: bool, foreign: str = "") 
 
 
 def unpack_service_arguments(contents: list[Any]) -> list[Any]:
-    """Return what `pack_arguments` was given; for an engine, which trusts its client."""
+    """Return the arguments passed to `pack_arguments`; for an engine, which trusts its client."""
     pickled, args, sources = contents
     keep_sources(sources)
     unpacked: list[Any] = cloudpickle.loads(args) if pickled else args
@@ -118,7 +118,7 @@ def unpack_service_arguments(contents: list[Any]) -> list[Any]:
 
 
 def pack_batch(batch: Callable[[], Any], substitute: _Substitute, foreign: str = "") -> list[Any]:
-    """Return what `pconnect.remote_entry.run_batch` is called with, for something without arguments, called once.
+    """Return the arguments of `pconnect.remote_entry.run_batch` for a callable without arguments.
 
     Raises `ConfigurationError` if it cannot be pickled; the text says why.
     """
@@ -130,8 +130,8 @@ def unpack_function(
 ) -> Callable[..., Any]:
     """Return a function; for an engine, which trusts its client.
 
-    Its arrays lie in `memory` from now on. They are read-only, because all jobs of the worker that call it share them.
-    Names that it uses and did not bring along are those of the workspace.
+    Its arrays use `memory` from now on. They are read-only, because all jobs of the worker that call it share them.
+    Names that it uses but did not bring along are looked up in the workspace.
     """
     buffers = [memoryview(data).toreadonly() for data in memory]
     function: Callable[..., Any] = cloudpickle.loads(data, buffers=buffers)
@@ -167,15 +167,15 @@ def _names_used(code: types.CodeType) -> Iterator[str]:
 
 
 def pickle_value(value: object) -> bytes:
-    """Return a value by pickle, for a caller who allows it."""
+    """Return a pickled value, for a caller who allows it."""
     data, _ = _pickle(value, _RESULT)
     return data
 
 
 def unpack_value(value: Any, *, allow_pickle: bool) -> Any:
-    """Return the value of a command, from what arrived.
+    """Return the value of a command from the received data.
 
-    Raises `ProtocolError` if it is not what an engine sends, or pickled without being allowed.
+    Raises `ProtocolError` if it is malformed, or pickled without permission.
     """
     match value:
         case [False, plain]:
@@ -186,18 +186,18 @@ def unpack_value(value: Any, *, allow_pickle: bool) -> Any:
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Cloudpickle, which keeps the names of the files that code comes from, and puts others in place of objects."""
+    """Cloudpickle that keeps the names of source files, and puts substitutes in place of some objects."""
 
     def __init__(
         self, substitute: _Substitute, buffer_callback: Callable[[Any], None] | None, foreign: str
     ) -> None:
         self.parts: list[bytes | bytearray] = []
-        # Large bytes are written as they are: to keep what is written takes no copy of them.
+        # Large bytes objects are written as they are, so collecting the parts does not copy them.
         super().__init__(types.SimpleNamespace(write=self.parts.append), buffer_callback=buffer_callback)
         self.file_names: set[str] = set()
         self._substitute = substitute
         self._foreign = foreign
-        self.generators: list[object] = []  # of random numbers, whose copies give the same ones
+        self.generators: list[object] = []  # random generators, whose copies give the same numbers
         self._generator_types = generator_types()
 
     def reducer_override(self, obj: Any) -> Any:
@@ -226,7 +226,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 def _pickle(
     value: object, what: str | None, foreign: str = "", substitute: _Substitute = lambda _: None
 ) -> tuple[bytes, dict[str, str]]:
-    """Return a value by pickle, and the texts that its functions were defined in, for the other side's tracebacks."""
+    """Return a pickled value, and the source texts of its functions for tracebacks on the other side."""
     parts, texts = _pickle_in_parts(value, what, foreign, substitute)
     return b"".join(parts), texts
 
@@ -234,9 +234,9 @@ def _pickle(
 def _advice(foreign: str, error: NoSourceError) -> str:
     own = f"{platform.python_implementation()} {platform.python_version()}"
     return (
-        f"{foreign}, and the client has {own}. Byte code of one version crashes the other, so functions go there as "
-        f"source text, but {error}. Put it into a module and send that with pconnect.code_sync.sync_code, run the same "
-        "Python on both sides, or send source text with net.eval"
+        f"{foreign}, and the client has {own}. Byte code of one version crashes the other, so functions are sent there "
+        f"as source text, but {error}. Put the function into a module and send that with pconnect.code_sync.sync_code, "
+        "run the same Python on both sides, or send source text with net.eval"
     )
 
 
@@ -251,7 +251,7 @@ def _pickle_in_parts(
     try:
         pickler.dump(value)
     except NoSourceError as error:
-        name = what or describe(value)  # type: ignore[arg-type] # a function, if it is nothing else
+        name = what or describe(value)  # type: ignore[arg-type] # without `what`, it is a function
         raise ConfigurationError(f"{name} cannot be sent: {_advice(foreign, error)}") from error
     except Exception as error:
         raise ConfigurationError(

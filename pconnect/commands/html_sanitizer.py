@@ -1,15 +1,15 @@
-"""Displays that run no code in the page of a notebook: what an engine sends is data, also where a browser shows it.
+"""Sanitizer for displays: data from an engine must not run code, not even in the browser that shows a notebook.
 
-A notebook trusts the output of its own cells: a script in it runs, and may have the kernel run anything. So of HTML
-only the text and harmless tags and attributes are left, which is what tables of pandas and representations of arrays
-are made of. What is left cannot pose as the page either, or lie over other outputs: it has no class of the page, no id
-and no float, and of styles what `pconnect.commands.css_sanitizer` lets pass. nh3 finds all this: it is Rust's ammonia,
-which parses as browsers do; without it all HTML is left out. A drawing in SVG becomes a picture, in which scripts do
-not run. Formulae, which are set also within HTML, have no links, definitions or shifts. Forms that a front end may take
-for something to be executed are left out.
+A notebook trusts the output of its own cells: a script in it runs, and can have the kernel run anything. So only the
+text and harmless tags and attributes of HTML are kept, enough for tables of pandas and representations of arrays. The
+result cannot imitate the page or cover other outputs either: it has no class of the page, no id and no float, and only
+the styles that `pconnect.commands.css_sanitizer` allows. nh3, Python's interface to Rust's ammonia, parses like a
+browser; without it all HTML is left out. An SVG drawing becomes a picture, in which scripts do not run. Formulae, which
+may also appear inside HTML, have no links, definitions or shifts. Data in formats that a front end might execute is
+left out.
 
-A parser of HTML opens elements such as ``<b>`` again in each paragraph that follows, if they were not closed: a short
-text becomes a huge one. nh3 sees other names for these elements, which it opens once.
+An HTML parser opens elements such as ``<b>`` again in each following paragraph if they were not closed: a short text
+becomes a huge one. nh3 gets other names for these elements, and opens them once.
 """
 
 import base64
@@ -20,7 +20,7 @@ from pconnect.commands.css_sanitizer import clean_style, with_inline_styles
 from pconnect.commands.print_filter import coloured_text
 from srp_tools.packages import import_own
 
-# Forms that are passed on as they are: they are shown, and nothing else.
+# Formats that are passed on unchanged: they can only be shown.
 _PICTURES = {"image/png", "image/jpeg"}
 _TAGS = frozenset({
     "abbr", "blockquote", "br", "caption", "center", "cite", "col", "colgroup", "dd", "del", "details", "dfn", "div",
@@ -42,7 +42,7 @@ _ATTRIBUTES = {
     "img": {"alt", "height", "src", "width"},
     "progress": {"max", "value"},
     "table": {"border", "width"},
-    # Of a table or picture, "align" would make a float.
+    # For a table or picture, "align" would make a float.
     **{tag: {"align"} for tag in ("p", "div", "h1", "h2", "h3", "h4", "h5", "h6")},
     **{
         tag: {"align", "colspan", "height", "rowspan", "scope", "valign", "width"}
@@ -56,21 +56,21 @@ _HARMLESS_VALUES = {
     "href": re.compile(r"https?://.*", re.IGNORECASE | re.DOTALL),
     "src": re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]*"),
 }
-# A table that anybody reads is smaller. Elements in elements take a time that grows with the square of their number:
-# some seconds for this many.
+# Readable tables are smaller. The time for nested elements grows with the square of their number: some seconds for this
+# many.
 _MAX_HTML_CHARACTERS = 2**20
 _MAX_TAGS = 30_000
-# What MathJax does beyond formulae: links, classes, definitions that hold for all the page, and what leaves its place.
+# MathJax beyond formulae: links, classes, definitions for the whole page, and commands that move text.
 _ACTIVE_LATEX = re.compile(
     r"\\(href|url|html\w*|require|class|cssId|style|data|unicode|includegraphics|[egx]?def|let|csname|Declare\w*"
     r"|(re)?new(command|environment|tagform)|Newextarrow|usetagform|mathtoolsset|provide\w*|mmlToken|smash|\w*lap"
     r"|mathmakebox|raise|lower|[mM]ove\w*|m?kern|[hm]?skip|[hvm]space|Space|[rR]ule|bbox|\w*tip)(?![a-zA-Z])"
-    r"|\\\\\*?\s*\[\s*-"  # a line that ends above its beginning
+    r"|\\\\\*?\s*\[\s*-"  # a line break that moves upward
 )
 
 
 def make_safe(data: dict[str, Any], metadata: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what of a display can be shown without running anything; see `Display`.
+    """Return the part of a display that can be shown without running code; see `Display`.
 
     Examples
     --------
@@ -103,7 +103,7 @@ def make_safe(data: dict[str, Any], metadata: dict[str, Any]) -> tuple[dict[str,
 
 
 def as_text(data: dict[str, Any]) -> dict[str, Any]:
-    """Return a display as front ends take it, with pictures as base64."""
+    """Return a display in the form for front ends, with pictures as base64."""
     return {
         mime_type: base64.b64encode(item).decode("ascii") if isinstance(item, bytes) else item
         for mime_type, item in data.items()
@@ -111,7 +111,7 @@ def as_text(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _clean(text: str) -> str | None:
-    """Return what is harmless of HTML; None if it is too large, or nh3 is missing."""
+    """Return the harmless part of HTML; None if it is too large, or nh3 is missing."""
     if len(text) > _MAX_HTML_CHARACTERS or text.count("<") > _MAX_TAGS:
         return None
     try:
@@ -128,7 +128,7 @@ def _clean(text: str) -> str | None:
         url_schemes={"http", "https", "data"},
         link_rel=None,
     )
-    # MathJax looks for formulae in the text of HTML, and not beyond the border of an element.
+    # MathJax looks for formulae in the text of HTML, but not across elements.
     cleaned = _ACTIVE_LATEX.sub(lambda found: f"\\<span></span>{found[0][1:]}", cleaned)
     return cleaned.replace(f"<{_ALIAS}", "<").replace(f"</{_ALIAS}", "</")
 
@@ -136,7 +136,7 @@ def _clean(text: str) -> str | None:
 def _keep_harmless(_tag: str, name: str, value: str) -> str | None:
     if name == "style":
         return clean_style(value) or None
-    if name == "class":  # that of pandas' tables, by which front ends give them lines
+    if name == "class":  # the class of pandas' tables, which front ends style
         return "dataframe" if "dataframe" in value.split() else None
     pattern = _HARMLESS_VALUES.get(name)
     return value if pattern is None or pattern.fullmatch(value) else None

@@ -1,9 +1,9 @@
-r"""What engines print, on its way to a terminal or notebook: colours pass, everything else that controls it does not.
+r"""Filter for the engines' output to a terminal or notebook: colours pass, all other control sequences do not.
 
-A node's text has to stay in its own lines, behind its own mark, ``[1 hostA]``. So of control characters only tab,
-newline and carriage return pass, and of control sequences only SGR (ECMA-48, section 8.3.117), which sets colours.
-Others are shown as escapes, also backspace, which could reach the mark. Colours hold for the node alone: they end where
-its line ends, and where a piece of its text ends, because text of others may follow; then they begin again.
+A node's text must stay in its own lines, after its prefix ``[1 hostA]``. So the only control characters that pass are
+tab, newline and carriage return, and the only control sequences are SGR (ECMA-48, section 8.3.117), which set colours.
+Others are shown as escapes, including backspace, which could reach the prefix. Colours affect only the node's text:
+they end with its line and with a piece of its text, because other text may follow; then they are set again.
 """
 
 import functools
@@ -13,16 +13,16 @@ from collections import deque
 from srp_tools.printable import CONTROLS, escape
 
 _RESET = "\x1b[0m"
-# Enough for several colours of 24 bits. What is longer is no colour.
+# Enough for several colours of 24 bits. A longer sequence is not a colour.
 _PARAMETERS = r"[0-9;:]{0,64}"
 _CONTROL = re.compile(f"[{CONTROLS}]")
 _TOKEN = re.compile(rf"\x1b\[({_PARAMETERS})m|\n|[{CONTROLS}]")
 _COLOUR = re.compile(rf"\x1b\[{_PARAMETERS}m")
 _UNFINISHED = re.compile(rf"\x1b(\[{_PARAMETERS})?\Z")
-# Where a colour sequence may have begun that a piece of text ends with.
+# Maximum length of an incomplete colour sequence at the end of a piece of text.
 _LONGEST = 67
 
-# Which property of text each parameter sets. One parameter or more of each property hold at a time.
+# The property of text that each parameter sets. Several parameters of different properties can be active together.
 _SETS = {
     **dict.fromkeys([*range(30, 39), *range(90, 98)], "foreground"),
     **dict.fromkeys([*range(40, 49), *range(100, 108)], "background"),
@@ -33,19 +33,19 @@ _CLEARS = {
     39: ("foreground",), 49: ("background",), 22: ("bold", "faint"), 23: ("italic",), 24: ("underline",),
     25: ("blink",), 27: ("reverse",), 28: ("conceal",), 29: ("strike",), 55: ("overline",), 59: ("underline colour",),
 }  # fmt: skip
-# How many parameters follow these, by the first of them: the number of a colour, or red, green and blue.
+# Parameters that are followed by others: the number of a colour, or red, green and blue.
 _EXTENDS = {38, 48, 58}
 _EXTENDED = {"5": 1, "2": 3}
-# In one parameter, as in "38:2::255:255:255". All that holds is written again for each line, so a node that could make
-# it long would fill the client's memory with short lines.
+# In one parameter, as in "38:2::255:255:255". All active colours are written again for each line, so a node with long
+# parameters could fill the client's memory with short lines.
 _LONGEST_COLOUR = 24
 
-# What holds: properties, each with its parameters.
+# The active colours: properties, each with its parameters.
 Colours = tuple[tuple[str, str], ...]
 
 
 class PrintFilter:
-    r"""The filter of one stream of one node. Text comes in pieces, which may end anywhere.
+    r"""The filter of one stream of one node. Text arrives in pieces, which may end anywhere.
 
     Examples
     --------
@@ -58,10 +58,10 @@ class PrintFilter:
 
     def __init__(self) -> None:
         self._colours: Colours = ()
-        self._held = ""  # the beginning of a sequence whose rest has not come
+        self._held = ""  # the beginning of an incomplete sequence
 
     def feed(self, text: str) -> str:
-        """Return how the next piece of text is shown; a sequence that it ends in the middle of is kept for the next."""
+        """Return the display form of the next piece of text; hold back an incomplete sequence at its end."""
         if self._held:
             text, self._held = self._held + text, ""
         if not self._colours and not _CONTROL.search(text):
@@ -71,7 +71,7 @@ class PrintFilter:
         return self._convert(text)
 
     def end(self) -> str:
-        """Return how the rest is shown, and begin anew without colours."""
+        """Return the display form of the rest, and start over without colours."""
         rest = self._held.replace("\x1b", escape("\x1b"))
         self._held = ""
         self._colours = ()
@@ -106,30 +106,30 @@ class PrintFilter:
 
 
 def printed_text(text: str) -> str:
-    """Return how the whole of a stream is shown."""
+    """Return the display form of a complete stream."""
     stream = PrintFilter()
     return stream.feed(text) + stream.end()
 
 
 def coloured_text(text: str) -> str:
-    """Return how a text is shown that is no stream: carriage returns do not pass."""
+    """Return the display form of a text that is not a stream: carriage returns do not pass."""
     return printed_text(text.replace("\r\n", "\n").replace("\r", escape("\r")))
 
 
 def without_colours(text: str) -> str:
-    """Return text without its colours, for the middle of a text of ours."""
+    """Return text without its colours, to be used inside other text."""
     return _COLOUR.sub("", text)
 
 
 @functools.lru_cache(maxsize=1000)
 def _sequence(colours: Colours) -> str:
-    """Return what sets colours, whatever was set before."""
+    """Return the sequence that sets colours, whatever was set before."""
     return f"\x1b[0;{';'.join(code for _, code in colours)}m" if colours else ""
 
 
 @functools.lru_cache(maxsize=1000)  # programs use few
 def _changed(colours: Colours, parameters: str) -> Colours:
-    """Return the colours that hold after an SGR sequence; parameters that are not known change nothing."""
+    """Return the active colours after an SGR sequence; unknown parameters change nothing."""
     changed = dict(colours)
     codes = deque(parameters.split(";"))
     while codes:
@@ -142,7 +142,7 @@ def _changed(colours: Colours, parameters: str) -> Colours:
         if number in _EXTENDS and ":" not in code:
             count = _EXTENDED.get(codes[0], 0) if codes else 0
             if not count or len(codes) <= count:
-                break  # what it means is not known, and so neither is where the next begins
+                break  # unknown meaning, so the start of the next one is unknown, too
             values = (min(int(codes.popleft().partition(":")[0] or 0), 255) for _ in range(count + 1))
             code = ";".join(map(str, (number, *values)))
         if number == 0:

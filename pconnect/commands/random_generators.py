@@ -1,6 +1,6 @@
-"""Generators of random numbers in pickles: each copy of one gives the same numbers.
+"""Random generators in pickles: each copy of a generator gives the same numbers.
 
-The global ones are not copied: at the other end there is one, with a state of its own. Others are, with a warning.
+Global generators are not copied: the other end has its own, with its own state. Others are copied, with a warning.
 """
 
 import functools
@@ -15,12 +15,12 @@ from typing import Any
 
 from pconnect.remote_entry import global_generator
 
-# What was sent in arguments lately, as digests.
+# Digests of generators recently sent in arguments.
 _sent: deque[bytes] = deque(maxlen=256)
 
 
 def generator_types() -> tuple[type, ...]:
-    """Return the types of generators; those of numpy only if it has loaded them, because that takes a while."""
+    """Return the types of generators; those of numpy only if it has loaded them, because loading takes a while."""
     numpy = sys.modules.get("numpy.random")
     if numpy is None:
         return (random.Random,)
@@ -28,7 +28,7 @@ def generator_types() -> tuple[type, ...]:
 
 
 def global_in_place_of(generator: object) -> tuple[Any, ...] | None:
-    """Return what is pickled in place of a global generator."""
+    """Return the replacement to pickle for a global generator."""
     for module in ("numpy.random", "random"):
         if module in sys.modules and global_generator(module) is generator:
             return global_generator, (module,)
@@ -36,15 +36,17 @@ def global_in_place_of(generator: object) -> tuple[Any, ...] | None:
 
 
 def warn_of_copies(generators: Sequence[object], function: object, name: str) -> None:
-    """Warn of generators in the pickle of a function; it is called `name`."""
-    found = _name(function, generators[0])  # of one is enough
+    """Warn about generators in the pickle of a function; `name` is the function's."""
+    found = _name(function, generators[0])  # one is enough
     what = f"the random generator {found!r}" if found else "a random generator"
-    _warn(f"{name} takes {what} with it: every job and node has a copy, which gives the same numbers")
+    _warn(f"{name} contains {what}: every job and node gets a copy, which gives the same numbers")
 
 
 def warn_of_same_state(generators: Iterable[object], what: str) -> None:
-    """Warn of generators in arguments that were sent before as they are."""
-    digests = {_digest(generator) for generator in generators}  # numpy's contain another, of the same state
+    """Warn about generators in arguments that were sent before in the same state."""
+    digests = {
+        _digest(generator) for generator in generators
+    }  # numpy's contain another one with the same state
     if not digests.isdisjoint(_sent):
         _warn(f"a random generator in {what} was sent before in the same state: it gives the same numbers")
     _sent.extend(digests)
@@ -57,7 +59,7 @@ def _digest(generator: Any) -> bytes:
 
 
 def _plain(state: Any) -> Any:
-    """Return a state with bytes in place of arrays, of which `repr` may show a part only."""
+    """Return a state with bytes in place of arrays, because `repr` may shorten arrays."""
     if isinstance(state, dict):
         return {name: _plain(value) for name, value in state.items()}
     return state.tobytes() if hasattr(state, "tobytes") else state
@@ -69,7 +71,7 @@ def _warn(problem: str) -> None:
 
 
 def _name(function: object, generator: object) -> str | None:
-    """Return by which name a function knows a generator, if it is easily found."""
+    """Return the name by which a function refers to a generator, if it is easy to find."""
     if isinstance(function, functools.partial):
         for keyword, value in function.keywords.items():
             if _is_of(value, generator):
@@ -90,5 +92,5 @@ def _name(function: object, generator: object) -> str | None:
 
 
 def _is_of(value: object, generator: object) -> bool:
-    """Tell whether a value is a generator, or a method of it."""
+    """Return whether a value is a generator, or a method of it."""
     return value is generator or (callable(value) and getattr(value, "__self__", None) is generator)

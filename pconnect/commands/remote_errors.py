@@ -1,4 +1,4 @@
-"""From the report of a failure to the error that is raised for it, which is also of the builtin type it had there."""
+"""From an engine's report of a failure to the error that is raised for it, which is also of the same built-in type."""
 
 import builtins
 import concurrent.futures
@@ -13,8 +13,8 @@ from pconnect import errors
 from pconnect.errors import RemoteError, builtin_fields
 from srp_tools.printable import printable_name, printable_text
 
-# Raised as themselves these would mean something here: the end of this program, or of the generator that runs.
-# A group needs the exceptions themselves, which do not travel.
+# Raised here, these would have another meaning: the end of this program, or of the running generator. A group would
+# need the exceptions themselves, which are not sent.
 _NOT_RAISED_HERE = (StopIteration, StopAsyncIteration, GeneratorExit, BaseExceptionGroup)
 _SHOWN_CHARACTERS = 200  # of a message, in the text of a group
 _MAX_FIELD_CHARACTERS = 2**12  # in all fields of an exception
@@ -24,8 +24,8 @@ _NOT_PLAIN = object()
 def remote_error(node: int, host: str, command: str, failure: dict[str, Any]) -> RemoteError:
     """Return the error for a failed command.
 
-    `failure`: what the engine reports: ``type``, the name of the exception's class; ``bases``, the names of the builtin
-    classes and those of this package that it derives from; ``message`` and ``traceback``, texts; and perhaps
+    `failure`: the engine's report: ``type``, the name of the exception's class; ``bases``, the names of the built-in
+    classes and those of this package that it derives from; ``message`` and ``traceback``, strings; and optionally
     ``fields``, see `plain_fields`.
 
     Examples
@@ -45,7 +45,7 @@ def remote_error(node: int, host: str, command: str, failure: dict[str, Any]) ->
 
 
 def failure_group(what: str, errors: Mapping[int, Exception]) -> ExceptionGroup:
-    """Return the error of what failed at several nodes; its text names them, and says what the first one met.
+    """Return the error for a failure on several nodes; its text names them, and quotes the first error.
 
     `errors`: by node.
 
@@ -62,7 +62,7 @@ def failure_group(what: str, errors: Mapping[int, Exception]) -> ExceptionGroup:
 
 
 def _headline(error: Exception) -> str:
-    """Return the first line of what is known of an error."""
+    """Return the first line of an error's text."""
     line = str(error).partition("\n")[0]
     if isinstance(error, RemoteError):
         words = error.message.partition("\n")[0][:_SHOWN_CHARACTERS]
@@ -83,26 +83,26 @@ def enumerated(words: Iterable[str]) -> str:
 
 
 def blame_limit(failure: dict[str, Any], seconds: float, who: str = "") -> None:
-    """Give an interrupt its reason: the time limit has passed. `who`: what follows, such as who has set it."""
+    """Give an interrupt its reason: the time limit has passed. `who`: text to append, such as who set the limit."""
     message = f"the time limit of {seconds:g} s passed{who}"
     failure |= {"type": "TimeoutError", "bases": ["TimeoutError"], "message": message}
-    failure.pop("fields", None)  # they were the interrupt's
+    failure.pop("fields", None)  # they belong to the interrupt
     failure["traceback"] = f"{failure['traceback'].rstrip()}\nTimeoutError: {message}"
 
 
 def cancelled(error: RemoteError) -> RemoteError:
-    """Return the error of a command that ended because it was cancelled, as a `concurrent.futures.CancelledError`."""
+    """Return the error of a cancelled command, as a `concurrent.futures.CancelledError`."""
     facts = (error.node, error.host, error.command, error.type_name, error.message, error.remote_traceback)
     return _combine("CancelledError")(*facts)
 
 
 def builtin_bases(error: BaseException) -> list[str]:
-    """Return the names of the classes of an exception that its receiver has too, the nearest first."""
+    """Return the names of an exception's classes that its receiver has too, nearest first."""
     return [kind.__name__ for kind in type(error).__mro__ if _class_named(kind.__name__) is kind]
 
 
 def plain_fields(error: BaseException) -> dict[str, Any]:
-    """Return what an exception has in the fields of `BUILTIN_FIELDS`, as far as it is plain and small.
+    """Return the values of an exception's fields in `BUILTIN_FIELDS`, as far as they are plain and small.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def plain_fields(error: BaseException) -> dict[str, Any]:
     """
     fields, room = {}, float(_MAX_FIELD_CHARACTERS)
     for name, field in builtin_fields(type(error)).items():
-        value = _plain(field.__get__(error))  # not by its name, for which the user's class may have code
+        value = _plain(field.__get__(error))  # getattr could run code of the user's class
         size = _size(value)
         if size <= room:
             fields[name] = value
@@ -120,14 +120,14 @@ def plain_fields(error: BaseException) -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
-    """Return a path as text, and anything else as it is."""
+    """Return a path as a string, and anything else unchanged."""
     if isinstance(value, tuple):
         return tuple(map(_plain, value)) if type(value) is tuple else _NOT_PLAIN
     return os.fspath(value) if isinstance(value, PurePath) else value
 
 
 def _size(value: object, depth: int = 0) -> float:
-    """Return about how many characters a value takes; infinite if it is not plain."""
+    """Return the approximate number of characters of a value; infinite if it is not plain."""
     if type(value) is tuple:
         return math.inf if depth > 2 else 1 + sum(_size(item, depth + 1) for item in value)
     if isinstance(value, str | bytes) and type(value) in {str, bytes}:
@@ -146,7 +146,7 @@ def _class_named(name: str) -> type[BaseException] | None:
 
 @functools.cache
 def _class_for(bases: Sequence[str]) -> type[RemoteError]:
-    """Return the class for an exception whose nearest builtin class is the first of `bases` that is known."""
+    """Return the class for an exception whose nearest known built-in class is the first in `bases`."""
     for name in bases:
         kind = _class_named(name)
         if kind is None or issubclass(kind, _NOT_RAISED_HERE) or issubclass(RemoteError, kind):
@@ -158,15 +158,15 @@ def _class_for(bases: Sequence[str]) -> type[RemoteError]:
 
 @functools.cache
 def _combine(name: str) -> type[RemoteError]:
-    # `RemoteError` first: its text and its arguments count.
+    # `RemoteError` comes first: its text and arguments take precedence.
     kind = _class_named(name)
-    assert kind is not None  # noqa: S101 - whoever calls this has looked
+    assert kind is not None  # noqa: S101 - the callers have checked
     made = type(f"Remote{name}", (RemoteError, kind), {"__module__": __name__, "__doc__": kind.__doc__})
     return cast(type[RemoteError], made)
 
 
 def __getattr__(name: str) -> type[RemoteError]:
-    """Find a class by its name, for pickle: ``RemoteKeyError`` is made when it is asked for."""
+    """Find a class by its name, for pickle: ``RemoteKeyError`` is created on demand."""
     base = name.removeprefix("Remote")
     kind = _class_named(base) if base != name else None
     if kind is None or not issubclass(kind, Exception):

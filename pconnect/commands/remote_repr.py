@@ -1,4 +1,4 @@
-"""How a value that stays at its engine is shown here."""
+"""The local display of a value that stays on its engine."""
 
 from typing import Any, Self
 
@@ -7,9 +7,9 @@ from pconnect.errors import ProtocolError
 
 
 class RemoteRepr:
-    """The last expression of a command, as its engine shows it: as text, and in a notebook as more, if there is more.
+    """The last expression of a command, as displayed by its engine: as text, and in a notebook in richer formats, too.
 
-    `data`, `metadata`: by MIME type; pictures are bytes, and ``text/plain`` is always there.
+    `data`, `metadata`: by MIME type; pictures are bytes, and ``text/plain`` is always present.
 
     Examples
     --------
@@ -22,23 +22,23 @@ class RemoteRepr:
 
     @classmethod
     def read(cls, value: Any) -> Self | None:
-        """Return what an engine has sent: ``None`` if there was no value.
+        """Return the display that an engine sent, or ``None`` if there was no value.
 
-        Raises `ProtocolError` if it is something else.
+        Raises `ProtocolError` if it is malformed.
         """
         match value:
             case None:
                 return None
             case [{"text/plain": str()} as data, dict() as metadata]:
                 return cls(data, metadata)
-        raise ProtocolError("not how a value is shown")
+        raise ProtocolError("not the display of a value")
 
     def __repr__(self) -> str:
         return str(self.data["text/plain"])
 
     @property
     def is_text(self) -> bool:
-        """Whether there is nothing but text."""
+        """Whether it consists of text only."""
         return set(self.data) == {"text/plain"}
 
     def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Tables that read well in a terminal and in a notebook."""
+"""Tables for terminals and notebooks."""
 
 import html
 from collections.abc import Sequence
@@ -60,10 +60,10 @@ class Table(Sequence[Sequence[object]]):
     def to_pandas(self) -> Any:
         """Return a `pandas.DataFrame` with these columns; raise `ConfigurationError` if pandas is not installed."""
         try:
-            from pconnect.values.pandas_scalars import data_frame  # noqa: PLC0415 - it may be missing
+            from pconnect.values.pandas_scalars import data_frame  # noqa: PLC0415 - pandas may be missing
         except ImportError as error:
             raise ConfigurationError(
-                f"to_pandas() needs pandas, which is not installed here: {error}"
+                f"to_pandas() needs pandas, which cannot be imported here: {error}"
             ) from error
         return data_frame(self.headings, self._rows)
 
@@ -77,12 +77,12 @@ class Table(Sequence[Sequence[object]]):
 
 
 def as_html(headline: str, table: Table) -> str:
-    """Return a table under a headline."""
+    """Return HTML with a table under a headline."""
     return f"<div><code>{html.escape(headline)}</code>{table._repr_html_()}</div>"
 
 
 def shorten(text: str) -> str:
-    """Return a text on one line, cut to what fits in a cell."""
+    """Return a text as one line, shortened to fit in a cell."""
     line = " ".join(text.split())
     return line if len(line) <= _MAX_CHARACTERS else f"{line[: _MAX_CHARACTERS - 3]}..."
 

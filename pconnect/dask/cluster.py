@@ -231,4 +231,4 @@ def _is_loopback(address: str) -> bool:
 
 def _quoted(last_words: str) -> str:
     lines = last_words.splitlines()[-_LAST_LINES:]
-    return "\n".join(["; the last it printed:", *lines]) if lines else "; it printed nothing"
+    return "\n".join(["; its last output:", *lines]) if lines else "; it printed nothing"

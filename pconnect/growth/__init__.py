@@ -1,1 +1,1 @@
-"""Networks that change: nodes that are added, removed, or come back."""
+"""Networks that change: nodes that are added, removed, or reconnected."""

@@ -1,4 +1,4 @@
-"""`net.add`: further nodes for a network that is there, while work goes on."""
+"""`net.add`: more nodes for an existing network, while work continues."""
 
 import contextlib
 import functools
@@ -24,9 +24,9 @@ MakeConnection = Callable[..., Connection]
 def add_nodes(mesh: ClientMesh, hosts: object, make: MakeConnection, timeout: float) -> list[int]:
     """Add nodes to a network; return their numbers. See `pconnect.views.growth_views.GrowthView.add`.
 
-    `make`: makes the client's connection to an engine.
+    `make`: creates the client's connection to an engine.
     """
-    # What the user sees of a node names its server, also where it is no address, as that of a local network.
+    # The host that users see for a node leads to its server, even if it is not an address, as in a local network.
     known = {mesh.servers[n].host: host for n, host in mesh.growth.hosts.items() if n in mesh.servers}
     found = [known.get(host.label, host) for host in parse_hosts(hosts)]
     if not found:
@@ -46,7 +46,7 @@ def add_nodes(mesh: ClientMesh, hosts: object, make: MakeConnection, timeout: fl
     return list(targets)
 
 
-def take_in(  # noqa: PLR0917 - what a login has left
+def take_in(  # noqa: PLR0917 - the results of a login
     mesh: ClientMesh,
     mesh_setup: MeshSetup,
     servers: Sequence[Server],
@@ -56,9 +56,9 @@ def take_in(  # noqa: PLR0917 - what a login has left
     *,
     is_partial: bool = False,
 ) -> dict[int, Exception]:
-    """Make nodes that have logged in members of the network; return why that was not possible, by node.
+    """Make nodes that have logged in members of the network; return the error of each node that failed.
 
-    Then all of them are taken back, and their numbers stay empty; with `is_partial`, only those that have failed.
+    If any fails, all are removed again, and their numbers stay unused; with `is_partial`, only the failed ones.
     `targets`: the host of each.
     """
     if not servers:
@@ -98,9 +98,9 @@ def take_in(  # noqa: PLR0917 - what a login has left
 
 @contextlib.contextmanager
 def changing(mesh: ClientMesh, what: str) -> Iterator[MeshSetup]:
-    """Keep other changes of the nodes away while one is under way; `what`: that one, in words.
+    """Prevent other changes of the nodes during one; `what` describes that one.
 
-    Raises `ConfigurationError` if another one is, or if the network has no servers.
+    Raises `ConfigurationError` if another change is in progress, or if the network has no servers.
     """
     with mesh.event_loop.sigint_deferred:
         if mesh.growth.follower is not None:
@@ -109,9 +109,9 @@ def changing(mesh: ClientMesh, what: str) -> Iterator[MeshSetup]:
         if mesh.mesh_setup is None or mesh.mesh_setup.terms is None:
             raise ConfigurationError("the nodes of this network cannot change: pconnect did not make it")
         if mesh.growth.under_way:
-            raise ConfigurationError(f"{mesh.growth.under_way}: change other nodes when that is done")
+            raise ConfigurationError(f"{mesh.growth.under_way}: try again when that is done")
         if mesh.growth.restart is not None:
-            raise ConfigurationError("nodes are being restarted: change nodes when that is done")
+            raise ConfigurationError("nodes are being restarted: try again when that is done")
         if any(server.life.is_closing for server in mesh.servers.values()):
             raise ConnectionLostError("the network is being closed")
         mesh.growth.under_way = what
@@ -122,13 +122,13 @@ def changing(mesh: ClientMesh, what: str) -> Iterator[MeshSetup]:
 
 
 def tell_change(mesh: ClientMesh) -> None:
-    """Have those know of other nodes, or other keys of nodes, who keep them."""
+    """Notify the observers of nodes, or of their keys, that these have changed."""
     for call in mesh.growth.on_change:
         call()
 
 
 def _take_back(mesh: ClientMesh, servers: Sequence[Server]) -> None:
-    """Remove nodes that did not become members: the numbers of those that were announced stay empty."""
+    """Remove nodes that did not become members: the numbers of those that were announced stay unused."""
     number, others = mesh.next_number(), [server for server in mesh.servers.values() if server not in servers]
     with mesh.event_loop.sigint_deferred:
         announced = [server for server in servers if mesh.servers.get(server.node) is server]

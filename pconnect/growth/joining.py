@@ -1,12 +1,12 @@
-"""Nodes on their way into a network that is there: those that are added, and those that come back.
+"""Nodes that are joining an existing network: added ones and reconnected ones.
 
-It goes in two steps, so that no engine is dialled that does not expect the connection yet:
+There are two steps, so that no engine is dialed that does not yet expect the connection:
 
-1. MEMBERS to the servers of all other nodes, which tell their engines who begins; all answer.
-2. SETUP to the engines that begin, and the client's connections to them. Each of them dials the others, and says when
-   its connections stand: all but those to engines that are busy, which are made when these have time.
+1. MEMBERS to the servers of all other nodes, which notify their engines of the new ones; all answer.
+2. SETUP to the new engines, and the client's connections to them. Each of them dials the others, and reports when
+   its connections are up: all but those to busy engines, which are made later.
 
-As in a restart, all of it goes on in the loop of the network, and interrupts nobody.
+As in a restart, everything runs in the loop of the network, and interrupts no other work.
 """
 
 import functools
@@ -21,15 +21,15 @@ from pconnect.session.server import Server
 from srp_tools.channel import Channel
 from srp_tools.steps import Task, deadline_after, remaining
 
-# As of a restart: a server that does not answer in this part of the time has most likely vanished.
+# As in a restart: a server that does not answer within this part of the time has most likely vanished.
 _PATIENCE = 1 / 2
-_TOLD_SECONDS = 1.0  # for the others to hear of nodes that leave
+_TOLD_SECONDS = 1.0  # for the other nodes to learn which nodes leave
 _JOINED = {NodeState.OPEN, NodeState.REJOINED}
 _ON_THEIR_WAY = {NodeState.JOINING, NodeState.REJOINING, *_JOINED}
 
 
 class Joining:
-    """Some nodes on their way. `servers`: of these. `found`: where they are, if that is another place than before."""
+    """Some nodes that are joining. `servers`: theirs. `found`: their new locations, if these differ from before."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Joining:
         *,
         found: Sequence[Server] = (),
     ) -> None:
-        self.failures: dict[Server, Exception] = {}  #: why a node could not become a member
+        self.failures: dict[Server, Exception] = {}  #: the error of each node that could not become a member
         self._mesh = mesh
         self._mesh_setup = mesh_setup
         self._servers = servers
@@ -51,7 +51,7 @@ class Joining:
         self._tasks: list[Task] = []
 
     def announce(self, change: str, take_in: Callable[[], object]) -> None:
-        """Tell all others who begins, and what that `change` is called; `take_in` does the same on the client."""
+        """Announce the new nodes, and the `change`, to all other nodes; `take_in` does the same on the client."""
         tell_members(self._mesh, self._others, self._number, self._found, [], change, self._deadline)
         with self._mesh.event_loop.sigint_deferred:
             take_in()
@@ -60,7 +60,7 @@ class Joining:
         self._wait(lambda: all(map(self._has_answered, self._others)), patience)
 
     def connect(self) -> None:
-        """Have the engines connect themselves; return when each is a member, or has a failure."""
+        """Connect the engines; return when each has become a member or has failed."""
         mesh, event_loop = self._mesh, self._mesh.event_loop
         everybody = list(mesh.servers.values())
         setup = self._mesh_setup.setup(everybody, self._deadline, mesh.removed)
@@ -76,7 +76,7 @@ class Joining:
         self._wait(lambda: all(map(self._is_settled, self._servers)), self._deadline)
 
     def end(self) -> None:
-        """Leave nothing under way, and find out which nodes have failed."""
+        """Stop all tasks, and find out which nodes have failed."""
         for task in self._tasks:
             self._mesh.event_loop.background.cancel(task)
         for server in self._others:
@@ -85,7 +85,7 @@ class Joining:
             error = _errors(server) if server.life.is_restarting else mesh_error(server)
             server.facts.pop("errors", None)
             if error is None and not _is_complete(server):
-                error = TimeoutError("its connections to the other nodes were not made within the time limit")
+                error = TimeoutError("timed out waiting for its connections to the other nodes")
             if error is not None:
                 self.failures.setdefault(server, error)
 
@@ -103,9 +103,9 @@ class Joining:
 
     def _wait(self, condition: Callable[[], bool], deadline: float) -> None:
         try:
-            self._mesh.event_loop.run_until(condition, deadline, "further nodes")
+            self._mesh.event_loop.run_until(condition, deadline, "new nodes")
         except TimeoutError:
-            return  # those that are not there are the failures
+            return  # `end` reports the missing ones
 
     def _take_outcome(self, server: Server, outcome: Channel | Exception) -> None:
         if isinstance(outcome, Channel) and server.data.is_awaited:
@@ -126,7 +126,7 @@ def tell_members(  # noqa: PLR0917 - the parts of a message
     change: str,
     deadline: float,
 ) -> None:
-    """Tell some nodes which others begin and which are removed; what they answer has this number."""
+    """Notify some nodes of new and removed ones; their answers will have this number."""
     left = remaining(deadline)
     told = {
         "nodes": {server.node: describe(server) for server in begin},
@@ -134,7 +134,7 @@ def tell_members(  # noqa: PLR0917 - the parts of a message
         "change": change,
         "timeout": 1e9 if left is None else left,
     }
-    assert mesh.mesh_setup is not None  # noqa: S101 - nobody could have logged in without it
+    assert mesh.mesh_setup is not None  # noqa: S101 - no login works without it
     with mesh.event_loop.sigint_deferred:
         for server in others:
             if server.command.error is None:
@@ -144,19 +144,19 @@ def tell_members(  # noqa: PLR0917 - the parts of a message
 
 
 def await_told(mesh: ClientMesh, others: Sequence[Server], number: int) -> None:
-    """Wait until nodes have heard of others that leave, before these hang up: else they would see them lost."""
+    """Wait until other nodes have learned which nodes leave, before these close: otherwise they would count as lost."""
     numbers = dict.fromkeys(others, number)
     until = deadline_after(_TOLD_SECONDS)
     await_answers(mesh.event_loop, Kind.MEMBERS, numbers, until, "nodes to leave")
 
 
 def named(servers: Sequence[Server]) -> str:
-    """Return nodes in words."""
+    """Return the names of nodes as text."""
     return ", ".join(f"node {server.node} ({server.host})" for server in servers)
 
 
 def were(servers: Sequence[Server]) -> str:
-    """Return nodes in words, to say what was done with them."""
+    """Return the names of nodes with "was" or "were", to begin a sentence."""
     return f"{named(servers)} {'was' if len(servers) == 1 else 'were'}"
 
 
@@ -166,5 +166,5 @@ def _errors(server: Server) -> Exception | None:
 
 
 def _is_complete(server: Server) -> bool:
-    """Whether an engine has its connections, also the one to the client."""
+    """Whether an engine has all its connections, including the one to the client."""
     return server.life.state in _JOINED and not server.data.is_awaited and server.data.error is None

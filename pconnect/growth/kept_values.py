@@ -1,4 +1,4 @@
-"""Values that engines keep for jobs, for nodes that come later, or come back."""
+"""Values that engines keep for jobs, sent to nodes that are added or reconnected."""
 
 import contextlib
 from collections.abc import Collection
@@ -11,9 +11,9 @@ from srp_tools.steps import remaining
 
 
 def send_kept_values(mesh: ClientMesh, numbers: Collection[int], deadline: float) -> dict[int, Exception]:
-    """Send what `net.broadcast` has sent to all nodes, or to one of these before, and wait until they have it.
+    """Send nodes the values of `net.broadcast` for all nodes, or for these, and wait until they have them.
 
-    Returns why some nodes do not have it; no jobs should run there.
+    Returns the error of each node that lacks them; no jobs should run there.
     """
     commands = [
         call_service("broadcast.keep", [key, value], mesh.connections[number], wants_value=False)
@@ -27,7 +27,7 @@ def send_kept_values(mesh: ClientMesh, numbers: Collection[int], deadline: float
     failures: dict[int, Exception] = {}
     for command in commands:
         if not command.has_ended:
-            late = TimeoutError("it did not get the values of net.broadcast within the time limit")
+            late = TimeoutError("timed out sending it the values of net.broadcast")
             failures.setdefault(command.node, late)
         elif (error := command.exception()) is not None:
             why = f"it could not keep a value of net.broadcast: {error}"

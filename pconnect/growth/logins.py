@@ -1,4 +1,4 @@
-"""Logins for further nodes, in the loop of a network that goes on meanwhile."""
+"""Logins for more nodes, in the loop of a network that keeps working meanwhile."""
 
 import functools
 import math
@@ -17,21 +17,21 @@ from pconnect.session.server import Server
 from srp_tools import steps
 from srp_tools.steps import Steps
 
-_FIRST_PAUSE = 0.2  # seconds, before a server is asked again
+_FIRST_PAUSE = 0.2  # seconds before a server is asked again
 _LONGEST_PAUSE = 2.0
-_FINAL = ServerRefusedError, ServerBusyError  # it has said why
+_FINAL = ServerRefusedError, ServerBusyError  # the server has given its reason
 
 
 def log_in_nodes(
     mesh: ClientMesh, hosts: Mapping[int, Host], deadline: float, *, anew: bool = False, waits: bool = False
 ) -> tuple[dict[int, Server], dict[int, Exception]]:
-    """Log in once at each server where the network has no session, and ask its sessions for all other nodes.
+    """Log in once to each server where the network has no session, and ask the sessions for all other nodes.
 
-    `hosts`: that of each node, by number. `anew`: whether to log in at all servers. `waits`: whether
-    servers may hold a session of these nodes of which they have not seen yet that it is over; they are asked again.
+    `hosts`: that of each node, by number. `anew`: whether to log in to all servers. `waits`: whether servers may still
+    hold an old session of these nodes, because they have not yet noticed its end; they are asked again.
 
-    Returns a server for each node, whose command channel the loop serves, and why there is none for some. After any
-    error, nothing is open.
+    Returns a server for each node, whose command channel is in the loop, and an error for each of the others. If
+    it raises, no connection is open.
     """
     assert mesh.mesh_setup is not None  # noqa: S101 - see `pconnect.growth.adding.changing`
     assert mesh.mesh_setup.terms is not None  # noqa: S101 - the same
@@ -55,7 +55,7 @@ def log_in_nodes(
 
 
 def drop(mesh: ClientMesh, servers: Iterable[Server]) -> None:
-    """Close what is open of logins; their sessions end."""
+    """Close the connections of logins; their sessions end."""
     for server in servers:
         mesh.event_loop.discard(server.command)
 
@@ -63,7 +63,7 @@ def drop(mesh: ClientMesh, servers: Iterable[Server]) -> None:
 def run_in_loop(
     event_loop: EventLoop, logins: Mapping[Any, Steps[Server]], deadline: float, outcomes: dict[Any, Any]
 ) -> None:
-    """Run logins side by side, until each has ended; after an error, none goes on."""
+    """Run logins in parallel until each has ended; after an error, cancel them all."""
     tasks: list[Any] = []
     try:
         for key, login in logins.items():
@@ -71,7 +71,7 @@ def run_in_loop(
             with event_loop.sigint_deferred:
                 tasks.append(event_loop.background.start(login, deadline, end))
         event_loop.run_until(
-            lambda: all(key in outcomes for key in logins), math.inf, "logins at further servers"
+            lambda: all(key in outcomes for key in logins), math.inf, "logins to more servers"
         )
     except BaseException:
         with event_loop.sigint_deferred:
@@ -83,7 +83,7 @@ def run_in_loop(
 def _log_in_patiently(
     host: Host, node: int, terms: LoginTerms, deadline: float, attempt: Attempt
 ) -> Steps[Server]:
-    """Log in, again and again where a server hangs up at the end of a login, if that may pass."""
+    """Log in; try again if the server hangs up at the end of a login, because that may pass."""
     pause = _FIRST_PAUSE
     while True:
         try:
@@ -97,7 +97,7 @@ def _log_in_patiently(
 
 
 def _sessions(mesh: ClientMesh) -> dict[Place, Server]:
-    """Return a node of each session that there is, by the place where the client has logged in."""
+    """Return a node of each existing session, by the place where the client has logged in."""
     found: dict[Place, Server] = {}
     for node, host in sorted(mesh.growth.hosts.items()):
         if node in mesh.servers and mesh.servers[node].state == "open":

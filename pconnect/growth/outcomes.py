@@ -1,7 +1,7 @@
-"""Logins for many nodes: one at each server, whose session is then asked for all others there; and what came of them.
+"""Logins for many nodes: one on each server, whose session is then asked for the other nodes; and their outcomes.
 
-It is the same when a network is made, gets further nodes, or comes back to its sessions. Only how the logins run
-differs: in a loop of their own, or in that of a network that goes on meanwhile.
+The steps are the same when a network is made, gets more nodes, or resumes its sessions. Only the loop that runs the
+logins differs: their own, or that of a network that keeps working meanwhile.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,12 +19,12 @@ from pconnect.session.login import LoginTerms, add_node, log_in_at
 from pconnect.session.server import Server
 from srp_tools.steps import Steps
 
-#: Errors that are about a host, and so are its reason in a `ConnectError`. Any other ends the call.
+#: Errors that concern one host, and so become its reason in a `ConnectError`. Any other ends the call.
 REASONS = OSError, ProtocolError
 
 Place = tuple[str, int]  # name or address, and port
 Outcomes = dict[int, Server | Exception]
-#: Runs steps to their end, and puts what comes of them into the outcomes.
+#: Runs steps to their end, and puts their results into the outcomes.
 Run = Callable[[Mapping[int, Steps[Server]]], object]
 #: As `pconnect.session.login.log_in_at`.
 LogIn = Callable[[Host, int, LoginTerms, float, Attempt], Steps[Server]]
@@ -40,10 +40,10 @@ def log_in_by_place(
     sessions: Mapping[Place, Server] = {},
     log_in: LogIn | None = None,
 ) -> None:
-    """Log in once at each place, then ask its session for all other nodes there.
+    """Log in once to each place, then ask its session for all other nodes there.
 
-    `hosts`: that of each node, by number. `outcomes`: gets the server of each node, or why there is none; it has all
-    servers at any time, so that the caller can close them after an error. `sessions`: those that there are, by place.
+    `hosts`: that of each node, by number. `outcomes`: receives the server or the error of each node; it has all
+    servers at any time, so the caller can close them after an error. `sessions`: existing ones, by place.
     `log_in`: does each login.
     """
     places: dict[Place, list[int]] = {}
@@ -65,9 +65,9 @@ def log_in_by_place(
 def steps_for_others(
     groups: Iterable[Sequence[int]], terms: LoginTerms, outcomes: Outcomes
 ) -> dict[int, Steps[Server]]:
-    """Return what asks for all nodes of each group but the first, which has an outcome.
+    """Return steps that ask for the nodes of each group except the first, which has an outcome.
 
-    Where the first one has failed, the others have failed with the same reason.
+    If the first one has failed, the others fail for the same reason.
     """
     steps: dict[int, Steps[Server]] = {}
     for first, *others in groups:
@@ -80,7 +80,7 @@ def steps_for_others(
 
 
 def _join(known: Server, host: Host, node: int, terms: LoginTerms, deadline: float) -> Steps[Server]:
-    """Ask a session for a further node; log in if that does not let it in, as one without its first node."""
+    """Ask a session for another node; log in if the session refuses, for example because its first node is gone."""
     try:
         return (yield from add_node(known, node, terms))
     except (ConnectionLostError, ProtocolError):
@@ -90,9 +90,9 @@ def _join(known: Server, host: Host, node: int, terms: LoginTerms, deadline: flo
 def sort_outcomes(
     outcomes: Mapping[int, Server | Exception],
 ) -> tuple[dict[int, Server], dict[int, Exception]]:
-    """Return the servers, and the reasons of the nodes that have none, each in the order of the nodes.
+    """Return the servers, and the errors of nodes without one, each in the order of the nodes.
 
-    Raises the first error that is about no host; the caller closes what is open.
+    Raises the first error that concerns no host; the caller closes the connections.
     """
     ordered = sorted(outcomes.items())
     failures = {node: outcome for node, outcome in ordered if isinstance(outcome, Exception)}
@@ -103,7 +103,7 @@ def sort_outcomes(
 
 
 def refusal(reasons: Mapping[str, Exception]) -> Exception:
-    """Return the error for the user, of which the reasons are by host, as `pconnect` does."""
+    """Return the error for the user, given the reasons by host, as `pconnect` raises it."""
     error = ConnectError(reasons)
     for kind in (AuthenticationError, ServerRefusedError):
         if all(isinstance(reason, kind) for reason in reasons.values()):

@@ -18,8 +18,8 @@ from pconnect.session.server import Server
 from pconnect.session.versions import foreign_pythons
 from srp_tools.steps import deadline_after
 
-_ANSWER_SECONDS = 5.0  # a supervisor that is there answers whatever its engine does
-_JOB_SECONDS = 5.0  # for jobs in a session that was begun for them; as `remove` gives by default
+_ANSWER_SECONDS = 5.0  # a running supervisor answers, whatever its engine does
+_JOB_SECONDS = 5.0  # for jobs in a session begun for jobs; the default of `remove`
 
 Failures = dict[int, Exception]
 
@@ -27,11 +27,11 @@ Failures = dict[int, Exception]
 def reconnect_nodes(
     mesh: ClientMesh, nodes: Nodes | None, timeout: float, *, fresh: bool = False
 ) -> list[int]:
-    """Give nodes that are lost a new session; see `pconnect.views.growth_views.GrowthView.reconnect`."""
+    """Give lost nodes a new session; see `pconnect.views.growth_views.GrowthView.reconnect`."""
     deadline = deadline_after(timeout)
     mesh.event_loop.look()
     numbers = list(mesh.servers) if nodes is None else numbers_of(mesh, nodes)
-    with changing(mesh, "nodes are being connected anew") as mesh_setup:
+    with changing(mesh, "nodes are being reconnected") as mesh_setup:
         failures = _lose_silent(mesh, numbers, deadline)
         lost = [number for number in numbers if is_lost(mesh.servers[number])]
         if lost:
@@ -44,7 +44,7 @@ def reconnect_nodes(
 def _bring_back(
     mesh: ClientMesh, mesh_setup: MeshSetup, lost: Sequence[int], deadline: float, *, fresh: bool
 ) -> Failures:
-    """Give nodes a session; return why that was not possible for some."""
+    """Give nodes a session; return the error of each node that failed."""
     mesh.renew_certificates()
     failures: Failures = {}
     try:
@@ -72,14 +72,14 @@ def _bring_back(
 
 
 def is_lost(server: Server) -> bool:
-    """Whether a node has no session any more, as far as the client knows."""
+    """Whether a node no longer has a session, as far as the client knows."""
     return server.command.error is not None or server.life.session_is_over
 
 
 def _lose_silent(mesh: ClientMesh, numbers: Sequence[int], deadline: float) -> Failures:
-    """Give up nodes whose servers do not answer: it may take long until the system sees that nobody is there.
+    """Give up nodes whose servers do not answer: the system may take long to notice that they are gone.
 
-    Returns those of which there was no time to find that out; they are left as they are.
+    Returns errors for nodes that there was no time to check; they are left unchanged.
     """
     asked = [mesh.servers[n] for n in numbers if not is_lost(mesh.servers[n])]
     patience = time.monotonic() + _ANSWER_SECONDS
@@ -90,8 +90,10 @@ def _lose_silent(mesh: ClientMesh, numbers: Sequence[int], deadline: float) -> F
         if server.node in answers or server.command.error:
             continue
         if deadline < patience:
-            more = f"after {_ANSWER_SECONDS:g} s without an answer it counts as lost; give more timeout"
-            failures[server.node] = TimeoutError(f"its server has not answered, and is left as it is: {more}")
+            more = f"without an answer for {_ANSWER_SECONDS:g} s it counts as lost; give a longer timeout"
+            failures[server.node] = TimeoutError(
+                f"its server has not answered, and is left unchanged: {more}"
+            )
         else:
             silent = ConnectionLostError(f"its server has not answered for {_ANSWER_SECONDS:g} s")
             mesh.event_loop.lose(server.command, silent)
@@ -99,9 +101,9 @@ def _lose_silent(mesh: ClientMesh, numbers: Sequence[int], deadline: float) -> F
 
 
 def _join(mesh: ClientMesh, mesh_setup: MeshSetup, found: Mapping[int, Server], deadline: float) -> Failures:
-    """Make the new sessions those of the nodes that were lost; return why some could not become members again."""
+    """Attach the new sessions to the lost nodes; return the error of each node that could not rejoin."""
     servers = [mesh.servers[number] for number in found]
-    change = f"{were(servers)} connected anew"
+    change = f"{were(servers)} reconnected"
 
     def take_in() -> None:
         for server in servers:
@@ -128,8 +130,8 @@ def _join(mesh: ClientMesh, mesh_setup: MeshSetup, found: Mapping[int, Server], 
 
 
 def _send_values(mesh: ClientMesh, numbers: Collection[int], deadline: float) -> Failures:
-    """Send what jobs need; nodes that do not have it in time are lost again."""
-    failures: Failures = dict.fromkeys(numbers, ConnectionLostError("sending it values was interrupted"))
+    """Send the values that jobs need; nodes that do not receive them in time are lost again."""
+    failures: Failures = dict.fromkeys(numbers, ConnectionLostError("interrupted while sending it values"))
     try:
         failures = send_kept_values(mesh, numbers, deadline)
     finally:
@@ -140,7 +142,7 @@ def _send_values(mesh: ClientMesh, numbers: Collection[int], deadline: float) ->
 
 
 def _renew(server: Server, found: Server) -> None:
-    """Have a node go on with what a login has found for it."""
+    """Switch a node to the session that a login has made for it."""
     server.listen(found.command)
     server.location = found.location
     server.renew(NodeEvent.LOGGED_IN)

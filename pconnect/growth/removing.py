@@ -1,4 +1,4 @@
-"""`net.remove`: nodes leave a network that goes on; their numbers stay empty."""
+"""`net.remove`: nodes leave a running network; their numbers stay unused."""
 
 import concurrent.futures
 import contextlib
@@ -20,9 +20,9 @@ from srp_tools.steps import deadline_after
 
 Nodes = int | Connection | Network | Collection[int]
 
-# Beside the grace of its commands, so long a session has to end.
+# Time for a session to end, in addition to the grace period of its commands.
 _END_SECONDS = 5.0
-_LOOK_SECONDS = 0.02  # between two looks at what another thread does
+_LOOK_SECONDS = 0.02  # between two checks of another thread
 
 
 def remove_nodes(mesh: ClientMesh, nodes: Nodes, grace: float) -> None:
@@ -41,7 +41,7 @@ def remove_nodes(mesh: ClientMesh, nodes: Nodes, grace: float) -> None:
         finally:
             with mesh.event_loop.sigint_deferred:
                 mesh.drop_servers(numbers, change)
-                if mesh.scheduler is not None:  # only now: nothing is to run twice at the same time
+                if mesh.scheduler is not None:  # only now, so that a job never runs twice at the same time
                     left = mesh.scheduler.changes.forget(numbers)
         if mesh.scheduler is not None:
             _serve_until(mesh, left)
@@ -53,7 +53,7 @@ def remove_nodes(mesh: ClientMesh, nodes: Nodes, grace: float) -> None:
 
 
 def numbers_of(mesh: ClientMesh, nodes: Nodes) -> list[int]:
-    """Return the numbers of some nodes with an engine. Raises `ConfigurationError` if one is no such node."""
+    """Return the numbers of some nodes with an engine. Raises `ConfigurationError` for any other node."""
     if isinstance(nodes, Connection | Network):
         given, found = resolve(nodes)
         if given is not mesh:
@@ -65,18 +65,18 @@ def numbers_of(mesh: ClientMesh, nodes: Nodes) -> list[int]:
             raise ConfigurationError(mesh.why_removed(number))
         if number not in mesh.servers:
             there = ", ".join(map(str, mesh.servers)) or "none"
-            raise ConfigurationError(f"{number!r} is no node with an engine; those are {there}")
+            raise ConfigurationError(f"{number!r} is not a node with an engine; these are {there}")
     return list(dict.fromkeys(numbers))
 
 
 def renew_job_nodes(mesh: ClientMesh, numbers: Sequence[int], grace: float, *, away: bool) -> None:
-    """Have jobs end at nodes that are lost; those in sessions begun for jobs have some seconds. `away`: see `renew`."""
+    """End jobs on lost nodes; those in sessions begun for jobs get some seconds to finish. `away`: see `renew`."""
     if mesh.scheduler is not None:
         _serve_until(mesh, mesh.scheduler.changes.renew(numbers, grace, away=away), grace)
 
 
 def _serve_until(mesh: ClientMesh, left: concurrent.futures.Future[None], grace: float = 0.0) -> None:
-    """Serve the network until the thread of the jobs has done something; it wakes nobody here."""
+    """Run the loop of the network until the thread of the jobs is done; that thread does not wake this one."""
     deadline = time.monotonic() + grace + _END_SECONDS
     while not left.done() and time.monotonic() < deadline:
         _wait(mesh, left.done, time.monotonic() + _LOOK_SECONDS)
@@ -99,7 +99,7 @@ def _close(mesh: ClientMesh, servers: Sequence[Server], grace: float) -> None:
     ended = time.monotonic() + grace + _END_SECONDS
     _wait(mesh, lambda: all(s.life.state is NodeState.CLOSED or s.command.error for s in servers), ended)
 
-    for server in servers:  # the ends of commands may have come later than that of the session
+    for server in servers:  # the ends of commands may arrive after the end of the session
         mesh.event_loop.drain(server.data)
 
 

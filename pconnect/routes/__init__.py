@@ -1,1 +1,1 @@
-"""Ways from node to node: where a server is, as its client and as other nodes reach it."""
+"""Routes between nodes: the addresses of servers, for the client and for other nodes, and relays."""

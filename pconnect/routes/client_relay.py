@@ -1,4 +1,4 @@
-"""The client as the relay of two engines that no server can connect: in its loop, so only while that runs."""
+"""The client as the relay of two engines when no server can be one; it runs in the client's loop, and only with it."""
 
 import functools
 import math
@@ -12,25 +12,25 @@ from pconnect.routes.pump import pump
 from srp_tools.channel import Channel
 from srp_tools.steps import Steps, Task, TaskRunner
 
-#: So many pairs of nodes one process relays; each needs eight descriptors.
+#: Maximum number of pairs of nodes that one process relays; each needs eight descriptors.
 MOST_PAIRS = 256
 
 
 def dial_leg(
     places: Sequence[Place], network: tuple[bytes, bytes], nodes: tuple[int, int], peer_timeout: float
 ) -> Steps[Channel]:
-    """Dial a node in the name of another one, and return the connection when its engine has taken it.
+    """Dial a node on behalf of another one, and return the connection once its engine has accepted it.
 
-    `network`: its number and its key. `nodes`: the one that is dialled, and the other.
+    `network`: its id and its key. `nodes`: the dialed one, and the other.
     """
     (network_id, key), (node, other) = network, nodes
     return dial(places, Preamble(Purpose.RELAYED, network_id, other, node, key=key), None, peer_timeout)
 
 
 def splice(background: TaskRunner, first: socket.socket, second: socket.socket) -> None:
-    """Pass on what comes from each of two connections to the other, until both have ended; they are closed then.
+    """Forward data between two connections, in both directions, until both have ended; then close them.
 
-    Raises `OSError` if the system has no room for that; they are closed.
+    Raises `OSError` if the system lacks the resources; the connections are closed.
     """
     twins: list[socket.socket] = []
     try:
@@ -59,7 +59,7 @@ def splice(background: TaskRunner, first: socket.socket, second: socket.socket) 
 
 
 def _pump(source: socket.socket, target: socket.socket, close: Callable[[], object]) -> Steps[int]:
-    """Pump; where the loop ends before, close all."""
+    """Pump; close everything if the loop ends first."""
     try:
         return (yield from pump(source, target))
     except GeneratorExit:
@@ -73,10 +73,10 @@ def relay_here(
     deadline: float,
     failed: Callable[[str], object],
 ) -> None:
-    """Dial two nodes, and pass on what they say to each other.
+    """Dial two nodes and forward data between them.
 
-    `background`: in which it goes on. `legs_of`: what dials each of the two, see `dial_leg`. `failed`: is told why not,
-    if they cannot be connected.
+    `background`: runs the relay. `legs_of`: the steps that dial each of the two, see `dial_leg`. `failed`: called with
+    the reason if they cannot be connected.
     """
     legs: dict[int, Channel] = {}
     tasks: list[Task] = []

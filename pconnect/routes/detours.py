@@ -1,12 +1,12 @@
-"""Other ways for two engines of which one cannot dial the other: the client decides, because it hears both. No I/O.
+"""Detours for two engines of which one cannot dial the other: the client, which hears from both, decides. No I/O.
 
-Usually the node with the lower number dials. If it cannot, the other one does. If that cannot either, a relay passes on
-what the two say: another node that both have a connection with, a server if there is one, else the client, which has a
-connection with each node. The two, and the relay, each open the connections that they can: whoever has dialled the
-other before does so again.
+Usually the node with the lower number dials. If it cannot, the other one does. If that fails too, a relay forwards the
+data of both: another node that both are connected to, preferably a server, or else the client, which is connected to
+every node. The two nodes and the relay each open the connections that they can: a node that has dialed another one
+before does so again.
 
-A node says that it cannot reach another one; nothing is tried on a guess. So in an ordinary network nothing of this
-happens, and there are never two links.
+A node reports that it cannot reach another one; the client never guesses. So an ordinary network needs no detours, and
+there are never two links.
 """
 
 from collections import Counter
@@ -16,27 +16,27 @@ from typing import NamedTuple
 
 Pair = tuple[int, int]  #: two nodes, the lower number first
 CLIENT = 0
-# The third relay that cannot connect two nodes will not be the last one either.
+# If three relays cannot connect two nodes, others will probably fail too.
 _MOST_RELAYS = 3
 
 
 class Dial(NamedTuple):
-    """A node is to dial another one."""
+    """One node should dial another one."""
 
     node: int
     other: int
 
 
 class Relay(NamedTuple):
-    """A node, or the client, is to be the relay of two nodes."""
+    """A node, or the client, should relay two nodes."""
 
     relay: int
     pair: Pair
-    dialled: tuple[int, ...]  #: those of the two that the relay dials; the others dial it
+    dialled: tuple[int, ...]  #: those of the two that the relay dials; the other ones dial it
 
 
 class GiveUp(NamedTuple):
-    """Two nodes are to hear that there is no way."""
+    """Two nodes should learn that there is no route."""
 
     pair: Pair
     why: str
@@ -44,21 +44,21 @@ class GiveUp(NamedTuple):
 
 @dataclass
 class _Detour:
-    """How far two nodes have come, and what is known of them for the next time."""
+    """The attempts to connect two nodes, and the lessons for the next time."""
 
     reasons: list[str] = field(default_factory=list)
-    tried: list[int] = field(default_factory=list)  # relays; the last one is that which is used
-    dialler: int | None = None  #: which of the two was asked to dial; ``None``: the one that does so usually
+    tried: list[int] = field(default_factory=list)  # relays; the last one is in use
+    dialler: int | None = None  #: which of the two was asked to dial; ``None``: the usual one
     is_apart: bool = False  #: whether neither can dial the other
     is_over: bool = False
 
     @property
     def relay(self) -> int | None:
-        """The relay that is used; ``None`` without one."""
+        """The relay in use; ``None`` without one."""
         return self.tried[-1] if self.tried and not self.is_over else None
 
     def begin(self, why: str) -> None:
-        """Begin anew with the first attempt that failed."""
+        """Start over with the first failed attempt."""
         self.reasons, self.tried, self.is_over = [why], [], False
 
 
@@ -71,20 +71,20 @@ class Detours:
 
     @property
     def relays(self) -> dict[Pair, int]:
-        """The relay of each two nodes that have one."""
+        """The relay of each pair of nodes that has one."""
         found = {pair: detour.relay for pair, detour in self._detours.items()}
         return {pair: relay for pair, relay in found.items() if relay is not None}
 
     def forget(self, node: int) -> None:
-        """Forget the relays of a node that begins anew; who can dial whom is most likely as it was."""
+        """Forget the relays of a node that starts over; which node can dial which has probably not changed."""
         for pair, detour in self._detours.items():
             if node in pair:
                 detour.tried.clear()
 
     def remove(self, node: int) -> list[Pair]:
-        """Forget a node that is gone for good; return the others of which it was the relay.
+        """Forget a node that is gone for good; return the pairs of other nodes that it relayed.
 
-        They have no way now. One of them that begins anew gets another relay.
+        They have no route now. A pair gets another relay when one of its nodes starts over.
         """
         for pair in [pair for pair in self._detours if node in pair]:
             del self._detours[pair]
@@ -101,14 +101,14 @@ class Detours:
         return sorted(other for other, d in known.items() if d.is_apart or d.dialler == other)
 
     def missed(self, node: int, other: int, why: str, relay: int = CLIENT) -> Dial | Relay | GiveUp | None:
-        """Return what to do now that a node could not reach another one, `relay`: or the relay at that node.
+        """Return the next step after a node could not reach another one, or `relay`, the relay to that node.
 
-        A node dials another one when it begins, or is asked to: in the first case, all begins anew.
+        A node dials another one when it starts, or on request: in the first case, everything starts over.
         """
         pair = min(node, other), max(node, other)
         detour = self._detours.setdefault(pair, _Detour())
         if relay and relay != detour.relay:
-            return None  # of an earlier relay, which both have missed
+            return None  # this concerns an earlier relay, which both failed to reach
         is_settled = bool(detour.tried) or detour.is_over or not detour.reasons
         has_just_begun = not relay and (is_settled or detour.dialler != node)
         if has_just_begun:
@@ -124,7 +124,7 @@ class Detours:
         return self._next_relay(pair)
 
     def relay_failed(self, relay: int, pair: Pair, why: str) -> Relay | GiveUp | None:
-        """Return what to do now that a relay could not connect two nodes."""
+        """Return the next step after a relay could not connect two nodes."""
         detour = self._detours.get(pair)
         if detour is None or detour.relay != relay:
             return None
@@ -154,12 +154,12 @@ class Detours:
         return GiveUp(pair, "; ".join(detour.reasons))
 
     def _are_apart(self, node: int, other: int) -> bool:
-        """Whether two nodes have no connection of their own, as far as is known."""
+        """Whether two nodes have no direct connection, as far as is known."""
         detour = self._detours.get((min(node, other), max(node, other)))
         return detour is not None and (detour.is_apart or detour.is_over)
 
     def _dials(self, node: int, other: int) -> bool:
-        """Whether it is this one of two nodes that can dial the other."""
+        """Whether the first of two nodes is the one that dials."""
         detour = self._detours.get((min(node, other), max(node, other)))
         if detour is None or detour.dialler is None:
             return node < other

@@ -1,6 +1,6 @@
-"""The client's part in other ways between engines: it hears who cannot reach whom, and says what to do.
+"""The client's part in detours: it hears which node cannot reach which, and sends instructions.
 
-See `pconnect.routes.detours` for the decisions, and doc/protocol.md, "Other ways", for the words.
+See `pconnect.routes.detours` for the decisions, and doc/protocol.md, "Other ways", for the messages.
 """
 
 import functools
@@ -18,12 +18,12 @@ from pconnect.routes.detours import CLIENT, Detours, Dial, GiveUp, Pair, Relay
 from pconnect.routes.location import Location
 from srp_tools.steps import deadline_after
 
-# For a relay and the two that it connects: they are there, and have just said something.
+# For a relay and the two nodes that it connects: all are running, and have just sent something.
 _RELAY_SECONDS = 20.0
 
 
 class Reachable(Protocol):
-    """A node, as far as ways to it are concerned."""
+    """The attributes of a node that matter for routes."""
 
     node: int
     host: str
@@ -32,11 +32,11 @@ class Reachable(Protocol):
 
 
 class RouteWarning(UserWarning):
-    """Two nodes cannot reach each other, so a third one passes on what they send; the text has which."""
+    """Two nodes cannot reach each other, so a third one relays their data; the text names them."""
 
 
 class RouteKeeper:
-    """The ways between the engines of one network. The arguments are for preambles, see `pconnect.protocol.frames`."""
+    """The routes between the engines of one network. For the arguments, see `pconnect.protocol.frames.Preamble`."""
 
     def __init__(self, network_id: bytes, network_key: bytes, peer_timeout: float) -> None:
         self._network = network_id, network_key
@@ -45,10 +45,10 @@ class RouteKeeper:
         self._event_loop: EventLoop | None = None
         self._detours = Detours(self._living)
         self._numbers = itertools.count(1)
-        self._asked: dict[int, Relay] = {}  # of servers that have not answered, by number of the question
+        self._asked: dict[int, Relay] = {}  # unanswered requests to servers, by number
 
     def attend(self, servers: Iterable[Reachable], event_loop: EventLoop) -> None:
-        """Listen to the supervisors of some nodes, which have just come."""
+        """Listen to the supervisors of new nodes."""
         self._event_loop = event_loop
         for server in servers:
             self._servers[server.node] = server
@@ -56,17 +56,17 @@ class RouteKeeper:
             server.command.on_message = functools.partial(self._hear, server, server.command.on_message)
 
     def cut_by(self, nodes: Collection[int]) -> str:
-        """Return what to warn of when some nodes are removed: which others have no way then; empty if all have."""
+        """Return a warning about nodes that lose their relay when some nodes are removed; empty if there are none."""
         return "; ".join(
-            f"{self._name(relay)} passed on what {self._name(low)} and {self._name(high)} send to each other, and was "
-            f"removed: they have no connection any more. net[{low}].restart() makes another one, and gives node {low} "
-            "an empty workspace"
+            f"{self._name(relay)} relayed the data between {self._name(low)} and {self._name(high)}, and was removed: "
+            f"they are no longer connected. net[{low}].restart() connects them again, and gives node {low} an empty "
+            "workspace"
             for (low, high), relay in sorted(self._relays().items())
             if relay in nodes and low not in nodes and high not in nodes
         )
 
     def forget(self, nodes: Collection[int]) -> None:
-        """Forget nodes that were removed; those that wait for one as their relay go another way."""
+        """Forget removed nodes; nodes that wait for one as their relay get another route."""
         for node in nodes:
             self._servers.pop(node, None)
         waiting = {number: asked for number, asked in self._asked.items() if asked.relay in nodes}
@@ -84,7 +84,7 @@ class RouteKeeper:
         return self._detours.beyond(node)
 
     def routes_of(self, node: int) -> dict[int, str]:
-        """Return which other nodes a node reaches by a relay, and by which."""
+        """Return the nodes that a node reaches through a relay, with the relay of each."""
         return {
             other: "relayed by the client" if relay == CLIENT else f"relayed by node {relay}"
             for pair, relay in self._relays().items()
@@ -93,27 +93,27 @@ class RouteKeeper:
         }
 
     def describe(self) -> str:
-        """Return what to warn of: which nodes have a relay; empty if none has."""
+        """Return a warning about the nodes that have a relay; empty if none has one."""
         lines = [
-            f"{self._name(low)} and {self._name(high)}: by {self._name(relay)}"
+            f"{self._name(low)} and {self._name(high)}: through {self._name(relay)}"
             for (low, high), relay in sorted(self._relays().items())
         ]
         if not lines:
             return ""
         slow = (
-            "; the client passes bytes on only while it is inside this package"
+            "; the client relays data only while it is inside a call of this package"
             if CLIENT in self._relays().values()
             else ""
         )
         few = lines[:_MOST_SHOWN] + [f"and {len(lines) - _MOST_SHOWN} more"] * (len(lines) > _MOST_SHOWN)
         return "\n  ".join([
-            "these nodes cannot reach each other, so all that they send passes through a third one, which is slower; "
-            f"doc/howto/nat.md says what to do{slow}:",
+            "these nodes cannot reach each other, so all their data passes through a third node, which is slower; "
+            f"doc/howto/nat.md describes remedies{slow}:",
             *few,
         ])  # fmt: skip
 
     def _relays(self) -> dict[Pair, int]:
-        """Return the relay of each two nodes that have one, without those that are lost."""
+        """Return the relay of each pair of nodes that has one, without lost relays."""
         there = {CLIENT, *self._living()}
         return {pair: relay for pair, relay in self._detours.relays.items() if relay in there}
 
@@ -135,11 +135,11 @@ class RouteKeeper:
             check_answer(message.kind, message.value)
             self._take_answer(server.node, message.tag, message.value)
         else:
-            assert callable(otherwise)  # noqa: S101 - it took all messages before
+            assert callable(otherwise)  # noqa: S101 - the handler of all other messages
             otherwise(message)
 
     def _take_answer(self, node: int, number: int, why: str | None) -> None:
-        """Have the two dial a relay that is ready; or do without one that cannot be a relay."""
+        """Have the two nodes dial a relay that is ready; if it cannot relay, continue without it."""
         asked = self._asked.get(number)
         if asked is None or asked.relay != node:
             return
@@ -176,13 +176,13 @@ class RouteKeeper:
             self._event_loop.flush(server.command)
 
     def _relay_here(self, pair: Pair) -> None:
-        assert self._event_loop is not None  # noqa: S101 - a server was heard
+        assert self._event_loop is not None  # noqa: S101 - set since the first message of a server
 
         def fail(why: str) -> None:
             self._do(self._detours.relay_failed(CLIENT, pair, f"the client cannot relay: {why}"))
 
-        if list(self._relays().values()).count(CLIENT) > MOST_PAIRS:  # with this one
-            fail(f"it relays {MOST_PAIRS} pairs of nodes, and no more")
+        if list(self._relays().values()).count(CLIENT) > MOST_PAIRS:  # including this one
+            fail(f"it relays {MOST_PAIRS} pairs of nodes, which is the limit")
             return
         relay_here(
             self._event_loop.background,

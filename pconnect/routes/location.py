@@ -1,14 +1,14 @@
-"""Where a server is: for the client, which has reached its command port, and for other nodes.
+"""The location of a server: for the client, which has reached its command port, and for other nodes.
 
-Behind a router or an ssh forward a server has other addresses and ports outside than it sees itself. So there are three
-accounts of it, and none is right for everybody:
+Behind a router or an ssh forward, a server has other addresses and ports outside than inside. So there are three
+descriptions of it, and none is right for everyone:
 
-* what the user wrote, such as ``gate:22502/22501``, which is right for the client;
-* what the server says of its own machine: the addresses of its interfaces, and the ports at which it listens;
-* what its administrator says of it (``--advertise``): right outside.
+* the user's, such as ``gate:22502/22501``, which is right for the client;
+* the server's own: the addresses of its interfaces, and the ports that it listens on;
+* its administrator's (``--advertise``), which is right outside.
 
-A wrong place does no harm: a node that is there cannot show the right certificate, so the next place is tried. The
-command port of a server takes data connections, too; it is the last place, for networks in which nothing else is open.
+A wrong place does no harm: a node there cannot present the right certificate, so the next place is tried. The command
+port of a server accepts data connections, too; it is the last place, for networks in which no other port is open.
 """
 
 import ipaddress
@@ -20,30 +20,30 @@ from pconnect.link.host_names import Host
 from pconnect.link.local_link import LocalAddress, read_address
 from pconnect.link.race import Place
 
-_MAX_TOLD = 64  # addresses, and as many advertised places: each may cost every other node an attempt
+_MAX_TOLD = 64  # limit for addresses and for advertised places: each may cost every other node an attempt
 _ID_LETTERS = 32
 
 
 class Location(NamedTuple):
-    """Where a server was found."""
+    """The addresses and ports of a server."""
 
-    address: str  #: that by which the client has reached it; or the path of a Unix socket, and all ports 0
+    address: str  #: the one the client has reached; or the path of a Unix socket, with all ports 0
     cmd_port: int  #: likewise
-    data_port: int  #: at which the client expects data connections to be taken, at `address`
-    told: Sequence[str] = ()  #: the addresses that it says its machine has
-    local: LocalAddress | None = None  #: where it takes connections of its own account; ``None``: nowhere
-    told_ports: tuple[int, int] | None = None  #: at which it listens, as it says: command port, data port
+    data_port: int  #: where the client expects data connections to be accepted, on `address`
+    told: Sequence[str] = ()  #: the addresses that it reports for its machine
+    local: LocalAddress | None = None  #: where it accepts connections of its own account; ``None``: nowhere
+    told_ports: tuple[int, int] | None = None  #: the ports that it reports: command port, data port
     advertised: Sequence[
         tuple[str, int, int]
-    ] = ()  #: hosts with both ports, by which it says that others reach it
-    proven: Place | None = None  #: where the client has reached its data port, or what stands for that
-    id: str = ""  #: which server it is, as it says itself; empty: it does not say
+    ] = ()  #: hosts with both ports where other machines reach it, as it reports
+    proven: Place | None = None  #: where the client has reached its data port, or a substitute for it
+    id: str = ""  #: the server's own id; empty if it reports none
 
     @classmethod
     def of_offer(cls, address: str, host: Host, offer: Mapping[str, Any]) -> "Location":
-        """Return where a server is that was reached at `address`, as `host` says, and has made this offer.
+        """Return the location of a server that was reached at `address`, named `host`, and made this offer.
 
-        Raises `ConnectionLostError` if the offer makes no sense.
+        Raises `ConnectionLostError` if the offer is invalid.
         """
         local = read_address(offer.get("local"))
         if host.is_socket:
@@ -57,7 +57,7 @@ class Location(NamedTuple):
             and _is_port(data_port)
         ):
             raise ConnectionLostError(
-                "the server's offer cannot be understood: it makes no sense of addresses"
+                "the server sent an invalid offer: its addresses or ports are malformed"
             )
         found = [(str(name), int(cmd), int(data)) for name, cmd, data in advertised]
         own = host.data_port or _outer_data_port(address, host.port, told, (cmd_port, data_port), found)
@@ -66,28 +66,28 @@ class Location(NamedTuple):
 
     @property
     def server(self) -> Place:
-        """What names the server among those of a network: others may share its address, and not this port."""
+        """Identifies the server in a network: other servers may share its address, but not this port."""
         return self.address, self.cmd_port
 
     @property
     def addresses(self) -> list[str]:
-        """All its addresses: first the one that the client has used. None if it listens at Unix sockets only."""
+        """All its addresses, the one that the client used first. Empty if it listens on Unix sockets only."""
         return list(dict.fromkeys([self.address, *self.told])) if self.cmd_port else []
 
     @property
     def used_port(self) -> int:
-        """The port through which data comes, as far as is known."""
+        """The port that data arrives through, as far as is known."""
         return self.data_port if self.proven is None else self.proven[1]
 
     @property
     def falls_back(self) -> bool:
-        """Whether data comes through the command port, because the data port did not let it in."""
+        """Whether data arrives through the command port, because the data port was not reachable."""
         return self.proven == self.server and self.data_port != self.cmd_port
 
     def places(self) -> list[Place]:
-        """Return where the client dials data connections, the best place first.
+        """Return the places where the client dials data connections, best first.
 
-        The last one is the command port, which let the client in. There is none if it listens at Unix sockets only.
+        The last one is the command port, which let the client in. There are none if it listens on Unix sockets only.
         """
         if not self.cmd_port:
             return []
@@ -97,10 +97,10 @@ class Location(NamedTuple):
         return found if self.proven is None else list(dict.fromkeys([self.proven, *found]))
 
     def places_for_others(self) -> list[Place]:
-        """Return where the other nodes may find the server, the best place first.
+        """Return the places where other nodes may find the server, best first.
 
-        An address of loopback leads other machines to themselves: it is the last one, unless there is no other.
-        A server that listens at Unix sockets only has the path of one and the port 0, where only local links lead.
+        A loopback address leads other machines to themselves: it is last, unless there is no other.
+        A server that listens on Unix sockets only has the path of one and port 0, which only local links can reach.
         """
         if not self.cmd_port:
             return [(self.address, 0)]
@@ -118,18 +118,18 @@ class Location(NamedTuple):
 
 
 class HasLocation(Protocol):
-    """What is at a place that may turn out to be reached otherwise than was thought."""
+    """A node whose location may change when it is reached in an unexpected way."""
 
     location: Location
 
 
 def note_place(server: HasLocation, place: Place) -> None:
-    """Remember where a server takes data connections, so that the next ones go there first."""
+    """Remember where a server accepts data connections, so that the next ones go there first."""
     server.location = server.location._replace(proven=place)
 
 
 def id_of(offer: Mapping[str, Any]) -> str:
-    """Return which server it is that has made an offer, as it says itself; empty if it does not say."""
+    """Return the id in a server's offer; empty if there is none."""
     id_ = offer.get("server")
     return id_ if isinstance(id_, str) and len(id_) == _ID_LETTERS else ""
 
@@ -146,9 +146,9 @@ def _outer_data_port(
     ports: tuple[int, int],
     advertised: Sequence[tuple[str, int, int]],
 ) -> int:
-    """Return the data port that belongs to a command port at an address that the client has used."""
+    """Return the data port that belongs to the command port at the address that the client used."""
     cmd_port, data_port = ports
-    if cmd_port == data_port:  # one port is enough for everything
+    if cmd_port == data_port:  # one port serves everything
         return port
     if address in told and port == cmd_port:
         return data_port

@@ -1,4 +1,4 @@
-"""Passing on the bytes of one connection to another, within bounds of memory: half of a relay."""
+"""Forwarding the bytes of one connection to another in bounded memory: half of a relay."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from srp_tools.steps import Steps, Wait
 
-# At once, and so at most held here for one direction of a relay.
+# Maximum number of bytes moved, and so held here, at one time for one direction of a relay.
 _BYTES = 2**18
 
 if sys.platform == "linux":
@@ -19,7 +19,7 @@ if sys.platform == "linux":
     def _pipe() -> Iterator[tuple[int, int]]:
         out, into = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            # An account that has many pipes gets small ones, which do as well.
+            # An account with many pipes gets small ones, which are good enough.
             with contextlib.suppress(OSError):
                 fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, _BYTES)
             yield out, into
@@ -28,12 +28,12 @@ if sys.platform == "linux":
             os.close(into)
 
     def pump(source: socket.socket, target: socket.socket) -> Steps[int]:
-        """Pass on what comes from one connection to another until it ends; then end the other; return how much it was.
+        """Forward data from one connection to another until it ends; then end the other; return the number of bytes.
 
-        The bytes do not pass through this process (splice(2)). Both sockets are non-blocking. Nobody else may wait for
-        these descriptors meanwhile: `socket.socket.dup` makes others.
+        The bytes do not pass through this process (splice(2)). Both sockets are non-blocking. No other code may wait
+        for these descriptors meanwhile; use `socket.socket.dup` for that.
 
-        Raises `OSError` if one of them breaks.
+        Raises `OSError` if a connection breaks.
         """
         total = 0
         with _pipe() as (out, into):
@@ -57,12 +57,12 @@ if sys.platform == "linux":
 else:
 
     def pump(source: socket.socket, target: socket.socket) -> Steps[int]:
-        """Pass on what comes from one connection to another until it ends; then end the other; return how much it was.
+        """Forward data from one connection to another until it ends; then end the other; return the number of bytes.
 
-        Both sockets are non-blocking. Nobody else may wait for these descriptors meanwhile: `socket.socket.dup` makes
-        others.
+        Both sockets are non-blocking. No other code may wait for these descriptors meanwhile; use
+        `socket.socket.dup` for that.
 
-        Raises `OSError` if one of them breaks.
+        Raises `OSError` if a connection breaks.
         """
         total, buffer = 0, memoryview(bytearray(_BYTES))
         while True:

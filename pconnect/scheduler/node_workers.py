@@ -64,7 +64,7 @@ class NodeWorkers:
     @property
     def remedy(self) -> str:
         """What to do when it has no server any more, for the end of an error."""
-        return f"; to go on: net.reconnect({self.number}), or connect again"
+        return f"; to continue: net.reconnect({self.number}), or connect again"
 
     @property
     def is_lost(self) -> bool:
@@ -135,7 +135,7 @@ class NodeWorkers:
             return
         self.slots = facts["slots"]
         self.has_offered = self.has_offered or self.slots != 0
-        died = f"its engine died: {facts['died']}; to go on: net[{self.number}].restart()"
+        died = f"its engine died: {facts['died']}; to continue: net[{self.number}].restart()"
         self.gone = "" if facts["ready"] else died if facts["died"] else "not ready"
         if self.gone:
             self.wanted = 0

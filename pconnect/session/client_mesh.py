@@ -1,4 +1,4 @@
-"""The client's mesh: its servers, the numbers of commands, and the end of it all."""
+"""The client's mesh: its servers, the numbering of commands, and the end of the network."""
 
 import contextlib
 import dataclasses
@@ -26,51 +26,52 @@ from pconnect.session.node_state import NodeState
 from pconnect.session.server import Server
 from srp_tools.steps import deadline_after
 
-_RENEWAL_TIMEOUT = 5.0  # a server that takes longer fails when it is dialled, with an error that says which
+_RENEWAL_TIMEOUT = 5.0  # a slower server fails when it is next dialed, with an error that names it
 
 
 @dataclasses.dataclass
 class NetworkJobs:
-    """What a network keeps for its jobs, besides the scheduler."""
+    """State of a network for its jobs, besides the scheduler."""
 
-    #: The executors of `submit`, by the nodes that they are for; ``None``: all.
+    #: The executors of `submit`, by their nodes; ``None``: all.
     executors: dict[frozenset[int] | None, Any] = dataclasses.field(default_factory=dict)
-    #: For random numbers, if the user gave the network a seed; a `pconnect.jobs.seeds.Seeds`.
+    #: The source of random streams, if the user seeded the network; a `pconnect.jobs.seeds.Seeds`.
     seeds: Any = None
-    #: Which servers get jobs, and which first; a `pconnect.scheduler.placement.Placement`, or ``None``: as is usual.
+    #: Which servers get jobs, and in which order; a `pconnect.scheduler.placement.Placement`, or ``None`` for the
+    #: default.
     placement: Any = None
-    #: The jobs of a network that was detached, by number; a `pconnect.jobs.job.Job` each.
+    #: The jobs of a detached network, by number; each is a `pconnect.jobs.job.Job`.
     recovered: dict[int, Any] = dataclasses.field(default_factory=dict)
-    #: By key, the values that engines keep for jobs, and at which nodes; ``None``: at all, also those that come later.
+    #: By key, the values that engines keep for jobs, with their nodes; ``None``: all nodes, including later ones.
     broadcasts: dict[str, tuple[Any, frozenset[int] | None]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
 class Growth:
-    """What a network keeps so that nodes can be added to it, and lost ones come back."""
+    """State of a network for adding nodes and reconnecting lost ones."""
 
     probing: Probing
-    #: Where each node logs in, by number.
+    #: Where the client logs in for each node, by number.
     hosts: dict[int, Host] = dataclasses.field(default_factory=dict)
-    #: The restart that is on its way; see `pconnect.session.restart`.
+    #: The restart in progress; see `pconnect.session.restart`.
     restart: Any = None
-    #: What has been done for jobs at nodes that were lost, in words, by number. The thread of the jobs writes it.
+    #: By number, what was done for jobs on lost nodes, as text. The thread of the jobs writes it.
     healing: dict[int, str] = dataclasses.field(default_factory=dict)
-    #: What is being done with the nodes just now, in words; empty: nothing.
+    #: The change of the nodes that is in progress, as text; empty if there is none.
     under_way: str = ""
-    #: Comes back to the sessions of nodes, until a deadline, and returns why it could not to some; see
-    #: `pconnect.resume.same_client`. ``None``: their sessions do not wait for anybody.
+    #: Returns to the sessions of nodes until a deadline, and returns the error for each node where that failed; see
+    #: `pconnect.resume.same_client`. ``None``: the sessions do not wait for a client.
     come_back: Callable[[Sequence[int], float], dict[int, Exception]] | None = None
-    #: The ids of all servers that the network has or had, also of those that are lost, and of those that were removed.
+    #: The ids of all servers that the network has or had, including lost and removed ones.
     ids: set[str] = dataclasses.field(default_factory=set)
-    #: Adds servers of the pool while jobs wait; a `pconnect.pool.following.Following`. ``None``: nobody does.
+    #: Adds servers of the pool while jobs wait; a `pconnect.pool.following.Following`, or ``None``.
     follower: Any = None
-    #: Called when there are other nodes, or other keys of nodes, than before.
+    #: Called when the nodes, or the keys of nodes, have changed.
     on_change: list[Callable[[], object]] = dataclasses.field(default_factory=list)
 
 
 class _Numbers:
-    """Those of commands and queries: the next ones, which any thread may take, and that of the last command sent."""
+    """Numbers of commands and queries: the next one, which any thread may take, and the last command sent."""
 
     def __init__(self) -> None:
         self.begin(1)
@@ -81,7 +82,7 @@ class _Numbers:
 
 
 class ClientMesh(Mesh):
-    """The client's mesh: its servers, the numbers of commands, and the console for what engines print."""
+    """The client's mesh: its servers, the numbering of commands, and the console for the engines' output."""
 
     def __init__(
         self,
@@ -99,30 +100,30 @@ class ClientMesh(Mesh):
         connections = [known[number] for number in range(len(known))]
         super().__init__(network_id, 0, connections, event_loop, limits, removed=removed)
         self.servers = {server.node: server for server in servers}  #: by node
-        self.mesh_setup: MeshSetup | None = None  # for engines that take the place of others
+        self.mesh_setup: MeshSetup | None = None  # for replacement engines
         self.console = Console()
-        #: Returns what a front end wants to know later of where a command was made; see `Command.origin`.
+        #: Returns a front end's note about where a command was made, for later use; see `Command.origin`.
         self.note_origin: Callable[[], object] = lambda: None
-        #: Called before the network is closed, the last first: they end what others cannot do without it.
+        #: Called before the network is closed, last first: they end work that needs the network.
         self.before_close: list[Callable[[], object]] = []
-        #: Called when the network was closed.
+        #: Called after the network was closed.
         self.after_close: list[Callable[[], object]] = []
-        #: Looks after the jobs, once there are any; a `pconnect.scheduler.scheduler.Scheduler`.
+        #: Runs the jobs, once there are any; a `pconnect.scheduler.scheduler.Scheduler`.
         self.scheduler: Any = None
         self.jobs = NetworkJobs()
-        #: Where each server is, as the user named it, and which are missing.
+        #: Where each server is, as the user named it, and which servers are missing.
         self.attendance = Attendance([])
-        #: The nodes that have another version of Python, whose byte code is another, and which, in words.
+        #: The nodes whose Python version, and so whose byte code, differs from the client's, with a description.
         self.foreign: dict[int, str] = {}
         self._numbers = _Numbers()
         self.growth = Growth(Probing(self, self.servers), ids={server.location.id for server in servers})
         event_loop.attention = self.growth.probing.look
         for server in servers:
             self._take_in(server)
-        #: What is done with a `pconnect.commands.front_end_messages.Display`; a front end puts its own here. What it
-        #: raises is printed.
+        #: Receives each `pconnect.commands.front_end_messages.Display`; a front end puts its own function here. Its
+        #: exceptions are printed.
         self.sink: Callable[[Display], object] = show
-        self.trusts_displays = False  #: whether what engines display may run code in the page of a notebook
+        self.trusts_displays = False  #: whether the engines' displays may run code in a notebook page
 
     def _take_in(self, server: Server) -> None:
         server.output.console = self.console
@@ -131,7 +132,7 @@ class ClientMesh(Mesh):
         self.growth.probing.take_in(server)
 
     def add_servers(self, servers: Sequence[Server], hosts: Mapping[int, Host], change: str) -> None:
-        """Take in nodes that have logged in at these hosts, with the next numbers; see `change_members`."""
+        """Add nodes that have logged in on these hosts, with the next numbers; see `change_members`."""
         for server in servers:
             self._take_in(server)
         self._have_servers(self.servers | {server.node: server for server in servers})
@@ -139,12 +140,12 @@ class ClientMesh(Mesh):
         self.change_members([server.data for server in servers], [], change)
 
     def replace_server(self, server: Server) -> None:
-        """Take in what is known of a node from now on, under the connection that it has."""
+        """Replace a node's `Server` under the connection that it already has."""
         self._take_in(server)
         self._have_servers(self.servers | {server.node: server})
 
     def drop_servers(self, nodes: Sequence[int], change: str) -> None:
-        """Leave out nodes of which the sessions have ended, or end now; see `change_members`."""
+        """Remove nodes whose sessions have ended or are ending; see `change_members`."""
         gone = [self.servers[node] for node in nodes if node in self.servers]
         self._have_servers({node: server for node, server in self.servers.items() if server not in gone})
         self.growth.hosts = {node: h for node, h in self.growth.hosts.items() if node in self.servers}
@@ -157,11 +158,11 @@ class ClientMesh(Mesh):
             server.end(ConnectionLostError(self.why_removed(server.node)))
 
     def _have_servers(self, servers: dict[int, Server]) -> None:
-        """Have other nodes than before; a thread that goes through those from before is not disturbed."""
+        """Replace the mapping of nodes, so threads that iterate over the old one are not disturbed."""
         self.servers = self.growth.probing.servers = servers
 
     def note_reached(self, servers: Collection[Server]) -> None:
-        """Record that the servers of nodes are known now, and not missing any more."""
+        """Record that these servers were reached, and are no longer missing."""
         self.growth.ids.update(server.location.id for server in servers)
         self.attendance.forget(
             place for server in servers for place in (self.growth.hosts[server.node], server.location.server)
@@ -169,7 +170,7 @@ class ClientMesh(Mesh):
 
     @property
     def trusts_prints(self) -> bool:
-        """Whether what engines print reaches the terminal with all its control characters and sequences."""
+        """Whether the engines' output reaches the terminal with all its control characters and sequences."""
         return self.console.is_trusted
 
     @trusts_prints.setter
@@ -177,7 +178,7 @@ class ClientMesh(Mesh):
         self.console.is_trusted = is_trusted
 
     def foreign_among(self, nodes: Collection[int]) -> str:
-        """Return which of some nodes have another version of Python, in words."""
+        """Return which of some nodes have another version of Python, as text."""
         return ", ".join(words for node, words in self.foreign.items() if node in nodes)
 
     def next_number(self) -> int:
@@ -185,22 +186,22 @@ class ClientMesh(Mesh):
         return next(self._numbers.following)
 
     def number_on(self, first: int) -> None:
-        """Number commands and queries from here on: the lower numbers are those of a client before."""
+        """Continue the numbering of commands and queries here: an earlier client used the lower numbers."""
         self._numbers.begin(first)
 
     @property
     def is_resumed(self) -> bool:
-        """Whether this is the network of a client before, to which this one has come back."""
+        """Whether this client has resumed the network of an earlier one."""
         return self._numbers.first > 1
 
     @property
     def found_commands(self) -> list[Command]:
-        """The commands of the client before, in the order in which that had sent them."""
+        """The commands of the earlier client, in the order in which it sent them."""
         found = [command for server in self.servers.values() for command in server.commands.found.values()]
         return sorted(found, key=lambda command: (command.number, command.node))
 
     def new_commands(self, source: str, nodes: Sequence[int]) -> list[Command]:
-        """Return a command for each of some nodes, with one number, before they are sent."""
+        """Return new commands with one number, one for each node, before they are sent."""
         number = self.next_number()
         commands = [
             Command(source, self.servers[node], (node, self.servers[node].host), number, self.event_loop)
@@ -216,7 +217,7 @@ class ClientMesh(Mesh):
     def renumber(self, commands: Sequence[Command]) -> bool:
         """Give commands a new number if another thread has sent later ones meanwhile; return whether it has.
 
-        The engines take commands and their arguments in the order of the numbers.
+        Engines receive commands and their arguments in the order of the numbers.
         """
         if commands[0].number > self._numbers.posted:
             return False
@@ -226,7 +227,7 @@ class ClientMesh(Mesh):
         return True
 
     def post(self, commands: Sequence[Command], options: dict[str, Any], service: str = "") -> None:
-        """Post commands of one number, which run source text or call a service; an engine that is gone ends its own."""
+        """Post commands of one number that run source text or call a service; those for a lost engine fail."""
         kind = Kind.CALL if service else Kind.COMMAND
         with self.event_loop.sigint_deferred:
             self._numbers.posted = commands[0].number
@@ -238,12 +239,12 @@ class ClientMesh(Mesh):
                 )
 
     def _must_begin_anew(self) -> bool:
-        """Whether something failed in this epoch, so that some nodes take part in no more of its collective calls."""
+        """Whether a failure in this epoch keeps some nodes out of its collective calls."""
         if self.left is not None or self.change:
             return True
         if not self.has_failures:
             return False
-        # There may be many nodes, so this is not looked at for each command, but once for each failure.
+        # With many nodes this is slow, so it is done once for each failure instead of for each command.
         has_failures = any(
             server.failures.last_number >= self.epoch for server in self.servers.values()
         ) or any(connection.collectives.notice(self.epoch) for connection in self.connections)
@@ -251,7 +252,7 @@ class ClientMesh(Mesh):
         return has_failures
 
     def query(self, timeout: float) -> dict[int, tuple[dict[str, Any], float]]:
-        """Ask all servers for facts; return for those that answered the facts and the round trip in seconds."""
+        """Ask all servers for facts; return the facts and the round trip in seconds for each that answered."""
         self.check_open()
         answers: dict[int, tuple[dict[str, Any], float]] = {}
         deadline = deadline_after(timeout)
@@ -274,7 +275,7 @@ class ClientMesh(Mesh):
         return answers
 
     def begin_renewals(self) -> None:
-        """Renew the certificates from now on, whenever the network is used."""
+        """Renew the certificates from now on whenever the network is used."""
         setup = self.mesh_setup
         if setup is not None and setup.authority is not None and setup.tls is not None:
             renewal = CertificateRenewal(
@@ -287,9 +288,9 @@ class ClientMesh(Mesh):
             self.event_loop.before_poll = renewal.look
 
     def renew_certificates(self) -> None:
-        """Renew the certificates if it is time, and wait until all servers know those that were sent.
+        """Renew the certificates if they are due, and wait until all servers have the new ones.
 
-        Without that, new connections fail in a network that was not used for so long that certificates have ended.
+        Otherwise new connections would fail in a network that was unused until its certificates expired.
         """
         renewal = self.mesh_setup.renewal if self.mesh_setup is not None else None
         if renewal is None:
@@ -304,7 +305,7 @@ class ClientMesh(Mesh):
         await_answers(self.event_loop, Kind.RENEW, numbers, until, "new certificates")
 
     def abandon(self, error: ConnectionLostError) -> None:
-        """Leave the network to the process that this one was forked from; all that has not ended has this error."""
+        """Leave the network to the parent process of this fork; everything unfinished gets this error."""
         super().abandon(error)
         for server in self.servers.values():
             server.command.abandon(error)
@@ -356,9 +357,9 @@ def ask(
     *,
     value_for: Callable[[Server], object] = lambda _: None,
 ) -> dict[int, dict[str, Any]]:
-    """Ask servers, all in one loop, side by side; return what they answer by a deadline, by node.
+    """Ask several servers in parallel, in one loop; return the answers that arrive before a deadline, by node.
 
-    `next_number`: returns a number for each question that no other has. `value_for`: returns what a server is asked.
+    `next_number`: returns a unique number for each question. `value_for`: returns the content of a server's question.
     """
     numbers: dict[Server, int] = {}
     with event_loop.sigint_deferred:
@@ -374,7 +375,7 @@ def ask(
 def await_answers(
     event_loop: EventLoop, kind: Kind, numbers: Mapping[Server, int], deadline: float, what: str
 ) -> dict[int, dict[str, Any]]:
-    """Wait for answers with these numbers; return those that come by a deadline and say something, by node."""
+    """Wait for the answers with these numbers; return those that arrive by a deadline and are not ``None``, by node."""
     with contextlib.suppress(TimeoutError):
         event_loop.run_until(
             lambda: all(server.has_answered(kind, number) for server, number in numbers.items()),

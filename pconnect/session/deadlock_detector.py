@@ -1,36 +1,36 @@
-"""Who waits for whom, and when that can never end. No I/O.
+"""Which node waits for which, and when no wait can ever end. No I/O.
 
-The client asks all nodes for their *states* in rounds, while it waits itself (`pconnect.session.deadlock_probe`). From
-two rounds it concludes that some nodes, itself among them, wait for each other and always will. There is never a false
-alarm; this is the proof.
+While the client waits, it asks all nodes for their *states* in rounds (`pconnect.session.deadlock_probe`). From two
+rounds it concludes that some nodes, including itself, wait for each other and always will. False alarms are impossible;
+this is the proof.
 
-*States.* A node that is in a wait has looked whether the wait is over, with all messages that it has received, and then
-tells its state: what it waits for, a serial number, and for each other node how many messages it has sent there and
-received from there. The serial number grows whenever a wait begins and whenever one ends. A wait tells which nodes'
-messages can end it; one that anything else can end (a time limit, a timer, room in a connection) counts as none.
+*States.* A node in a wait has checked, with all messages that it has received, that the wait is not over. Then it
+reports its state: what it waits for, a serial number, and for each other node the numbers of messages it has sent to
+and received from that node. The serial number grows whenever a wait begins or ends. A wait lists the nodes whose
+messages can end it; a wait that anything else can end (a time limit, a timer, room in a connection) is not counted.
 
-*A moment.* `Rounds` compares the answers to one round with those to the next, which begins after the former have come.
-A node whose two answers are the same was in that wait, and has sent and received nothing, in all the time between. That
-time contains the instant T at which the second round began; so the states of all these nodes held at T together. Its
-own state the client knows: it was the same when either round began, and still is.
+*A common moment.* `Rounds` compares the answers of one round with those of the next, which begins after the former have
+arrived. A node with two equal answers was in that wait, and neither sent nor received anything, for the whole time
+between them. That time contains the instant T when the second round began; so the states of all these nodes held at T
+together. The client knows its own state: it was the same when either round began, and still is.
 
-*What is on its way.* Messages between two nodes arrive in order, so if as many have been received as were sent, none is
-on its way. Commands of the client and their ends are such messages. What engines print and what the client says to
-supervisors are not; but an idle node counts only if the client takes all commands that it sent there as ended, with all
-that they have printed, and it has sent supervisors nothing but questions since the first round began.
+*Messages in transit.* Messages between two nodes arrive in order, so if the numbers of sent and received messages are
+equal, none is in transit. The client's commands and the reports of their ends are such messages. The engines' output
+and the client's messages to supervisors are not; but an idle node counts only if the client considers all commands that
+it sent there ended, with all their output, and has sent supervisors nothing but questions since the first round began.
 
-*The set.* `stuck_nodes` finds the largest set S of nodes, by taking away for as long as possible those that can go on,
-such that each node in S waits for messages of nodes in S only, and none of those is on its way. (If messages of several
-nodes are all needed, one that never sends is enough.) So the wait of no node in S can end before another node in S has
-sent something. But a node in S sends nothing before its wait has ended. So nothing ever ends any of these waits,
-whatever the other nodes do, except somebody from outside, such as a user who presses Ctrl-C.
+*The set.* `stuck_nodes` finds the largest set S of nodes in which each node waits only for messages of nodes in S, none
+of which is in transit. It starts with all waiting nodes and removes those that can make progress, until none is left to
+remove. (If a wait needs messages of several nodes, one that never sends is enough.) So the wait of no node in S can end
+before another node in S sends something, and a node in S sends nothing before its wait ends. So nothing ever ends any
+of these waits, whatever the other nodes do, except an outside event such as a user pressing Ctrl-C.
 
-*Time.* Some conditions look at the clock: when a node failed, others wait a moment for what it sent before. They do so
-for a second after the failure. An answer counts as one of the first round only if it came more than that before T; so
-such a moment has passed between the answers, and would have ended the wait.
+*Time.* Some conditions depend on the clock: after a node fails, others wait a moment for messages that it sent before,
+up to a second after the failure. An answer counts for the first round only if it arrived longer than that before T; so
+this moment has passed between the answers, and would have ended the wait.
 
 *Callbacks.* On the client, the end of a command may call the user's functions without ending the wait. Nodes with such
-commands count like those waited for: they too have to be in S.
+commands count like nodes that are waited for: they too must be in S.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -39,12 +39,12 @@ from typing import NamedTuple
 from pconnect.errors import DeadlockError, ProtocolError, shown_source
 from pconnect.protocol.wait_states import CLIENT, COMMAND_END, IDLE, State, Wait, read_state
 
-# Seconds. An answer that came later than this before the next round belongs to neither; see "Time" above.
+# Seconds. An answer that arrives later than this before the next round belongs to neither round; see "Time" above.
 SETTLING = 1.1
 
 
 class BlockedNode(NamedTuple):
-    """A node that cannot go on: its command (``None``: it runs none), and for whom it waits in which call."""
+    """A blocked node: its command (``None`` without one), the call in which it waits, and the nodes it waits for."""
 
     node: int
     host: str
@@ -54,7 +54,7 @@ class BlockedNode(NamedTuple):
 
 
 def stuck_nodes(states: Mapping[int, State]) -> frozenset[int]:
-    """Return the nodes that wait for each other in a way that nothing can end, if these states hold at one moment.
+    """Return the nodes whose waits for each other can never end, if all these states hold at the same moment.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def stuck_nodes(states: Mapping[int, State]) -> frozenset[int]:
 
 def _is_stuck(node: int, states: Mapping[int, State], stuck: set[int]) -> bool:
     own = states[node]
-    assert own.wait is not None  # noqa: S101 - the others were left out
+    assert own.wait is not None  # noqa: S101 - nodes without a wait are not in the set
 
     def is_silent(sender: int) -> bool:
         return sender in stuck and states[sender].sent[node] == own.received[sender] >= 0
@@ -82,7 +82,7 @@ def _is_stuck(node: int, states: Mapping[int, State], stuck: set[int]) -> bool:
 
 
 def concerned_nodes(states: Mapping[int, State], stuck: Iterable[int]) -> list[int]:
-    """Return those of the stuck nodes for which the client waits, directly or through others, and the client."""
+    """Return the client and the stuck nodes that it waits for, directly or through others."""
     among = set(stuck)
     found = [CLIENT]
     for node in found:
@@ -95,9 +95,9 @@ def concerned_nodes(states: Mapping[int, State], stuck: Iterable[int]) -> list[i
 def deadlock_error(
     states: Mapping[int, State], nodes: Sequence[int], hosts: Sequence[str], sources: Mapping[int, str]
 ) -> DeadlockError:
-    """Return the error that says who of `nodes` waits for whom.
+    """Return the error that says which of `nodes` waits for which.
 
-    `states`, `nodes`: as in `concerned_nodes`. `hosts`: of all nodes of the network. `sources`: the texts
+    `states`, `nodes`: as in `concerned_nodes`. `hosts`: of all nodes of the network. `sources`: the source texts
     of the commands that these nodes run, by node.
     """
     blocked, lines = [], []
@@ -110,11 +110,11 @@ def deadlock_error(
         words = _words(state.wait, awaited)
         where = f", in command {state.command}: {shown_source(sources[node])!r}" if node in sources else ""
         lines.append(f"  node {node} ({hosts[node]}) {words}{where}")
-    return make_error("\n".join(["nobody can go on:", *lines]), blocked)
+    return make_error("\n".join(["deadlock: no node can make progress:", *lines]), blocked)
 
 
 def make_error(text: str, blocked: Iterable[BlockedNode]) -> DeadlockError:
-    """Return an error with its attributes, also where it was told by the client."""
+    """Return an error with its attributes; also used for one that the client reported."""
     error = DeadlockError(text)
     error.waits = tuple(blocked)
     return error
@@ -131,12 +131,13 @@ def _words(wait: Wait, awaited: Sequence[int]) -> str:
 
 
 class Rounds:
-    """The questions of the client and the answers to them.
+    """The client's questions and the nodes' answers.
 
-    A node that has not answered is not asked again before it has.
+    A node is not asked again until it has answered.
 
-    `settling`: an answer counts for a round if it came so many seconds before the next one. `number`: of the last
-    round. `has_news`: whether an answer has come since `unchanged` was called. `found`: the nodes of the last deadlock.
+    `settling`: an answer counts for a round if it arrived this many seconds before the next one. `number`: of the last
+    round. `has_news`: whether an answer has arrived since `unchanged` was called. `found`: the nodes of the last
+    deadlock.
     """
 
     def __init__(self, settling: float = SETTLING) -> None:
@@ -167,7 +168,7 @@ class Rounds:
         return chosen
 
     def take(self, node: int, number: int, value: object, now: float) -> None:
-        """Take an answer. Raises `ProtocolError` if it is malformed, or answers no question."""
+        """Take an answer. Raises `ProtocolError` if it is malformed, or if there was no question."""
         if self._asked.pop(node, None) != number:
             raise ProtocolError("a STATE that answers no PROBE")
         state = read_state(value)
@@ -176,16 +177,16 @@ class Rounds:
             self.has_news = True
 
     def forget(self, node: int) -> None:
-        """Expect no answer from an engine that has ended, and do not compare it with one that follows it."""
+        """Stop expecting an answer from an engine that has ended, and do not compare it with its successor."""
         self._asked.pop(node, None)
         self._answers.pop(node, None)
         self._before.pop(node, None)
 
     def unchanged(self, own: State, running: Mapping[int, Collection[int]]) -> dict[int, State]:
-        """Return the states that held at the beginning of this round, if the client is still in the wait of then.
+        """Return the states that held at the beginning of this round, if the client is still in the same wait.
 
-        `own`: the client's state now. `running`: the commands of whose end it has not heard, by node; one of them may
-        be on its way to an idle node.
+        `own`: the client's current state. `running`: by node, the commands that have not ended as far as the client
+        knows; one of them may be in transit to an idle node.
         """
         self.has_news = False
         if not own == self._own == self._before.get(CLIENT):

@@ -1,11 +1,11 @@
-"""The search for deadlocks: questions and conclusions of the client, and the answers of engines.
+"""The search for deadlocks: the client's questions and conclusions, and the engines' answers.
 
 While the client waits for more than a second, it asks the engines every two seconds for their states, with PROBE
-through their supervisors. An engine answers with STATE when it is inside a wait; one that computes answers when it next
-waits. What follows from the answers is in `pconnect.session.deadlock_detector`. If nobody can go on, the client tells
-the engines concerned, with another PROBE, to raise where they wait, waits a moment for the failures of their commands,
-and raises too. If the client's own wait has a time limit, it can go on after that, perhaps by sending what the others
-wait for. So nobody raises before, and the client's `TimeoutError` says who waits for whom.
+messages through their supervisors. An engine in a wait answers with STATE; a busy engine answers when it next waits.
+`pconnect.session.deadlock_detector` evaluates the answers. If no node can make progress, the client sends the engines
+concerned another PROBE, on which they raise where they wait. It waits a moment for the failures of their commands, and
+raises too. If the client's own wait has a time limit, it can continue after that, perhaps by sending the awaited
+messages. So no node raises before, and the client's `TimeoutError` says which node waits for which.
 """
 
 import contextlib
@@ -32,20 +32,20 @@ from pconnect.session.deadlock_detector import (
 from pconnect.session.server import Server
 from srp_tools.steps import deadline_after
 
-# So long, in seconds, the client waits for the ends of the commands in which the engines have raised.
+# Seconds that the client waits for the ends of the commands in which the engines have raised.
 _ENDING = 1.0
 
 
 def state_of(mesh: Mesh, command: int, *, has_limit: bool = False, listens: Sequence[int] = ()) -> State:
     """Return the state of this node.
 
-    `command`: the number of the command that it runs. `has_limit`: whether something may end its wait besides messages.
+    `command`: the number of the running command. `has_limit`: whether something besides messages may end its wait.
     `listens`: see `State`.
     """
     event_loop = mesh.event_loop
     wait = None if has_limit or event_loop.wait is None or _timer_runs() else event_loop.wait()
     if wait is not None and (not wait.nodes or (wait.has_limit and mesh.node != CLIENT)):
-        wait = None  # of the client's own wait, see above
+        wait = None  # only the client's own wait may have a limit; see the top of this file
     links = mesh.connections
     return State(
         0 if wait is not None and wait.kind == IDLE else command,
@@ -58,12 +58,12 @@ def state_of(mesh: Mesh, command: int, *, has_limit: bool = False, listens: Sequ
 
 
 def _is_up(link: Connection) -> bool:
-    """Whether nothing but messages is to be expected of a link: one that is being made may also fail in time."""
+    """Whether a link can only bring messages: an attempt to connect may also fail after some time."""
     return not (link.is_own or link.error or link.is_awaited)
 
 
 def _timer_runs() -> bool:
-    """Whether a timer of this process is set, whose handler may end a wait."""
+    """Whether this process has set a timer, whose handler may end a wait."""
     if sys.platform == "win32":
         return False
     timers = signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF
@@ -73,9 +73,9 @@ def _timer_runs() -> bool:
 def answer(
     mesh: Mesh, question: object, command: int, *, has_limit: bool
 ) -> list[object] | DeadlockError | None:
-    """Return what an engine says to a PROBE without a value, or the error with which to end its wait.
+    """Return an engine's answer to a PROBE without a value, or the error with which to end its wait.
 
-    That is ``None`` if the wait that the client means is over.
+    It is ``None`` if the wait that the client means is over.
 
     Raises `ProtocolError` if the value is malformed.
     """
@@ -92,38 +92,38 @@ def answer(
 class Timing(NamedTuple):
     """When the client asks, in seconds."""
 
-    #: Waits shorter than this cost nothing.
+    #: Shorter waits cost nothing.
     delay: float = 1.0
-    #: From one round to the next. The answers have what is left of it beside `settling` to come in.
+    #: From one round to the next. Answers must arrive within this time minus `settling`.
     period: float = 2.0
-    #: At the end of a round nothing must happen for so long, see "Time" in `pconnect.session.deadlock_detector`.
+    #: Quiet time required at the end of a round, see "Time" in `pconnect.session.deadlock_detector`.
     settling: float = SETTLING
 
 
 class Probing:
-    """The client's search. `servers`: see there. `timing`: when it asks them."""
+    """The client's search. `servers`: by node. `timing`: when it asks them."""
 
     def __init__(self, mesh: Mesh, servers: Mapping[int, Server], timing: Timing = Timing()) -> None:  # noqa: B008 - immutable
         self._mesh = mesh
         self._timing = timing
-        self.servers = servers  #: those that are there, by node
+        self.servers = servers  #: the current ones, by node
         self._rounds = Rounds(timing.settling)
         self._serial = -1
         self._due = 0.0
-        #: What a wait with a time limit says at its end, and the number of the round in which it was found.
+        #: The text that a wait with a time limit adds to its error, and the number of the round in which it was found.
         self._advice: tuple[DeadlockError, int] | None = None
         for server in servers.values():
             self.take_in(server)
 
     def take_in(self, server: Server) -> None:
-        """Have a server's answers come here."""
+        """Route a server's answers to this search."""
         server.rounds = self._rounds
 
     def look(self) -> DeadlockError | None:
-        """Do what is due; called in each wait of the client, whenever it has turned out that it is not over.
+        """Do the work that is due; called repeatedly in each wait of the client while it is not over.
 
-        Returns why no node can go on. Unless the wait has a time limit, the engines concerned have been told. All
-        connections are usable.
+        Returns the error if no node can make progress. Unless the wait has a time limit, the engines concerned have
+        been notified. All connections are usable.
         """
         event_loop = self._mesh.event_loop
         if event_loop.wait is None:
@@ -139,13 +139,13 @@ class Probing:
                 self._advice = self._explain(*found), self._rounds.number
             if now >= self._due:
                 self._ask(now, own)
-        # Another round confirms it, or does not.
+        # The next round confirms or refutes it.
         return self._advice[0] if self._advice and self._advice[1] >= self._rounds.number - 1 else None
 
     def _own_state(self) -> State:
         listens = [node for node, server in self.servers.items() if server.calls_back]
         state = state_of(self._mesh, 0, listens=listens)
-        # Commands and the like are not among the messages of nodes to each other, so let them count as changes.
+        # Commands and other messages to engines are not among the counted ones, so count them as changes.
         posted = sum(server.command.values_sent for server in self.servers.values())
         return state._replace(serial=state.serial + posted)
 
@@ -161,7 +161,7 @@ class Probing:
         self._mesh.event_loop.flush(server.command)
 
     def _conclude(self, own: State) -> tuple[Mapping[int, State], list[int]] | None:
-        """Return the states that hold, and the nodes for which the client waits in vain, if that is so."""
+        """Return the states that hold, and the nodes for which the client waits in vain, or ``None``."""
         running = {node: server.running for node, server in self.servers.items()}
         states = self._rounds.unchanged(own, running)
         stuck = stuck_nodes({n: s for n, s in states.items() if n == 0 or self.servers[n].state == "open"})
@@ -177,7 +177,7 @@ class Probing:
         return deadlock_error(states, nodes, hosts, sources)
 
     def _free(self, states: Mapping[int, State], nodes: list[int]) -> DeadlockError:
-        """Have the engines concerned raise where they wait; return the error for the client."""
+        """Make the engines concerned raise where they wait; return the error for the client."""
         error = self._explain(states, nodes)
         commands = {node: number for node in nodes if (number := states[node].command)}
         running = {node: self.servers[node].running for node in commands}

@@ -1,21 +1,21 @@
-"""The errors of commands that have failed on one node, and who learns of each. No I/O.
+"""The errors of failed commands on one node, and where each is reported. No I/O.
 
-An error belongs to its command: `Command.result` raises it, whenever and how often that is called. Otherwise it is
-reported as follows, so that it is neither missed nor reported twice.
+An error belongs to its command: `Command.result` raises it, on each call. Otherwise it is reported by these rules,
+which make sure that it is neither missed nor reported twice.
 
-1. Once an error was reported, it has been *seen*, and so have those of the same command on other nodes.
-2. The next call that would wait for the node raises an error that was not seen, the oldest first. It does so once all
-   values have arrived that the engine sent before the failure: what was computed before is received before.
-3. A collective call that needs the node raises the last failure of the epoch, seen or not, since the call cannot be
-   completed. Here too the values sent before have to be there.
-4. A warning reports what was not seen by the end of the network.
-5. Rules 2 and 4 leave out what the user knows already: that a command was interrupted which this client has cancelled
-   or interrupted, or interrupts because the network is closed; and the errors of a command that this client has told
-   of a deadlock, because the client raises that deadlock itself.
-6. A filter may turn a warning of a command into an error. The engine does not know of it, so the command goes on; it
-   fails with the first such warning when it ends well, and with its own error when it does not. For collective calls
+1. Once an error is reported, it is *seen*, and so are the errors of the same command on other nodes.
+2. The next call that would wait for the node raises the oldest unseen error. It does so only after all
+   values have arrived that the engine sent before the failure: earlier results are received first.
+3. A collective call that needs the node raises the last failure of the epoch, seen or not, since the call cannot
+   complete. Again, the values sent before the failure must have arrived.
+4. A warning reports errors that are unseen when the network ends.
+5. Rules 2 and 4 skip errors that the user knows about: the interrupt of a command that this client has cancelled
+   or interrupted, or interrupts because the network is closed; and the errors of a command that this client has
+   notified of a deadlock, because the client raises that deadlock itself.
+6. A filter may turn a warning of a command into an error. The engine does not know this, so the command continues; it
+   fails with the first such warning if it ends well, and with its own error otherwise. For collective calls
    (rule 3) it has not failed.
-7. A restart forgets all of that. What stays is the text of the last error, and the number of the last command that
+7. A restart clears all of this, except the text of the last error and the number of the last command that
    failed: the epoch that contains it has ended.
 """
 
@@ -37,13 +37,13 @@ class _Failure(NamedTuple):
 
 
 class FailureLog:
-    """What has failed on one node."""
+    """The failures of one node."""
 
     def __init__(self) -> None:
         self.last_number = -1  #: number of the last command that failed or was lost
         #: Called when a command has failed or is lost.
         self.on_failure: Callable[[], object] = lambda: None
-        self.last_error: str | None = None  #: in short; ``None`` without one
+        self.last_error: str | None = None  #: a short text; ``None`` if there was no error
         self._unseen: deque[_Failure] = deque()
         self._last: _Failure | None = None
         self._told_of_deadlock = 0
@@ -54,7 +54,7 @@ class FailureLog:
         failure = self._last = _Failure(command, error, values_sent)
         self.last_number = max(self.last_number, command.number)
         self.on_failure()
-        # Members of a collective call may hear from each other first that one of them was told of a deadlock.
+        # Members of a collective call may learn from each other first that one of them was notified of a deadlock.
         is_known = command.number == self._told_of_deadlock and isinstance(
             error, DeadlockError | CollectiveError
         )
@@ -78,23 +78,23 @@ class FailureLog:
         self._describe(command, error)
 
     def lose(self, numbers: Iterable[int], error: ParallelError) -> None:
-        """Record that commands ended with the node; their errors are raised by what waits for the node anyway."""
+        """Record that commands ended with the node; calls that wait for the node raise their error anyway."""
         self.last_number = max([self.last_number, *numbers])
         self.on_failure()
         self.last_error = str(error)
 
     def tell_of_deadlock(self, number: int) -> None:
-        """Record that this client tells a command of a deadlock, in which it then fails; see rule 5."""
+        """Record that this client notifies a command of a deadlock, which makes it fail; see rule 5."""
         self._told_of_deadlock = number
 
     def forget(self) -> None:
-        """Forget the old engine; see rule 7."""
+        """Clear the record of the old engine; see rule 7."""
         self._unseen.clear()
         self._warnings.clear()
         self._last = None
 
     def take_unseen(self, values_received: int) -> RemoteError | None:
-        """Return the oldest error that was not seen, which it is now; see rule 2."""
+        """Return the oldest unseen error and mark it as seen; see rule 2."""
         unseen = self._unseen
         while unseen and unseen[0].command.seen.error:
             unseen.popleft()
@@ -105,7 +105,7 @@ class FailureLog:
         return error
 
     def take_since(self, epoch: int, values_received: float = math.inf) -> RemoteError | None:
-        """Return the last failure, which is seen now, if its command is of this epoch; see rule 3."""
+        """Return the last failure, marked as seen, if its command is of this epoch; see rule 3."""
         last = self._last
         if last is None or last.command.number < epoch or values_received < last.values_sent:
             return None
@@ -113,7 +113,7 @@ class FailureLog:
         return last.error
 
     def unseen(self) -> list[RemoteError]:
-        """Return the errors that were not seen."""
+        """Return the unseen errors."""
         return [error for command, error, _ in self._unseen if not command.seen.error]
 
     def _describe(self, command: Command, error: RemoteError) -> None:

@@ -1,4 +1,4 @@
-"""A moment in which more may come of an engine that is gone: ends of commands, or an account of its death."""
+"""The grace period after an engine is gone: ends of commands, or the reason of its death, may still arrive."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ GRACE_SECONDS = 1.0
 
 
 class Grace:
-    """The wait for it; it goes on in the loop and holds nothing up."""
+    """Waits for the grace period in the background of the loop, without blocking anything."""
 
     def __init__(self) -> None:
         self._event_loop: EventLoop | None = None
@@ -17,11 +17,11 @@ class Grace:
 
     @property
     def has_begun(self) -> bool:
-        """Whether the wait goes on."""
+        """Whether the period has begun and is not over."""
         return self._task is not None
 
     def begin(self, event_loop: EventLoop, end: Callable[[], object]) -> None:
-        """Call `end` in a moment, unless that is to happen already."""
+        """Call `end` after the grace period, unless that is scheduled already."""
 
         def at_end(_: object) -> None:
             self._task = None

@@ -64,27 +64,27 @@ from srp_tools.private_files import client_file
 from srp_tools.steps import Steps
 from srp_tools.tls import TlsContexts, start_tls
 
-_FIRST_PAUSE = 0.2  # seconds, before a busy server is asked again
+_FIRST_PAUSE = 0.2  # seconds before the next attempt at a busy server
 _LONGEST_PAUSE = 3.0
-# An attempt that has less time left is not begun: its end would hide that the server was busy.
+# Do not begin an attempt with less time than this: its failure would hide that the server was busy.
 _ATTEMPT_SECONDS = 0.25
-_MAX_REASON = 1000  # characters: a sentence or two; a malicious server might send a page
+_MAX_REASON = 1000  # characters: enough for two sentences; a malicious server might send a page
 
 
 class UnwantedServerError(ConnectionLostError):
-    """The client has found from the offer of a server that it wants no session there."""
+    """The client has seen from the offer of a server that it wants no session there."""
 
 
 class Back(NamedTuple):
-    """What a client has that comes back to nodes, see `pconnect.resume`."""
+    """The data of a client that returns to its nodes, see `pconnect.resume`."""
 
     keys: Mapping[int, bytes]  #: the public key (DER) of each node
-    takes_over: bool  #: also from a client that is still there
+    takes_over: bool  #: whether to take the sessions from a client that still exists
 
 
 @dataclass(frozen=True)
 class LoginTerms:
-    """What is the same for all servers of a network to be made; see `make_terms`."""
+    """The parameters shared by all logins of a new network; see `make_terms`."""
 
     network_id: bytes
     credentials: Credentials | None  # None: no encryption, no login
@@ -92,12 +92,12 @@ class LoginTerms:
     tls: TlsContexts | None
     limits: Limits
     peer_timeout: float
-    link_key: bytes | None = None  # for the tokens of local links; None: there are none
+    link_key: bytes | None = None  # for the tokens of local links; None: no local links
     network_key: bytes = b""  # for the MACs of preambles; empty without encryption
-    is_control: bool = False  # whether an administrator logs in, who wants no engine
-    is_exclusive: bool = False  # whether the servers are to take no other session
-    back: Back | None = None  # for a client that comes back
-    #: Gets the offer of a server, and returns the number of its node; 0: the client does not want a session there.
+    is_control: bool = False  # whether this is an administrator's login, without an engine
+    is_exclusive: bool = False  # whether the servers should accept no other session
+    back: Back | None = None  # for a client that returns
+    #: Gets the offer of a server and returns the number of its node; 0: the client does not want a session there.
     #: ``None``: the number is known before the login.
     choose_node: Callable[[Mapping[str, Any]], Steps[int]] | None = None
     make_server: Callable[[Connection, Location], Server] = Server
@@ -114,7 +114,7 @@ def make_terms(
     """Return the terms of a new network; without credentials it has no encryption, and no local links."""
     if is_exclusive and credentials is None:
         raise ConfigurationError(
-            "exclusive and use_tls=False: no server knows whose it would be; leave out one"
+            "exclusive and use_tls=False: a server without a login has no users to reserve it for; leave out one"
         )
     network_id = secrets.token_bytes(NETWORK_ID_BYTES)
     authority = NetworkAuthority(network_id) if credentials else None
@@ -126,7 +126,7 @@ def make_terms(
 
 
 def find_credentials(user: str | None, password: str | None, file: str | Path | None) -> Credentials:
-    """Return what `pconnect` logs in with; what is not given comes from the environment, the client file or a prompt.
+    """Return the credentials for a login; missing parts come from the environment, the client file or a prompt.
 
     Raises `CredentialError` if there is no password, or its file cannot be used.
     """
@@ -140,8 +140,8 @@ def find_credentials(user: str | None, password: str | None, file: str | Path | 
     if password is None:
         if not sys.stdin.isatty():
             raise CredentialError(
-                f"no password for user {user}: give password=, set PCONNECT_PASSWORD, or run generate-srp-data, "
-                f"which writes {path}"
+                f"no password for user {user}: give password=, set PCONNECT_PASSWORD, or run generate-srp-data to "
+                f"write {path}"
             )
         password = getpass.getpass(f"password of {user} for pserver: ")
     return Credentials(user, password)
@@ -150,13 +150,14 @@ def find_credentials(user: str | None, password: str | None, file: str | Path | 
 def log_in_at(
     host: Host, node: int, terms: LoginTerms, deadline: float = math.inf, attempt: Attempt | None = None
 ) -> Steps[Server]:
-    """Log in at one server and return it, with an encrypted command channel that the server has confirmed.
+    """Log in to one server and return it, with an encrypted command channel that the server has confirmed.
 
-    A server that is busy is asked again until `deadline`, after pauses that grow, and are random so that clients which
-    were turned away together do not come back together.
+    A busy server is asked again until `deadline`, after growing pauses. They are random, so that clients that were
+    turned away together do not return together.
 
-    Raises `AuthenticationError`, `ConnectionLostError`, `ProtocolError` or `OSError` if it is no server, or refuses;
-    `ServerBusyError` if it stays busy, and at once `ServerRefusedError` if it takes no new session. Nothing stays open.
+    Raises `AuthenticationError`, `ConnectionLostError`, `ProtocolError` or `OSError` if it is not a server or refuses;
+    `ServerBusyError` if it stays busy; `ServerRefusedError`, without a retry, if it accepts no new session. No
+    connection stays open.
     """
     attempt = attempt or Attempt(host)
     found = yield from _addresses(host)
@@ -168,7 +169,7 @@ def log_in_at(
             pause = longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
             if time.monotonic() + pause + _ATTEMPT_SECONDS >= deadline:
                 times = "once" if tries == 1 else f"{tries} times"
-                raise ServerBusyError(f"{error}; it was asked {times} within the time limit") from error
+                raise ServerBusyError(f"{error}; tried {times} within the time limit") from error
         yield from steps.pause(pause)
         longest, tries = min(2 * longest, _LONGEST_PAUSE), tries + 1
 
@@ -186,7 +187,7 @@ def _log_in_once(
 
 
 def _addresses(host: Host) -> Steps[list[tuple[str, int]]]:
-    """Return where a host may listen; nothing for a Unix socket."""
+    """Return the addresses where a host may listen; none for a Unix socket."""
     if host.is_socket:
         return []
     addresses = yield from resolve(host.name, host.port)
@@ -194,9 +195,9 @@ def _addresses(host: Host) -> Steps[list[tuple[str, int]]]:
 
 
 def open_control(host: Host, terms: LoginTerms, attempt: Attempt | None = None) -> Steps[tuple[Channel, str]]:
-    """Log in at a server as one of its administrators or as a member; return a channel for requests to it, and its id.
+    """Log in to a server as an administrator or a pool member; return a channel for requests to it, and its id.
 
-    Raises what `log_in_at` raises.
+    Raises the same errors as `log_in_at`.
     """
     found = yield from _addresses(host)
     control = replace(terms, is_control=True)
@@ -223,9 +224,7 @@ def _open(
     except _NoLoginError as error:
         sock.close()
         if host.is_socket:
-            raise ConnectionLostError(
-                f"what listens there has ended the login: its log says why ({error})"
-            ) from error
+            raise ConnectionLostError(f"the server ended the login ({error}); its log says why") from error
         where = address, host.port
         yield from raise_cause(error, error.heard, where, host, use_tls=terms.tls is not None)
     except BaseException:
@@ -239,24 +238,24 @@ def _connect(addresses: Sequence[tuple[str, int]], host: Host, terms: LoginTerms
         return (yield from connect_first(addresses, terms.peer_timeout))
     except ConnectionRefusedError as error:
         hint = "start one there with pserver start, or give its command port, as in HOST:12502"
-        why = f"connection refused at port {host.port}: no server listens there; {hint}"
+        why = f"connection refused on port {host.port}: no server is listening there; {hint}"
         raise ConnectionRefusedError(why) from error
 
 
 def _connect_socket(host: Host) -> socket.socket:
     if sys.platform != "linux":
-        raise ConfigurationError(f"{host.label}: servers, and so their sockets, are on Linux only")
+        raise ConfigurationError(f"{host.label}: servers and their sockets exist on Linux only")
     try:
         return connect_socket(Path(host.name))
     except (FileNotFoundError, ConnectionRefusedError) as error:
-        why = "no server listens there; pserver start --no-tcp starts one, and says its path"
+        why = "no server is listening there; start one with pserver start --no-tcp, which prints its path"
         raise ConnectionRefusedError(why) from error
     except BlockingIOError as error:
         raise ServerBusyError("the server is busy: too many clients want to log in") from error
 
 
 class _NoLoginError(ConnectionLostError):
-    """The login broke off before there was an offer. `heard`: what the other end has answered to a preamble."""
+    """The login ended before the server's offer. `heard`: the answer of the other end to a preamble."""
 
     def __init__(self, text: str, heard: bytes = b"") -> None:
         super().__init__(text)
@@ -264,7 +263,7 @@ class _NoLoginError(ConnectionLostError):
 
 
 def _begin(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[tuple[Channel, dict[str, Any], int]]:
-    """Return a channel without encryption, the offer of the server, and the node; if there is to be TLS, it is next."""
+    """Return a channel without encryption, the server's offer, and the node; TLS, if used, starts next."""
     try:
         if terms.credentials is None:
             return *(yield from _introduce(terms, sock, node)), node
@@ -276,7 +275,7 @@ def _begin(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[tuple[Cha
 
 
 def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[tuple[dict[str, Any], int]]:
-    """Do the SRP login and sign the key that the server made for the node, which is returned with its offer."""
+    """Do the SRP login and sign the key that the server made for the node; return the offer and the node."""
     assert terms.credentials is not None  # noqa: S101 - only called with encryption
     offers: list[dict[str, Any]] = []
     salts: list[bytes] = []
@@ -297,7 +296,7 @@ def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[tuple[dic
     try:
         yield from log_in(sock, terms.credentials, answer, salts.append, hellos.append)
     except AuthenticationError as error:
-        if not salts:  # it was turned away before
+        if not salts:  # refused before the password check
             raise
         raise AuthenticationError(f"{error}: {why_refused(terms.credentials, salts[0])}") from error
     except ConnectionLostError:
@@ -306,21 +305,19 @@ def _enrol(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[tuple[dic
         raise
     check_version(offers[0]["version"], "the server")
     if not node and not _refusal(terms, offers[0]):
-        raise UnwantedServerError(
-            "there is a session of this client at that server already, or it is another one"
-        )
+        raise UnwantedServerError("this client already has a session on that server, or it is another server")
     return offers[0], node
 
 
 def _refusal(terms: LoginTerms, offer: dict[str, Any]) -> str:
-    """Return why the server takes no session of this user; empty if it does, or if no new one is wanted."""
+    """Return why the server accepts no session of this user; empty if it does, or if no new one is wanted."""
     if terms.is_control or terms.back is not None:
         return ""
     return str(offer.get("refused") or "")[:_MAX_REASON]
 
 
 def _answer(terms: LoginTerms, node: int, key: bytes) -> dict[str, Any]:
-    """Return what the client says of a node to its server; `key` is the public key that the server has made for it."""
+    """Return the client's description of a node for its server; `key` is the public key that the server made."""
     authority = terms.authority
     answer: dict[str, Any] = {
         "version": VERSION,
@@ -334,20 +331,20 @@ def _answer(terms: LoginTerms, node: int, key: bytes) -> dict[str, Any]:
         **({"exclusive": True} if terms.is_exclusive else {}),
     }
     if terms.back is not None and authority is not None:
-        # After the other key, which is thrown away if the server gives this client back to its session.
+        # It follows the other key, which is discarded if the server returns this client to its session.
         answer["back"] = [authority.sign(terms.back.keys[node], node), terms.back.takes_over]
     return answer
 
 
 def add_node(first: Server, node: int, terms: LoginTerms) -> Steps[Server]:
-    """Ask the session in which `first` is for a further node, and return it; no further login is needed.
+    """Ask the session of `first` for another node, and return it; no further login is needed.
 
-    Raises `ConnectionLostError` or `ProtocolError` if the session refuses. Nothing stays open.
+    Raises `ConnectionLostError` or `ProtocolError` if the session refuses. No connection stays open.
     """
     try:
         command = yield from _join(first, node, terms)
     except ConnectionLostError as error:
-        why = f"{error}, when it was asked for a further engine; the server's log may say why"
+        why = f"no further engine: {error}; the server's log may say why"
         raise ConnectionLostError(why) from error
     return terms.make_server(command, first.location)
 
@@ -365,7 +362,7 @@ def _join(first: Server, node: int, terms: LoginTerms) -> Steps[Connection]:
     try:
         offer = decoder.unpack((yield from receive_packed(channel)))
         if not (isinstance(offer, dict) and isinstance(offer.get("key"), bytes)):
-            raise ConnectionLostError("the server's offer cannot be understood")
+            raise ConnectionLostError("the server sent an invalid offer")
         yield from send_packed(channel, _answer(terms, node, offer["key"]))
         yield from expect_hello(channel)
     except BaseException:
@@ -375,11 +372,11 @@ def _join(first: Server, node: int, terms: LoginTerms) -> Steps[Connection]:
 
 
 def _introduce(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[tuple[Channel, dict[str, Any]]]:
-    """Begin a command channel without encryption."""
+    """Start a command channel without encryption."""
     yield from steps.send_all(sock, Preamble(Purpose.COMMAND, terms.network_id, 0, node).pack())
     data = yield from steps.receive_exactly(sock, FIRST_WORD_BYTES)
     if not data.startswith(PREAMBLE_MAGIC):
-        raise ConnectionLostError("the peer is not a pserver")
+        raise ConnectionLostError("the peer is not a pserver server")
     check_first_word(data, "the server")
     data += yield from steps.receive_exactly(sock, PREAMBLE_BYTES - len(data))
     if Preamble.unpack(data, "the server").purpose is not Purpose.ACCEPTED:
@@ -389,7 +386,7 @@ def _introduce(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[tuple
 
 
 def _read_offer(data: bytes) -> dict[str, Any]:
-    """Return the offer of a server. Version 1 did not say so; of another version, nothing else is looked at."""
+    """Return the offer of a server. Version 1 did not name its version; offers of other versions are not checked."""
     offer = decoder.unpack(data)
     if isinstance(offer, dict):
         version = offer.setdefault("version", 1)
@@ -397,4 +394,4 @@ def _read_offer(data: bytes) -> dict[str, Any]:
             return offer
         if version != VERSION and isinstance(version, int):
             return offer
-    raise ConnectionLostError("the server's offer cannot be understood")
+    raise ConnectionLostError("the server sent an invalid offer")

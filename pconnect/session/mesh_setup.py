@@ -1,6 +1,6 @@
-"""How engines join a network: what the client tells each, and its data connections to them.
+"""How engines join a network: the client's messages to each, and its data connections to them.
 
-It happens when a network is made, and again when a node is restarted.
+This happens when a network is made, and again when a node is restarted.
 """
 
 import contextlib
@@ -27,14 +27,14 @@ from srp_tools.channel import Channel
 from srp_tools.steps import Steps, remaining
 from srp_tools.tls import TlsContexts
 
-# Of the time, for an engine's connections: so its answer, which names the node that fails, comes in time.
+# Fraction of the time for an engine's connections: its answer, which names the failed node, must arrive in time.
 _ENGINES_PART = 0.9
-_REASON_SECONDS = 0.5  # a server has to say why, after a connection to its engine has failed
+_REASON_SECONDS = 0.5  # for a server's reason after a connection to its engine has failed
 _NO_LIMIT_SECONDS = 3600.0  # for engines whose client waits for ever
 
 
 def current_folder() -> str:
-    """Return the folder in which this process works; empty if it was removed."""
+    """Return this process's working directory; empty if it was removed."""
     try:
         return str(Path.cwd())
     except FileNotFoundError:
@@ -43,28 +43,28 @@ def current_folder() -> str:
 
 @dataclass(frozen=True)
 class MeshSetup:
-    """What stays the same for as long as a network lives."""
+    """Parameters fixed for the lifetime of a network."""
 
     network_id: bytes  #: 16 random bytes
     tls: TlsContexts | None  #: for TLS as node 0; ``None`` without encryption
-    #: As given to `pconnect.connect.pconnect`.
+    #: As passed to `pconnect.connect.pconnect`.
     limits: Limits
     peer_timeout: float
-    directory: str  #: where engines work, if their machine has it; see `current_folder`
+    directory: str  #: working directory of engines, if their machine has it; see `current_folder`
     #: Signs the certificates of this network; ``None`` without encryption.
     authority: NetworkAuthority | None = None
     version: str | None = None  #: of this package, for errors of engines; ``None`` if it is not installed
     network_key: bytes = b""  #: for the MACs of preambles; empty without encryption
-    link_key: bytes | None = None  #: the secret of the tokens of local links; ``None``: there are none
-    is_resumable: bool = False  #: whether the sessions are to outlive a client that vanishes
-    renewal: CertificateRenewal | None = None  #: of the certificates; ``None`` without encryption
-    #: Of the logins, for nodes that come later, or come back.
+    link_key: bytes | None = None  #: the secret for tokens of local links; ``None``: no local links
+    is_resumable: bool = False  #: whether the sessions should outlive a client that vanishes
+    renewal: CertificateRenewal | None = None  #: renews the certificates; ``None`` without encryption
+    #: The terms of the logins, for nodes that are added or reconnected later.
     terms: LoginTerms | None = field(default=None, repr=False)
-    routes: RouteKeeper | None = None  #: the ways between its engines
+    routes: RouteKeeper | None = None  #: the routes between its engines
 
     @classmethod
     def of(cls, terms: LoginTerms, version: str | None, *, is_resumable: bool) -> Self:
-        """Return what follows from the terms of the logins, and where this process works."""
+        """Return a set-up from the terms of the logins and this process's working directory."""
         return cls(
             terms.network_id,
             terms.tls,
@@ -81,7 +81,7 @@ class MeshSetup:
         )
 
     def attend(self, servers: Iterable[Server], event_loop: EventLoop) -> None:
-        """Listen to the command channels of servers that have just come."""
+        """Read the command channels of new servers."""
         for server in servers:
             event_loop.add(server.command)
         if self.routes is not None:
@@ -90,11 +90,11 @@ class MeshSetup:
     def setup(
         self, servers: Sequence[Server], deadline: float, removed: Mapping[int, str] = {}
     ) -> dict[str, Any]:
-        """Return what is the same in each SETUP; `servers` are all of the network, and none of them was removed.
+        """Return the common part of all SETUP messages; `servers` are all of the network, without removed ones.
 
-        `deadline`: of the client, which waits for what engines say of their connections. `removed`: the hosts of the
-        nodes that were removed, by number; such a node has no address.
-        The nodes are encoded once for all: there is a SETUP for each node, and all nodes are in each.
+        `deadline`: of the client, which waits for the engines' reports on their connections. `removed`: the hosts of
+        removed nodes, by number; such a node has no address.
+        The nodes are encoded once for all: each node gets a SETUP, and each SETUP lists all nodes.
         """
         left = remaining(deadline)
         known = {server.node: describe(server) for server in servers}
@@ -111,7 +111,7 @@ class MeshSetup:
         }
 
     def local_links(self, server: Server, servers: Iterable[Server]) -> dict[str, Any]:
-        """Return what SETUP tells one node besides: path and token of its links to nodes of its account and machine."""
+        """Return the part of SETUP for one node: path and token of its links to nodes of its account and machine."""
         if self.link_key is None or server.location.local is None:
             return {"links": {}}
         place = server.location.local.place
@@ -124,14 +124,14 @@ class MeshSetup:
         }
 
     def beyond(self, server: Server) -> dict[str, list[int]]:
-        """Return what SETUP tells a node besides that begins anew: which others it could not dial before."""
+        """Return the part of SETUP for a restarted node: the nodes that it could not dial before."""
         found = self.routes.beyond(server.node) if self.routes is not None else []
         return {"beyond": found} if found else {}
 
     def dial(self, server: Server, endpoint: int = 0, *, patience: float = 0.0) -> Steps[Channel]:
         """Open the data connection to the engine of a server, or to another endpoint there.
 
-        `patience`: as of `pconnect.link.dialing.dial`.
+        `patience`: as in `pconnect.link.dialing.dial`.
         """
         return dial(
             server.location.places(),
@@ -145,7 +145,7 @@ class MeshSetup:
 
 
 def describe(server: Server) -> list[Any]:
-    """Return the host of a server, and where the other nodes may find it: first where the client has found it."""
+    """Return the host of a server, and its addresses for other nodes: first the one that the client used."""
     return [server.host, list(map(list, server.location.places_for_others()))]
 
 
@@ -155,9 +155,9 @@ def circumstances(
     has_answered: Callable[[Server], bool],
     failures: Mapping[Server, Exception] = {},
 ) -> dict[str, Any]:
-    """Return what engines that begin must know of others, which are there, beside the set-up.
+    """Return the facts about existing nodes that new engines need besides the set-up.
 
-    `has_answered`: whether a server has said that it expects them. `failures`: why further nodes are gone.
+    `has_answered`: whether a server has confirmed that it expects them. `failures`: why other nodes are gone.
     """
     gone = {server.node: str(error) for server, error in failures.items()}
     for server in others:
@@ -174,7 +174,7 @@ def circumstances(
 
 
 def await_reasons(failed: list[Server], event_loop: EventLoop, deadline: float) -> None:
-    """Give servers time to say why: the better reason may come after a connection to their engine has ended."""
+    """Give servers time to report a reason: the better one may arrive after a connection to their engine has ended."""
 
     def have_said() -> bool:
         return all(
@@ -190,10 +190,10 @@ def await_reasons(failed: list[Server], event_loop: EventLoop, deadline: float) 
 
 
 def mesh_error(server: Server) -> Exception | None:
-    """Return why an engine could not make its connections, as far as its server has said so."""
+    """Return why an engine could not make its connections, if its server has reported it."""
     if server.facts.get("errors"):
         return ConnectionLostError("; ".join(server.facts["errors"].values()))
-    if server.life.refusal:  # others have logged in at the same time
+    if server.life.refusal:  # others logged in at the same time
         return ServerRefusedError(server.life.refusal)
     if server.state != "open":
         return ConnectionLostError(

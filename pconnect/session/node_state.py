@@ -1,11 +1,11 @@
-"""The life of a node as the client sees it: a state machine. No I/O.
+"""The life of a node as seen by the client: a state machine. No I/O.
 
-The client hears of a node through two connections that know nothing of each other: the command channel leads to the
-supervisor, the data connection to the engine. When an engine dies, its data connection may break before the supervisor
-reports the death. So a node whose data connection is lost (CUT) may still turn out to have died.
+The client learns about a node through two independent connections: the command channel leads to the supervisor, the
+data connection to the engine. When an engine dies, its data connection may break before the supervisor reports the
+death. So a node whose data connection is lost (CUT) may still turn out to have died.
 
-The user's callbacks run inside the client's waits. They may close the network or restart a node in the middle of a
-restart: a few transitions of the table are there for them.
+The user's callbacks run inside the client's waits. They may close the network, or restart a node during a restart: a
+few transitions of the table exist for them.
 """
 
 import enum
@@ -16,32 +16,32 @@ from pconnect.errors import EngineDiedError
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.transitions import next_state
 
-#: What a server says when it ends a session because it is stopped; it may be started again.
+#: A server's reason for ending a session when the server is stopped; it may be started again.
 SERVER_STOPPED = "the server was stopped"
 
 
 class NodeState(enum.Enum):
     """The states of a node."""
 
-    JOINING = "its engine connects itself with the other nodes, for the first time"
+    JOINING = "its engine is connecting to the other nodes for the first time"
     OPEN = "its engine runs commands"
-    CUT = "its data connection is lost, and the client does not know why"
+    CUT = "its data connection is lost, for an unknown reason"
     RESTARTING = "the client has asked for another engine"
-    REJOINING = "its new engine connects itself with the other nodes"
-    REJOINED = "its new engine has done so; the client's own connection to it may still be missing"
-    DIED = "its engine has ended, and its server is there"
+    REJOINING = "its new engine is connecting to the other nodes"
+    REJOINED = "its new engine is connected; the client's own connection to it may still be missing"
+    DIED = "its engine has ended, but its server is running"
     LOST = "its server or its machine is gone"
-    GONE = "its server or its machine is gone, after its engine has ended"
-    CLOSING = "the client has asked for the end of the session"
+    GONE = "its server or its machine is gone, after its engine ended"
+    CLOSING = "the client has asked to end the session"
     CLOSED = "the session has ended, or the network was closed"
 
 
 class NodeEvent(enum.Enum):
-    """What may happen to a node."""
+    """The events in the life of a node."""
 
-    MESHED = "the engine says how connecting with the other nodes went"
-    ENGINE_DIED = "the server says that the engine has ended"
-    SESSION_ENDED = "the server says that it ends the session"
+    MESHED = "the engine reports the result of connecting to the other nodes"
+    ENGINE_DIED = "the server reports that the engine has ended"
+    SESSION_ENDED = "the server reports that it ends the session"
     DATA_LOST = "the data connection broke"
     CHANNEL_LOST = "the command channel broke"
     RESTART_ASKED = "the client asks for another engine and gives up the old one"
@@ -49,8 +49,8 @@ class NodeEvent(enum.Enum):
     ENGINE_REPLACED = "the new engine waits for its set-up; the client forgets the old one"
     RESTART_DONE = "the new engine is a member of the network"
     RESTART_FAILED = "the client gives up the restart"
-    CLOSE_ASKED = "the client asks for the end of the session"
-    CLOSE_ANSWERED = "the server says that the engine has ended for it"
+    CLOSE_ASKED = "the client asks to end the session"
+    CLOSE_ANSWERED = "the server confirms that the engine has ended"
     NETWORK_CLOSED = "the client has closed all its connections"
 
 
@@ -72,7 +72,7 @@ NODE_TRANSITIONS: Mapping[NodeState, Mapping[NodeEvent, NodeState]] = {
         _E.SESSION_ENDED: _S.DIED,
         _E.DATA_LOST: _S.CUT,
         _E.CHANNEL_LOST: _S.LOST,
-        _E.CLOSE_ASKED: _S.CLOSING,  # it was to be added to a network that is closed meanwhile
+        _E.CLOSE_ASKED: _S.CLOSING,  # the network was closed while the node was being added
         _E.NETWORK_CLOSED: _S.CLOSED,
     },
     _S.OPEN: {
@@ -94,8 +94,8 @@ NODE_TRANSITIONS: Mapping[NodeState, Mapping[NodeEvent, NodeState]] = {
         _E.NETWORK_CLOSED: _S.CLOSED,
     },
     _S.RESTARTING: {
-        _E.MESHED: _S.RESTARTING,  # the old engine's, which was not there yet
-        _E.ENGINE_DIED: _S.DIED,  # the old engine, before its server heard of the restart
+        _E.MESHED: _S.RESTARTING,  # of the old engine, which was not there yet
+        _E.ENGINE_DIED: _S.DIED,  # of the old engine, before its server received the restart
         _E.SESSION_ENDED: _S.DIED,
         _E.DATA_LOST: _S.RESTARTING,
         _E.CHANNEL_LOST: _S.GONE,
@@ -128,8 +128,8 @@ NODE_TRANSITIONS: Mapping[NodeState, Mapping[NodeEvent, NodeState]] = {
         _E.NETWORK_CLOSED: _S.CLOSED,
     },
     _S.DIED: {
-        _E.MESHED: _S.DIED,  # a new engine that comes after the client gave up its restart
-        _E.ENGINE_DIED: _S.DIED,  # and so it ends
+        _E.MESHED: _S.DIED,  # of a new engine, after the client gave up its restart
+        _E.ENGINE_DIED: _S.DIED,  # of that engine, which ends
         _E.SESSION_ENDED: _S.DIED,
         _E.DATA_LOST: _S.DIED,
         _E.CHANNEL_LOST: _S.GONE,
@@ -143,7 +143,7 @@ NODE_TRANSITIONS: Mapping[NodeState, Mapping[NodeEvent, NodeState]] = {
     },
     _S.LOST: {
         _E.DATA_LOST: _S.LOST,
-        _E.RESTART_FAILED: _S.GONE,  # nobody can start an engine there
+        _E.RESTART_FAILED: _S.GONE,  # no engine can be started there
         _E.LOGGED_IN: _S.REJOINING,
         _E.CLOSE_ASKED: _S.LOST,
         _E.NETWORK_CLOSED: _S.CLOSED,
@@ -167,8 +167,8 @@ NODE_TRANSITIONS: Mapping[NodeState, Mapping[NodeEvent, NodeState]] = {
         _E.NETWORK_CLOSED: _S.CLOSED,
     },
     _S.CLOSED: {
-        _E.ENGINE_DIED: _S.CLOSED,  # of a node whose jobs were detached: it was never asked to end
-        _E.SESSION_ENDED: _S.CLOSED,  # other servers take so long that this one gives up waiting for our end
+        _E.ENGINE_DIED: _S.CLOSED,  # its jobs were detached, so it was never asked to end
+        _E.SESSION_ENDED: _S.CLOSED,  # other servers take so long that this one stops waiting
         _E.DATA_LOST: _S.CLOSED,
         _E.CHANNEL_LOST: _S.CLOSED,
         _E.RESTART_FAILED: _S.CLOSED,
@@ -177,7 +177,7 @@ NODE_TRANSITIONS: Mapping[NodeState, Mapping[NodeEvent, NodeState]] = {
     },
 }
 
-#: States in which a node has no engine that could run commands, for the reason in `NodeLife.death`.
+#: States in which a node has no engine that could run commands; `NodeLife.death` has the reason.
 DEAD_STATES = frozenset({_S.RESTARTING, _S.REJOINING, _S.REJOINED, _S.DIED, _S.GONE})
 RESTARTING_STATES = frozenset({_S.RESTARTING, _S.REJOINING, _S.REJOINED})
 _CLOSING_STATES = frozenset({_S.CLOSING, _S.CLOSED})
@@ -185,34 +185,34 @@ _LOST_STATES = frozenset({_S.CUT, _S.LOST})
 
 
 class NodeLife:
-    """The state of one node, and how it came into it."""
+    """The state of one node, and the reasons for it."""
 
     __slots__ = ("_name", "death", "died_at", "refusal", "session_is_over", "state", "was_killed")
 
     def __init__(self, name: str) -> None:
-        self.state = NodeState.JOINING  #: where it is
-        #: Why commands cannot run there, in the states `DEAD_STATES`; else ``None``.
+        self.state = NodeState.JOINING  #: the current state
+        #: Why commands cannot run there, in the states `DEAD_STATES`; otherwise ``None``.
         self.death: EngineDiedError | None = None
-        self.died_at = -math.inf  #: when that was known first, an instant of the caller's clock
-        self.session_is_over = False  #: whether its server has said so: it starts no other engine
-        self.refusal = ""  #: why its server has taken no new session after the login; empty if it has
-        #: Whether the engine had to be killed at the close; ``None`` before the server has answered.
+        self.died_at = -math.inf  #: when the client first knew, by the caller's clock
+        self.session_is_over = False  #: whether its server has reported the end: it starts no other engine
+        self.refusal = ""  #: why its server accepted no new session after the login; empty if it did
+        #: Whether the engine had to be killed on close; ``None`` before the server has answered.
         self.was_killed: bool | None = None
         self._name = name
 
     def happen(self, event: NodeEvent) -> None:
         """Change to the next state.
 
-        Raises `InternalError` if this cannot happen in this state, which stays as it is.
+        Raises `InternalError` if this event is impossible in this state, which then does not change.
         """
         self.state = next_state(NODE_TRANSITIONS, self.state, event, self._name)
         if self.state not in DEAD_STATES:
             self.death = None
 
     def die(self, event: NodeEvent, death: EngineDiedError, now: float | None = None) -> None:
-        """Change to a state without an engine, because of `death`; without `now`, `died_at` stays what it was.
+        """Change to a state without an engine, because of `death`; without `now`, `died_at` does not change.
 
-        Raises `InternalError` as by `happen`.
+        Raises `InternalError` like `happen`.
         """
         self.happen(event)
         self.session_is_over |= event is NodeEvent.SESSION_ENDED
@@ -223,12 +223,12 @@ class NodeLife:
             self.died_at = self.died_at if now is None else now
 
     def allows(self, event: NodeEvent) -> bool:
-        """Whether this can happen now."""
+        """Whether this event is possible now."""
         return event in NODE_TRANSITIONS[self.state]
 
     @property
-    def told_as(self) -> str:
-        """The state in a word, for users: ``open``, ``died`` (its engine), ``lost`` (its server), or ``closed``."""
+    def public_state(self) -> str:
+        """The state as one word for users: ``open``, ``died`` (its engine), ``lost`` (its server), or ``closed``."""
         if self.state in DEAD_STATES:
             return "died"
         if self.state in _LOST_STATES:
@@ -237,10 +237,10 @@ class NodeLife:
 
     @property
     def is_restarting(self) -> bool:
-        """Whether a restart is on its way."""
+        """Whether a restart is in progress."""
         return self.state in RESTARTING_STATES
 
     @property
     def is_closing(self) -> bool:
-        """Whether the client has asked for the end of the session, and the node had an engine then."""
+        """Whether the client has asked to end the session, and the node had an engine then."""
         return self.state in _CLOSING_STATES

@@ -1,4 +1,4 @@
-"""The calls of the client that concern whole nodes: `reval`, `rfeval`, `sclose`, `network_get_info`."""
+"""The calls of the client on whole nodes: `reval`, `rfeval`, `sclose`, `network_get_info`."""
 
 import contextlib
 import os
@@ -36,32 +36,32 @@ def reval(source: str, connections: InProcess, *, time_limit: float | None = Non
 def reval(
     source: str, connections: Connections | InProcess, *, time_limit: float | None = None
 ) -> Command | Commands:
-    """Run source text at servers, each in the workspace of its engine; return at once.
+    """Run source text on the engines of nodes, each in its own workspace; return immediately.
 
-    Commands of one node run one after the other, in the order sent. What a command prints appears on the client, with
-    the node's number and host in front of each line, whenever the client is inside a call of this package.
+    Commands of one node run in turn, in the order sent. The output of a command appears on the client, with the node's
+    number and host at the start of each line, whenever the client is inside a call of this package.
 
     Parameters
     ----------
     source
-        Python source text, one or more statements. Common indentation is removed.
+        Python source text with one or more statements. Common indentation is removed.
     connections
         A network, a part of one, or a single connection; this node is skipped.
     time_limit
-        Seconds that it may run. Then it is interrupted and fails with a `TimeoutError`; if it does not end within five
-        seconds more, its engine is killed. The server sees to that, whatever the client does.
+        Seconds that a command may run. Then it is interrupted and fails with a `TimeoutError`; if it does not end
+        within five more seconds, its engine is killed. The server enforces this, whatever the client does.
 
     Returns
     -------
     Command or Commands
-        For a single connection one command, else one for each node. `Command.result` waits for the end. An error
-        belongs to the command: it is raised there, or, if it is not retrieved, by the next `precv` or `select_sockets`
-        that would otherwise wait for that node.
+        One command for a single connection, otherwise one for each node. `Command.result` waits for the end. An error
+        belongs to its command: `result` raises it, or, if the error is never retrieved, the next `precv` or
+        `select_sockets` that would otherwise wait for that node.
 
     Raises
     ------
     ConfigurationError
-        It was called inside an engine, or `source` is no text. Nothing was sent.
+        The call was made inside an engine, or `source` is not a string. Nothing was sent.
 
     Notes
     -----
@@ -91,24 +91,24 @@ def rfeval(
     connection: Connection | InProcess,
     timeout: float | None = None,
 ) -> Any:
-    """Call a function at a server and wait for its result.
+    """Call a function on an engine and wait for its result.
 
     Parameters
     ----------
     function
-        A function, which is sent by cloudpickle with what it refers to; or an expression of the engine's workspace,
-        such as ``"np.linalg.svd"``.
+        A function, sent by cloudpickle with everything it refers to; or an expression of the engine's workspace, such
+        as ``"np.linalg.svd"``.
     *args
-        Its arguments: any supported values, or what cloudpickle can send.
+        Its arguments: any supported values, or values that cloudpickle can send.
     connection
         The node.
     timeout
-        Limit in seconds; the call goes on.
+        Limit for the wait, in seconds; the function keeps running.
 
     Returns
     -------
     object
-        What the function returned.
+        The function's return value.
 
     Raises
     ------
@@ -132,26 +132,26 @@ def rfeval(
         return connection.rfeval(function, args)
     if not isinstance(connection, Connection):
         raise ConfigurationError(
-            f"a function is called at one node, not at {len(connection)}: index the network"
+            f"rfeval calls a function on one node, not on {len(connection)}: index the network"
         )
     return call(function, args, {}, connection).result(timeout)
 
 
 @contextlib.contextmanager
 def quiet(connections: Connections | InProcess) -> Iterator[None]:
-    r"""Do not show what the commands print that are sent inside a ``with`` block; `Command.stdout` has it.
+    r"""Do not show the output of commands sent inside a ``with`` block; `Command.stdout` has it.
 
-    What commands print that were sent before is shown, and what these print is not, also after the block.
+    Output of commands sent before the block is shown; output of those inside is not, even after the block.
 
     Parameters
     ----------
     connections
-        A network, a part of one, or a single connection: for commands at these nodes.
+        A network, a part of one, or a single connection: for commands on these nodes.
 
     Raises
     ------
     ConfigurationError
-        It was called inside an engine.
+        The call was made inside an engine.
 
     Examples
     --------
@@ -163,7 +163,7 @@ def quiet(connections: Connections | InProcess) -> Iterator[None]:
     ...     command.stdout
     'hello\n'
     """
-    if isinstance(connections, InProcess):  # what runs there prints by itself
+    if isinstance(connections, InProcess):  # code in this process prints directly
         yield
         return
     mesh, targets = resolve(connections)
@@ -182,25 +182,25 @@ def quiet(connections: Connections | InProcess) -> Iterator[None]:
 def sclose(network: Network, *, timeout: float = 10.0) -> list[int]:
     """Close a network: end the engines and all connections.
 
-    An idle engine ends at once; one that is busy is interrupted and, if it does not end within a second, killed.
-    A network that is closed stays so.
+    An idle engine ends immediately; a busy one is interrupted and, if it does not end within a second, killed. A closed
+    network stays closed.
 
     Parameters
     ----------
     network
-        The network; of a part, the whole network is closed.
+        The network; given a part, the whole network is closed.
     timeout
         Seconds to wait for the servers' reports; the connections are closed in any case.
 
     Returns
     -------
     list of int
-        The nodes whose engine had to be killed, or that did not report; none if the network was closed before.
+        The nodes whose engine had to be killed, or that did not report; empty if the network was closed before.
 
     Raises
     ------
     ConfigurationError
-        It was called inside an engine.
+        The call was made inside an engine.
 
     Notes
     -----
@@ -210,11 +210,11 @@ def sclose(network: Network, *, timeout: float = 10.0) -> list[int]:
 
 
 class NodeFacts(list[dict[str, Any]]):
-    """A dict of facts for each node; it is shown as a table."""
+    """A dict of facts for each node; it is displayed as a table."""
 
     @property
     def table(self) -> Table:
-        """What matters most of them, with the units in the headings."""
+        """The most important facts, with units in the headings."""
         headings = [
             "node", "host", "state", "link", "pid", "cores", "load", "memory (MB)", "commands", "round trip (ms)",
             "python", "numpy", "pserver", "last error",
@@ -249,28 +249,27 @@ def network_get_info(network: Network, *, timeout: float = 5.0) -> list[dict[str
     network
         The network or a part of it.
     timeout
-        Seconds to wait for the servers' answers, which do not depend on what the engines are doing.
+        Seconds to wait for the servers' answers, which do not depend on the engines' work.
 
     Returns
     -------
     list of dict
-        It prints as a table, as ``net.info()`` does. One for each node: ``node``, ``host``, ``local`` (whether it is
+        It prints as a table, like ``net.info()``. One dict for each node: ``node``, ``host``, ``local`` (whether it is
         this node), ``state`` (``open``, ``died``: its engine, ``lost``: its server, ``silent``: no answer in time),
-        ``encrypted``, ``transport`` (``unix``, ``tls`` or ``plain``: how data gets there), ``pid`` of the engine,
+        ``encrypted``, ``transport`` (``unix``, ``tls`` or ``plain``: how data travels), ``pid`` of the engine,
         ``cores``, ``load`` (one minute's average), ``memory_bytes`` (of the engine), ``directory`` and
         ``directory_is_clients``, versions (``python``, ``numpy``, ``version``), ``address``, ``cmd_port``,
-        ``data_port`` (that through which data comes), ``routes`` (a dict: with which nodes it is connected in another
-        than the usual way, and how), ``queued`` (commands not yet done), ``last_error``, ``round_trip`` in seconds.
-        What is not known is ``None``.
+        ``data_port`` (the port in use for data), ``routes`` (a dict: the nodes with an unusual connection, and its
+        route), ``queued`` (unfinished commands), ``last_error``, ``round_trip`` in seconds. Unknown facts are ``None``.
 
     Notes
     -----
-    Counterpart of ``network_get_info`` in GNU Octave's parallel package 4.0.2, which tells what was so at the start.
+    Counterpart of ``network_get_info`` in GNU Octave's parallel package 4.0.2, which reports the state at the start.
     """
     network.mesh.check_open()
     mesh = network.mesh
     if not isinstance(mesh, ClientMesh):
-        return [own_facts(connection) for connection in network]  # a value, for a command's result
+        return [own_facts(connection) for connection in network]  # a plain list, which a command can return
     answers = mesh.query(timeout)
     facts = NodeFacts()
     for connection in network:
@@ -295,7 +294,7 @@ def network_get_info(network: Network, *, timeout: float = 5.0) -> list[dict[str
 
 
 def _routes(server: Server, mesh: ClientMesh) -> dict[int, str]:
-    """Return with which nodes a node is connected in another than the usual way, and how."""
+    """Return the nodes to which a node has an unusual connection, and the route of each."""
     found = {0: "through its command port"} if server.location.falls_back else {}
     found |= {int(node): how for node, how in server.facts.get("routes", {}).items()}
     keeper = mesh.mesh_setup and mesh.mesh_setup.routes
@@ -309,7 +308,7 @@ _FACTS = (
 
 
 def own_facts(connection: Connection) -> dict[str, Any]:
-    """Return what is known of a node without asking it."""
+    """Return the facts about a node that need no question."""
     info: dict[str, Any] = {
         "node": connection.node,
         "host": connection.host,

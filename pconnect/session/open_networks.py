@@ -1,6 +1,6 @@
 """The networks that are open in this process: the most recent one, and observers of new ones.
 
-Nothing here keeps a network alive. It is for front ends such as the magics of a notebook, where "the network" is the
+This module keeps no network alive. It serves front ends such as the magics of a notebook, where "the network" is the
 most recent one.
 """
 
@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 from pconnect.session.client_mesh import ClientMesh
 
-_open: list[weakref.ref[ClientMesh]] = []  # the newest last
+_open: list[weakref.ref[ClientMesh]] = []  # newest last
 _watchers: list[Callable[[ClientMesh], object]] = []
 
 
 def register(mesh: ClientMesh) -> None:
-    """Record a new network, and report it to those who watch."""
+    """Record a new network, and call the observers."""
     _open[:] = [reference for reference in _open if (known := reference()) is not None and not known.closed]
     _open.append(weakref.ref(mesh))
     for watcher in tuple(_watchers):
@@ -22,13 +22,13 @@ def register(mesh: ClientMesh) -> None:
 
 
 def all_open() -> list[ClientMesh]:
-    """Return the networks that are open, the newest last."""
+    """Return the open networks, newest last."""
     meshes = [reference() for reference in _open]
     return [mesh for mesh in meshes if mesh is not None and not mesh.closed]
 
 
 def watch(watcher: Callable[[ClientMesh], object]) -> None:
-    """Call `watcher` with each network that is open, and from now on with each new one."""
+    """Call `watcher` with each open network, and from now on with each new one."""
     _watchers.append(watcher)
     for mesh in all_open():
         watcher(mesh)

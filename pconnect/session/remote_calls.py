@@ -1,4 +1,4 @@
-"""Sending commands: source text, expressions, functions with their arguments, and calls of services."""
+"""Sending commands: source text, expressions, functions with their arguments, and service calls."""
 
 import functools
 import textwrap
@@ -23,8 +23,8 @@ from pconnect.protocol.messages import encode_message
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.server import Server
 
-# Arguments that a busy engine does not take at once are copied, so that the caller need not wait for it: after so many
-# seconds in which nothing moved.
+# If a busy engine does not read its arguments, they are copied so that the caller need not wait: after this many
+# seconds without progress.
 _STANDSTILL = 0.05
 
 
@@ -37,9 +37,9 @@ def run(
     allow_pickle: bool = False,
     time_limit: float | None = None,
 ) -> Any:
-    """Send source text; return a `Command` for a single connection, else `Commands`.
+    """Send source text; return a `Command` for a single connection, otherwise `Commands`.
 
-    With `as_display` the result is not the value of a last expression but how it is shown, a `RemoteRepr`.
+    With `as_display` the result is the display of the last expression, a `RemoteRepr`, instead of its value.
     """
     mesh, nodes = _servers(connections)
     source = check_source(source)
@@ -58,9 +58,9 @@ def run(
 
 
 def check_source(source: object) -> str:
-    """Return the text of a command without common indentation. Raises `ConfigurationError` if it is no text."""
+    """Return the text of a command without common indentation. Raises `ConfigurationError` if it is not a string."""
     if not isinstance(source, str):
-        raise ConfigurationError(f"a command is source text, not {type(source).__name__}")
+        raise ConfigurationError(f"a command must be a string of source text, not {type(source).__name__}")
     return textwrap.dedent(source) if "\n" in source or source[:1].isspace() else source
 
 
@@ -74,10 +74,10 @@ def call(
     allow_pickle: bool = False,
     time_limit: float | None = None,
 ) -> Any:
-    """Have a function called; return a `Command` for a single connection, else `Commands`.
+    """Call a function on engines; return a `Command` for a single connection, otherwise `Commands`.
 
-    Function and arguments are encoded once, and have been read when this returns. Errors and lists of commands name the
-    function.
+    The function and its arguments are encoded once, and are read before this returns. Errors and lists of commands name
+    the function.
 
     Raises `ConfigurationError` or `MessageTooLargeError` if they cannot be sent. Nothing was sent.
     """
@@ -97,13 +97,13 @@ def call_service(
     wants_value: bool = True,
     shown_as: str = "",
 ) -> Any:
-    """Have engines call one of their services; return a `Command` for a single connection, else `Commands`.
+    """Call a service of engines; return a `Command` for a single connection, otherwise `Commands`.
 
-    The arguments are sent as those of `call` are. A service does not look at the names of the workspace; otherwise it
+    The arguments are sent like those of `call`. A service does not look up names in the workspace; otherwise it
     is a command like any other.
 
-    `name`: of the service; doc/protocol.md lists them, with their arguments and results. `args`, `connections`,
-    `wants_value`: as of `call`. `shown_as`: what errors and lists of commands show as its source. Raises
+    `name`: of the service; doc/protocol.md lists the services with their arguments and results. `args`, `connections`,
+    `wants_value`: as in `call`. `shown_as`: its source in errors and lists of commands. Raises
     `ConfigurationError` or `MessageTooLargeError` if the arguments cannot be sent. Nothing was sent.
     """
     mesh, nodes = _servers(connections)
@@ -117,9 +117,9 @@ def call_service(
 def kept_value(
     connection: Connection, kind: str, number: int, error: Exception, timeout: float | None
 ) -> Any:
-    """Return the result that a node keeps of a job or a command, because only pickle can send it.
+    """Return the result of a job or command that a node keeps because only pickle can send it.
 
-    Raises `error` if it keeps none. Raises `UnreadableValueError` if it cannot be unpickled here.
+    Raises `error` if the node has none. Raises `UnreadableValueError` if the result cannot be unpickled here.
     """
     data = call_service("results.kept", [kind, number], connection).result(timeout)
     if data is None:
@@ -127,15 +127,13 @@ def kept_value(
     try:
         return unpack_value([True, data], allow_pickle=True)
     except Exception as problem:
-        text = (
-            f"the result of the {kind} arrived, and cannot be made here: {type(problem).__name__}: {problem}"
-        )
+        text = f"the result of the {kind} arrived, but cannot be unpickled here: {type(problem).__name__}: {problem}"
         raise UnreadableValueError(text) from problem
 
 
 def kept_value_of(command: Command, error: Exception, timeout: float | None) -> Any:
-    """Return the result that its node keeps of a command; see `kept_value`."""
-    assert isinstance(command.peer, Server)  # noqa: S101 - there are no other commands on the client
+    """Return the result of a command that its node keeps; see `kept_value`."""
+    assert isinstance(command.peer, Server)  # noqa: S101 - no other peers have commands on the client
     return kept_value(command.peer.data, "command", command.number, error, timeout)
 
 
@@ -147,7 +145,7 @@ def mesh_of(view: Any) -> ClientMesh:
 def client_mesh(mesh: Mesh) -> ClientMesh:
     """Return the client's mesh, or raise in an engine."""
     if not isinstance(mesh, ClientMesh):
-        raise ConfigurationError("this is for the client of a network; an engine cannot send commands")
+        raise ConfigurationError("only the client of a network can do this; an engine cannot send commands")
     return mesh
 
 
@@ -167,7 +165,7 @@ def _options(
     commands: Sequence[Command], *, wants_value: bool, allow_pickle: bool, time_limit: float | None
 ) -> dict[str, Any]:
     if time_limit is not None and not time_limit > 0:
-        raise ConfigurationError(f"time_limit={time_limit}: seconds are more than none")
+        raise ConfigurationError(f"time_limit={time_limit}: it must be a positive number of seconds")
     options: dict[str, Any] = {}
     if wants_value:
         options["value"] = True
@@ -189,14 +187,14 @@ def _send_call(
     pack: Callable[..., list[Any]],
     service: str = "",
 ) -> None:
-    """Send commands, then what `pack` returns: with the arguments as values if that is possible, else pickled."""
+    """Send commands, then the result of `pack`: with the arguments as values if possible, otherwise pickled."""
     tag, limit = LIBRARY_TAGS + commands[0].number, mesh.limits.max_message_bytes
     try:
-        # A class that the engine would have to find by its name is imported there, or comes along, if it is pickled.
+        # If pickled, a class that the engine would have to find by name is imported there, or sent along.
         buffers = encode_message(Kind.VALUE, tag, pack(pickled=False), limit, by_name=False)
     except UnsupportedValueError:
         buffers = encode_message(Kind.VALUE, tag, pack(pickled=True), limit)
-    # Ctrl-C must not come between both: an engine that has the command waits for its arguments. Both leave together.
+    # Ctrl-C must not come in between: an engine that has the command waits for its arguments. Both are sent together.
     with interrupting([mesh.servers[command.node] for command in commands]), mesh.event_loop.sigint_deferred:
         if mesh.renumber(commands):
             buffers[0] = with_tag(bytes(buffers[0]), LIBRARY_TAGS + commands[0].number)
@@ -209,7 +207,7 @@ def _send_call(
 def _send_arguments(
     mesh: ClientMesh, connections: Sequence[Connection], buffers: list[bytes | memoryview]
 ) -> None:
-    """Send to engines of which some may be busy, and do not wait for those that read nothing."""
+    """Send to several engines without waiting for those that read nothing because they are busy."""
     total = len(connections) * sum(map(len, buffers))
 
     def unsent() -> int:

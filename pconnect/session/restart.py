@@ -1,19 +1,19 @@
-"""`restart`: a new engine in the place of another, with new links to all other nodes.
+"""`restart`: a new engine in place of the old one, with new links to all other nodes.
 
-It goes in three steps, so that no engine is killed that cannot be replaced, and none is dialled that is about to be
-killed or does not expect the connection yet:
+It has three steps, so that no engine is killed that cannot be replaced, and none is dialed while it is about to be
+killed or does not yet expect the connection:
 
-1. QUERY to the servers concerned: a new engine gets its connections by the server's daemon. While that is dead, the old
-   engine lives on.
-2. RESTART to all servers. Those concerned kill the engine and start another, the others tell theirs that a node is
-   restarted; all answer.
-3. SETUP to the new engines, and the client's connections to them. A new engine dials those that were there before, and
-   says when its connections stand: all but those to engines that are busy, which are made when these have time.
+1. QUERY to the servers concerned: a new engine gets its connections through the server's daemon. While the daemon is
+   dead, the old engine stays.
+2. RESTART to all servers. The servers concerned kill the engine and start another; the others notify their engines. All
+   answer.
+3. SETUP to the new engines, and the client's connections to them. A new engine dials the existing ones, and
+   reports when its connections are up: all but those to busy engines, which are made later.
 
-All are done for all nodes side by side, with one deadline, in the loop of the network.
+Each step handles all nodes in parallel, with one deadline, in the loop of the network.
 
-Functions that the user added to commands are called on the way, and may restart nodes, too. Such a restart takes over
-all nodes of the one that it interrupts, so that no server is asked by two, and the interrupted one does nothing more.
+Functions that the user added to commands are called in between, and may restart nodes, too. Such a restart takes over
+all nodes of the one that it interrupts, so that only one restart asks each server, and the interrupted one stops.
 """
 
 import contextlib
@@ -33,25 +33,25 @@ from pconnect.session.server import Server
 from srp_tools.channel import Channel
 from srp_tools.steps import Task, deadline_after, remaining
 
-# A server that does not answer in this part of the time has most likely vanished with its machine, and must not keep
-# others from being restarted. To answer takes milliseconds, but for an engine that has very much memory to give back.
+# A server that does not answer within this part of the time has most likely vanished with its machine, and must not
+# delay the restart of others. An answer takes milliseconds, except from an engine that has a lot of memory to release.
 _PATIENCE = 1 / 2
-_ASK_AGAIN = 0.2  # seconds between two questions whether a daemon is back
+_ASK_AGAIN = 0.2  # seconds between two checks whether a daemon is back
 
 
 def restart(connections: Connections, *, timeout: float = 30.0) -> None:
-    """Give nodes a new engine each, with an empty workspace, whatever the old one is doing or has died of.
+    """Replace the engines of nodes by new ones with empty workspaces, whatever their state.
 
-    The old engine is killed, with all that it has started; its commands, running or queued, end with an
-    `EngineDiedError`. The new one has the number, the certificate and the working directory of the old one, and is as
-    usable as that was at the beginning. `Connection` objects stay the same, here and in other engines: their ``error``
-    is cleared. The other engines go on with what they do and keep their workspaces. One that is busy is not waited for:
-    its link to the new engine is made when it is next idle or inside a call of this package, and what is sent there
-    before waits.
+    The old engine is killed with all its child processes; its running and queued commands end with an
+    `EngineDiedError`. The new engine has the number, the certificate and the working directory of the old one, and is
+    as usable as that was at the start. `Connection` objects stay valid, here and in other engines: their ``error`` is
+    cleared. The other engines continue their work and keep their workspaces. The call does not wait for busy ones:
+    their links to the new engine are made when they are next idle or inside a call of this package, and messages sent
+    there before that wait.
 
-    Values that the old engine sent and nobody has received are dropped, at all nodes; so is what was sent to it. A call
-    of another engine that waits for the old one raises a `ConnectionLostError`. Collective calls begin to count anew
-    with the next command.
+    Unreceived values of the old engine are dropped on all nodes, and so are values sent to it. A call in another engine
+    that waits for the old one raises a `ConnectionLostError`. Collective calls are counted anew from the next command
+    on.
 
     Parameters
     ----------
@@ -63,16 +63,16 @@ def restart(connections: Connections, *, timeout: float = 30.0) -> None:
     Raises
     ------
     ConnectionLostError
-        The server or machine of a node, which the text names, is gone: it cannot be restarted. Or the network is being
-        closed, and nothing was done.
+        The server or machine of a node is gone, so it cannot be restarted; the text names the node. Or the network is
+        being closed, and nothing was done.
     ConnectError
-        A new engine could not be started, or not be connected with all other nodes; ``reasons`` has the error of each
-        node that failed. One that lacks connections to some engines can be used; the others can be restarted again.
-        Where the server's daemon is dead, and has not come back in half of the time, the old engine lives on.
+        A new engine could not be started, or could not connect to all other nodes; ``reasons`` has the error of each
+        node that failed. An engine that lacks some connections is usable; the others can be restarted again. If a
+        server's daemon is dead, and does not return in half of the time, the old engine stays.
     TimeoutError
         The limit passed for the nodes that the text names; they can be restarted again.
     ConfigurationError
-        It was called inside an engine. Nothing was done.
+        The call was made inside an engine. Nothing was done.
 
     In all other cases, the other nodes in `connections` were restarted.
 
@@ -92,7 +92,7 @@ def restart(connections: Connections, *, timeout: float = 30.0) -> None:
     mesh.check_open()
     client = client_mesh(mesh)
     if client.mesh_setup is None:
-        raise ConfigurationError("this network has no servers that could start an engine")
+        raise ConfigurationError("this network has no servers to start an engine")
     if any(server.life.is_closing for server in client.servers.values()):
         raise ConnectionLostError("the network is being closed")
     client.event_loop.catch_up()
@@ -101,7 +101,7 @@ def restart(connections: Connections, *, timeout: float = 30.0) -> None:
         if client.growth.follower is not None:
             client.growth.follower.wait()
         if client.growth.under_way:
-            raise ConfigurationError(f"{client.growth.under_way}: restart when that is done")
+            raise ConfigurationError(f"{client.growth.under_way}: restart again when that is done")
         servers = [client.servers[target.node] for target in targets]
         work = client.growth.restart = _Restart(client, client.mesh_setup, servers, timeout)
     try:
@@ -115,7 +115,7 @@ def restart(connections: Connections, *, timeout: float = 30.0) -> None:
 
 
 class _Restart:
-    """The restart of some nodes, on its way."""
+    """A restart of some nodes that is in progress."""
 
     def __init__(
         self, mesh: ClientMesh, mesh_setup: MeshSetup, servers: Sequence[Server], timeout: float
@@ -136,9 +136,9 @@ class _Restart:
         self._deadline = deadline_after(timeout)
 
     def await_daemons(self) -> None:
-        """Give dead daemons some time to come back, and leave alone the engines that could not be replaced then."""
+        """Give dead daemons time to return; leave out the engines that cannot be replaced then."""
         deadline = deadline_after(self._timeout * _PATIENCE)
-        # An engine that is being replaced is not there any more.
+        # An engine that is already being replaced no longer exists.
         asked = [server for server in self._servers if not server.life.is_restarting]
         while (asked := self._without_daemon(asked)) and time.monotonic() < deadline:
             with contextlib.suppress(TimeoutError):
@@ -148,21 +148,21 @@ class _Restart:
                 return
         for server in asked:
             self._failures[server] = ConnectionLostError(
-                "its server was killed, and another engine needs it, so nothing was done; "
-                f"start the server again on {server.host}, with the same name, and restart then"
+                "its server was killed, and a new engine needs it, so nothing was done; "
+                f"start the server again on {server.host}, with the same name, and then restart"
             )
         self._others += asked
         self._servers = [server for server in self._servers if server not in asked]
 
     def _without_daemon(self, servers: Sequence[Server]) -> list[Server]:
-        """Return those of which the session says that its daemon is dead."""
+        """Return the servers whose session reports that the daemon is dead."""
         asked = {server: self._mesh.next_number() for server in servers if not server.command.error}
         with self._event_loop.sigint_deferred:
             for server, number in asked.items():
                 server.command.post(Kind.QUERY, number)
                 self._event_loop.flush(server.command)
         try:
-            # One that does not answer in time does not know of RESTART either, which says so in the end.
+            # A server that does not answer in time will not answer RESTART either, which then reports the error.
             with contextlib.suppress(TimeoutError):
                 self._event_loop.run_until(
                     lambda: (
@@ -179,7 +179,7 @@ class _Restart:
         return [server for server, facts in answers.items() if facts.get("daemon") is False]
 
     def replace_engines(self) -> None:
-        """Have the old engines killed and others started; let all other engines know."""
+        """Have the old engines killed and new ones started; notify all other engines."""
         if self._is_taken_over or not self._servers:
             return
         with self._event_loop.sigint_deferred:
@@ -226,7 +226,7 @@ class _Restart:
         self._wait(self._started, self._is_settled, self._deadline)
 
     def end(self) -> None:
-        """Leave no node in between, however it came."""
+        """Leave no node in an intermediate state, however the restart ended."""
         self._stop()
         if not self._is_taken_over:
             self._mesh.growth.restart = None
@@ -240,10 +240,10 @@ class _Restart:
             )
 
     def give_up(self) -> list[Server]:
-        """Do nothing more, because another restart takes over; return the servers that were to be restarted."""
+        """Stop, because another restart takes over; return the servers that this one was restarting."""
         self._is_taken_over = True
         self._stop()
-        self._event_loop.turns.note_news()  # another thread may wait in it
+        self._event_loop.turns.note_news()  # another thread may wait inside this restart
         return self._servers
 
     def _stop(self) -> None:
@@ -262,7 +262,7 @@ class _Restart:
             server.end_restart(error)
 
     def raise_failures(self) -> None:
-        """Raise what went wrong, if anything did."""
+        """Raise the failures, if there are any."""
         failures = {
             f"node {server.node} ({server.host})": error
             for server, error in sorted(self._failures.items(), key=lambda item: item[0].node)
@@ -283,7 +283,7 @@ class _Restart:
         return (
             server in self._failures
             or server.command.error is not None
-            or not server.life.is_restarting  # the new engine has died
+            or not server.life.is_restarting  # the new engine died
             or _is_complete(server)
         )
 
@@ -298,7 +298,7 @@ class _Restart:
             for server in servers:
                 if server in self._servers and not condition(server):
                     self._failures[server] = TimeoutError(
-                        f"time limit passed while node {server.node} ({server.host}) was restarted"
+                        f"timed out waiting for the restart of node {server.node} ({server.host})"
                     )
 
     def _take_outcome(self, server: Server, outcome: Channel | Exception) -> None:
@@ -307,11 +307,11 @@ class _Restart:
             self._event_loop.add(server.data)
         elif isinstance(outcome, Channel):
             outcome.close()
-        elif not isinstance(outcome, TimeoutError):  # that is everybody's, see `_wait`
+        elif not isinstance(outcome, TimeoutError):  # `_wait` reports that for all nodes
             self._failures[server] = outcome
 
     def _look_for_failure(self, server: Server) -> None:
-        """Find out whether a new engine that has come so far has died, or lacks connections."""
+        """Check whether a new engine died after joining, or lacks connections."""
         error = server.command.loss() if server.command.error else mesh_error(server)
         server.facts.pop("errors", None)
         if error is not None:
@@ -321,5 +321,5 @@ class _Restart:
 
 
 def _is_complete(server: Server) -> bool:
-    """Whether a new engine has its connections, also the one to the client."""
+    """Whether a new engine has all its connections, including the one to the client."""
     return server.life.state is NodeState.REJOINED and not server.data.is_awaited

@@ -1,34 +1,33 @@
-"""The commands that were sent to one node: which run, and which were asked to stop. No I/O."""
+"""The commands sent to one node: which run, and which were asked to stop. No I/O."""
 
 import math
 from weakref import ref
 
 from pconnect.commands.command import Command
 
-_REMEMBERED = 30  # ends of commands
-_FORGOTTEN = (
-    100  # commands whose numbers are kept though nobody holds them, besides as many as somebody holds
-)
+_REMEMBERED = 30  # most recent ends of commands
+_FORGOTTEN = 100  # unreferenced commands whose numbers are kept, besides as many referenced ones
 
 
 class RunningCommands:
     """The commands of one node by number, in the order in which they were sent and will end."""
 
     def __init__(self) -> None:
-        self.running: dict[int, Command] = {}  #: those that were sent and have not ended
-        #: Those of the client before, to whose sessions this one has come back, and how many values of that are lost.
+        self.running: dict[int, Command] = {}  #: sent and not yet ended
+        #: Commands of the earlier client whose sessions were resumed, and the number of its values that are lost.
         self.found: dict[int, Command] = {}
         self.values_lost = 0
-        self.last_finished = 0  #: number of the last command that the engine has ended
-        self.ended_at = -math.inf  #: when a command ended last, an instant of the caller's clock
-        #: Whether the engine is being killed: what was asked for since then ends with it, and is not sent any more.
+        self.last_finished = 0  #: number of the last command that has ended
+        self.ended_at = -math.inf  #: when a command last ended, by the caller's clock
+        #: Whether the engine is being killed: requests since then end with it, and are no longer sent.
         self.are_killed = False
-        #: Whether one of those that were sent to this engine may have left something there that others look for.
+        #: Whether a command sent to this engine may have left state there that jobs use.
         self.leave_state = False
-        # Since when which one was the last that has ended. Another thread reads this: so it is replaced, not changed.
+        # When each of the last commands ended. Another thread reads this, so it is replaced, never changed.
         self._finished: tuple[tuple[float, int], ...] = ()
-        # Also those that have ended and whose values are still to come, for as long as somebody holds them. Nothing is
-        # called when a command is freed, which happens in the user's code: a Ctrl-C during a call there would be lost.
+        # Includes ended commands that the user still references, because their values may be in transit. No callback
+        # runs when a command is freed, which happens in the user's code: a Ctrl-C during a callback there would be
+        # lost.
         self._known: dict[int, ref[Command]] = {}
         self._purged_at = _FORGOTTEN
         self._interrupted_up_to = 0
@@ -43,22 +42,22 @@ class RunningCommands:
             self._purged_at = 2 * len(self._known) + _FORGOTTEN
 
     def get(self, number: int) -> Command | None:
-        """Return a command that runs, or one that has ended and that somebody still holds."""
+        """Return a running command, or an ended one that is still referenced."""
         known = self._known.get(number)
         return None if known is None else known()
 
     @property
     def known(self) -> list[Command]:
-        """All commands that run, and those that have ended and that somebody still holds."""
+        """All running commands, and the ended ones that are still referenced."""
         return [command for known in self._known.values() if (command := known()) is not None]
 
     @property
     def oldest(self) -> Command | None:
-        """The command that the engine works on; ``None`` if there is none."""
+        """The command that the engine is running; ``None`` if there is none."""
         return self.running[min(self.running)] if self.running else None
 
     def finish(self, number: int, now: float) -> Command | None:
-        """Remove a command that the engine has ended, and return it; ``None`` if it does not run."""
+        """Remove a command that has ended, and return it; ``None`` if it was not running."""
         self.last_finished = max(self.last_finished, number)
         self._finished = (*self._finished[-_REMEMBERED:], (now, self.last_finished))
         self._cancelled.discard(number)
@@ -68,9 +67,9 @@ class RunningCommands:
         return command
 
     def finished_by(self, instant: float) -> int:
-        """Return the number of the last command that the engine had ended by an instant of the caller's clock.
+        """Return the number of the last command that had ended by an instant of the caller's clock.
 
-        Of an instant long ago it may be that of a later command, as only the last ends are remembered.
+        For an instant long ago it may be the number of a later command, as only the most recent ends are remembered.
         """
         number = 0
         for ended_at, number in reversed(self._finished):
@@ -79,13 +78,13 @@ class RunningCommands:
         return number if len(self._finished) > _REMEMBERED else 0
 
     def drop(self) -> list[Command]:
-        """Remove all commands, and return them: the engine will not end them."""
+        """Remove and return all commands: the engine will not end them."""
         dropped = list(self.running.values())
         self.running.clear()
         return dropped
 
     def forget(self) -> None:
-        """Begin anew with another engine."""
+        """Start over with another engine."""
         self._cancelled.clear()
         self.last_finished = 0
         self.leave_state = False
@@ -93,9 +92,9 @@ class RunningCommands:
         self.are_killed = False
 
     def interrupt(self, up_to: int | None) -> int | None:
-        """Record that the commands up to a number, or all, are asked to stop. Some command must run.
+        """Record that the commands up to a number, or all, are asked to stop. At least one must be running.
 
-        Returns the number of the last of them; ``None`` if the first that runs was asked before, and has to be killed.
+        Returns the number of the last of them; ``None`` if the first was asked before, so it has to be killed.
         """
         if min(self.running) <= self._interrupted_up_to:
             return None
@@ -107,16 +106,16 @@ class RunningCommands:
         return number
 
     def cancel(self, number: int) -> bool:
-        """Record that one command is asked to stop; return whether this is the first time. Else it has to be killed."""
+        """Record that one command is asked to stop; return whether it is the first time. If not, it must be killed."""
         if number in self._cancelled:
             return False
         self._cancelled.add(number)
         return True
 
     def runs(self, up_to: int | None) -> bool:
-        """Whether one of the commands up to a number runs; with ``None``, whatever the engine does counts."""
+        """Whether a command up to a number is running; with ``None``, always true."""
         return up_to is None or any(number <= up_to for number in self.running)
 
     def interrupted_run(self) -> bool:
-        """Whether a command that was interrupted has not ended yet."""
+        """Whether an interrupted command has not ended yet."""
         return self.runs(self._interrupted_up_to)

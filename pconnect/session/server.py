@@ -1,11 +1,11 @@
-"""The client's view of its servers: the connections to one node, and what is done with each message from there.
+"""The client's view of a server: the connections to one node, and the handling of its messages.
 
-Commands and their ends pass on the data connection; the command channel leads to the supervisor, which interrupts them
-and passes on what they print.
+Commands and their ends travel on the data connection; the command channel leads to the supervisor, which interrupts
+commands and forwards their output.
 
-What the client knows of a node is in four parts: its state (`pconnect.session.node_state`), the commands that were sent
-there (`pconnect.session.running_commands`), the errors of those that failed (`pconnect.session.failure_log`), and the
-output of its engine (`pconnect.commands.engine_output`). `Server` keeps the two connections and routes their messages.
+The client's knowledge of a node has four parts: its state (`pconnect.session.node_state`), the commands sent to it
+(`pconnect.session.running_commands`), the errors of failed commands (`pconnect.session.failure_log`), and the output of
+its engine (`pconnect.commands.engine_output`). `Server` keeps the two connections and routes their messages.
 """
 
 import contextlib
@@ -39,17 +39,17 @@ from pconnect.session.node_state import EVENTS, NodeEvent, NodeLife
 from pconnect.session.running_commands import RunningCommands
 from srp_tools.steps import deadline_after
 
-_LEAVE_STATE = {"workspace.update", "files.put", "code.apply"}  # services whose effect jobs see
-_ADVICE = "; to go on: "  # begins what a user can do about a death
+_LEAVE_STATE = {"workspace.update", "files.put", "code.apply"}  # services whose effects jobs can see
+_ADVICE = "; to continue: "  # introduces the remedy in a message about a death
 
 
 class Server(Peer):
-    """One node of the network other than the client, as the client knows it."""
+    """A node of the network other than the client, as seen by the client."""
 
     def __init__(self, command: Connection, location: Location) -> None:
         self.node = command.node
         self.host = command.host  #: as given to `pconnect`
-        self.location = location  #: where its server is
+        self.location = location  #: the addresses of its server
         self.life = NodeLife(f"node {self.node} ({self.host})")
         self.commands = RunningCommands()
         self.failures = FailureLog()
@@ -57,33 +57,33 @@ class Server(Peer):
         self.facts: dict[str, Any] = {}  #: what its engine reported when it joined the network
         self.live: dict[str, Any] = {}  #: the last answer of its supervisor to a QUERY
         self.last_reply_at: float | None = None  #: when its supervisor last answered for the statistics
-        #: Answers of its supervisor that have not been taken yet, by their kind and the number of the question.
+        #: Unread answers of its supervisor, by their kind and the number of the question.
         self.answers: dict[tuple[Kind, int], Any] = {}
-        self.rounds = Rounds()  #: takes its answers in the search for deadlocks
+        self.rounds = Rounds()  #: collects its answers in the search for deadlocks
         self._grace = Grace()
         self.attach(Connection(self.node, self.host, None, role=Role.CLIENT_DATA))
         self.listen(command)
 
     def listen(self, command: Connection) -> None:
-        """Take over the command channel."""
+        """Start to use a command channel."""
         self.command = command  #: the command channel, to its supervisor
         command.on_message, command.on_lost = self._take, lambda _: self._lose_channel()
         command.peer = self
 
     def attach(self, data: Connection) -> None:
-        """Take over the data connection."""
+        """Start to use a data connection."""
         self.data = data  #: the data connection, to its engine
         data.peer = self
         data.on_library_value = self._take_value
         data.on_message = lambda message: self._take_ends(read_end(message.tag, message.value))
         data.on_lost = lambda _: self._lose_values()
 
-    # --- what others ask ---
+    # --- queries from other modules ---
 
     @property
     def state(self) -> str:
         """``open``, ``died`` (its engine), ``lost`` (its server or machine) or ``closed``."""
-        return self.life.told_as
+        return self.life.public_state
 
     @property
     def running(self) -> dict[int, Command]:
@@ -92,13 +92,13 @@ class Server(Peer):
 
     @property
     def busy(self) -> bool:
-        """Whether values may still arrive: commands run, or ended a moment ago. True of a node that is gone, too."""
+        """Whether values may still arrive: commands run, or ended a moment ago. Also true for a node that is gone."""
         gone = self.life.death or self.command.error
         return bool(self.running or gone) or time.monotonic() - self.commands.ended_at < GRACE_SECONDS
 
     @property
     def trouble(self) -> str:
-        """What has become of the node, in one line without its name; empty if nothing is known to be wrong."""
+        """The problem of the node in one line without its name; empty if no problem is known."""
         line = str(self._account() or "").partition("\n")[0].partition(_ADVICE)[0]
         name = f"node {self.node} ({self.host})"
         return line.replace(f" of {name}", "").replace(f"{name} is ", "")
@@ -109,24 +109,24 @@ class Server(Peer):
         return any(command.calls_back for command in self.commands.known)
 
     def remedy(self, connection: object) -> str:
-        """Return what a user can do about the loss of a connection, for the end of its text."""
+        """Return a remedy for the loss of a connection, to append to the error message."""
         lives = connection is self.data and self.command.error is None
         anew = f"net.reconnect({self.node}), or connect again"
         return _ADVICE + (f"net[{self.node}].restart()" if lives else anew)
 
     def sources(self) -> list[Connection]:
-        """Return the connection on which values come."""
+        """Return the connections that values arrive on."""
         return [self.data]
 
     def check(self) -> None:
-        """Raise if no value may be waited for; see `pconnect.session.failure_log`."""
+        """Raise if waiting for a value is pointless; see `pconnect.session.failure_log`."""
         error = self.failures.take_unseen(self.data.values_received)
         if error is not None:
             raise error
         self._check_alive()
 
     def check_epoch(self, epoch: int) -> None:
-        """Raise if this node takes part in no more collective calls of an epoch."""
+        """Raise if this node no longer takes part in the collective calls of an epoch."""
         error = self.failures.take_since(epoch, self.data.values_received)
         if error is not None:
             raise error
@@ -139,9 +139,9 @@ class Server(Peer):
             raise self.command.loss()
 
     def explain(self, epoch: int | None = None) -> ParallelError | None:
-        """Return the supervisor's account of what happened to the engine, after waiting a moment for it.
+        """Return the supervisor's report about the end of the engine, after waiting a moment for it.
 
-        With an epoch, the failure of a command since then is such an account.
+        With an epoch, the failure of a command since then also counts.
         """
         event_loop = self.data.mesh.event_loop
         with contextlib.suppress(TimeoutError):
@@ -158,7 +158,7 @@ class Server(Peer):
     # --- commands ---
 
     def begin(self, command: Command, kind: Kind, contents: list[Any]) -> None:
-        """Send a command, as a message of this kind; if that is impossible, it has failed."""
+        """Send a command as a message of this kind; fail the command if that is impossible."""
         error = self._account()
         if error is None and self.data.error is not None and not self._grace.has_begun:
             error = self.data.loss()
@@ -172,20 +172,20 @@ class Server(Peer):
             command.begun = True
 
     def interrupt(self, up_to: int | None = None) -> None:
-        """Interrupt the commands up to a number, or all; if one of them was interrupted before, kill the engine."""
+        """Interrupt the commands up to a number, or all; kill the engine if one of them was interrupted before."""
         if not self.running or self.command.error:
             return
         number = self.commands.interrupt(up_to)
         self._stop(Kind.INTERRUPT, number)
 
     def cancel(self, number: int) -> None:
-        """Interrupt one command, or take it from those that wait; the second time, kill the engine."""
+        """Interrupt one command, or remove it from the queue; the second time, kill the engine."""
         if number not in self.running or self.command.error:
             return
         self._stop(Kind.CANCEL, number if self.commands.cancel(number) else None)
 
     def kill(self, up_to: int | None = None) -> None:
-        """Kill the engine, if it runs a command up to a number, or at all."""
+        """Kill the engine if it runs a command up to a number; without a number, in any case."""
         if self.life.death is None and not self.command.error and self.commands.runs(up_to):
             self._stop(Kind.KILL, None)
 
@@ -198,7 +198,7 @@ class Server(Peer):
         self.command.flush()
 
     def settle(self, deadline: float) -> str:
-        """Wait for the end of the commands that were interrupted; return the words for the node if they do not end."""
+        """Wait for the end of interrupted commands; return the name of the node if they do not end, otherwise empty."""
         commands = self.commands
         with contextlib.suppress(TimeoutError):
             self.data.mesh.event_loop.run_until(
@@ -210,7 +210,7 @@ class Server(Peer):
     # --- the end of an engine, and the next one ---
 
     def begin_restart(self, number: int) -> None:
-        """Give up the engine: it is about to be replaced. Its commands end."""
+        """Give up the engine, which is about to be replaced. Its commands end."""
         error = EngineDiedError(f"the engine of node {self.node} ({self.host}) was restarted")
         self.life.die(NodeEvent.RESTART_ASKED, error, time.monotonic())
         self._lose_commands(error)
@@ -219,19 +219,19 @@ class Server(Peer):
         self.failures.lose([number], error)  # the next command begins a new epoch
 
     def renew(self, event: NodeEvent = NodeEvent.ENGINE_REPLACED) -> None:
-        """Forget the old engine, after its server has, or in a new session: its values and its failures."""
+        """Reset the state of the old engine, after a restart or in a new session: its values and its failures."""
         name = f"node {self.node} ({self.host})"
         self.life.die(event, EngineDiedError(f"the new engine of {name} is not there yet"))
         self.data.mesh.event_loop.discard(self.data)
         self.data.reset()
-        self.rounds.forget(self.node)  # what it was asked it will not answer, see `Rounds`
+        self.rounds.forget(self.node)  # it will not answer earlier questions, see `Rounds`
         self.failures.forget()
         self.commands.forget()
         self.output.forget()
         self.facts = {}
 
     def end_restart(self, error: Exception | None) -> None:
-        """End a restart: the new engine is there, or `error` says why not."""
+        """End a restart: the new engine has joined, or `error` is the reason of the failure."""
         if error is None:
             self.life.happen(NodeEvent.RESTART_DONE)
             if self.data.error is not None:  # the new engine's connection broke before it was a member
@@ -246,22 +246,22 @@ class Server(Peer):
             self.data.lose(death)
 
     def ask_to_close(self, grace: float) -> None:
-        """Ask for the end of the session; the engine has `grace` seconds to end by itself."""
+        """Ask to end the session; the engine has `grace` seconds to end by itself."""
         self.life.happen(NodeEvent.CLOSE_ASKED)
         self.command.post(Kind.CLOSE, round(grace * 1000))
 
     def end(self, error: ParallelError) -> None:
-        """End all commands because of `error`: the client has closed the connections."""
+        """End all commands with `error`: the client has closed the connections."""
         self.life.happen(NodeEvent.NETWORK_CLOSED)
         self._lose_commands(error)
 
     def report_unseen(self) -> None:
-        """Warn of errors that were never retrieved; for the end of the network."""
+        """Warn about errors that were never retrieved; called at the end of the network."""
         for error in self.failures.unseen():
             warnings.warn(f"this error was never retrieved: {error}", RuntimeWarning, stacklevel=5)
 
     def _lose_channel(self, why: str = "") -> None:
-        if why:  # the server has said it before
+        if why:  # the server has announced it
             self.command.error = ConnectionLostError(why)
         self.life.happen(NodeEvent.CHANNEL_LOST)
         self._take_ends(is_complete=True)
@@ -287,7 +287,7 @@ class Server(Peer):
         elif self.running:
             self._grace.begin(self.data.mesh.event_loop, self._lose_running)
 
-    # --- what the node says ---
+    # --- messages from the node ---
 
     def _take_value(self, tag: int, value: object) -> None:
         command = self.commands.get(tag - LIBRARY_TAGS)
@@ -295,7 +295,7 @@ class Server(Peer):
             command.arrive(value)
 
     def has_answered(self, kind: Kind, number: int) -> bool:
-        """Whether its supervisor has answered a question, or never will."""
+        """Whether its supervisor has answered a question, or can no longer answer."""
         return (kind, number) in self.answers or self.command.error is not None
 
     def _take(self, message: Message) -> None:
@@ -320,7 +320,7 @@ class Server(Peer):
                 self._take_event(message)
 
     def _take_event(self, message: Message) -> None:
-        """Pass on a message that changes the state of the node."""
+        """Handle a message that changes the state of the node."""
         event = EVENTS[message.kind]
         if not self.life.allows(event):
             raise ProtocolError(f"{message.kind.name} from a node that is {self.life.state.name}")
@@ -340,11 +340,11 @@ class Server(Peer):
                 self._end(event, words + self.remedy(self.command))
 
     def _take_death(self, how: str, last_output: str, command: int | None = None) -> None:
-        if self.data.mesh is not None:  # else the network is just being made
-            self.data.mesh.event_loop.drain(self.data)  # the ends of commands may be there
+        if self.data.mesh is not None:  # otherwise the network is still being set up
+            self.data.mesh.event_loop.drain(self.data)  # it may contain ends of commands
         self._take_ends(is_complete=True)
         words = f"the engine of node {self.node} ({self.host}) died: {how}"
-        # Those that the client had sent and that wait there have nothing to do with it.
+        # Commands that were sent but had not begun are not affected.
         running = self.commands.oldest if command is None else self.running.get(command)
         self.output.end(running)
         if running is not None:
@@ -362,7 +362,7 @@ class Server(Peer):
             self._lose_commands(death)
 
     def _take_ends(self, end: End | None = None, *, is_complete: bool = False) -> None:
-        """End the commands whose output has been shown, or will never be."""
+        """End the commands whose output has been shown, or will never arrive."""
         for ended in self.output.take_ends(end, is_complete=is_complete):
             self._finish(ended)
 

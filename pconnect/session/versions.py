@@ -1,7 +1,7 @@
-"""What Python, packages and machine each node has, and which differences between nodes matter.
+"""The versions of Python, packages and the machine on each node, and which differences matter.
 
-Every engine tells its versions when the network is made; its starter has read them once. So the check costs no
-message. Packages that are asked for later are looked up on the engines then.
+Every engine reports its versions when the network is made; the process that started it has read them once. So the check
+costs no message. Other packages are looked up on the engines on request.
 """
 
 import functools
@@ -22,19 +22,19 @@ from pconnect.messaging.send_receive import Connections, resolve
 from pconnect.session.remote_calls import call_service, client_mesh
 from pconnect.session.server import Server
 
-#: Packages whose versions every node tells, by the names that pip has for them.
+#: Packages whose versions every node reports, by their pip names.
 PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "cloudpickle", "msgpack", "matplotlib")
 
 _MAX_CELL_CHARACTERS = 40
 
 
 class VersionWarning(UserWarning):
-    """Nodes of a network differ in a version that matters; the text has a table of those."""
+    """Nodes of a network differ in versions that matter; the text has a table of them."""
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """When a difference matters: where this part of the text differs. And what then may go wrong."""
+    """When a difference matters: if this part of the version differs. And what it may affect."""
 
     part: Callable[[str], object]
     affects: str
@@ -45,7 +45,7 @@ def _major(version: str) -> object:
 
 
 def _minor(version: str) -> object:
-    """Return what CPython's byte code depends on: the implementation, major and minor version."""
+    """Return the parts that CPython's byte code depends on: the implementation, major and minor version."""
     return re.sub(r"(\d+\.\d+).*", r"\1", version)
 
 
@@ -61,7 +61,7 @@ _RULES = {
 
 
 def installed(names: Iterable[str]) -> dict[str, str | None]:
-    """Return the versions of packages here; ``None`` for one that is not installed."""
+    """Return the versions of packages installed here; ``None`` for a missing package."""
     return {
         name: next((found.version for found in importlib.metadata.distributions(name=name)), None)
         for name in names
@@ -70,7 +70,7 @@ def installed(names: Iterable[str]) -> dict[str, str | None]:
 
 @functools.cache
 def own_versions() -> Mapping[str, Any]:
-    """Return what a node tells of itself, looked up once in a process; doc/protocol.md has the names."""
+    """Return the facts that a node reports about itself, collected once in a process; doc/protocol.md has the names."""
     packages = installed(["pserver", *PACKAGES])
     return {
         "python": platform.python_version(),
@@ -94,18 +94,18 @@ def _libc() -> str | None:
 
 @dataclass(frozen=True, repr=False)
 class Versions:
-    """Versions of all nodes; it prints as an aligned table, with a ``*`` where nodes differ.
+    """Versions on all nodes; it prints as an aligned table, with a ``*`` where nodes differ.
 
-    Nodes that have the same of everything share a column. What a node lacks is shown as ``-``.
+    Nodes with the same versions share a column. A missing package is shown as ``-``.
     """
 
-    #: For each node by number, the versions by what they are of; ``None`` for what is missing there.
+    #: For each node by number, the versions by name; ``None`` for missing packages.
     table: dict[int, dict[str, str | None]]
     hosts: dict[int, str]
 
     @property
     def differing(self) -> list[str]:
-        """Of what the nodes have different versions."""
+        """The names whose versions differ between nodes."""
         return [
             name for name in self._names() if len({column.get(name) for column in self.table.values()}) > 1
         ]
@@ -131,7 +131,7 @@ class Versions:
         return Table(["", *headings], rows)
 
     def columns(self, names: Sequence[str]) -> tuple[list[str], list[dict[str, str | None]]]:
-        """Return headings and columns, one for all nodes that have the same of these."""
+        """Return headings and columns, one for each group of nodes with the same versions."""
         groups: dict[tuple[str | None, ...], list[int]] = {}
         for node, column in self.table.items():
             groups.setdefault(tuple(column.get(name) for name in names), []).append(node)
@@ -147,22 +147,22 @@ class Versions:
 def versions(
     connections: Connections, packages: Iterable[str] | None = None, *, timeout: float = 10.0
 ) -> Versions:
-    """Ask nodes which versions they have.
+    """Return the versions on some nodes.
 
     Parameters
     ----------
     connections
-        A network, a part of one, or a single connection; the client belongs to it if node 0 does.
+        A network, a part of one, or a single connection; the client is included if node 0 is.
     packages
-        Names of packages, as pip has them; only these are reported. Without it, all that matters here: Python, this
-        package, system and libc, and those in `PACKAGES`.
+        Names of packages, as in pip; only these are reported. By default, everything that matters: Python, this
+        package, system and libc, and `PACKAGES`.
     timeout
-        Seconds in which the engines have to end what they are doing, and to answer.
+        Seconds for the engines to finish their commands and answer.
 
     Raises
     ------
     ConfigurationError
-        It was called inside an engine.
+        The call was made inside an engine.
     RemoteError, ConnectionLostError, ExceptionGroup, TimeoutError
         As of a command.
 
@@ -197,7 +197,7 @@ def versions(
 
 
 def foreign_pythons(servers: Iterable[Server]) -> dict[int, str]:
-    """Return which nodes run another Python than the client, whose byte code is another; in words, by node."""
+    """Return the nodes whose Python, and so its byte code, differs from the client's; as text, by node."""
     own = _minor(_python(own_versions()))
     pythons = {server: _python(server.facts) for server in servers}
     return {
@@ -208,42 +208,42 @@ def foreign_pythons(servers: Iterable[Server]) -> dict[int, str]:
 
 
 def check_versions(network: Network, *, stacklevel: int = 2) -> None:
-    """Warn, once, if nodes differ in what matters; for the client, from what was told when the network was made.
+    """Warn once if nodes differ in versions that matter; uses the engines' reports from when the network was made.
 
     Warns
     -----
     VersionWarning
-        The text has a table of just these versions, and what each may affect. ``stacklevel`` is that of
-        `warnings.warn`, seen from here.
+        The text has a table of these versions and what each may affect. ``stacklevel`` is that of `warnings.warn`,
+        relative to this function.
     """
     servers = client_mesh(network.mesh).servers
     facts = {0: own_versions()} | {node: server.facts for node, server in servers.items()}
-    told = Versions(
+    reported = Versions(
         {node: _of_node(fact) | _of_packages(fact) for node, fact in facts.items()},
         {node: server.host for node, server in servers.items()},
     )
-    names = [name for name in _RULES if _matters(name, told.table.values())]
+    names = [name for name in _RULES if _matters(name, reported.table.values())]
     if not names:
         return
-    headings, columns = told.columns(names)
+    headings, columns = reported.columns(names)
     rows = [[name, *(_text(column.get(name)) for column in columns), _RULES[name].affects] for name in names]
     table = Table(["", *headings, "may affect"], rows)
     warnings.warn(
         f"nodes of this network have different versions:\n{table}\n"
-        "(net.versions() shows all; pconnect(..., check_versions=False) does not look)",
+        "(net.versions() shows all; pconnect(..., check_versions=False) skips this check)",
         VersionWarning,
         stacklevel=stacklevel,
     )
 
 
 def _matters(name: str, columns: Iterable[Mapping[str, str | None]]) -> bool:
-    """Return whether nodes that have this have it differently; a missing package is reported where it is needed."""
+    """Return whether nodes that have the package disagree on its version; a missing package is reported on use."""
     there = {version for column in columns if (version := column.get(name)) is not None}
     return len({_RULES[name].part(version) for version in there}) > 1
 
 
 def _of_node(facts: Mapping[str, Any]) -> dict[str, str | None]:
-    """Return the part of the facts that is not of packages, as it is shown."""
+    """Return the facts that do not concern packages, for display."""
     return {
         "Python": _python(facts) or None,
         "pserver": _joined(facts, "version"),
@@ -254,7 +254,7 @@ def _of_node(facts: Mapping[str, Any]) -> dict[str, str | None]:
 
 
 def _python(facts: Mapping[str, Any]) -> str:
-    """Return implementation and version; empty if it was not told."""
+    """Return implementation and version; empty if the node did not report them."""
     python = _joined(facts, "python")
     return f"{_joined(facts, 'implementation') or 'CPython'} {python}" if python else ""
 
@@ -265,17 +265,17 @@ def _of_packages(facts: Mapping[str, Any]) -> dict[str, str | None]:
 
 
 def _joined(facts: Mapping[str, Any], *keys: str) -> str | None:
-    """Return some facts as one text; what is no text was not told."""
+    """Join some facts into one text; facts that are not strings are left out."""
     return " ".join(value for key in keys if isinstance(value := facts.get(key), str)) or None
 
 
 def _text(version: str | None) -> str:
-    """Return what stands in a cell: one line, whatever a server tells."""
+    """Return the text of a cell: one line, whatever a server reports."""
     return "-" if version is None else " ".join(str(version).split())[:_MAX_CELL_CHARACTERS]
 
 
 def _ranges(nodes: Sequence[int]) -> str:
-    """Return numbers in few characters.
+    """Return numbers in a compact form.
 
     Examples
     --------

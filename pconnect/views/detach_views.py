@@ -97,7 +97,7 @@ def _detach(mesh: ClientMesh, path: Path | None, deadline: float) -> tuple[str, 
         left = detaching.left.result(_CLOSE_TIMEOUT)
     token = _token(mesh, detaching.secret, left)
     if path is not None:
-        # # The first token leads to the same jobs, and to some that have ended.
+        # The first token leads to the same jobs, and to some that have ended.
         with contextlib.suppress(CredentialError):
             write_private(path, token + "\n", others_may_list=True)
     return token, interrupt
@@ -115,7 +115,7 @@ def _result(future: "concurrent.futures.Future[Any]", deadline: float) -> Any:
 def _token(mesh: ClientMesh, secret: bytes, jobs: dict[int, dict[int, Job]]) -> str:
     pickled = [n for node in jobs.values() for n, job in node.items() if job.options.allow_pickle]
     numbers = {node: list(found) for node, found in jobs.items()}
-    # # The place in the list is the node's number. A removed node has no jobs, so any server can fill its place.
+    # The place in the list is the node's number. A removed node has no jobs, so any server can fill its place.
     there = mesh.growth.hosts
     any_other = next(iter(there.values()))
     places = [there.get(node, any_other) for node in range(1, len(mesh.connections))]

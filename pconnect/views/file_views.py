@@ -9,7 +9,7 @@ from pconnect.files.transfer import get, put, targets
 from pconnect.link.connection import Connection
 from pconnect.loop.network import Network
 
-# # The result: a path for a node, a list for a network or a part of it.
+# The result: a path for a node, a list for a network or a part of it.
 RemotePaths = TypeVar("RemotePaths", bound=str | list[str])
 LocalPaths = TypeVar("LocalPaths", bound=Path | list[Path])
 

@@ -18,8 +18,7 @@ class GrowthView(PoolView):
 
     is_whole: bool
     mesh: Mesh
-    #: #: The classes of connections to engines: the usual one, and the one for networks that another process may
-    #: resume.
+    #: The classes of connections to engines: the usual one, and the one for networks that another process may resume.
     _make: ClassVar[tuple[type[Connection], type[Connection]]]
 
     def add(self, hosts: object, *, timeout: float = 30.0) -> list[int]:

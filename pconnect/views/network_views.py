@@ -35,7 +35,7 @@ from pconnect.views.node_table import of_nodes
 from pconnect.views.program_views import ProgramView
 from pconnect.views.resume_views import ResumeView
 
-# # The result of sending: one command for a node, one for each of several nodes.
+# The result of sending: one command for a node, one for each of several nodes.
 Sent = TypeVar("Sent", bound=Command | Commands)
 
 
@@ -216,7 +216,7 @@ class View(JobView, ProgramView[Sent], Generic[Sent]):
             return joined(parts, axis)
         return [item for part in parts for item in part]
 
-    # # --- looking and controlling ---
+    # --- looking and controlling ---
 
     def who(self, *, timeout: float | None = None) -> Table:
         """Return the contents of the workspaces: type, shape and size in bytes of each name, by node.

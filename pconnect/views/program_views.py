@@ -16,7 +16,7 @@ from pconnect.programs.program import CapturedProgram, PathLike, Program, Progra
 from pconnect.programs.which import ProgramsThere, warn_of_differences, which
 from pconnect.session.remote_calls import mesh_of, run
 
-# # The result of sending: one command for a node, one for each of several nodes.
+# The result of sending: one command for a node, one for each of several nodes.
 Sent = TypeVar("Sent", bound=Command | Commands)
 Words = Sequence[PathLike]
 

@@ -113,7 +113,7 @@ class Workers:
             self._channel.event_loop.unwatch(self._process.forks.fileno())
         for worker in self._workers.values():
             worker.why_killed = f"the engine died: {how}"
-            worker.remedy = f"; to go on: net[{self._channel.client.node}].restart()"
+            worker.remedy = f"; to continue: net[{self._channel.client.node}].restart()"
         self._end_workers()
         self.detached_jobs.lose_all(f"the engine died: {how}")
         self._tell_pool()

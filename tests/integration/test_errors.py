@@ -53,7 +53,7 @@ def test_an_engine_that_is_killed_while_it_is_idle_did_not_die_in_the_next_comma
     with pytest.raises(EngineDiedError) as caught:
         net[1].eval("v").result(DEADLINE)
     assert "in command" not in str(caught.value)
-    assert str(caught.value).endswith("; to go on: net[1].restart()")
+    assert str(caught.value).endswith("; to continue: net[1].restart()")
 
 
 def test_a_client_whose_folder_was_removed_has_a_network(

@@ -96,7 +96,7 @@ def test_a_failure_at_the_worker_is_told_as_what_it_is(executor: Executor, place
         assert isinstance(told.value, RemoteError) or isinstance(told.value.__cause__, RemoteError)
     if place == "running":
         assert job.stdout == "the last words\n"
-        assert (kind is not JobLostError) or str(told.value).endswith("the last it printed:\nthe last words")
+        assert (kind is not JobLostError) or str(told.value).endswith("its last output:\nthe last words")
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -39,7 +39,7 @@ def assert_ends(server: Server, net: ClientNetwork, why: str) -> None:
     with pytest.raises(ConnectionLostError) as caught:  # the client may have heard of it before
         evaluate(net, "__import__('time').sleep(1000)")
     what = r"(the session of node 1 .* was ended|node 1 \(.*\) is lost)"
-    assert re.search(rf"{what}: {why}; to go on: net\.reconnect\(1\), or connect again", str(caught.value))
+    assert re.search(rf"{what}: {why}; to continue: net\.reconnect\(1\), or connect again", str(caught.value))
     wait_gone(*pids)
     wait_until(lambda: bool(re.search(f'audit session-end .* how="{why}"', server.log)), "the end in the log")
 

@@ -221,8 +221,8 @@ def test_a_server_relays_those_that_cannot_reach_each_other(places: Places) -> N
     assert without == [{}, {}]
     assert by_client == [{"2": "relayed by the client"}, {"1": "relayed by the client"}]
     warning, warning_then = told["warnings"]
-    assert f"node 3 ({A}) passed on what node 1 ({C}) and node 2 ({D}) send" in warning_then
-    assert f"node 1 ({C}) and node 2 ({D}): by node 3 ({A})" in warning
+    assert f"node 3 ({A}) relayed the data between node 1 ({C}) and node 2 ({D})" in warning_then
+    assert f"node 1 ({C}) and node 2 ({D}): through node 3 ({A})" in warning
 
 
 def test_the_client_relays_where_no_server_can(places: Places) -> None:

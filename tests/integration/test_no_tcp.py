@@ -135,7 +135,9 @@ def test_no_server_at_a_path(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "dead"))
     for name in ("dead", "none"):
-        with pytest.raises(ConnectError, match="no server listens there; pserver start --no-tcp starts one"):
+        with pytest.raises(
+            ConnectError, match="no server is listening there; start one with pserver start --no-tcp"
+        ):
             pconnect(f"unix:{tmp_path / name}", user="alice", password="secret", timeout=DEADLINE)
 
 

@@ -87,7 +87,7 @@ def test_what_has_no_source_is_refused_and_nothing_dies(net: Any, way: str) -> N
     told = net[1].eval("import platform; platform.python_version()").result(DEADLINE)
     words = str(error)
     assert f"node 1 ({net[1].host}) has CPython {told}, and the client has {OWN}. " in words
-    assert "(line 1 of <string>) is not to be had" in words and "sync_code" in words
+    assert "(line 1 of <string>) is not available" in words and "sync_code" in words
 
 
 def test_only_where_it_matters(there: Server, server: Server) -> None:

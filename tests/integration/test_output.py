@@ -188,7 +188,7 @@ def test_what_an_engine_printed_last_is_in_the_account_of_its_death(two_servers:
         with pytest.raises(EngineDiedError) as died:
             command.result(LIMIT)
     assert 'died: SIGSEGV in command "print(' in str(died.value)
-    assert str(died.value).endswith("; the last it printed:\none\ntwo")
+    assert str(died.value).endswith("; its last output:\none\ntwo")
 
 
 def test_a_network_survives_a_reader_that_is_gone(
@@ -202,7 +202,7 @@ def test_a_network_survives_a_reader_that_is_gone(
         command = reval("for i in range(1000): print(i)", net[1])
         command.result(LIMIT)
         assert command.stdout.endswith("998\n999\n")
-        assert "stdout is not shown any more: [Errno 32] Broken pipe" in caplog.text
+        assert "stdout is no longer shown: [Errno 32] Broken pipe" in caplog.text
         assert len(caplog.records) == 1
         os.dup2(os.open(os.devnull, os.O_WRONLY), writer)  # else the stream could not be closed
         sys.stdout.close()

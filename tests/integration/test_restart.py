@@ -327,7 +327,7 @@ def test_a_callback_that_restarts_while_the_network_is_closed(
 def test_only_the_client_restarts(server: Server) -> None:
     with server.connect(2) as net:
         reval("from pconnect import restart", net)
-        with pytest.raises(RemoteError, match="this is for the client of a network"):
+        with pytest.raises(RemoteError, match="only the client of a network can do this"):
             reval("restart(sockets[2])", net[1]).result(DEADLINE)
         with pytest.raises(ValueError, match="this node itself"):
             restart(net[0])

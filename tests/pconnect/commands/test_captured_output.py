@@ -27,7 +27,7 @@ def test_what_was_dropped_is_added_up() -> None:
     first, rest = printed.text().split("\n")
     assert first == (
         "(2 bytes before the last 4 were cut off; "
-        "12 bytes of output were dropped: this client took nothing for a second)"
+        "12 bytes of output were dropped: this client read nothing for a second)"
     )
     assert rest == "cdef"
 

@@ -21,7 +21,7 @@ from tests.support.links import LIMIT, FakeServer, client_of
 
 Client = tuple[Network, list[FakeServer]]
 
-DROPPED = "bytes of output were dropped: this client took nothing for a second"
+DROPPED = "bytes of output were dropped: this client read nothing for a second"
 
 
 def command(number: int = 1, node: int = 1) -> Command:
@@ -268,7 +268,7 @@ def test_a_closed_stream_is_logged_once_and_one_in_its_place_is_used(
     for _ in range(3):
         sink.write(1, "hostA", 1, "lost\n", None)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert "stdout is not shown any more: I/O operation on closed file" in caplog.text
+    assert "stdout is no longer shown: I/O operation on closed file" in caplog.text
     monkeypatch.setattr(sys, "stdout", good)
     sink.write(1, "hostA", 1, "here\n", None)
     assert good.getvalue() == "[1 hostA] here\n"
@@ -332,7 +332,7 @@ def test_commands_have_what_they_printed_by_node(client: Client) -> None:
     commands.result(LIMIT)
     assert commands.stdout == ["one", "two"]
     assert (
-        commands.stderr == ["(7 bytes of output were dropped: this client took nothing for a second)\n"] * 2
+        commands.stderr == ["(7 bytes of output were dropped: this client read nothing for a second)\n"] * 2
     )
 
 

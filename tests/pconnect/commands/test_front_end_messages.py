@@ -140,7 +140,7 @@ def test_what_a_hook_raises_is_printed(
         monkeypatch.setattr(warnings, "showwarning", fail)
         assert take("warning", WARNING) is None
     err = capsys.readouterr().err
-    assert err.startswith("[2 hostB] what this node sent made this error here:\nTraceback")
+    assert err.startswith("[2 hostB] a message from this node caused this error here:\nTraceback")
     assert err.endswith("SystemExit: bad hook\n")
 
 

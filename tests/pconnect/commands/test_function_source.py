@@ -197,7 +197,7 @@ def test_a_cell_whose_statements_are_compiled_one_by_one() -> None:
 def test_a_file_that_was_edited_and_imported_again() -> None:
     first = defined("def f(): return 1")
     linecache.cache["<a cell>"] = (1, None, ["def f(): return 2\n"], "<a cell>")
-    with pytest.raises(NoSourceError, match=r"f \(line 1 of <a cell>\) is not what runs"):
+    with pytest.raises(NoSourceError, match=r"f \(line 1 of <a cell>\) does not match the running code"):
         source_of(first.__code__, "<a cell>")
     assert passed(defined("def f(): return 2"))() == 2
 
@@ -212,7 +212,7 @@ def test_only_what_has_code_needs_a_text(function: Any) -> None:
     assert str(error.value).startswith(
         f"<lambda>(...) cannot be sent: {FOREIGN}, and the client has CPython 3."
     )
-    for words in ("<lambda> (line 1 of <string>) is not to be had", "sync_code", "net.eval"):
+    for words in ("<lambda> (line 1 of <string>) is not available", "sync_code", "net.eval"):
         assert words in str(error.value)
     with pytest.raises(ConfigurationError, match=r"the arguments cannot be sent: node 2 \(beta\) has"):
         pack_call("f", [[function]], {}, pickled=True, foreign=FOREIGN)

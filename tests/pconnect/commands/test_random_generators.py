@@ -48,7 +48,7 @@ def _by_value(function: Any) -> Any:
 
 @pytest.mark.parametrize(("name", "function"), _functions())
 def test_a_function_with_a_generator_is_warned_of(name: str | None, function: Any) -> None:
-    what = f"takes the random generator '{name}' with it" if name else "takes a random generator with it"
+    what = f"contains the random generator '{name}'" if name else "contains a random generator"
     for send in (pack_function, lambda function: pack_call(function, [], {}, pickled=False)):
         with pytest.warns(RuntimeWarning, match=rf"{what}: .*pconnect\.rng\(\)") as caught:
             send(function)

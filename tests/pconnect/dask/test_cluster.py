@@ -47,7 +47,7 @@ def test_a_worker_that_cannot_start(network: ClientNetwork) -> None:
         ProcessFailedError, match=r"worker node2-0 of Dask at node 2 .* could not start"
     ) as caught:
         network[[2]].dask(memory_limit="much", scheduler_node=1, timeout=DEADLINE)
-    assert "exit status 1; the last it printed:\n" in str(caught.value)
+    assert "exit status 1; its last output:\n" in str(caught.value)
     assert "much" in str(caught.value)
     assert children(network) == set()  # already
     assert network.eval("1").result(DEADLINE) == [1, 1]

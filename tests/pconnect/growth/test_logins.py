@@ -50,7 +50,7 @@ def test_each_failure_has_its_reason(server: Server) -> None:
     with server.connect(1) as net:
         mesh = client_mesh(net.mesh)
         found, failures = log_in(mesh, [("127.0.0.1", 1), ("127.0.0.1", 1), server.host], 2)
-        assert "no server listens there" in str(failures[2])
+        assert "no server is listening there" in str(failures[2])
         assert failures[3] is failures[2]
         assert list(found) == [4]
         drop(mesh, found.values())

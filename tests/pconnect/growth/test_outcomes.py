@@ -24,7 +24,7 @@ def test_one_login_fails_for_all_nodes_of_a_server() -> None:
     hosts = dict(enumerate(parse_hosts(["127.0.0.1:1*2", "127.0.0.1:2"]), 1))
     deadline = deadline_after(20.0)
     log_in_by_place(hosts, TERMS, deadline, lambda steps: run_all(steps, deadline, outcomes), outcomes)
-    assert outcomes[1] is outcomes[2] is not outcomes[3] and "no server listens" in str(outcomes[1])
+    assert outcomes[1] is outcomes[2] is not outcomes[3] and "no server is listening" in str(outcomes[1])
     assert sort_outcomes(outcomes) == ({}, outcomes)
 
 

@@ -146,7 +146,7 @@ def test_which_nodes_can_be_removed(server: Server) -> None:
         assert numbers_of(mesh, net) == numbers_of(mesh, [1, 2, 1]) == [1, 2]
         assert numbers_of(mesh, net[2]) == numbers_of(mesh, 2) == [2]
         for wrong in (0, 3, [1, 7]):
-            with pytest.raises(ConfigurationError, match="is no node with an engine; those are 1, 2"):
+            with pytest.raises(ConfigurationError, match="is not a node with an engine; these are 1, 2"):
                 net.remove(wrong)
         with pytest.raises(ConfigurationError, match="whole network"):
             net[1:].remove(1)

@@ -57,7 +57,7 @@ def test_nothing_is_lost(patient: Server, tmp_path: Path) -> None:
         command = net[1].eval("psend('ready', sockets[0]); x = precv(sockets[2]); 'done'")
         assert precv(net[1], timeout=DEADLINE) == "ready"
         cut(net)
-        with pytest.raises(ConnectionLostError, match=r"a cable; to go on: net\.reconnect\(1\)"):
+        with pytest.raises(ConnectionLostError, match=r"a cable; to continue: net\.reconnect\(1\)"):
             command.result(DEADLINE)
         assert net.reconnect() == [1, 2, 3]
         assert list(net) == nodes

@@ -58,7 +58,7 @@ def test_from_a_miss_to_a_relay() -> None:
     party.say(3, Kind.RELAY, 1, None)
     assert party.heard(1) == [(Kind.ROUTE, 2, 3)] and party.heard(2) == [(Kind.ROUTE, 1, 3)]
     assert party.keeper.routes_of(1) == {2: "relayed by node 3"} and party.keeper.routes_of(3) == {}
-    assert "node 1 (host1) and node 2 (host2): by node 3 (host3)" in party.keeper.describe()
+    assert "node 1 (host1) and node 2 (host2): through node 3 (host3)" in party.keeper.describe()
 
 
 def test_a_relay_that_is_gone_is_named_no_more() -> None:
@@ -66,8 +66,8 @@ def test_a_relay_that_is_gone_is_named_no_more() -> None:
     party.say(1, Kind.UNREACHED, 2, ["refused", 0])
     party.say(2, Kind.UNREACHED, 1, ["refused, too", 0])
     assert party.keeper.cut_by([3]) == (
-        "node 3 (host3) passed on what node 1 (host1) and node 2 (host2) send to each other, and was removed: they "
-        "have no connection any more. net[1].restart() makes another one, and gives node 1 an empty workspace"
+        "node 3 (host3) relayed the data between node 1 (host1) and node 2 (host2), and was removed: they are no "
+        "longer connected. net[1].restart() connects them again, and gives node 1 an empty workspace"
     )
     assert party.keeper.cut_by([2, 3]) == party.keeper.cut_by([1]) == ""
     party.servers[3].command.error = ConnectionError()  # it is lost first
@@ -91,7 +91,7 @@ def test_the_client_relays_so_many_pairs_and_no_more(monkeypatch: pytest.MonkeyP
     party.say(1, Kind.UNREACHED, 2, ["refused", 0])
     party.heard(2)
     party.say(2, Kind.UNREACHED, 1, ["refused, too", 0])
-    words = "refused; refused, too; the client cannot relay: it relays 0 pairs of nodes, and no more"
+    words = "refused; refused, too; the client cannot relay: it relays 0 pairs of nodes, which is the limit"
     assert party.heard(1) == [(Kind.ROUTE, 2, words)] and party.heard(2) == [(Kind.ROUTE, 1, words)]
 
 

@@ -41,7 +41,7 @@ def test_a_node_is_ready_when_its_engine_is(node: NodeWorkers, links: tuple[Chan
         ({"slots": 3, "ready": False, "died": ""}, "not ready"),
         (
             {"slots": 3, "ready": False, "died": "SIGKILL"},
-            "its engine died: SIGKILL; to go on: net[1].restart()",
+            "its engine died: SIGKILL; to continue: net[1].restart()",
         ),
         (READY, ""),
     ]:

@@ -275,7 +275,9 @@ def test_an_engine_that_is_gone_is_told_and_after_a_restart_all_goes_on(own: Cli
         running = executor.submit(time.sleep, LIMIT)
         wait_until(lambda: running.state == "running", "the job to run")
         own[1].kill()
-        with pytest.raises(JobLostError, match=r"\(the engine died: SIGKILL\); to go on: net\[1\]\.restart"):
+        with pytest.raises(
+            JobLostError, match=r"\(the engine died: SIGKILL\); to continue: net\[1\]\.restart"
+        ):
             running.result(LIMIT)
         with pytest.raises(
             JobLostError, match=r"cannot be run anywhere: node 1 \(local\): its engine died: SIGKILL"

@@ -46,7 +46,7 @@ def test_the_end_of_a_worker_is_told_with_its_last_lines(jobs_network: ClientNet
     with pytest.raises(JobLostError) as told:
         job.result(LIMIT)
     words, *lines = str(told.value).splitlines()
-    assert words.endswith("died: SIGABRT; the last it printed:")
+    assert words.endswith("died: SIGABRT; its last output:")
     assert f"at node {job.node} ({job.host})" in words
     assert [line for line in lines if line.startswith("line")][-1] == "line 29" and len(lines) <= 10
     assert job.stdout.splitlines()[0] == "line 0" and job.duration is not None
@@ -136,9 +136,7 @@ def test_jobs_that_are_lost_by_a_stop_of_the_server_say_so(tmp_path: Path) -> No
         wait_until(jobs[0].running, "the first job to begin")
         server.process.terminate()
         for job in jobs:
-            words = (
-                "its session was ended: the server was stopped; to go on: net.reconnect(1), or connect again"
-            )
+            words = "its session was ended: the server was stopped; to continue: net.reconnect(1), or connect again"
             assert words in str(job.exception(DEADLINE))
 
 
@@ -151,7 +149,7 @@ def test_a_first_job_after_a_stop_of_the_server_fails_soon(tmp_path: Path) -> No
             net[1].eval("1").result(DEADLINE)
         began = time.monotonic()
         with pytest.raises(
-            JobLostError, match=r"the server was stopped; to go on: net\.reconnect\(1\), or connect again"
+            JobLostError, match=r"the server was stopped; to continue: net\.reconnect\(1\), or connect again"
         ):
             net.submit(abs, 1).result(DEADLINE)
         assert time.monotonic() - began < 15  # it is dialled for 30 s where it may come back

@@ -151,7 +151,7 @@ def test_what_is_told() -> None:
     sources = {1: "bcast(a, sockets[1:])", 2: "def f():\n    precv(sockets[1])\nf()"}
     error = deadlock_error(states, [0, 1, 2, 3], ["client", "a", "b", "c"], sources)
     assert str(error) == (
-        "nobody can go on:\n"
+        "deadlock: no node can make progress:\n"
         "  node 0 (client) waits for the end of a command at nodes 1, 2\n"
         "  node 1 (a) waits in bcast for node 2, in command 7: 'bcast(a, sockets[1:])'\n"
         "  node 2 (b) waits in precv(tag=5) for node 1, in command 8: 'def f():...'\n"

@@ -149,10 +149,13 @@ def test_an_engine_is_freed_from_the_wait_that_is_meant_and_no_other() -> None:
     blocked = [[0, "client", None, "precv", [1]]]
     with networks(2) as (one, _):
         wait = Wait("precv", (1,))
-        error = in_a_wait(one, wait, [1, "nobody can go on", blocked])
+        error = in_a_wait(one, wait, [1, "deadlock: no node can make progress", blocked])
         assert isinstance(error, DeadlockError)
-        assert (str(error), error.waits) == ("nobody can go on", ((0, "client", None, "precv", (1,)),))
-        assert in_a_wait(one, wait, [1, "nobody can go on", blocked]) is None
+        assert (str(error), error.waits) == (
+            "deadlock: no node can make progress",
+            ((0, "client", None, "precv", (1,)),),
+        )
+        assert in_a_wait(one, wait, [1, "deadlock: no node can make progress", blocked]) is None
         with pytest.raises(ProtocolError, match="a malformed PROBE"):
             answer(one.mesh, "nonsense", 4, has_limit=False)
 

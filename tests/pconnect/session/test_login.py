@@ -146,7 +146,7 @@ def test_a_server_that_stays_busy_is_named_with_the_reason() -> None:
     assert time.monotonic() - begin < DEADLINE / 2
     [reason] = caught.value.reasons.values()
     assert type(reason) is ServerBusyError
-    assert f"too many clients want to log in; it was asked {len(busy.asked)} times within" in str(reason)
+    assert f"too many clients want to log in; tried {len(busy.asked)} times within" in str(reason)
     assert len(busy.asked) > 1
 
 
@@ -223,7 +223,7 @@ def speak(listener: socket.socket, *words: bytes) -> threading.Thread:
         (Preamble(Purpose.NEEDS_TLS).pack(), "this server uses TLS"),
         (
             Preamble(Purpose.ACCEPTED).pack() + b"\0\x03\x90\x91\x01",
-            "the server's offer cannot be understood",
+            "the server sent an invalid offer",
         ),
     ],
 )

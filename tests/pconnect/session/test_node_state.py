@@ -62,7 +62,7 @@ def test_every_event_in_every_state(state: NodeState, event: NodeEvent) -> None:
 
 
 def test_what_users_are_told() -> None:
-    told = {state: after(*way_to(state)).told_as for state in NodeState}
+    told = {state: after(*way_to(state)).public_state for state in NodeState}
     assert {state.name: word for state, word in told.items()} == {
         "JOINING": "open",
         "OPEN": "open",
@@ -81,7 +81,7 @@ def test_what_users_are_told() -> None:
 def test_a_restart() -> None:
     life = after(NodeEvent.MESHED, NodeEvent.RESTART_ASKED)
     for event in (NodeEvent.ENGINE_REPLACED, NodeEvent.MESHED, NodeEvent.RESTART_DONE):
-        assert life.is_restarting and life.told_as == "died"
+        assert life.is_restarting and life.public_state == "died"
         happen(life, event)
     assert (life.state, life.is_restarting, life.death) == (NodeState.OPEN, False, None)
 

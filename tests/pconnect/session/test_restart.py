@@ -268,7 +268,7 @@ def test_a_daemon_that_comes_back_is_awaited(client: Client, listener: socket.so
 def test_time_that_passes(client: Client, listener: socket.socket) -> None:
     net, (_, other) = client
     invite(client, listener)
-    with serving(lambda: tell(other)), pytest.raises(TimeoutError, match=r"node 1 \(host1\) was restarted"):
+    with serving(lambda: tell(other)), pytest.raises(TimeoutError, match=r"restart of node 1 \(host1\)"):
         restart(net[1], timeout=0.2)
 
 

@@ -38,8 +38,8 @@ def test_the_end_of_an_engine_ends_its_commands_and_no_other(client: Client) -> 
     with pytest.raises(EngineDiedError) as died:
         command.result(LIMIT)
     account, *last = str(died.value).splitlines()
-    words = "the engine of node 1 (host1) died: SIGSEGV in command 'x'; to go on: net[1].restart()"
-    assert account == f"{words}; the last it printed:"
+    words = "the engine of node 1 (host1) died: SIGSEGV in command 'x'; to continue: net[1].restart()"
+    assert account == f"{words}; its last output:"
     assert last == ["here", "there"]
     with pytest.raises(EngineDiedError):
         reval("z", net[1]).result()
@@ -76,7 +76,7 @@ def test_a_session_that_the_server_ends(client: Client) -> None:
     )
     assert (
         str(server.command.loss())
-        == "node 1 (host1) is lost: the server was stopped; to go on: net.reconnect(1), or connect again"
+        == "node 1 (host1) is lost: the server was stopped; to continue: net.reconnect(1), or connect again"
     )
     assert server.trouble == "the session was ended: the server was stopped"
 
@@ -87,8 +87,8 @@ def test_an_engine_that_died_idle_did_not_die_in_what_waits_there(client: Client
     servers[0].say(Kind.DIED, {"how": "SIGKILL", "last_output": "", "command": 0})
     servers[1].say(Kind.DIED, {"how": "SIGKILL", "last_output": "", "command": commands[1].number})
     errors = [str(command.exception(LIMIT)) for command in commands]
-    assert errors[0] == "the engine of node 1 (host1) died: SIGKILL; to go on: net[1].restart()"
-    assert "SIGKILL in command 'w'; to go on" in errors[1]
+    assert errors[0] == "the engine of node 1 (host1) died: SIGKILL; to continue: net[1].restart()"
+    assert "SIGKILL in command 'w'; to continue" in errors[1]
     assert errors[2] == errors[1]
 
 
@@ -97,12 +97,12 @@ def test_a_lost_connection_says_how_to_go_on(client: Client) -> None:
     server = servers[0].server
     servers[0].event_loop.discard(servers[0].data)
     net.mesh.event_loop.run_until(lambda: server.data.error is not None, 1e12, "the loss")
-    assert str(server.data.loss()).endswith("; to go on: net[1].restart()")
+    assert str(server.data.loss()).endswith("; to continue: net[1].restart()")
     servers[0].event_loop.close()
     net.mesh.event_loop.run_until(lambda: server.command.error is not None, 1e12, "the loss")
-    assert str(server.data.loss()).endswith("; to go on: net.reconnect(1), or connect again")
-    assert str(server.command.loss()).endswith("; to go on: net.reconnect(1), or connect again")
-    assert "to go on" not in server.trouble
+    assert str(server.data.loss()).endswith("; to continue: net.reconnect(1), or connect again")
+    assert str(server.command.loss()).endswith("; to continue: net.reconnect(1), or connect again")
+    assert "to continue" not in server.trouble
 
 
 def test_the_text_of_a_network_says_how_an_engine_ended(client: Client) -> None:

@@ -169,7 +169,7 @@ def test_a_worker_that_dies(office: Office, retries: int) -> None:
         assert (office.wanted, office.detached_jobs.is_done) == (1, False)
         return
     kind, text, _, seconds, output = office.result(1)
-    assert (kind, text) == (LOST, "its worker died: SIGKILL; the last it printed:\nits end")
+    assert (kind, text) == (LOST, "its worker died: SIGKILL; its last output:\nits end")
     assert (seconds, output) == (1.0, [b"its end\n", 0, b"", 0])
     assert office.detached_jobs.is_done
 
