@@ -170,7 +170,7 @@ class Rounds:
     def take(self, node: int, number: int, value: object, now: float) -> None:
         """Take an answer. Raises `ProtocolError` if it is malformed, or if there was no question."""
         if self._asked.pop(node, None) != number:
-            raise ProtocolError("a STATE that answers no PROBE")
+            raise ProtocolError("a STATE without a PROBE")
         state = read_state(value)
         if number == self.number:
             self._answers[node] = state, now

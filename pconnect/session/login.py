@@ -376,7 +376,7 @@ def _introduce(terms: LoginTerms, sock: socket.socket, node: int) -> Steps[tuple
     yield from steps.send_all(sock, Preamble(Purpose.COMMAND, terms.network_id, 0, node).pack())
     data = yield from steps.receive_exactly(sock, FIRST_WORD_BYTES)
     if not data.startswith(PREAMBLE_MAGIC):
-        raise ConnectionLostError("the peer is not a pserver server")
+        raise ConnectionLostError("the peer is not a pserver")
     check_first_word(data, "the server")
     data += yield from steps.receive_exactly(sock, PREAMBLE_BYTES - len(data))
     if Preamble.unpack(data, "the server").purpose is not Purpose.ACCEPTED:

@@ -146,7 +146,7 @@ class Server(Peer):
         event_loop = self.data.mesh.event_loop
         with contextlib.suppress(TimeoutError):
             event_loop.run_until(
-                lambda: self._account(epoch) is not None, deadline_after(GRACE_SECONDS), "an account"
+                lambda: self._account(epoch) is not None, deadline_after(GRACE_SECONDS), "the server's report"
             )
         return self._account(epoch)
 
@@ -313,7 +313,7 @@ class Server(Peer):
             case Kind.FACTS | Kind.RESTART | Kind.RENEW | Kind.MEMBERS | Kind.NEIGHBOURS | Kind.STATISTICS:
                 self.answers[message.kind, message.tag] = message.value
             case Kind.BACK:
-                raise ProtocolError("BACK to a client that has not come back")
+                raise ProtocolError("BACK sent to a client that has not resumed its sessions")
             case Kind.STATE:
                 self.rounds.take(self.node, message.tag, message.value, time.monotonic())
             case _:

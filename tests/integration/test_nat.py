@@ -231,7 +231,7 @@ def test_the_client_relays_where_no_server_can(places: Places) -> None:
     told = places.connect(D, C, restarted=[2, 1])
     assert told["routes"] == [{"2": "relayed by the client"}, {"1": "relayed by the client"}]
     [warning] = told["warnings"]
-    assert "only while it is inside this package" in warning and told["seconds"] < 15
+    assert "only while it is inside a call of this package" in warning and told["seconds"] < 15
 
 
 def test_ports_that_ssh_forwards_are_for_the_client_only(places: Places) -> None:

@@ -1,4 +1,4 @@
-"""What several tests of `pconnect` share."""
+"""Fixtures shared by several tests of `pconnect`."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from tests.support.servers import Server
 
 @pytest.fixture
 def client() -> Iterator[Client]:
-    """A client's network of two servers, whose far ends do what the test says."""
+    """A client's network of two servers, whose far ends are scripted by the test."""
     with client_of(2) as made:
         yield made
 
@@ -25,6 +25,6 @@ def network(server: Server) -> Iterator[ClientNetwork]:
 
 @pytest.fixture(scope="module")
 def jobs_network(two_slots: Server) -> Iterator[ClientNetwork]:
-    """A network of two engines with one worker each, if both have jobs."""
+    """A network of two engines with one worker each, once both have run jobs."""
     with two_slots.connect(2) as net:
         yield net

@@ -1,4 +1,4 @@
-"""What `pconnect` refuses before it connects. Real networks: `tests.integration`."""
+"""Errors of `pconnect` before it connects. Real networks: `tests.integration`."""
 
 import contextlib
 import itertools
@@ -25,7 +25,7 @@ def test_no_hosts() -> None:
 
 def test_hosts_and_a_token() -> None:
     token = Token(bytes(16), bytes(24), (("hostA", 12502),), {1: [1]}, frozenset()).pack()
-    with pytest.raises(ConfigurationError, match="the token says which hosts, give only one of them"):
+    with pytest.raises(ConfigurationError, match="the token already names the hosts; give only one of them"):
         pconnect("127.0.0.1", recover=token)
 
 
@@ -37,7 +37,7 @@ def test_every_host_that_fails_is_named_with_its_reason() -> None:
 
 
 def interrupted(steps: Callable[..., Steps[Any]]) -> Callable[..., Steps[Any]]:
-    """Return the same steps, but the second time Ctrl-C comes once the first have ended."""
+    """Return the same steps, but raise Ctrl-C on the second run once the first ones have ended."""
     begun, ended = itertools.count(), []
 
     def stand_in(*args: Any) -> Steps[Any]:
@@ -57,7 +57,7 @@ def interrupted(steps: Callable[..., Steps[Any]]) -> Callable[..., Steps[Any]]:
 def test_nothing_stays_open_after_an_interrupt(
     stage: str, server: Server, one_slot: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Even while the error is kept, as Python's prompt does, nothing is left to it and to the collector."""
+    """Even if the error is kept, as at Python's prompt, no resource stays open until it is collected."""
     match stage:
         case "logins":
             monkeypatch.setattr(outcomes, "log_in_at", interrupted(log_in_at))

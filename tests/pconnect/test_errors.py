@@ -1,4 +1,4 @@
-"""The tree of errors, and what a failed command shows."""
+"""The tree of errors, and the text of the error of a failed command."""
 
 import copy
 import sys

@@ -41,7 +41,7 @@ def test_without_a_block_it_ends_when_it_is_closed() -> None:
     pids = [network_get_info(net)[1]["pid"], net.eval(parent).result(20)[0]]  # type: ignore[index]
     assert net.close() == []
     wait_gone(*pids)
-    with pytest.raises(ConfigurationError, match="at least one engine"):
+    with pytest.raises(ConfigurationError, match="n must be an integer, and at least 1"):
         start_local_network(0)
 
 
@@ -63,7 +63,7 @@ def test_slots_are_those_of_the_server() -> None:
 
 @pytest.mark.parametrize("n", [0, 2.0, "two", None])
 def test_at_least_one_engine(n: Any) -> None:
-    with pytest.raises(ConfigurationError, match="at least one engine"), local_network(n):
+    with pytest.raises(ConfigurationError, match="n must be an integer, and at least 1"), local_network(n):
         pass
 
 

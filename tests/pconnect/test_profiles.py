@@ -1,4 +1,4 @@
-"""Where options of `pconnect` come from that a call leaves out."""
+"""The sources of `pconnect` options that a call leaves out."""
 
 import inspect
 import re
@@ -30,7 +30,7 @@ def options(
     timeout: float = 30.0,
     size: int = 7,
 ) -> dict[str, Any]:
-    """Stand in for `pconnect`: it has parameters of every type that `pconnect` has."""
+    """Stand in for `pconnect`, with parameters of all its types."""
     found = locals()
     defaults = {"use_tls": True, "required": True, "timeout": 30.0, "size": 7}
     return {name: value for name, value in found.items() if value != defaults.get(name)}
@@ -96,7 +96,7 @@ def test_arguments_come_first_then_the_environment_then_the_profile_then_the_top
     monkeypatch.setenv("PCONNECT_HOSTS", "alpha*4 beta:12600")
     assert options()["hosts"] == ["alpha*4", "beta:12600"]
     assert options("a")["hosts"] == "a"
-    monkeypatch.setenv("PCONNECT_USER", "carol")  # `pconnect` reads it
+    monkeypatch.setenv("PCONNECT_USER", "carol")  # `pconnect` itself reads it
     monkeypatch.setenv("PCONNECT_PASSWORD", "x")
     assert options().keys() == {"hosts", "timeout", "use_tls", "required"}
 

@@ -1,4 +1,4 @@
-"""Completion offers what users call, and no more."""
+"""Completion offers the names that users need, and no others."""
 
 from collections.abc import Iterator
 
@@ -38,7 +38,9 @@ def test_networks_nodes_commands_and_jobs_stay_in_their_process(server: Server) 
     with server.connect() as net:
         job, commands = net.submit(abs, -3), net.eval("1")
         for thing in (net, net[1:], net[1], job, commands, commands[0]):
-            with pytest.raises(ConfigurationError, match="cannot leave the process that made it; send what"):
+            with pytest.raises(
+                ConfigurationError, match="cannot leave the process that made it; send its data"
+            ):
                 net.submit(lambda thing=thing: thing).result(LIMIT)
             with pytest.raises(ConfigurationError, match=r"arguments cannot be sent: TypeError: a [CJ]"):
                 net.apply(len, thing)

@@ -1,4 +1,4 @@
-"""What pickles refer to: the names do not change, and each does at its place what it stands for."""
+"""The functions that pickles refer to: their names do not change, and each works in place of its object."""
 
 import linecache
 import types
@@ -84,7 +84,7 @@ def test_what_users_import_is_found_by_its_public_name(value: Any) -> None:
 
 
 def test_other_names_are_not_public() -> None:
-    class RemoteError:  # of the user's
+    class RemoteError:  # a class of the user
         pass
 
     for value in (RemoteError, map_part, pack_batch, pickle_value, len, dict):

@@ -1,4 +1,4 @@
-"""Where errors say that something stands in a file; what they say is in the tests of those who read files."""
+"""The line numbers in errors about files; the tests of the modules that read files check the texts."""
 
 from pathlib import Path
 

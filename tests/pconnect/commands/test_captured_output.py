@@ -1,4 +1,4 @@
-"""The end of what a command printed, and the exact number of bytes that are missing."""
+"""The end of a command's output, and the exact number of missing bytes."""
 
 import re
 

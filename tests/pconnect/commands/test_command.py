@@ -1,4 +1,4 @@
-"""A command on one node or several, with servers whose far ends say what the test wants."""
+"""A command on one node or several, with scripted servers."""
 
 import signal
 from collections.abc import Callable
@@ -160,10 +160,10 @@ def test_cancel_asks_first_and_kills_the_second_time(client: Client) -> None:
         second.result(LIMIT)
     assert isinstance(error.value, RemoteError)
     assert second.cancelled()
-    assert second.cancel()  # as with the standard library's futures
+    assert second.cancel()  # like the standard library's futures
     assert first.cancel() and first.cancel()
     far.hear(Kind.KILL)
-    with pytest.raises(TimeoutError):  # who cancels knows it: the error is nobody else's
+    with pytest.raises(TimeoutError):  # the user cancelled it, so no other call reports the error
         precv(net[1], timeout=0.01)
 
 
@@ -215,7 +215,7 @@ def test_a_callback_that_raises_harms_no_other_command_and_no_other_callback(
     say_all_at_once(far, commands)
     commands[2].result(LIMIT)
     assert called == commands[:2]
-    commands[0].add_done_callback(lambda _: [].pop())  # which is called at once
+    commands[0].add_done_callback(lambda _: [].pop())  # called immediately
     logged = [record.exc_info[0] for record in caplog.records if record.exc_info]
     assert logged == [IndexError] * 3
     caplog.clear()

@@ -1,4 +1,4 @@
-"""One command on several nodes, with servers whose far ends say what the test wants."""
+"""One command on several nodes, with scripted servers."""
 
 import pytest
 

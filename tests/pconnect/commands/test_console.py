@@ -1,4 +1,4 @@
-"""Showing what engines print: whole characters, whole lines, whose they are, and what is missing."""
+"""Display of engines' output: whole characters, whole lines, their source, and notices of missing bytes."""
 
 import io
 import logging
@@ -34,7 +34,7 @@ class Terminal(io.StringIO):
 
 
 class Recorder:
-    """A sink such as a notebook's."""
+    """A sink like a notebook's."""
 
     def __init__(self, max_shown_bytes: int | None = None) -> None:
         self.max_shown_bytes = max_shown_bytes
@@ -80,7 +80,7 @@ def test_what_is_no_character_is_shown_as_such() -> None:
     console, sink = recording()
     console.take(1, "", 1, [1, b"a\xff\xe2", 0], None)
     assert sink.text == "a\ufffd"
-    console.end(1, None)  # no other half will come
+    console.end(1, None)  # the other half will not arrive
     assert sink.text == "a\ufffd\ufffd"
 
 
@@ -160,7 +160,7 @@ def test_a_sink_that_fails_is_left_alone_and_the_command_has_it_all(caplog: pyte
     assert sink.text == "b"
 
 
-# --- what passes ---
+# --- characters and sequences that pass ---
 
 
 def test_prints_do_not_control_the_terminal_however_they_come() -> None:
@@ -188,7 +188,7 @@ def test_a_trusted_network_may_print_what_it_likes() -> None:
 
 
 def shown(*pieces: tuple[int, int, str]) -> tuple[str, str]:
-    """Return what the standard sink writes for pieces of nodes and streams, to each stream."""
+    """Return the output of the standard sink on each stream, for pieces of nodes and streams."""
     out, err, sink = io.StringIO(), io.StringIO(), StandardStreams()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdout", out)

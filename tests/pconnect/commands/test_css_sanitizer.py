@@ -1,4 +1,4 @@
-"""What of a style passes: how text looks, and not where it is."""
+"""Which style properties pass: those for how text looks, not where it is."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What an engine prints and displays."""
+"""The output and displays of an engine."""
 
 from typing import Any
 

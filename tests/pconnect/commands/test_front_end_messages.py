@@ -1,4 +1,4 @@
-"""Notes at the client: how they are shown, and that nothing of it reaches the loop."""
+"""Front-end messages on the client: how they are shown, and that their errors do not reach the loop."""
 
 import base64
 import linecache
@@ -108,7 +108,7 @@ def test_the_category_is_one_of_pythons_or_derived_from_it(
     "options", [{"message": "careful"}, {"module": "sim"}, {"category": UserWarning}, {"lineno": 12}]
 )
 def test_filters_of_the_user_apply(options: dict[str, Any]) -> None:
-    with warnings.catch_warnings():  # all else is an error
+    with warnings.catch_warnings():  # all other warnings are errors
         warnings.filterwarnings("ignore", **options)
         assert take("warning", WARNING) is None
 
@@ -263,7 +263,7 @@ def test_in_ipython_all_forms_are_published() -> None:
     assert output.metadata == {"image/png": {"width": 3}}
 
 
-# --- what is malformed ---
+# --- malformed messages ---
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_a_warning_that_is_an_error_here_is_that_of_its_command() -> None:
             commands[0].result(LIMIT)
         assert isinstance(caught.value, RemoteError)
         assert commands[0].duration == 0.5
-        assert far.server.failures.last_number < commands[0].number  # collective calls go on
+        assert far.server.failures.last_number < commands[0].number  # collective calls still work
 
 
 def test_a_failure_of_the_command_counts_more_than_its_warning() -> None:

@@ -1,4 +1,4 @@
-"""The source of functions of all kinds makes their code again; where it does not, it is refused."""
+"""The source of functions of all kinds compiles to the same code again; if it does not, it is refused."""
 
 import ast
 import functools
@@ -18,7 +18,7 @@ FOREIGN = "node 2 (beta) has CPython 3.99.1"
 
 
 def passed(function: Any) -> Any:
-    """Return a function as an engine of another version has it, but for the version."""
+    """Return a function as an engine with another version of Python would have it, but in this version."""
     parts, _, memory = pack_function(function, FOREIGN)
     return unpack_function(b"".join(parts), {}, [bytes(part) for part in memory])
 
@@ -31,7 +31,7 @@ def twice(function: Callable[..., Any]) -> Callable[..., Any]:
     return inner
 
 
-Case = tuple[Callable[..., Any], tuple[Any, ...], Any]  # a function, arguments, and what it returns
+Case = tuple[Callable[..., Any], tuple[Any, ...], Any]  # a function, its arguments, and its result
 
 
 def lambdas() -> Iterator[Case]:
@@ -169,7 +169,7 @@ def test_lines_columns_and_names_are_those_of_the_file() -> None:
 
 
 def defined(text: str, name: str = "<a cell>", **names: Any) -> Any:
-    """Return ``f`` of a text that is run, as that of a cell of a notebook."""
+    """Return ``f`` from an executed text, as if it came from a notebook cell."""
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     exec(compile(text, name, "exec", dont_inherit=True), names)
     return names["f"]

@@ -1,4 +1,4 @@
-"""What is left of a display, so that it runs nothing where it is shown."""
+"""Sanitized displays run no code where they are shown."""
 
 import base64
 import sys
@@ -123,7 +123,7 @@ def test_large_html_is_left_out(text: str) -> None:
 @pytest.mark.parametrize("tag", ["a", "B", "code", "font", "nobr", "strike"])
 @pytest.mark.parametrize("block", ["p", "div", "table", "li"])
 def test_small_html_stays_small(tag: str, block: str) -> None:
-    """What is not closed is not opened again in each block that follows, as browsers do."""
+    """An unclosed element is not opened again in each following block, as browsers do."""
     openers = "".join(f"<{tag} title={'x' * 100}{number}>" for number in range(500))
     text = f"<{block}>{openers}" + f"<{block}>x" * 500
     assert len(clean(text)) < 2 * len(text)

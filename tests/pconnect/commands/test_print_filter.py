@@ -1,4 +1,4 @@
-"""What engines print controls no terminal, and colours nothing but its own text."""
+"""Engines' output cannot control the terminal, and colours only its own text."""
 
 import re
 
@@ -61,7 +61,7 @@ def test_whatever_the_pieces_nothing_controls_the_terminal(pieces: list[str]) ->
     stream = PrintFilter()
     for shown in [*map(stream.feed, pieces), stream.end()]:
         assert not re.search(r"[^\t\n\r\x20-\x7e\xa0-\U0010ffff]|[\u202a-\u202e]", COLOUR.sub("", shown))
-        # Colours are off where a line or a piece ends.
+        # Colours are switched off where a line or a piece ends.
         for line in re.split(r"[\r\n]", shown):
             assert ([OFF, *COLOUR.findall(line)])[-1] == OFF
 

@@ -1,4 +1,4 @@
-"""Generators of random numbers in what is sent: the global ones are not copied, others are with a warning."""
+"""Random generators in sent data: global ones are not copied, others are, with a warning."""
 
 import functools
 import random
@@ -41,7 +41,7 @@ def _functions() -> list[tuple[str | None, Callable[..., Any]]]:
 
 
 def _by_value(function: Any) -> Any:
-    """Return a function as if it had been defined in a notebook, so that it travels with its globals."""
+    """Return a function as if it had been defined in a notebook, so that its globals are sent with it."""
     function.__module__ = "__main__"
     return function
 

@@ -1,4 +1,4 @@
-"""From a report of a failure to an error of the right type."""
+"""From the report of a failure to an error of the right type."""
 
 import builtins
 import pickle
@@ -22,7 +22,7 @@ BUILTINS = sorted(
     (kind for kind in vars(builtins).values() if isinstance(kind, type) and issubclass(kind, BaseException)),
     key=lambda kind: kind.__name__,
 )
-# Raised as themselves they would mean something else here.
+# Raised as themselves they would have another meaning here.
 NOT_THEMSELVES = {
     "BaseExceptionGroup", "ExceptionGroup", "GeneratorExit", "KeyboardInterrupt", "StopAsyncIteration",
     "StopIteration", "SystemExit",
@@ -88,7 +88,7 @@ def test_no_class_of_another_name() -> None:
 
 
 def remote(error: BaseException) -> RemoteError:
-    """Return what an exception in an engine becomes on the client."""
+    """Return the client's error for an exception in an engine."""
     return remote_error(1, "h", "x", failure_of(type(error)) | {"fields": plain_fields(error)})
 
 

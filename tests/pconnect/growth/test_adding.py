@@ -1,4 +1,4 @@
-"""Nodes that are added to networks of real servers, while work goes on."""
+"""Nodes that are added to networks of real servers, while work continues."""
 
 import threading
 from collections.abc import Collection, Iterator
@@ -183,7 +183,7 @@ def test_a_node_that_gets_its_values_too_late_is_no_member(
         assert list(net.map(sum, [value])) == [3]
 
         def late(mesh: ClientMesh, numbers: Collection[int], _: float) -> dict[int, Exception]:
-            for number in numbers:  # busy, so the value waits there
+            for number in numbers:  # keep the engine busy, so that the value waits
                 reval("import signal; signal.pause()", mesh.connections[number])
             return send_kept_values(mesh, numbers, 0.0)
 

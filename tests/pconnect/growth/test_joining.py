@@ -1,4 +1,4 @@
-"""What is said when nodes join, with servers that do what the test says."""
+"""The messages when nodes join, with scripted servers."""
 
 import threading
 import time

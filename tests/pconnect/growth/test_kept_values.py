@@ -1,4 +1,4 @@
-"""Values for jobs at nodes that come later."""
+"""Values for jobs on nodes that are added later."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Logins for further nodes: where there is a session, none is needed."""
+"""Logins for more nodes: none is needed where a session exists."""
 
 import pytest
 
@@ -38,7 +38,7 @@ def test_a_session_that_is_there_gets_further_nodes(server: Server) -> None:
 def test_any_node_of_a_session_lets_further_ones_in(server: Server) -> None:
     with server.connect(2) as net:
         mesh = client_mesh(net.mesh)
-        gone = mesh.servers.pop(1)  # so that the session is asked through the other one
+        gone = mesh.servers.pop(1)  # so the session is asked through the other node
         found, failures = log_in(mesh, server.host, 3)
         assert (list(found), failures) == ([3], {})
         wait_until(lambda: sessions(server, net) == [[1, 2, 3]], "a further node")

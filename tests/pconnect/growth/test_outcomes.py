@@ -1,4 +1,4 @@
-"""What comes of logins, in one form for all that logs in at many servers."""
+"""The outcomes of logins, in the same form for all callers that log in to many servers."""
 
 import pytest
 

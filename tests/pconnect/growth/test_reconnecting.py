@@ -1,4 +1,4 @@
-"""Nodes whose server was killed and started again, or whose session has ended."""
+"""Nodes whose server was killed and restarted, or whose session has ended."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ from tests.support.waiting import DEADLINE, wait_until
 
 
 def kill_sessions(server: Server, net: ClientNetwork, *nodes: int) -> None:
-    """Kill the sessions of a network, and wait until the client has seen that."""
+    """Kill the sessions of a network, and wait until the client has noticed."""
     for pid in server.sessions(net):
         os.kill(pid, signal.SIGKILL)
     await_loss(net, *nodes)
@@ -193,7 +193,7 @@ def test_a_server_that_is_silent_is_lost_only_after_some_seconds(
 def test_jobs_that_had_begun_are_lost_and_run_again_only_with_retries(
     server: Server, two_slots: Server, tmp_path: Path, retries: int
 ) -> None:
-    """The old session has not seen that the client is gone, and still runs them."""
+    """The old session has not noticed that the client is gone, and still runs them."""
     servers = [server, two_slots]
     with connect(servers) as net, ExitStack() as stack:
         mesh: Any = client_mesh(net.mesh)
@@ -219,7 +219,7 @@ def test_jobs_that_had_begun_are_lost_and_run_again_only_with_retries(
         assert (len(begun(tmp_path)), job.losses) == (1 + retries, 1)
         stack.close()
         assert net.reconnect(timeout=DEADLINE) == [node]
-        assert (bound.result(DEADLINE), bound.losses) == (1, 0)  # it has waited
+        assert (bound.result(DEADLINE), bound.losses) == (1, 0)  # the job has waited
 
 
 def test_an_executor_that_holds_a_server_holds_it_in_its_new_session(one_slot: Server) -> None:
@@ -243,7 +243,7 @@ def test_only_whole_networks_and_nodes_of_theirs(server: Server) -> None:
     with server.connect(1) as net:
         with pytest.raises(ConfigurationError, match="whole network"):
             net[1:].reconnect()
-        with pytest.raises(ConfigurationError, match="no node with an engine"):
+        with pytest.raises(ConfigurationError, match="not a node with an engine"):
             net.reconnect(4)
         psend(1, net[1])
         assert net[1].eval("precv(sockets[0])").result(DEADLINE) == 1

@@ -1,4 +1,4 @@
-"""Nodes that are removed from networks of real servers, while work goes on."""
+"""Nodes that are removed from networks of real servers, while work continues."""
 
 import threading
 from pathlib import Path
@@ -80,7 +80,7 @@ def test_jobs_of_a_removed_node_go_elsewhere(two_slots: Server, one_slot: Server
             open_gate(folder)
         assert [job.result(DEADLINE) for job in jobs] == [1 + (k in there) for k in range(9)]
         assert {job.node for job in jobs} == {1}
-        # Only what had begun there has begun again, and not before it had ended; what had not is no loss.
+        # Only jobs that had begun there begin again, after they have ended there; waiting ones do not count as lost.
         assert [job.losses for job in jobs] == [int(k in there) for k in range(9)]
         assert [begun(folder) for folder in kept] == [[False] * (1 + (k in there)) for k in range(9)]
         with pytest.raises(JobLostError, match="the nodes for which it was are not there any more"):
@@ -95,7 +95,7 @@ def test_what_has_begun_at_a_removed_node_begins_once(server: Server, tmp_path: 
         wait_until(lambda: bool(begun(tmp_path)), "the job to begin")
         net.remove(2, grace=0.1)
         open_gate(tmp_path)
-        # The end of its worker may be heard of before that of the node.
+        # The end of its worker may be noticed before that of the node.
         with pytest.raises(JobLostError, match=r"node 2 .* (was removed .* before it had ended|died)"):
             job.result(DEADLINE)
         assert begun(tmp_path) == [False]
@@ -125,7 +125,7 @@ def test_what_runs_there_ends_and_so_do_collective_calls_of_all(server: Server) 
         pair = net[2].eval("psend(0, sockets[0]); precv(sockets[3])")
         precv(net[2], timeout=DEADLINE)
         net.remove([3], grace=0.5)
-        # It is interrupted, and ends with the session at the latest.
+        # It is interrupted, or ends with the session at the latest.
         with pytest.raises(
             (RemoteError, ConnectionLostError), match=r"KeyboardInterrupt on node 3|was removed"
         ):
@@ -150,7 +150,7 @@ def test_which_nodes_can_be_removed(server: Server) -> None:
                 net.remove(wrong)
         with pytest.raises(ConfigurationError, match="whole network"):
             net[1:].remove(1)
-        renew_job_nodes(mesh, [1], 0.0, away=False)  # there are none
+        renew_job_nodes(mesh, [1], 0.0, away=False)  # there are no jobs
         net.remove(2)
         with pytest.raises(ConfigurationError, match=r"node 2 .* was removed"):
             net.remove(2)

@@ -101,7 +101,7 @@ def test_a_released_value_is_gone(jobs_network: ClientNetwork) -> None:
 def test_a_node_that_was_not_told_says_so(jobs_network: ClientNetwork) -> None:
     with jobs_network[1].broadcast([1, 2, 3]) as table:
         assert jobs_network[1].submit(len, table).result(LIMIT) == 3
-        with pytest.raises(UnreadableValueError, match="sent to others only"):
+        with pytest.raises(UnreadableValueError, match="it was sent only to other nodes"):
             jobs_network[2].submit(len, table).result(LIMIT)
 
 

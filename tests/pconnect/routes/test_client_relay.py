@@ -19,7 +19,7 @@ NETWORK = bytes(range(16)), bytes(32)
 
 
 class Loop:
-    """A loop of steps."""
+    """An event loop for steps."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -52,7 +52,7 @@ def listener() -> Iterator[socket.socket]:
 
 
 def accepted(loop: Loop, listener: socket.socket) -> tuple[socket.socket, Preamble]:
-    """Take a leg of a relay as an engine does."""
+    """Accept a leg of a relay, like an engine."""
     found: list[socket.socket] = []
 
     def has_come() -> bool:

@@ -22,7 +22,7 @@ def whys() -> Iterator[str]:
 
 
 def part(detours: Detours, low: int, high: int, whys: Iterator[str]) -> Relay | GiveUp | Dial | None:
-    """Have two nodes that cannot reach each other at all say so."""
+    """Have two nodes report that they cannot reach each other at all."""
     assert detours.missed(low, high, next(whys)) == Dial(high, low)
     return detours.missed(high, low, next(whys))
 
@@ -58,7 +58,7 @@ def test_a_relay_that_fails_is_followed_by_another_and_then_by_the_client(
     pair = 1, 2
     assert part(detours, *pair, whys) == Relay(3, pair, ())
     assert detours.missed(1, 2, "why 3", 3) == Relay(4, pair, ())
-    assert detours.missed(2, 1, "late", 3) is None  # of the relay that is given up already
+    assert detours.missed(2, 1, "late", 3) is None  # this concerns a relay that was already given up
     assert detours.relay_failed(3, pair, "late") is None
     assert detours.relay_failed(4, pair, "why 4") == Relay(CLIENT, pair, pair)
     assert detours.relays == {pair: CLIENT}
@@ -93,7 +93,7 @@ def test_after_a_restart_two_that_are_apart_have_a_relay_at_once(
     assert part(detours, 1, 2, whys) == Relay(3, (1, 2), ())
     assert detours.missed(1, 2, "refused again") == Relay(3, (1, 2), ())
     assert detours.missed(2, 1, "why not", 3) == Relay(4, (1, 2), ())
-    assert detours.missed(2, 1, "refused again") == Relay(3, (1, 2), ())  # also if the other one begins
+    assert detours.missed(2, 1, "refused again") == Relay(3, (1, 2), ())  # also if the other one starts over
     detours.forget(2)
     assert detours.relays == {}
     assert detours.missed(2, 1, "refused again") == Relay(3, (1, 2), ())
@@ -111,18 +111,18 @@ def test_a_node_that_is_removed_is_nobodys_relay(
     living.append(5)
     assert detours.missed(1, 2, "why not", 4) == Relay(5, (1, 2), ())
     living.remove(4)
-    assert detours.remove(4) == []  # it was given up before
+    assert detours.remove(4) == []  # it had been given up
     assert detours.relays == {(1, 2): 5}
 
 
 def test_after_a_restart_the_same_one_dials(detours: Detours) -> None:
-    for _ in range(3):  # node 1 begins, and cannot dial
+    for _ in range(3):  # node 1 starts over, and cannot dial
         assert detours.missed(1, 2, "refused") == Dial(2, 1)
     assert detours.relays == {}
 
 
 def test_both_can_be_asked(detours: Detours) -> None:
-    """Node 2 dials when it begins, too; that this failed once does not make it apart from node 1."""
+    """Node 2 also dials when it starts over; its earlier failure does not mean that it is apart from node 1."""
     assert detours.missed(2, 1, "refused") == Dial(1, 2)
     assert detours.missed(1, 2, "refused") == Relay(3, (1, 2), ())
 

@@ -12,7 +12,7 @@ from pconnect.routes.location import Location
 
 
 class Command:
-    """A command channel that only notes what is sent there."""
+    """A command channel that only records the messages sent on it."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
@@ -25,7 +25,7 @@ class Command:
 
 
 class Party:
-    """Some servers and a keeper of the ways between them."""
+    """Some servers and a keeper of the routes between them."""
 
     def __init__(self, count: int = 3) -> None:
         self.servers: dict[int, Any] = {
@@ -72,7 +72,7 @@ def test_a_relay_that_is_gone_is_named_no_more() -> None:
     assert party.keeper.cut_by([2, 3]) == party.keeper.cut_by([1]) == ""
     party.servers[3].command.error = ConnectionError()  # it is lost first
     assert party.keeper.describe() == "" and party.keeper.routes_of(1) == {}
-    party.keeper.forget([3])  # the two wait for its answer, and go another way
+    party.keeper.forget([3])  # the two wait for its answer, and take another route
     assert party.heard(4) == [(Kind.RELAY, 2, [[1, 2], {}, 20.0])]
     assert party.keeper.routes_of(1) == {2: "relayed by node 4"}
     party.heard(1)

@@ -14,7 +14,7 @@ TEXT = os.urandom(3_000_000)
 
 @pytest.fixture
 def ends() -> Iterator[list[socket.socket]]:
-    """Give the two ends of two connections: near, near's end here, far's end here, far."""
+    """Yield the ends of two connections: near, near's peer here, far's peer here, far."""
     with contextlib.ExitStack() as stack:
         made = [stack.enter_context(end) for _ in range(2) for end in _tcp_pair()]
         for end in made:

@@ -73,7 +73,7 @@ def say_left(far: FakeServer, epoch: int, node: int, text: str) -> None:
 
 
 def epoch_of_next(net: Network, far: FakeServer) -> int:
-    """Return the epoch that the next command carries, and let it end well."""
+    """Return the epoch of the next command, and let the command end successfully."""
     command = reval("next", net)
     message = far.hear(Kind.COMMAND)
     assert (message.tag, message.value[0]) == (command.number, "next")
@@ -94,7 +94,7 @@ def test_a_failure_begins_a_new_epoch_with_the_next_command_and_only_with_it(cli
     epoch = epoch_of_next(net, servers[1])
     assert epoch == same.number + 1 == net.mesh.epoch
     assert epoch_of_next(net, servers[1]) == epoch
-    servers[0].end(same.number, FAILURE)  # of the old epoch
+    servers[0].end(same.number, FAILURE)  # from the old epoch
     with pytest.raises(RemoteError):
         same.result(LIMIT)
     assert epoch_of_next(net, servers[1]) == epoch
@@ -106,7 +106,7 @@ def test_calls_for_one_node_look_at_no_others(client: Client, monkeypatch: pytes
     counted, connections = CountedDict(mesh.servers), CountedList(mesh.connections)
     monkeypatch.setattr(mesh, "servers", counted)
     monkeypatch.setattr(mesh, "connections", connections)
-    mesh.note_failure()  # of an older epoch, as it turns out: that is found out once
+    mesh.note_failure()  # from an older epoch, which is checked only once
     for index in range(5):
         command = reval("x", net[2])
         servers[1].send(index)

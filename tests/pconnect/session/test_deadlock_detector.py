@@ -1,4 +1,4 @@
-"""Deadlocks: those of random programs are found, all of them and no others; and what is told of one."""
+"""Deadlocks: in random programs, all of them are found, without false alarms; and the text of the error."""
 
 import random
 from typing import Any
@@ -32,7 +32,7 @@ def waits(*nodes: int, kind: str = "precv", size: int = 3, **options: Any) -> St
 
 
 def random_program(chance: random.Random) -> tuple[int, list[Step]]:
-    """Return a number of nodes, and what the client does: a program that works, or one with something amiss."""
+    """Return a number of nodes and the client's steps: a program that works, or one with a defect."""
     size = chance.randint(2, 5)
     steps: dict[int, list[Send | Receive]] = {number: [] for number in range(size)}
     for _ in range(chance.randint(0, 10)):
@@ -102,7 +102,7 @@ def test_simulated_programs_that_work_and_that_do_not(seed: int) -> None:
     assert run_to_the_end([*wakes], 3, seed) == frozenset()
 
 
-# --- what the states of one moment mean ---
+# --- conclusions from the states of one moment ---
 
 
 @pytest.mark.parametrize(
@@ -114,20 +114,23 @@ def test_simulated_programs_that_work_and_that_do_not(seed: int) -> None:
         ({0: waits(1), 1: waits(2)}, set()),  # node 2 computes
         ({0: waits(1), 1: waits(2), 2: waits(1)._replace(wait=None)}, set()),
         ({0: waits(2), 1: waits(0), 2: waits(0)._replace(wait=None)}, set()),
-        ({0: waits(1, 2), 1: waits(0)}, set()),  # node 2 may send
+        ({0: waits(1, 2), 1: waits(0)}, set()),  # node 2 may still send
         ({0: waits(1, 2), 1: waits(0), 2: idle()}, {0, 1, 2}),
         ({0: waits(1, 2, every=True), 1: waits(0)}, {0, 1}),  # all are needed, and node 1 will never send
         ({0: waits(1, 2, every=True), 1: waits(2)}, set()),
-        ({0: waits(1)._replace(listens=(2,)), 1: waits(0)}, set()),  # what node 2 does calls a function here
-        ({0: waits(1)._replace(sent=(0, 1, 0)), 1: waits(0)}, set()),  # a value is on its way to node 1
+        (
+            {0: waits(1)._replace(listens=(2,)), 1: waits(0)},
+            set(),
+        ),  # the end of a command on node 2 calls a function here
+        ({0: waits(1)._replace(sent=(0, 1, 0)), 1: waits(0)}, set()),  # a value is in transit to node 1
         (
             {0: waits(1)._replace(sent=(0, 0, 9)), 1: waits(0), 2: idle()},
             {0, 1},
-        ),  # one to node 2 helps nobody
+        ),  # a value to node 2 does not help
         (
             {0: waits(1)._replace(received=(0, -1, 0)), 1: waits(0)._replace(sent=(-1, 0, 0))},
             set(),
-        ),  # is lost
+        ),  # the connection is lost
     ],
 )
 def test_who_is_stuck(states: dict[int, State], stuck: set[int]) -> None:
@@ -172,7 +175,7 @@ RUNNING = {1: {7}, 2: set[int]()}
 
 
 def rounds_with(first: State, second: State, *, late: float = 0.0) -> Rounds:
-    """Return what the client has asked and heard of nodes 1 and 2 in two rounds."""
+    """Return the client's conclusions from two rounds of answers of nodes 1 and 2."""
     rounds = Rounds()
     own = waits(1)._replace(command=0)
     for now, state in ((0.0, first), (2.0, second)):
@@ -229,7 +232,7 @@ def test_a_node_is_asked_again_only_after_its_answer() -> None:
     assert rounds.begin(0.0, OWN, [1, 2]) == [1, 2]
     rounds.take(1, 1, pack_state(waits(0)), 0.1)
     assert rounds.begin(2.0, OWN, [1, 2]) == [1]
-    rounds.take(2, 1, pack_state(idle()), 2.1)  # late
+    rounds.take(2, 1, pack_state(idle()), 2.1)  # too late
     rounds.take(1, 2, pack_state(waits(0)), 2.1)
     assert set(rounds.unchanged(OWN, RUNNING)) == {0, 1}
     assert rounds.begin(4.0, OWN, [1, 2]) == [1, 2]
@@ -246,8 +249,8 @@ def test_an_engine_that_has_ended_owes_no_answer_and_its_state_is_forgotten() ->
 
 def test_answers_that_nobody_asked_for_are_refused() -> None:
     rounds = Rounds()
-    with pytest.raises(ProtocolError, match="answers no PROBE"):
+    with pytest.raises(ProtocolError, match="without a PROBE"):
         rounds.take(1, 0, pack_state(idle()), 0.0)
     rounds.begin(0.0, OWN, [1])
-    with pytest.raises(ProtocolError, match="answers no PROBE"):
+    with pytest.raises(ProtocolError, match="without a PROBE"):
         rounds.take(1, 2, pack_state(idle()), 0.0)

@@ -1,4 +1,4 @@
-"""The client's search with engines that say what the test wants, and the answers of an engine."""
+"""The client's search with scripted engines, and the answers of an engine."""
 
 import signal
 import threading
@@ -28,7 +28,7 @@ def client() -> Iterator[Client]:
 
 
 class Engine:
-    """An engine that answers each question with the state it is given; in a thread."""
+    """An engine that answers each question with a given state, in a thread."""
 
     def __init__(self, far: FakeServer, *states: State) -> None:
         self._far = far
@@ -79,7 +79,7 @@ def test_a_deadlock_ends_the_wait_and_the_command(client: Client) -> None:
         command.result(LIMIT)
     assert isinstance(remote.value, DeadlockError)
     with pytest.raises(TimeoutError):
-        precv(net[1], timeout=0.05)  # the failure was told
+        precv(net[1], timeout=0.05)  # the failure has been reported
 
 
 def test_a_wait_that_is_shorter_asks_nobody(client: Client) -> None:
@@ -93,7 +93,7 @@ def test_a_wait_that_is_shorter_asks_nobody(client: Client) -> None:
 def test_a_state_for_which_nobody_asked_ends_the_channel(client: Client) -> None:
     net, (far,) = client
     far.say(Kind.STATE, pack_state(waits(1)), 1)
-    with pytest.raises(Exception, match="a STATE that answers no PROBE"):
+    with pytest.raises(Exception, match="a STATE without a PROBE"):
         precv(net[1], timeout=LIMIT)
 
 
@@ -112,7 +112,7 @@ def test_the_state_of_a_node_counts_messages() -> None:
 
 
 def in_a_wait(net: Network, wait: Wait, question: object = None, *, has_limit: bool = False) -> object:
-    """Return what a node says while it waits."""
+    """Return a node's answer while it waits."""
     event_loop, said = net.mesh.event_loop, list[object]()
 
     def attend() -> ParallelError:
@@ -168,7 +168,7 @@ def test_nested_waits_count_as_changes() -> None:
 
         def look() -> None:
             if event_loop.wait is None:
-                return  # in the inner one, which has a limit
+                return  # in the inner wait, which has a time limit
             serials.append(event_loop.serial)
             if len(serials) == 1:
                 with pytest.raises(TimeoutError):
@@ -180,8 +180,8 @@ def test_nested_waits_count_as_changes() -> None:
         assert (event_loop.serial, event_loop.wait) == (4, None)
 
 
-# Whether a message of the client to a supervisor changes anything on the node, so that what it said before may not hold
-# any more. A kind that is new has to be entered here: the proof in `pconnect.session.deadlock_detector` rests on it.
+# Whether a message from the client to a supervisor can change something on the node, so that an earlier answer no
+# longer holds. Add each new kind here: the proof in `pconnect.session.deadlock_detector` depends on it.
 CHANGES = {
     Kind.RENEW: True,
     Kind.SETUP: True,
@@ -199,7 +199,7 @@ CHANGES = {
     Kind.PROBE: False,
     Kind.TAKEN: False,
 }
-# What a node sends to another: each is counted on both ends.
+# Messages between nodes: each is counted on both ends.
 BETWEEN_NODES: dict[Kind, object] = {
     Kind.VALUE: 1,
     Kind.COLLECTIVE: [bytes(16), 0, "barrier", 1, None],

@@ -1,4 +1,4 @@
-"""Who learns of the error of a command: the rules of `pconnect.session.failure_log`, one by one."""
+"""Where the error of a command is reported: the rules of `pconnect.session.failure_log`, one by one."""
 
 import pytest
 
@@ -94,7 +94,7 @@ def test_the_first_warning_that_is_an_error_waits_for_the_end_of_its_command(log
     error = make_error(command, "UserWarning")
     log.add_warned(command, error)
     assert log.last_error == "UserWarning in 'work()'"
-    assert log.last_number == -1 and log.take_since(0) is None  # collective calls go on
+    assert log.last_number == -1 and log.take_since(0) is None  # collective calls still work
     assert log.take_unseen(0) is error
 
 

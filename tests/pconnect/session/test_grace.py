@@ -1,4 +1,4 @@
-"""A moment for what may still come."""
+"""The grace period for late messages."""
 
 import time
 

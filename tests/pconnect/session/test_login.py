@@ -1,4 +1,4 @@
-"""Which credentials are used, and what a client says of what is no server. Real logins: `tests.integration`."""
+"""The choice of credentials, and errors about peers that are not servers. Real logins: `tests.integration`."""
 
 import contextlib
 import itertools
@@ -83,7 +83,7 @@ def test_the_file_and_another_one(server: Server, tmp_path: Path) -> None:
 
 
 class BusyServer(threading.Thread):
-    """Turns clients away for as long as it is busy, then passes their connections on to a server that is not."""
+    """Turns clients away while it is busy, then forwards their connections to a real server."""
 
     def __init__(self, times: float, server: Server | None = None) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class BusyServer(threading.Thread):
                 sock.shutdown(socket.SHUT_WR)
 
     def _relay(self, client: socket.socket, port: int) -> None:
-        # A client that has closed resets what still comes for it.
+        # A client that has closed resets data that still arrives for it.
         with socket.create_connection(("127.0.0.1", port)) as server, contextlib.suppress(ConnectionError):
             other = {client: server, server: client}
             while True:
@@ -174,7 +174,7 @@ def test_at_a_terminal_the_password_is_asked_for_and_not_shown(server: Server) -
         try:
             while chunk := os.read(ours, 1000):
                 shown += chunk
-        except OSError:  # how a terminal on Linux says that nobody has it open any more
+        except OSError:  # Linux reports this way that no process has the terminal open
             pass
         os.close(ours)
     assert child.returncode == 0, shown
@@ -201,11 +201,11 @@ def test_a_refused_login_says_whether_the_users_file_is_another_one(
 
 
 def speak(listener: socket.socket, *words: bytes) -> threading.Thread:
-    """Answer one connection with these words, each after something was received."""
+    """Answer one connection with these words, one after each message received."""
 
     def serve() -> None:
         sock, _ = listener.accept()
-        with sock, contextlib.suppress(ConnectionError):  # the client may close while something is unread
+        with sock, contextlib.suppress(ConnectionError):  # the client may close with unread data
             for word in words:
                 sock.recv(4096)
                 sock.sendall(word)
@@ -243,9 +243,9 @@ OWN, OTHER = ServerKey(b"\1" * SEED_BYTES), ServerKey(b"\2" * SEED_BYTES)
 @pytest.mark.parametrize(
     ("offer", "why"),
     [
-        # It has the verifier of the user, and names the id of another server.
+        # It has the user's verifier, and names the id of another server.
         ({"server": OTHER.id, "proof": OWN.prove(b"hello")}, "does not prove that it has the id"),
-        # It shows what that one has signed for its own login there.
+        # It presents the signature of that server, made for its own login there.
         ({"server": OTHER.id, "proof": OTHER.prove(b"hello of another login")}, "does not prove"),
         ({"server": OTHER.id}, "does not prove"),
     ],

@@ -35,7 +35,7 @@ def test_the_set_up_names_all_nodes_and_where_they_are(client: Client) -> None:
 
 
 def test_engines_have_less_time_than_their_client() -> None:
-    """Else it would not hear which of them does not answer."""
+    """Otherwise it would not learn which of them does not answer."""
     assert 8.0 < INVITATION.setup([], deadline_after(10.0))["timeout"] < 9.5
 
 

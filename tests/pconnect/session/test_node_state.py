@@ -1,4 +1,4 @@
-"""The life of a node: every event in every state, and the ways through it."""
+"""The life of a node: every event in every state, and paths through the states."""
 
 import math
 
@@ -12,7 +12,7 @@ DEATH = EngineDiedError("the engine died")
 
 
 def way_to(state: NodeState) -> list[NodeEvent]:
-    """Return the events of a shortest way from the beginning to a state."""
+    """Return the events of a shortest path from the beginning to a state."""
     ways: dict[NodeState, list[NodeEvent]] = {NodeState.JOINING: []}
     for reached in (pending := [NodeState.JOINING]):
         for event, following in NODE_TRANSITIONS[reached].items():
@@ -30,7 +30,7 @@ def after(*events: NodeEvent) -> NodeLife:
 
 
 def happen(life: NodeLife, event: NodeEvent) -> None:
-    """Have something happen, with an account of the death where the client gives one."""
+    """Apply an event, with the reason of the death where the client gives one."""
     if event in {
         NodeEvent.ENGINE_DIED,
         NodeEvent.SESSION_ENDED,

@@ -1,4 +1,4 @@
-"""Calls that concern whole nodes: functions called there, and facts about them."""
+"""Calls on whole nodes: functions called there, and facts about them."""
 
 import os
 import threading
@@ -22,7 +22,7 @@ from tests.support.servers import Server
 
 
 def norm_of(matrix: np.ndarray, order: int) -> float:
-    """Be sent as source text; ``np`` is the workspace's."""
+    """Return a value on the engine; sent as source text, with the workspace's ``np``."""
     return float(np.linalg.norm(matrix, order))
 
 

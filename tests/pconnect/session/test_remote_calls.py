@@ -1,4 +1,4 @@
-"""Commands with values, and functions with their arguments, at real engines."""
+"""Commands with values, and functions with their arguments, on real engines."""
 
 import os
 import signal

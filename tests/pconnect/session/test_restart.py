@@ -1,4 +1,4 @@
-"""The client's part of a restart, with servers whose far ends do what the test says; the rest is in `integration`."""
+"""The client's part of a restart, with scripted servers; the rest is in `integration`."""
 
 import socket
 import threading
@@ -36,7 +36,7 @@ def listener() -> Iterator[socket.socket]:
 
 
 def invite(client: Client, listener: socket.socket) -> ClientMesh:
-    """Let the client know where all engines are: at the port of the test."""
+    """Set the location of all engines to the port of the test."""
     mesh = client[0].mesh
     assert isinstance(mesh, ClientMesh)
     mesh.mesh_setup = MeshSetup(mesh.network_id, None, DEFAULT_LIMITS, 30.0, "/")
@@ -57,7 +57,7 @@ def serving(*works: Any) -> Iterator[None]:
 
 
 def tell(far: FakeServer) -> None:
-    """Do what the server of a node does that is not restarted."""
+    """Play the server of a node that is not restarted."""
     message = far.hear(Kind.RESTART)
     far.say(Kind.RESTART, None, message.tag)
 
@@ -74,7 +74,7 @@ def accept(far: FakeServer, listener: socket.socket) -> None:
 
 
 def replace(far: FakeServer, listener: socket.socket, facts: dict[str, Any], setups: list[Any]) -> None:
-    """Do what the server of a node does that is restarted."""
+    """Play the server of a node that is restarted."""
     tell(far)
     setups.append(far.hear(Kind.SETUP).value)
     accept(far, listener)
@@ -105,7 +105,7 @@ def test_the_node_is_as_at_the_beginning(client: Client, listener: socket.socket
     assert net[1] is connection and connection.error is None
     assert (connection.values_sent, connection.values_received) == (0, 0)
     assert mesh.servers[1].facts == {"pid": 7}
-    with pytest.raises(TimeoutError):  # neither the old value nor the old error
+    with pytest.raises(TimeoutError):  # neither the old value nor the old error arrives
         precv(net[1], timeout=0.01)
     psend("to the new engine", net[1])
     far.event_loop.run_until(lambda: far.data.has_value(0), 1e12, "the value")
@@ -222,7 +222,7 @@ def test_an_engine_lives_on_while_its_daemon_is_dead(
     running = reval("work()", net[1])
 
     def answer() -> None:
-        for _ in range(2):  # it is asked again at the end of the time
+        for _ in range(2):  # it is asked again when the time is up
             far.say(Kind.FACTS, {"daemon": False}, far.hear(Kind.QUERY).tag)
 
     with (
@@ -274,5 +274,5 @@ def test_time_that_passes(client: Client, listener: socket.socket) -> None:
 
 def test_a_network_that_cannot(client: Client) -> None:
     net, _ = client
-    with pytest.raises(ConfigurationError, match="no servers that could start an engine"):
+    with pytest.raises(ConfigurationError, match="no servers to start an engine"):
         restart(net)

@@ -1,4 +1,4 @@
-"""The commands of one node that are on their way."""
+"""The unfinished commands of one node."""
 
 import math
 import sys
@@ -13,7 +13,7 @@ from tests.support.commands import make_command
 
 @pytest.fixture
 def three() -> tuple[RunningCommands, list[Command]]:
-    """Commands 1, 2 and 3 on their way."""
+    """Commands 1, 2 and 3, sent and not finished."""
     commands, made = RunningCommands(), [make_command(number) for number in (1, 2, 3)]
     for command in made:
         commands.add(command)
@@ -40,11 +40,11 @@ def test_one_that_has_ended_is_known_while_somebody_holds_it(three: Three) -> No
     del made[0]
     assert commands.get(1) is None and commands.known == made
     del made[:]
-    assert [command.number for command in commands.known] == [2, 3]  # they run
+    assert [command.number for command in commands.known] == [2, 3]  # both are running
 
 
 def test_nothing_is_called_when_one_is_freed_and_few_numbers_are_kept(three: Three) -> None:
-    """Ctrl-C in a call that Python makes while it frees something would be lost."""
+    """A Ctrl-C would be lost in a call that Python makes while it frees an object."""
     commands, made = three
     for number in range(4, 5000):
         commands.add(make_command(number))
@@ -52,7 +52,7 @@ def test_nothing_is_called_when_one_is_freed_and_few_numbers_are_kept(three: Thr
     assert len(commands._known) < 300 and commands.known == made
     commands.finish(3, 0.0)
     called: list[Any] = []
-    loop = made[2].event_loop  # that of a network lives on
+    loop = made[2].event_loop  # the loop of a network outlives its commands
     sys.setprofile(lambda *event: called.append(event))
     del made[2]
     sys.setprofile(None)

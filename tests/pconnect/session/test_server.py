@@ -1,4 +1,4 @@
-"""The client's view of its servers, whose far ends say what the test wants."""
+"""The client's view of its servers, whose far ends are scripted."""
 
 import time
 
@@ -141,7 +141,7 @@ def test_every_message_of_a_server_is_taken() -> None:
         Kind.NEIGHBOURS,
         Kind.STATISTICS,
     }
-    first = {Kind.BACK}  # to those who come back
+    first = {Kind.BACK}  # to clients that return
     routes = {Kind.UNREACHED, Kind.RELAY}  # see `pconnect.routes.keeper`
     assert {Kind.DONE, Kind.OUTPUT, Kind.FRONT_END, *answers, *first, *routes, *EVENTS} == ACCEPTS[
         Role.CLIENT
@@ -152,7 +152,7 @@ def test_the_first_word_to_who_comes_back_is_an_error_of_the_server_elsewhere(cl
     net, servers = client
     servers[0].say(Kind.BACK, [0, 0, 0])
     net.mesh.event_loop.poll(1.0)
-    assert "BACK to a client that has not come back" in str(servers[0].server.command.error)
+    assert "BACK sent to a client that has not resumed its sessions" in str(servers[0].server.command.error)
 
 
 def test_an_answer_to_no_command_is_passed_over(client: Client) -> None:

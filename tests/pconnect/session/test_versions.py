@@ -1,4 +1,4 @@
-"""Which differences are warned of, and how tables of versions read; the far ends tell what the test wants."""
+"""Which differences cause a warning, and the display of version tables; the far ends are scripted."""
 
 import re
 import sys
@@ -41,7 +41,7 @@ Client = tuple[Network, list[FakeServer]]
 
 
 def tell(far: FakeServer, **facts: Any) -> None:
-    """Let a node have the client's versions but for some."""
+    """Give a node the client's versions, except some."""
     own = own_versions()
     packages = own["packages"] | {name: facts.pop(name) for name in PACKAGES if name in facts}
     far.server.facts = {**own, **facts, "packages": packages}
@@ -167,7 +167,7 @@ def test_the_table_marks_and_escapes() -> None:
 
 @pytest.fixture
 def fake_package(tmp_path: Path) -> Callable[[str, str], Path]:
-    """Give a function that makes a folder in which a package seems to be installed."""
+    """Return a function that makes a folder in which a package seems to be installed."""
 
     def make(name: str, version: str) -> Path:
         folder = tmp_path / version
@@ -211,7 +211,7 @@ def test_by_default_all_that_matters_is_told(server: Server) -> None:
     assert told.table[1]["numpy"] == info["numpy"]
     assert told.differing == []
     assert "nodes 0-1" in str(told)
-    assert "packages" not in info  # the call for facts keeps its keys
+    assert "packages" not in info  # network_get_info keeps its keys
 
 
 def test_it_is_for_the_client(server: Server) -> None:
@@ -231,8 +231,8 @@ def test_connecting_warns_once_and_can_be_told_not_to(
     with pytest.warns(VersionWarning, match=r"CPython 3\.99\.1") as caught, server.connect(2):
         pass
     assert len(caught) == 1
-    assert caught[0].filename.endswith("servers.py")  # who called `pconnect`
+    assert caught[0].filename.endswith("servers.py")  # the caller of `pconnect`
     with server.connect(1, check_versions=False):
         pass
-    with pytest.raises(VersionWarning):  # as the tests have warnings raised; nothing stays open
+    with pytest.raises(VersionWarning):  # the tests turn warnings into errors; no connection stays open
         pconnect(server.host, user=server.credentials.user, password=server.credentials.password)

@@ -1,4 +1,4 @@
-"""The page of a network: its own servers, while it lives."""
+"""The page of a network: it shows the network's servers, and ends with it."""
 
 import json
 from urllib.request import urlopen
@@ -23,7 +23,7 @@ def test_the_servers_of_a_network(server: Server) -> None:
             (shown,) = json.load(answer)["servers"]
         document = shown["document"]
         assert document["samples"]["rows"] and "timeline" in document
-        # Others' sessions are only counted.
+        # Sessions of other users are only counted.
         assert {session["user"] for session in document["sessions"]} == {"alice"}
         assert net.dashboard() is page and net.dashboard(proxied="/user/") is not page
         part = net[1:].dashboard()

@@ -1,4 +1,4 @@
-"""The verb `dask`: what it refuses before anything is started, and the end with the network."""
+"""`net.dask`: errors before anything is started, and its end with the network."""
 
 import sys
 from typing import Any
@@ -38,7 +38,7 @@ def test_an_option_that_dask_does_not_know(network: ClientNetwork) -> None:
 def test_a_client_without_dask(network: ClientNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     monkeypatch.delitem(sys.modules, "pconnect.dask.client", raising=False)
-    with pytest.raises(ConfigurationError, match=r"at the client .*: run pip install 'pserver\[dask\]'"):
+    with pytest.raises(ConfigurationError, match=r"on the client .*: run pip install 'pserver\[dask\]'"):
         network.dask()
 
 

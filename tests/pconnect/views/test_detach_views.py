@@ -1,4 +1,4 @@
-"""What a network says of jobs that outlive it; the whole way is in `tests.integration.test_detach`."""
+"""Jobs that outlive their network; the complete path is in `tests.integration.test_detach`."""
 
 import concurrent.futures
 import time
@@ -66,7 +66,7 @@ def test_no_time_to_hand_over(one_slot: Server, monkeypatch: pytest.MonkeyPatch)
             monkeypatch.context() as slow,
             pytest.raises(TimeoutError, match="timed out handing the jobs over"),
         ):
-            slow.setattr(Detaching, "_plan", lambda _: None)  # as long as servers have not answered
+            slow.setattr(Detaching, "_plan", lambda _: None)  # as if servers had not answered yet
             net.detach(timeout=0)
         assert job.result(20) is None
         with pytest.raises(ConfigurationError, match="nothing to detach"):
@@ -74,7 +74,7 @@ def test_no_time_to_hand_over(one_slot: Server, monkeypatch: pytest.MonkeyPatch)
 
 
 class Interrupted(concurrent.futures.Future[Any]):
-    """Whoever waits for it is interrupted, once."""
+    """Interrupts the first wait for it."""
 
     times = 0
 

@@ -1,4 +1,4 @@
-"""The verbs: which paths mean what, for a node and for a network."""
+"""`put` and `get`: the meaning of paths, for a node and for a network."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a network has, and no part of it; what adding does is in tests/pconnect/growth."""
+"""Methods that only a whole network has; tests/pconnect/growth tests their effects."""
 
 import pytest
 

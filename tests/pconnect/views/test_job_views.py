@@ -1,4 +1,4 @@
-"""The verbs of networks and nodes that run jobs."""
+"""The methods of networks and nodes that run jobs."""
 
 import functools
 import os
@@ -12,7 +12,7 @@ from pconnect.views.network_views import ClientNetwork
 from tests.support.servers import Server
 
 LIMIT = 20.0
-NODE = "lambda *_: sockets.node"  # the engine's workspace knows it
+NODE = "lambda *_: sockets.node"  # a name of the engine's workspace
 
 
 def test_a_node_runs_its_jobs_itself(jobs_network: ClientNetwork) -> None:
@@ -132,7 +132,7 @@ def test_what_cannot_be_called_is_the_error_of_the_job(jobs_network: ClientNetwo
 
 
 def test_a_job_runs_beside_a_command(jobs_network: ClientNetwork, tmp_path: Path) -> None:
-    """The worker is there already; the engine is busy for as long as the job has not run."""
+    """The worker exists already; the engine is busy until the job has run."""
     assert jobs_network[1].submit(os.getpid).result(LIMIT) > 0
     mark = tmp_path / "mark"
     source = f"import os, time\nwhile not os.path.exists({str(mark)!r}): time.sleep(0.01)"

@@ -1,4 +1,4 @@
-"""The verbs of a network, at real engines."""
+"""The methods of a network, on real engines."""
 
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,9 @@ def test_values_are_pushed_and_pulled(network: ClientNetwork) -> None:
         network.pull("c", timeout=LIMIT)
     wrong: tuple[Any, ...] = ("a b", "", "a.b", [3])
     for name in wrong:
-        with pytest.raises(ConfigurationError, match="not a name"):
+        with pytest.raises(ConfigurationError, match="not a valid name"):
             network.pull(name)
-    with pytest.raises(ConfigurationError, match="not a name"):
+    with pytest.raises(ConfigurationError, match="not a valid name"):
         network.push({"a-b": 1})
 
 
@@ -94,8 +94,8 @@ def test_interrupt_and_kill_are_for_the_chosen_nodes(server: Server) -> None:
         net[2].kill()
         with pytest.raises(ConnectionError, match="SIGKILL"):
             commands[1].result(LIMIT)
-        net[2].kill()  # it is dead
-        net.interrupt()  # nothing runs
+        net[2].kill()  # it is already dead
+        net.interrupt()  # no command is running
         assert net[1].eval("2").result(LIMIT) == 2
 
 

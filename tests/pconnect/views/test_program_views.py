@@ -1,4 +1,4 @@
-"""Programs at several nodes."""
+"""Programs on several nodes."""
 
 import subprocess
 from pathlib import Path
@@ -14,7 +14,7 @@ def test_each_node_runs_it(tmp_path: Path) -> None:
         assert [(one.node, one.stdout) for one in done] == [(1, "each"), (2, "each")]
         with pytest.raises(subprocess.CalledProcessError, match="exit status 3"):
             net.run(["sh", "-c", "exit 3"], cwd="/", check=True)
-        with pytest.raises(FileNotFoundError, match=r"a program is a list: \['ls', '-l'\]"):
+        with pytest.raises(FileNotFoundError, match=r"to run a program, pass a list: \['ls', '-l'\]"):
             net.run("ls -l")
         (tmp_path / "source.py").write_text("x = sockets.node")
         net.run(tmp_path / "source.py").result()

@@ -1,4 +1,4 @@
-"""What a network has of a client before; one that is new has nothing."""
+"""The attributes for an earlier client; a new network has no values there."""
 
 from tests.support.servers import Server
 
