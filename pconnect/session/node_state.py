@@ -45,7 +45,7 @@ class NodeEvent(enum.Enum):
     DATA_LOST = "the data connection broke"
     CHANNEL_LOST = "the command channel broke"
     RESTART_ASKED = "the client asks for another engine and gives up the old one"
-    LOGGED_IN = "the client has logged in anew, and forgets the old session"
+    LOGGED_IN = "the client has logged in again, and forgets the old session"
     ENGINE_REPLACED = "the new engine waits for its set-up; the client forgets the old one"
     RESTART_DONE = "the new engine is a member of the network"
     RESTART_FAILED = "the client gives up the restart"

@@ -164,7 +164,7 @@ def versions(
     ConfigurationError
         The call was made inside an engine.
     RemoteError, ConnectionLostError, ExceptionGroup, TimeoutError
-        As of a command.
+        As for a command.
 
     Examples
     --------

@@ -16,7 +16,7 @@ from srp_tools.packages import import_own
 if TYPE_CHECKING:
     from pconnect.dask.client import NetworkClient
 
-# Options of Dask's client that would contradict what the network decides.
+# Options of Dask's client that the network sets itself.
 _NOT_THEIRS = {"address", "asynchronous", "loop", "scheduler_file", "security"}
 
 

@@ -346,7 +346,7 @@ class ClientNetwork(
     @overload
     def __getitem__(self, index: slice | Iterable[int]) -> "ClientNetwork": ...
     def __getitem__(self, index: SupportsIndex | slice | Iterable[int] | str) -> Any:
-        """Return a node by number or host name, or a part of the network; a host with several nodes is a part."""
+        """Return a node by number or host name, or a part of the network, also for a host with several nodes."""
         if not isinstance(index, str):
             return super().__getitem__(index)
         chosen = [node.node for node in self if not node.is_own and _is_called(node.host, index)]

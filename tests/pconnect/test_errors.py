@@ -70,7 +70,7 @@ def remote_error(command: str) -> RemoteError:
     )
 
 
-def test_a_failed_command_tells_what_failed_and_where() -> None:
+def test_the_error_of_a_command_says_what_failed_and_where() -> None:
     error = remote_error("1 / 0")
     assert str(error) == (
         "ZeroDivisionError on node 2 (hostB) in command '1 / 0'\n"

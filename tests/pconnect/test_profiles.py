@@ -159,7 +159,7 @@ def test_a_token_says_which_hosts(write: Callable[[str], None], monkeypatch: pyt
         ("#" * 2**21, "too large"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(text: str, message: str, folder: Path) -> None:
+def test_errors_name_the_place_in_the_file(text: str, message: str, folder: Path) -> None:
     folder.mkdir(parents=True)
     config_file().write_bytes(text.encode("latin-1"))
     with pytest.raises(ConfigurationError, match=message) as caught:
@@ -175,7 +175,8 @@ def test_hosts_of_the_environment_that_cannot_be(monkeypatch: pytest.MonkeyPatch
 
 def test_an_unknown_profile(write: Callable[[str], None]) -> None:
     with pytest.raises(
-        ConfigurationError, match=r"there is no file .*pconnect.toml; write into it \[profiles.lab\]"
+        ConfigurationError,
+        match=r"there is no file .*pconnect.toml; create it with the line \[profiles.lab\]",
     ):
         options(profile="lab")
     write(TEXT)

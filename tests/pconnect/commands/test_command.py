@@ -22,7 +22,7 @@ from pconnect.views.network_views import ClientNetwork
 from tests.support.links import FAILURE, LIMIT, Client, FakeServer, interrupt_soon
 
 
-def test_a_limit_of_time_leaves_it_running(client: Client) -> None:
+def test_a_time_limit_leaves_it_running(client: Client) -> None:
     net, servers = client
     command = reval("x", net[1])
     with pytest.raises(TimeoutError, match="the end of <command 'x'"):
@@ -44,7 +44,7 @@ def test_an_error_belongs_to_its_command(client: Client) -> None:
         precv(net[1], timeout=0.01)
 
 
-def test_ctrl_c_interrupts_what_is_waited_for_and_the_second_kills(client: Client) -> None:
+def test_ctrl_c_interrupts_the_awaited_command_and_the_second_kills(client: Client) -> None:
     net, servers = client
     first, second = reval("a", net[1]), reval("b", net[1])
     interrupt_soon()
@@ -91,7 +91,7 @@ def test_ctrl_c_interrupts_also_while_a_wait_catches_up(
     servers[0].hear(Kind.INTERRUPT)
 
 
-def test_ctrl_c_without_a_command_interrupts_nobody(client: Client) -> None:
+def test_ctrl_c_without_a_command_interrupts_nothing(client: Client) -> None:
     net, servers = client
     interrupt_soon()
     with pytest.raises(KeyboardInterrupt):
@@ -118,7 +118,7 @@ def test_a_value_comes_on_its_own_way_and_may_be_first_or_last(client: Client) -
         assert command.started is not None and command.finished - command.started == 0.25
 
 
-def test_a_value_that_nobody_waits_for_is_dropped(client: Client) -> None:
+def test_an_unexpected_value_is_dropped(client: Client) -> None:
     net, (far, _) = client
     command = run("x", net[1], wants_value=True)
     number = command.number
@@ -244,7 +244,7 @@ def test_a_second_ctrl_c_while_the_first_is_dealt_with_kills(client: Client) -> 
     far.hear(Kind.KILL)
 
 
-def test_ctrl_c_says_who_has_not_ended(client: Client) -> None:
+def test_ctrl_c_names_the_nodes_that_have_not_ended(client: Client) -> None:
     net, (far, _) = client
     command = reval("a", net[1])
     interrupt_soon()
@@ -254,7 +254,7 @@ def test_ctrl_c_says_who_has_not_ended(client: Client) -> None:
     far.hear(Kind.INTERRUPT)
 
 
-def test_who_interrupts_knows_it(client: Client) -> None:
+def test_an_interrupt_by_this_client_is_not_reported(client: Client) -> None:
     net, (far, _) = client
     command = reval("a", net[1])
     net.mesh.servers[1].interrupt()  # type: ignore[attr-defined]
@@ -331,7 +331,7 @@ def test_a_command_has_its_result_or_its_error(network: ClientNetwork) -> None:
     assert "ZeroDivisionError" in commands[0]._repr_html_()
 
 
-def test_to_look_at_a_table_is_not_to_ask_for_the_error(client: Client) -> None:
+def test_displaying_a_table_does_not_retrieve_the_error(client: Client) -> None:
     net, servers = client
     command = reval("1 / 0", net[1])
     assert "running" in command._repr_html_()

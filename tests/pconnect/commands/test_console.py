@@ -108,7 +108,7 @@ def test_a_stream_that_does_not_exist() -> None:
 # --- sinks ---
 
 
-def test_a_sink_is_told_who_printed_and_in_which_command() -> None:
+def test_a_sink_receives_the_node_and_the_command() -> None:
     console, sink = recording()
     first = command()
     console.take(2, "hostB", 2, [1, b"a", 0], first)

@@ -66,7 +66,7 @@ def test_errors_of_this_package_too() -> None:
     assert isinstance(remote_error(1, "h", "x", failure_of(UnsupportedValueError)), UnsupportedValueError)
 
 
-def test_the_names_that_are_told() -> None:
+def test_the_names_that_are_sent() -> None:
     class OwnError(KeyError):
         pass
 
@@ -126,7 +126,7 @@ def test_they_outlive_a_pickle_and_a_copy() -> None:
     assert (again.errno, again.filename, again.args, again.node) == (2, "a", (2, "No such file"), 1)
 
 
-def test_a_class_of_the_user_runs_no_code_to_tell_them() -> None:
+def test_a_class_of_the_user_runs_no_code_for_its_fields() -> None:
     class OwnError(OSError):
         @property
         def filename(self) -> str:

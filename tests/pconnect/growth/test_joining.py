@@ -55,7 +55,7 @@ def answer(far: FakeServer) -> bool:
     return True
 
 
-def test_those_that_are_removed_are_told_with_the_change() -> None:
+def test_removed_nodes_are_announced_with_the_change() -> None:
     with client_of(2) as (net, fars):
         mesh = net.mesh
         assert isinstance(mesh, ClientMesh)

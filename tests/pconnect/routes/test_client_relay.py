@@ -111,7 +111,7 @@ def test_two_nodes_are_connected(loop: Loop, listener: socket.socket) -> None:
     assert failures == []
 
 
-def test_why_there_is_no_relay_is_said_once(loop: Loop, listener: socket.socket) -> None:
+def test_the_reason_for_no_relay_is_reported_once(loop: Loop, listener: socket.socket) -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         closed = gone.getsockname()
     failures: list[str] = []

@@ -40,7 +40,7 @@ def test_then_a_relay_is_dialled_by_whoever_has_dialled_it_before(
     assert detours.relays == {(2, 3): 1, (1, 4): 2}
 
 
-def test_who_could_not_dial_the_relay_is_dialled(detours: Detours, whys: Iterator[str]) -> None:
+def test_a_node_that_could_not_dial_the_relay_is_dialled(detours: Detours, whys: Iterator[str]) -> None:
     detours.missed(1, 3, "refused")  # so 3 dials 1
     assert part(detours, 2, 3, whys) == Relay(1, (2, 3), (2,))
 
@@ -76,7 +76,7 @@ def test_there_is_an_end_of_trying(detours: Detours, living: list[int], whys: It
     assert tried == [3, 4, 5, CLIENT] and isinstance(order, GiveUp)
 
 
-def test_who_is_apart_from_one_of_the_two_is_no_relay(detours: Detours, whys: Iterator[str]) -> None:
+def test_a_node_apart_from_one_of_the_two_is_not_a_relay(detours: Detours, whys: Iterator[str]) -> None:
     part(detours, 1, 3, whys)
     part(detours, 2, 4, whys)
     assert part(detours, 1, 2, whys) == Relay(CLIENT, (1, 2), (1, 2))
@@ -99,7 +99,7 @@ def test_after_a_restart_two_that_are_apart_have_a_relay_at_once(
     assert detours.missed(2, 1, "refused again") == Relay(3, (1, 2), ())
 
 
-def test_a_node_that_is_removed_is_nobodys_relay(
+def test_a_removed_node_is_no_longer_a_relay(
     detours: Detours, living: list[int], whys: Iterator[str]
 ) -> None:
     assert part(detours, 1, 2, whys) == Relay(3, (1, 2), ())
@@ -127,7 +127,7 @@ def test_both_can_be_asked(detours: Detours) -> None:
     assert detours.missed(1, 2, "refused") == Relay(3, (1, 2), ())
 
 
-def test_whom_a_node_cannot_dial_is_known(detours: Detours, whys: Iterator[str]) -> None:
+def test_the_nodes_that_a_node_cannot_dial_are_known(detours: Detours, whys: Iterator[str]) -> None:
     detours.missed(1, 2, "refused")
     part(detours, 3, 4, whys)
     assert [detours.beyond(node) for node in (1, 2, 3, 4)] == [[2], [], [4], [3]]

@@ -61,7 +61,7 @@ def test_from_a_miss_to_a_relay() -> None:
     assert "node 1 (host1) and node 2 (host2): through node 3 (host3)" in party.keeper.describe()
 
 
-def test_a_relay_that_is_gone_is_named_no_more() -> None:
+def test_a_lost_relay_is_no_longer_named() -> None:
     party = Party(4)
     party.say(1, Kind.UNREACHED, 2, ["refused", 0])
     party.say(2, Kind.UNREACHED, 1, ["refused, too", 0])
@@ -85,7 +85,7 @@ def test_a_relay_that_is_gone_is_named_no_more() -> None:
     assert party.keeper.describe() == "" and party.keeper.beyond(1) == []
 
 
-def test_the_client_relays_so_many_pairs_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_client_relays_a_limited_number_of_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper, "MOST_PAIRS", 0)
     party = Party(2)
     party.say(1, Kind.UNREACHED, 2, ["refused", 0])
@@ -95,7 +95,7 @@ def test_the_client_relays_so_many_pairs_and_no_more(monkeypatch: pytest.MonkeyP
     assert party.heard(1) == [(Kind.ROUTE, 2, words)] and party.heard(2) == [(Kind.ROUTE, 1, words)]
 
 
-def test_a_relay_dials_whom_it_can_and_the_other_hears_it_later() -> None:
+def test_a_relay_dials_the_nodes_it_can_and_the_other_one_is_notified_later() -> None:
     party = Party()
     party.say(1, Kind.UNREACHED, 3, ["refused", 0])
     party.say(3, Kind.UNREACHED, 1, ["refused", 0])
@@ -106,7 +106,7 @@ def test_a_relay_dials_whom_it_can_and_the_other_hears_it_later() -> None:
     assert party.heard(1) == [(Kind.ROUTE, 3, 2)] and party.heard(3) == []
 
 
-def test_who_is_gone_is_given_up() -> None:
+def test_a_lost_node_is_given_up() -> None:
     party = Party()
     party.servers[2].command.error = ConnectionError()
     party.say(1, Kind.UNREACHED, 2, ["refused", 0])
@@ -126,7 +126,7 @@ def test_other_messages_go_on_as_before() -> None:
     assert party.servers[1].command.others == [Message(Kind.FACTS, 7, {}, 0)]
 
 
-def test_answers_that_nobody_waits_for_change_nothing() -> None:
+def test_unexpected_answers_change_nothing() -> None:
     party = Party()
     party.say(1, Kind.RELAY, 1, None)
     assert all(party.heard(node) == [] for node in (1, 2, 3))

@@ -50,7 +50,7 @@ def test_what_comes_is_passed_on_both_ways(ends: list[socket.socket]) -> None:
     assert near.recv(1) == far.recv(1) == b""
 
 
-def test_who_reads_nothing_makes_the_other_wait(ends: list[socket.socket]) -> None:
+def test_an_end_that_does_not_read_makes_the_other_wait(ends: list[socket.socket]) -> None:
     near, ours, theirs, _ = ends
     steps: dict[str, Steps[object]] = {"pump": pump(ours, theirs), "say": send_all(near, bytes(2**28))}
     found = run_all(steps, deadline_after(0.5))

@@ -44,7 +44,7 @@ def test_a_server_without_an_answer_is_silent(client: Client) -> None:
     assert [info["state"] for info in network_get_info(net, timeout=0.01)] == ["open", "silent", "silent"]
 
 
-def test_closing_tells_who_was_killed_or_silent_and_what_nobody_asked_for(client: Client) -> None:
+def test_closing_reports_killed_and_silent_nodes_and_unretrieved_errors(client: Client) -> None:
     net, servers = client
     failed, running = reval("1 / 0", net[1]), reval("x", net[2])
     servers[0].end(failed.number, FAILURE)
@@ -57,7 +57,7 @@ def test_closing_tells_who_was_killed_or_silent_and_what_nobody_asked_for(client
     assert servers[0].hear(Kind.CLOSE).tag == 100
 
 
-def test_what_needs_the_network_ends_before_it(client: Client) -> None:
+def test_callbacks_that_need_the_network_run_before_it_ends(client: Client) -> None:
     net, servers = client
     for server in servers:
         server.say(Kind.CLOSED, False)
@@ -100,7 +100,7 @@ def test_a_failure_begins_a_new_epoch_with_the_next_command_and_only_with_it(cli
     assert epoch_of_next(net, servers[1]) == epoch
 
 
-def test_calls_for_one_node_look_at_no_others(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_for_one_node_ignore_the_others(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     net, servers = client
     mesh = client_mesh(net.mesh)
     counted, connections = CountedDict(mesh.servers), CountedList(mesh.connections)
@@ -117,7 +117,7 @@ def test_calls_for_one_node_look_at_no_others(client: Client, monkeypatch: pytes
     assert (counted.looks, connections.looks) == (1, 1)
 
 
-def test_who_left_begins_a_new_epoch(client: Client) -> None:
+def test_a_member_that_left_begins_a_new_epoch(client: Client) -> None:
     net, servers = client
     say_left(servers[0], 0, 1, "ValueError: why")
     net.mesh.event_loop.run_until(lambda: net[1].collectives.notice(0) is not None, 1e12, "the notice")
@@ -160,7 +160,7 @@ def test_a_failed_command_explains_why_its_node_left(client: Client) -> None:
         precv(net[1], timeout=0.01)
 
 
-def test_the_reason_is_told_where_no_command_failed(client: Client) -> None:
+def test_the_reason_is_reported_without_a_failed_command(client: Client) -> None:
     net, servers = client
     reval("x", net)
     say_left(servers[0], 0, 1, "ValueError: caught there")
@@ -170,7 +170,7 @@ def test_the_reason_is_told_where_no_command_failed(client: Client) -> None:
         barrier(net, timeout=LIMIT)
 
 
-def test_who_runs_nothing_will_not_come(client: Client) -> None:
+def test_a_node_without_a_command_will_not_join_a_collective_call(client: Client) -> None:
     net, servers = client
     command = reval("x", net)
     servers[1].end(command.number, 0.5)
@@ -189,7 +189,7 @@ def test_a_failure_without_notice_is_seen_too(client: Client) -> None:
     assert net[1].inbox == {}
 
 
-def test_ctrl_c_in_a_collective_call_interrupts_the_members_and_tells_them(client: Client) -> None:
+def test_ctrl_c_in_a_collective_call_interrupts_and_notifies_the_members(client: Client) -> None:
     net, servers = client
     command = reval("x", net)
     interrupt_soon()

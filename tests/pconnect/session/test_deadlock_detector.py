@@ -133,18 +133,18 @@ def test_simulated_programs_that_work_and_that_do_not(seed: int) -> None:
         ),  # the connection is lost
     ],
 )
-def test_who_is_stuck(states: dict[int, State], stuck: set[int]) -> None:
+def test_which_nodes_are_stuck(states: dict[int, State], stuck: set[int]) -> None:
     assert stuck_nodes(states) == stuck
 
 
-def test_nodes_for_which_nobody_waits_are_not_concerned() -> None:
+def test_nodes_that_are_not_waited_for_are_not_concerned() -> None:
     states = {0: waits(1), 1: waits(0), 2: idle()}
     assert concerned_nodes(states, stuck_nodes(states)) == [0, 1]
     states = {0: waits(1, 2, every=True, kind=COMMAND_END), 1: waits(1)}
     assert concerned_nodes(states, [0, 1]) == [0, 1]
 
 
-def test_what_is_told() -> None:
+def test_the_text_of_the_error() -> None:
     states = {
         0: waits(1, 2, kind=COMMAND_END, every=True, size=4),
         1: waits(2, 3, kind="bcast", awaited=(2,), size=4),
@@ -164,7 +164,7 @@ def test_what_is_told() -> None:
     assert error.waits[1] == (1, "a", "bcast(a, sockets[1:])", "bcast", (2,))
 
 
-def test_of_those_awaited_only_the_stuck_ones_are_told() -> None:
+def test_only_the_stuck_ones_of_the_awaited_nodes_are_named() -> None:
     states = {0: waits(1, 2, every=True, kind=COMMAND_END), 1: waits(0)}
     assert deadlock_error(states, [0, 1], ["client", "a", "b"], {}).waits[0].waits_for == (1,)
 
@@ -221,7 +221,7 @@ def test_a_client_that_has_done_something_knows_nothing() -> None:
     assert one.unchanged(OWN, RUNNING) == {}
 
 
-def test_commands_on_their_way_count() -> None:
+def test_commands_in_transit_count() -> None:
     rounds = rounds_with(waits(0), waits(0))
     assert set(rounds.unchanged(OWN, {1: {7}, 2: {9}})) == {0, 1}  # an idle node, and one more command
     assert set(rounds.unchanged(OWN, {1: {9}, 2: set()})) == {0, 2}  # a command that has ended since
@@ -247,7 +247,7 @@ def test_an_engine_that_has_ended_owes_no_answer_and_its_state_is_forgotten() ->
     assert rounds.begin(6.0, OWN, [1]) == [1]
 
 
-def test_answers_that_nobody_asked_for_are_refused() -> None:
+def test_answers_without_a_question_are_refused() -> None:
     rounds = Rounds()
     with pytest.raises(ProtocolError, match="without a PROBE"):
         rounds.take(1, 0, pack_state(idle()), 0.0)

@@ -82,7 +82,7 @@ def test_a_deadlock_ends_the_wait_and_the_command(client: Client) -> None:
         precv(net[1], timeout=0.05)  # the failure has been reported
 
 
-def test_a_wait_that_is_shorter_asks_nobody(client: Client) -> None:
+def test_a_shorter_wait_asks_no_node(client: Client) -> None:
     net, (far,) = client
     with pytest.raises(TimeoutError, match=r"waiting for [^:]*$"):
         precv(net[1], timeout=0.5 * HURRY.delay)
@@ -90,7 +90,7 @@ def test_a_wait_that_is_shorter_asks_nobody(client: Client) -> None:
     assert far.heard == []
 
 
-def test_a_state_for_which_nobody_asked_ends_the_channel(client: Client) -> None:
+def test_a_state_without_a_probe_ends_the_channel(client: Client) -> None:
     net, (far,) = client
     far.say(Kind.STATE, pack_state(waits(1)), 1)
     with pytest.raises(Exception, match="a STATE without a PROBE"):
@@ -125,14 +125,14 @@ def in_a_wait(net: Network, wait: Wait, question: object = None, *, has_limit: b
     return said[0]
 
 
-def test_an_engine_tells_what_it_waits_for() -> None:
+def test_an_engine_reports_its_wait() -> None:
     with networks(2) as (one, _):
         wait = Wait("precv", (1,), tag=3)
         assert in_a_wait(one, wait) == [4, 1, ["precv", [1], None, 3], [-1, 0], [-1, 0]]
         assert in_a_wait(one, Wait(IDLE, (1,))) == [0, 3, [IDLE, [1], None, 0], [-1, 0], [-1, 0]]
 
 
-def test_what_else_may_end_a_wait_makes_it_none() -> None:
+def test_a_wait_that_something_else_may_end_does_not_count() -> None:
     with networks(2) as (one, _):
         wait = Wait("precv", (1,))
         assert in_a_wait(one, wait, has_limit=True) == [4, 1, None, [-1, 0], [-1, 0]]
@@ -145,7 +145,7 @@ def test_what_else_may_end_a_wait_makes_it_none() -> None:
             signal.signal(signal.SIGALRM, before)
 
 
-def test_an_engine_is_freed_from_the_wait_that_is_meant_and_no_other() -> None:
+def test_only_the_intended_wait_of_an_engine_is_ended() -> None:
     blocked = [[0, "client", None, "precv", [1]]]
     with networks(2) as (one, _):
         wait = Wait("precv", (1,))
@@ -219,7 +219,7 @@ def test_every_kind_for_a_supervisor_is_known_to_change_something_or_not() -> No
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_what_changes_something_is_counted(kind: Kind) -> None:
+def test_messages_that_change_something_are_counted(kind: Kind) -> None:
     link = Connection(1, "host1", None, awaited=True)
     link.post(kind)
     assert link.values_sent == CHANGES.get(kind, True)

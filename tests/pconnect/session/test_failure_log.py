@@ -26,7 +26,7 @@ def fail(
     return error
 
 
-def test_what_was_seen_is_not_told_again_on_any_node(log: FailureLog) -> None:
+def test_a_seen_error_is_not_reported_again_on_any_node(log: FailureLog) -> None:
     first, second, elsewhere = make_command(1), make_command(2), make_command(1)
     first.seen = elsewhere.seen
     fail(log, first)
@@ -38,7 +38,7 @@ def test_what_was_seen_is_not_told_again_on_any_node(log: FailureLog) -> None:
     assert log.take_unseen(0) is None and log.unseen() == []
 
 
-def test_the_oldest_is_told_first_and_after_the_values_before_it(log: FailureLog) -> None:
+def test_the_oldest_error_is_reported_first_and_after_earlier_values(log: FailureLog) -> None:
     commands = [make_command(number) for number in (1, 2)]
     errors = [fail(log, command, values_sent=sent) for command, sent in zip(commands, (2, 1), strict=True)]
     assert log.take_unseen(1) is None
@@ -98,7 +98,7 @@ def test_the_first_warning_that_is_an_error_waits_for_the_end_of_its_command(log
     assert log.take_unseen(0) is error
 
 
-def test_commands_that_are_lost_end_their_epoch_and_are_told_by_nobody_here(log: FailureLog) -> None:
+def test_lost_commands_end_their_epoch_and_are_not_reported_here(log: FailureLog) -> None:
     log.lose([3, 7, 5], ConnectionLostError("gone"))
     assert (log.last_number, log.last_error) == (7, "gone")
     log.lose([], ConnectionLostError("closed"))

@@ -227,7 +227,7 @@ def speak(listener: socket.socket, *words: bytes) -> threading.Thread:
         ),
     ],
 )
-def test_what_does_not_speak_the_protocol(answer: bytes, reason: str) -> None:
+def test_peers_that_do_not_speak_the_protocol(answer: bytes, reason: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = speak(listener, answer)
         with pytest.raises(ConnectError, match=reason) as error:

@@ -61,7 +61,7 @@ def test_every_event_in_every_state(state: NodeState, event: NodeEvent) -> None:
     assert (life.death is DEATH) == (following in DEAD_STATES)
 
 
-def test_what_users_are_told() -> None:
+def test_the_states_shown_to_users() -> None:
     told = {state: after(*way_to(state)).public_state for state in NodeState}
     assert {state.name: word for state, word in told.items()} == {
         "JOINING": "open",

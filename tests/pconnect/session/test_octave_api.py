@@ -65,12 +65,12 @@ def test_what_cannot_be_pickled_is_refused_before_anything_is_sent(network: Netw
 
 
 def test_one_node_is_called(network: Network) -> None:
-    with pytest.raises(ConfigurationError, match="at one node, not at 2"):
+    with pytest.raises(ConfigurationError, match="on one node, not on 2"):
         rfeval("abs", 1, connection=network[1:])  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
-def test_a_limit_of_time(network: Network) -> None:
+def test_a_time_limit(network: Network) -> None:
     with pytest.raises(TimeoutError):
         rfeval("__import__('threading').Event().wait", 3, connection=network[2], timeout=0.2)
     assert rfeval("abs", -2, connection=network[2], timeout=30) == 2
@@ -110,7 +110,7 @@ def test_facts_do_not_wait_for_the_engine(network: Network) -> None:
     assert network_get_info(network[[1]])[0]["queued"] == 0
 
 
-def test_the_last_error_is_told(network: Network) -> None:
+def test_the_last_error_is_reported(network: Network) -> None:
     with pytest.raises(RemoteError):
         reval("undefined_name", network[2]).result()
     assert network_get_info(network)[2]["last_error"] == "NameError in 'undefined_name'"
@@ -120,7 +120,7 @@ def test_an_engine_knows_its_side_and_sends_no_commands(network: Network) -> Non
     source = "__import__('pconnect').network_get_info(sockets)"
     infos = rfeval(f"lambda: {source}", connection=network[1])
     assert [(info["node"], info["local"]) for info in infos] == [(0, False), (1, True), (2, False)]
-    with pytest.raises(RemoteError, match="for the client of a network"):
+    with pytest.raises(RemoteError, match="only the client of a network can do this"):
         reval("import pconnect; pconnect.reval('1', sockets)", network[1]).result()
     with pytest.raises(RemoteError, match="only the client closes"):
         reval("pconnect.sclose(sockets)", network[1]).result()

@@ -10,7 +10,7 @@ def test_the_newest_is_last_and_a_closed_one_is_forgotten(server: Server) -> Non
     assert open_networks.all_open() == before
 
 
-def test_who_watches_hears_of_all(server: Server) -> None:
+def test_watchers_are_called_for_all_networks(server: Server) -> None:
     seen: list[ClientMesh] = []
     with server.connect() as first:
         open_networks.watch(seen.append)

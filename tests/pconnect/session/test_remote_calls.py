@@ -84,7 +84,7 @@ def test_what_was_sent_for_a_cancelled_call_is_not_taken_by_the_next(network: Ne
     assert run("list(sockets[0].inbox)", network[1], wants_value=True).result(LIMIT) == []
 
 
-def test_a_limit_of_time_is_the_servers_to_keep(network: Network) -> None:
+def test_the_server_enforces_a_time_limit(network: Network) -> None:
     begin = time.monotonic()
     command = run("while True: pass", network[1], time_limit=0.3)
     after = run("'next'", network[1], wants_value=True)

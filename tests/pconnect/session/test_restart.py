@@ -115,7 +115,7 @@ def test_the_node_is_as_at_the_beginning(client: Client, listener: socket.socket
     assert far.hear(Kind.COMMAND).value[1] == following.number  # a new epoch
 
 
-def test_what_the_new_engine_lacks_is_told_and_it_can_be_used(
+def test_missing_connections_of_the_new_engine_are_reported_and_it_can_be_used(
     client: Client, listener: socket.socket
 ) -> None:
     net, (far, other) = client

@@ -33,7 +33,7 @@ def test_they_end_one_by_one(three: Three) -> None:
     assert list(commands.running) == [2, 3]
 
 
-def test_one_that_has_ended_is_known_while_somebody_holds_it(three: Three) -> None:
+def test_an_ended_command_is_known_while_it_is_referenced(three: Three) -> None:
     commands, made = three
     commands.finish(1, 10.0)
     assert commands.get(1) is made[0] and commands.known == made
@@ -74,7 +74,7 @@ def test_an_interrupt_is_for_those_up_to_a_number(three: Three) -> None:
 
 
 @pytest.mark.parametrize("up_to", [1, 2, None])
-def test_who_interrupts_the_same_command_again_wants_it_killed(three: Three, up_to: int | None) -> None:
+def test_interrupting_the_same_command_again_kills(three: Three, up_to: int | None) -> None:
     commands, _ = three
     assert commands.interrupt(1) == 1
     assert commands.interrupt(up_to) is None
@@ -113,7 +113,7 @@ def test_a_new_engine_has_ended_nothing_and_was_asked_nothing(three: Three) -> N
     assert commands.cancel(2)
 
 
-def test_what_had_ended_by_an_instant(three: Three) -> None:
+def test_the_last_end_before_an_instant(three: Three) -> None:
     commands, _ = three
     assert commands.finished_by(math.inf) == 0
     for number in (1, 2, 3):
@@ -124,7 +124,7 @@ def test_what_had_ended_by_an_instant(three: Three) -> None:
     assert commands.finished_by(40.0) == 0
 
 
-def test_of_ends_long_ago_a_later_one_is_told() -> None:
+def test_for_ends_long_ago_a_later_one_is_returned() -> None:
     commands = RunningCommands()
     for number in range(1, 101):
         commands.finish(number, float(number))

@@ -18,7 +18,7 @@ from pconnect.session.node_state import EVENTS
 from tests.support.links import FAILURE, LIMIT, Client
 
 
-def test_nobody_asked_so_the_next_wait_is_told_once_and_after_the_values(client: Client) -> None:
+def test_an_unretrieved_error_is_raised_once_by_the_next_wait_after_the_values(client: Client) -> None:
     net, servers = client
     command = reval("1 / 0", net[1])
     servers[0].end(command.number, FAILURE | {"values_sent": 2})
@@ -92,7 +92,7 @@ def test_an_engine_that_died_idle_did_not_die_in_what_waits_there(client: Client
     assert errors[2] == errors[1]
 
 
-def test_a_lost_connection_says_how_to_go_on(client: Client) -> None:
+def test_a_lost_connection_has_a_remedy(client: Client) -> None:
     net, servers = client
     server = servers[0].server
     servers[0].event_loop.discard(servers[0].data)
@@ -114,7 +114,7 @@ def test_the_text_of_a_network_says_how_an_engine_ended(client: Client) -> None:
     assert repr(net).splitlines()[2] == "  1  host1  the engine died: SIGSEGV"
 
 
-def test_a_broken_data_connection_waits_for_no_account_for_ever(client: Client) -> None:
+def test_a_broken_data_connection_does_not_wait_for_a_report_forever(client: Client) -> None:
     net, servers = client
     servers[0].event_loop.discard(servers[0].data)
     with pytest.raises(ConnectionLostError, match=r"node 1 \(host1\) is lost"):
@@ -122,7 +122,7 @@ def test_a_broken_data_connection_waits_for_no_account_for_ever(client: Client) 
 
 
 @pytest.mark.parametrize(("kind", "value"), [(Kind.MESHED, {}), (Kind.CLOSED, True)])
-def test_what_cannot_happen_is_an_error_of_the_server(client: Client, kind: Kind, value: object) -> None:
+def test_an_impossible_event_is_an_error_of_the_server(client: Client, kind: Kind, value: object) -> None:
     net, servers = client
     command = reval("x", net[1])
     servers[0].say(kind, value)
@@ -148,7 +148,7 @@ def test_every_message_of_a_server_is_taken() -> None:
     ]
 
 
-def test_the_first_word_to_who_comes_back_is_an_error_of_the_server_elsewhere(client: Client) -> None:
+def test_the_first_message_to_a_returning_client_is_an_error_elsewhere(client: Client) -> None:
     net, servers = client
     servers[0].say(Kind.BACK, [0, 0, 0])
     net.mesh.event_loop.poll(1.0)

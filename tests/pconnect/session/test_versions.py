@@ -62,7 +62,7 @@ def test_equal_versions_and_silent_nodes_are_no_reason(client: Client) -> None:
     assert warned(net) == []
 
 
-def test_whose_byte_code_is_another(client: Client) -> None:
+def test_nodes_with_other_byte_code(client: Client) -> None:
     _, far = client
     tell(far[0], python=re.sub(r"\d+$", "99", own_versions()["python"]))
     tell(far[1], python="3.99.1")
@@ -132,7 +132,7 @@ def test_one_warning_has_all_that_differs_also_among_engines(client: Client) -> 
     assert re.split(" {2,}", lines[4])[2:4] == ["-", "99.0"]
 
 
-def test_what_a_server_tells_stays_in_its_cell(client: Client) -> None:
+def test_text_from_a_server_stays_in_its_cell(client: Client) -> None:
     net, far = client
     tell(far[0], python="3.99\n\n[forged] all is well" + 1000 * "!")
     (text,) = warned(net)
@@ -200,7 +200,7 @@ def test_engines_are_asked(server: Server, fake_package: Callable[[str, str], Pa
             versions(net[1:], ["x"], timeout=0.1)
 
 
-def test_by_default_all_that_matters_is_told(server: Server) -> None:
+def test_by_default_everything_that_matters_is_reported(server: Server) -> None:
     with server.connect(1) as net:
         told = versions(net)
         info = network_get_info(net)[1]
@@ -223,7 +223,7 @@ def test_it_is_for_the_client(server: Server) -> None:
     assert isinstance(error.value, ConfigurationError)
 
 
-def test_connecting_warns_once_and_can_be_told_not_to(
+def test_connecting_warns_once_and_the_warning_can_be_disabled(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = {**own_versions(), "python": "3.99.1"}

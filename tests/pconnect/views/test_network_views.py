@@ -75,7 +75,7 @@ def test_a_file_runs_with_its_text_in_the_traceback(network: ClientNetwork, tmp_
         network.run(tmp_path / "none.py")
 
 
-def test_who_tells_what_the_user_has_made(server: Server) -> None:
+def test_who_lists_the_names_of_the_user(server: Server) -> None:
     with server.connect(2) as net:
         net[2].push(a=np.zeros((2, 3)), n=[1, 2])
         rows = [[row[0], *row[2:5]] for row in net.who(timeout=LIMIT)]

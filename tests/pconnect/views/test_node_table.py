@@ -4,7 +4,7 @@ from pconnect.views.network_views import ClientNetwork
 LIMIT = 20.0
 
 
-def test_a_network_tells_what_each_node_does(network: ClientNetwork) -> None:
+def test_a_network_shows_the_work_of_each_node(network: ClientNetwork) -> None:
     busy = network[1].eval("precv(sockets[0])  # <b>")
     table = network._repr_html_()
     assert "precv(sockets[0]) # &lt;b&gt;" in table

@@ -33,7 +33,7 @@ def test_the_table_has_all_that_the_servers_know(tmp_path: Path) -> None:
             wait_until(lambda: "far" not in {row[0] for row in net.members()}, "alpha to tell its clients so")
 
 
-def test_of_what_several_servers_say_the_best_counts() -> None:
+def test_the_best_state_that_a_server_reports_counts() -> None:
     place = Location("10.0.0.1", 12502, 12501)
     sources = [SimpleNamespace(node=node, location=place) for node in (1, 2)]
     beta: dict[str, Any] = {
