@@ -1,45 +1,46 @@
-"""A few pages of memory that an engine shares with its supervisor, so that neither has to ask the other.
+"""A few pages of memory that an engine shares with its supervisor, so that neither has to query the other.
 
-The client sends commands to the engine, not to the supervisor. The page tells the supervisor which command runs, and
-the engine which commands are to be stopped. It also says which command has printed what. Each field has one writer::
+The client sends commands to the engine, not to the supervisor. The page shows the supervisor the running command, and
+the engine which commands to stop. It also records which command printed which output. Each field has one writer::
 
-    running     the command that runs; 0 between commands            engine
+    running     the running command; 0 between commands              engine
     begun       the last command that has begun                      engine
-    limit_at    the instant when its time limit passes, or 0         engine
+    limit_at    the instant when its time limit expires, or 0        engine
     up_to       commands up to this number are interrupted           supervisor
-    one         so is this one                                       supervisor
-    signals     how many signals were sent                           supervisor
-    cancels     how many CANCEL messages were sent                   supervisor
-    expired     the command that was stopped at its time limit       supervisor
-    closing     no command is to begin any more                      supervisor
-    taken       how much of each stream was taken out of its pipe    supervisor
-    reads       how often that has begun and ended                   supervisor
-    commands    how many commands have begun                         engine
-    received    how many bytes the engine has received               engine
-    sent        how many bytes the engine has sent                   engine
-    marks       where in the two streams a command begins or ends    engine
+    one         this single command is interrupted as well           supervisor
+    signals     number of signals sent                               supervisor
+    cancels     number of CANCEL messages sent                       supervisor
+    expired     the command stopped at its time limit                supervisor
+    closing     no further command may begin                         supervisor
+    taken       bytes read from the pipe of each stream              supervisor
+    reads       number of times that a read has begun or ended       supervisor
+    commands    number of commands that have begun                   engine
+    received    number of bytes that the engine has received         engine
+    sent        number of bytes that the engine has sent             engine
+    marks       where a command's output begins or ends              engine
 
-*Interrupts.* The supervisor writes which commands it means, counts the signal, and sends it. The engine's handler
-compares: a signal for a command that has ended meanwhile does nothing. A command that begins looks whether it is meant:
+*Interrupts.* The supervisor writes the numbers of the commands to stop, increments ``signals``, and sends the signal.
+The engine's handler checks those numbers: a signal for a command that has already ended does nothing. When a command
+begins, it checks them too:
 
 =========================================  =========================================================================
-the supervisor has written ``up_to``       what happens
+the supervisor writes ``up_to``            result
 =========================================  =========================================================================
-before the command begins                  it looks, and does not begin; the signal does nothing
-after that look, before its end            the signal comes after both, and ends the command
-after its end                              the signal does nothing; the next command has a higher number
+before the command begins                  the check stops the command before it begins; the signal does nothing
+after the check, before the command ends   the signal arrives after both, and ends the command
+after the command ends                     the signal does nothing; the next command has a higher number
 =========================================  =========================================================================
 
-*One that is cancelled* may wait behind others, and those run on. So the supervisor sends CANCEL to the engine, counts
-it in ``cancels``, and then looks at ``begun``. The engine writes ``begun``, and then looks at ``cancels``. System calls
-lie between the two steps on either side, so that at least one side sees what the other wrote. If the command has not
-begun, it never will. If it runs, the supervisor writes ``one``, and sends the signal.
+*Cancelling one command.* A cancelled command may wait behind others, which must run on. So the supervisor sends CANCEL
+to the engine, increments ``cancels``, and then reads ``begun``. The engine writes ``begun``, and then reads
+``cancels``. On both sides, system calls separate the two steps, so at least one side sees the other's write. If the
+command has not begun, it never will. If it is running, the supervisor writes ``one`` and sends the signal.
 
-*Output.* `given` is what a stream was given so far: what the supervisor took, and what lies in the pipe. The supervisor
-counts ``reads`` up before and after it takes something, so the engine sees when it has to look again; both ends use
-the pipe, whose lock orders this. The end of a command tells the client how much each stream had been given, and the
-client waits for that much. A mark is written before the first byte that it is about, so whoever has read a byte finds
-its mark. A command that prints nothing leaves none: its mark is overwritten, while nothing comes after it.
+*Output.* `given` is the number of bytes written to a stream so far: those that the supervisor has read, plus those in
+the pipe. The supervisor increments ``reads`` before and after each read, so the engine sees when it has to count again;
+both sides use the pipe, whose lock provides the ordering. The end of a command tells the client how many bytes each
+stream had been given, and the client waits for them. The engine writes a mark before the first byte that it covers, so
+a reader that has the byte also finds its mark. A command that prints nothing leaves no mark: its mark is overwritten.
 """
 
 import fcntl
@@ -53,12 +54,12 @@ from typing import NamedTuple
 
 PAGE_BYTES = 2**15
 _MARK = struct.Struct("=QQQ")
-# The supervisor takes out marks when it takes output. It leaves that for a second to a client that takes nothing.
+# The supervisor takes marks together with output. It leaves output unread for up to a second if the client reads none.
 _FULL_SECONDS = 2.0
-# Seconds that the supervisor may spend between taking something and counting it: a busy machine may let it wait there.
+# Seconds that the supervisor may spend between reading and counting: on a busy machine it may be descheduled there.
 _LONGEST_READ = 2.0
 
-_NUMBER = struct.Struct("Q")  # native, so that each number is written in one piece
+_NUMBER = struct.Struct("Q")  # native: each number is written by one store
 _FIELDS = (
     "running begun limit_at up_to one signals cancels expired closing taken_1 taken_2 reads marked marks_read"
     " commands received sent"
@@ -69,33 +70,33 @@ _MAX_MARKS = (PAGE_BYTES - _MARKS_AT) // _MARK.size
 
 
 class Mark(NamedTuple):
-    """From here on what is printed belongs to a command; 0: to none."""
+    """From this point on, output belongs to a command; 0: to none."""
 
     command: int
-    starts: tuple[int, ...]  # by stream, how much it had been given
+    starts: tuple[int, ...]  # bytes given to each stream before this mark
 
 
 class CommandPage:
-    """The memory, at either end. `descriptor`: of the memory. It may be closed afterwards."""
+    """The shared memory, on either side. `descriptor`: the memory's; the caller may close it afterwards."""
 
     def __init__(self, descriptor: int) -> None:
         self._memory = mmap.mmap(descriptor, PAGE_BYTES)
 
     def close(self) -> None:
-        """Let the memory go."""
+        """Unmap the memory."""
         self._memory.close()
 
     # --- the engine ---
 
     def begin(self, number: int, limit: float | None = None) -> None:
-        """Record that a command begins, which may take so many seconds."""
+        """Record that a command begins. `limit`: its time limit in seconds."""
         self._store("limit_at", 0 if limit is None else time.monotonic_ns() + round(limit * 1e9))
         self._store("begun", number)
         self._count("commands")
         self._store("running", number)
 
     def count_bytes(self, received: int, sent: int) -> None:
-        """Record how much has passed on the links of the engine so far."""
+        """Record the total number of bytes received and sent on the engine's links."""
         self._store("received", received)
         self._store("sent", sent)
 
@@ -104,24 +105,24 @@ class CommandPage:
         self._store("running", 0)
 
     def stops(self, number: int) -> bool:
-        """Whether a command is to be stopped that runs, or is about to."""
+        """Whether a command that runs, or is about to, must be stopped."""
         return self._load("up_to") >= number or self._load("one") == number
 
     def has_expired(self, number: int) -> bool:
-        """Whether a command was stopped because its time limit has passed."""
+        """Whether a command was stopped because its time limit expired."""
         return self._load("expired") == number
 
     def mark(self, command: int, given: Sequence[int]) -> None:
-        """Record that what is printed from here on belongs to a command; 0: to none."""
+        """Record that output belongs to a command from here on; 0: to none."""
         marked = self._load("marked")
         if marked and tuple(given) == _MARK.unpack_from(self._memory, _mark_at(marked - 1))[1:]:
             _NUMBER.pack_into(self._memory, _mark_at(marked - 1), command)
             return
-        # One place stays free: the supervisor reads the last mark again.
+        # One slot stays free because the supervisor reads the last mark again.
         deadline = time.monotonic() + _FULL_SECONDS
         while marked - self._load("marks_read") >= _MAX_MARKS - 1:
             if time.monotonic() > deadline:
-                return  # then the command before counts as the one that prints
+                return  # then the output counts as the previous command's
             time.sleep(0.001)
         _MARK.pack_into(self._memory, _mark_at(marked), command, *given)
         self._store("marked", marked + 1)
@@ -129,17 +130,17 @@ class CommandPage:
     # --- the supervisor ---
 
     def interrupt(self, up_to: int) -> None:
-        """Stop the commands up to a number; a signal follows."""
+        """Stop all commands up to a number; the caller then sends a signal."""
         self._store("up_to", max(up_to, self._load("up_to")))
         self._count("signals")
 
     def interrupt_one(self, number: int) -> None:
-        """Stop the command that runs, if it has this number; a signal follows."""
+        """Stop the running command if it has this number; the caller then sends a signal."""
         self._store("one", number)
         self._count("signals")
 
     def expire(self, number: int) -> None:
-        """Stop the command that runs because its time limit has passed, if it has this number; a signal follows."""
+        """Stop the command with this number, if it is running, at its time limit; the caller then sends a signal."""
         self._store("expired", number)
         self.interrupt_one(number)
 
@@ -148,25 +149,25 @@ class CommandPage:
         self._count("cancels")
 
     def stop_all(self) -> None:
-        """Let no command begin any more."""
+        """Let no further command begin."""
         self._store("closing", 1)
 
     def limit(self) -> tuple[int, float]:
-        """Return the command that runs and has a time limit, or 0; and the instant when that passes."""
+        """Return the running command and the instant when its time limit expires; 0 if it has no limit."""
         running, at = self.running, self._load("limit_at")
         return (running, at / 1e9) if at and self.running == running else (0, 0.0)
 
     def begin_read(self) -> None:
-        """Record that something is about to be taken out of a pipe."""
+        """Record that a read from a pipe is about to begin."""
         self._count("reads")
 
     def end_read(self, stream: int, count: int) -> None:
-        """Record how much of stream 1 or 2 was taken."""
+        """Record the number of bytes read from stream 1 or 2."""
         self._count(f"taken_{stream}", count)
         self._count("reads")
 
     def marks(self) -> Iterator[Mark]:
-        """Return the marks that are new, and before them the last one again, because that may have changed."""
+        """Return the new marks, preceded by the last known one, which may have changed."""
         marked = self._load("marked")
         for index in range(self._load("marks_read"), marked):
             yield self._mark(index)
@@ -176,7 +177,7 @@ class CommandPage:
 
     @property
     def running(self) -> int:
-        """The command that runs; 0 between commands."""
+        """The running command; 0 between commands."""
         return self._load("running")
 
     @property
@@ -186,36 +187,36 @@ class CommandPage:
 
     @property
     def commands(self) -> int:
-        """How many commands have begun."""
+        """The number of commands that have begun."""
         return self._load("commands")
 
     @property
     def traffic(self) -> tuple[int, int]:
-        """How many bytes the engine has received and sent."""
+        """The number of bytes that the engine has received and sent."""
         return self._load("received"), self._load("sent")
 
     @property
     def signals(self) -> int:
-        """How many signals the supervisor has sent."""
+        """The number of signals that the supervisor has sent."""
         return self._load("signals")
 
     @property
     def cancels(self) -> int:
-        """How many CANCEL messages the supervisor has sent."""
+        """The number of CANCEL messages that the supervisor has sent."""
         return self._load("cancels")
 
     @property
     def is_closing(self) -> bool:
-        """Whether no command is to begin any more."""
+        """Whether no further command may begin."""
         return bool(self._load("closing"))
 
     @property
     def reads(self) -> int:
-        """How often the supervisor has begun and ended to take something."""
+        """How many times the supervisor has begun or ended a read."""
         return self._load("reads")
 
     def taken(self) -> tuple[int, tuple[int, int]]:
-        """Return the number of ``reads``, and how much of each stream was taken."""
+        """Return the value of ``reads`` and the number of bytes read from each stream."""
         return self.reads, (self._load("taken_1"), self._load("taken_2"))
 
     def _mark(self, index: int) -> Mark:
@@ -225,7 +226,7 @@ class CommandPage:
     def _count(self, name: str, by: int = 1) -> None:
         self._store(name, self._load(name) + by)
 
-    # --- the steps that the order of the two ends is about; a test puts its own in their place ---
+    # --- the steps whose order matters between the two sides; a test replaces them ---
 
     def _load(self, name: str) -> int:
         value: int = _NUMBER.unpack_from(self._memory, _AT[name])[0]
@@ -236,10 +237,10 @@ class CommandPage:
 
 
 class GivenOutput:
-    """How much the two output streams of an engine have been given; in the engine.
+    """Counts the bytes written to the two output streams of an engine; used in the engine.
 
-    `page`: where the supervisor counts what it takes. `pipes`: the engine's ends, which nothing else uses: the user's
-    code may put others in the place of 1 and 2.
+    `page`: where the supervisor counts its reads. `pipes`: the engine's own ends, which nothing else uses: the user's
+    code may replace descriptors 1 and 2.
     """
 
     def __init__(self, page: CommandPage, pipes: Sequence[int]) -> None:
@@ -247,7 +248,7 @@ class GivenOutput:
         self._pipes = tuple(pipes)
 
     def count(self) -> tuple[int, ...]:
-        """Return how much each stream was given so far, in bytes."""
+        """Return the number of bytes written to each stream so far."""
         deadline = time.monotonic() + _LONGEST_READ
         while True:
             reads, taken = self._page.taken()
@@ -257,12 +258,12 @@ class GivenOutput:
             if not reads % 2 and self._page.reads == reads:
                 return given
             if time.monotonic() > deadline:
-                return given  # the supervisor is stopped in the middle: too little is better than too much
+                return given  # the supervisor is stuck in a read: better too low than too high
             os.sched_yield()
 
 
 def bytes_in_pipe(descriptor: int) -> int:
-    """Return how much lies in a pipe, of which this is either end."""
+    """Return the number of bytes in a pipe. `descriptor`: either end."""
     count: int = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))[0]
     return count
 

@@ -1,8 +1,8 @@
-"""Running commands and services in the workspace of an engine, one after the other, and interrupting them.
+"""Run commands and services in the workspace of an engine, one at a time, and interrupt them.
 
-SIGINT ends the command that the supervisor means, and no other: that is written in the page of
-`pserver.engine.command_page`, which has the order of the steps. A signal that the supervisor did not send is the user's
-own, as of `signal.raise_signal`; it ends whatever command runs.
+SIGINT ends only the command that the supervisor means, as recorded in the page of `pserver.engine.command_page`, which
+documents the order of the steps. A signal that the supervisor did not send comes from the user's code, for example from
+`signal.raise_signal`. It ends whatever command is running.
 """
 
 import os
@@ -39,22 +39,22 @@ from pserver.system.flush import flush_output
 
 
 class Interrupts:
-    """The handler of SIGINT of one engine; it is the process's from now on.
+    """The SIGINT handler of an engine; creating it installs it for the process.
 
-    `page`: shared with the supervisor. `await_cancels`: takes in what the supervisor has sent, until so many CANCEL
-    messages have come in all.
+    `page`: shared with the supervisor. `await_cancels`: receives messages from the supervisor until the total number of
+    CANCEL messages has reached the given count.
     """
 
     def __init__(self, page: CommandPage, await_cancels: Callable[[int], object]) -> None:
-        #: Whether a signal may be raised as `KeyboardInterrupt`. An attribute and not a method sets it: a signal that
-        #: comes during a call could be raised in that.
+        #: Whether a signal may be raised as `KeyboardInterrupt`. Set the attribute itself, not by a method: a
+        #: signal that arrives during a call could be raised inside it.
         self.in_command = False
-        self.cancelled: set[int] = set()  #: the commands that are not to begin
-        self.received = 0  #: how many CANCEL messages have come
+        self.cancelled: set[int] = set()  #: the commands that must not begin
+        self.received = 0  #: number of CANCEL messages received
         self._page = page
         self._await_cancels = await_cancels
-        self.number = 0  #: the command that runs, or is about to; to be set before `in_command`
-        self._signals = 0  # of the supervisor, that were handled
+        self.number = 0  #: the command that runs or is about to run; set it before `in_command`
+        self._signals = 0  # number of the supervisor's signals handled
         self._cancels = 0
         signal.signal(signal.SIGINT, self._on_signal)
 
@@ -65,12 +65,12 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def cancel(self, number: int) -> None:
-        """Take a CANCEL message."""
+        """Handle a CANCEL message."""
         self.received += 1
         self.cancelled.add(number)
 
     def may_begin(self) -> bool:
-        """Return whether the command may run, which the page says has begun."""
+        """Return whether the command may run that the page records as begun."""
         cancels = self._page.cancels
         if cancels != self._cancels:
             self._await_cancels(cancels)
@@ -81,22 +81,22 @@ class Interrupts:
         return not (is_cancelled or self._page.stops(self.number))
 
 
-# A value of up to so many bytes is sent together with the end of its command.
+# A value of up to this size is sent together with the end of its command.
 _SMALL_BYTES = 2**14
-_COUNT_SECONDS = 0.1  # between two times that bytes are counted, which takes longer than a small command
+_COUNT_SECONDS = 0.1  # between two counts of bytes: one takes longer than a small command
 
 
 class CommandRunner:
-    """What runs commands, once the engine has joined its network.
+    """Runs commands, once the engine has joined its network.
 
-    `services`: what services work on. `outbox`: what goes to the front end; counted as the command's that runs.
-    `interrupts`: which may end the command that runs. `page`: tells the supervisor which command runs. `given`: what
-    the engine's output streams were given so far. `mesh`, `workspace`, `services`: of the engine. `number`: the last
-    command, or the one that runs; 0 before the first. `has_limit`: whether that has a time limit. `server_limits`:
-    which an error may be due to.
+    `services`: the state that services work on. `outbox`: messages to the front end, attributed to the running command.
+    `interrupts`: may end the running command. `page`: shows the supervisor the running command. `given`: counts the
+    bytes written to the engine's output streams. `mesh`, `workspace`, `services`: of the engine. `number`: the running
+    command, or the last one; 0 before the first. `has_limit`: whether it has a time limit. `server_limits`: limits that
+    an error may be due to.
     """
 
-    def __init__(  # noqa: PLR0917 - all that a command meets
+    def __init__(  # noqa: PLR0917 - everything that a command uses
         self,
         mesh: Mesh,
         workspace: Workspace,
@@ -119,15 +119,15 @@ class CommandRunner:
         self._process = os.getpid()
         self.number = 0
         self.has_limit = False
-        #: What a client that comes back is told of commands; ``None``: none comes back.
+        #: The outcomes of commands for a client that reconnects; ``None`` if clients cannot.
         self.history: CommandHistory | None = None
         self._count_at = 0.0
 
     def run(self, message: Message) -> None:
         """Run a command or a service, and send the client its value and its end.
 
-        The end is a list: the seconds that it took, or how it failed; then how much the two output streams had been
-        given, and how many messages the front end had been sent.
+        The end is a list: the duration in seconds, or the error; then the number of bytes written to each of the two
+        output streams, and the number of messages sent to the front end.
         """
         number, (_, epoch, options) = message.tag, message.value
         if epoch > self.mesh.epoch:
@@ -155,7 +155,7 @@ class CommandRunner:
             self.count_bytes()
 
     def refuse(self, number: int, error: ProtocolError) -> None:
-        """Have a command fail that is malformed."""
+        """Fail a malformed command."""
         outcome = describe(error) | {"values_sent": self._client.values_sent, "seconds": 0.0}
         self._tell_end(number, outcome, self._given.count())
 
@@ -169,7 +169,7 @@ class CommandRunner:
 
     @property
     def _is_orphaned(self) -> bool:
-        """Whether there is no client, and the one who comes back hears of commands from the history."""
+        """Whether the client is gone, and a client that reconnects will get outcomes from the history."""
         return isinstance(self._client, ClientLink) and self._client.is_orphaned
 
     @property
@@ -179,14 +179,14 @@ class CommandRunner:
         return -1 if self._client.is_orphaned else self._client.vanished
 
     def count_bytes(self) -> None:
-        """Record for the audit how much has passed on all links."""
+        """Record for the audit the number of bytes that have passed over all links."""
         links = self.mesh.connections
         self._page.count_bytes(
             sum(link.received_bytes for link in links), sum(link.sent_bytes for link in links)
         )
 
     def _run(self, message: Message) -> float | dict[str, Any]:
-        """Return the seconds that it took, or how it failed."""
+        """Return the duration in seconds, or the error."""
         begin = time.perf_counter()
         try:
             self._interrupts.in_command = True
@@ -199,12 +199,12 @@ class CommandRunner:
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt too are the command's failure
             self._interrupts.in_command = False
             self._end_copy()
-            if isinstance(error, Exception):  # an interrupt leaves them open
+            if isinstance(error, Exception):  # after an interrupt, the figures stay open
                 _show_figures()
-            leave(self.mesh, error)  # whoever waits for us in a collective call does so in vain
+            leave(self.mesh, error)  # other nodes may wait in vain for this one in a collective call
             add_hint(error, self.server_limits)
             outcome = describe(error) | {"values_sent": self._client.values_sent}
-            limit = message.value[2].get("seconds")  # none for a number that a client has used twice, perhaps
+            limit = message.value[2].get("seconds")  # may be missing if a client has used a number twice
             if (
                 limit is not None
                 and self._page.has_expired(message.tag)
@@ -228,7 +228,7 @@ class CommandRunner:
             self._send_value(value, tag, options, keeps=message.kind is Kind.COMMAND)
 
     def _end_copy(self) -> None:
-        """End this process if the user's code has forked it from the engine, whose connections are not its own."""
+        """End this process if the user's code forked it from the engine: the connections are not its own."""
         if os.getpid() != self._process:
             flush_output()
             os._exit(0)
@@ -237,7 +237,7 @@ class CommandRunner:
         """Wait for the arguments of a command."""
         with self.mesh.event_loop.sigint_deferred:
             for old in [old for old in self._client.inbox if LIBRARY_TAGS <= old < tag]:
-                self._client.take_unfinished(old)  # of a command that was cancelled before it began
+                self._client.take_unfinished(old)  # belongs to a command cancelled before it began
         if not isinstance(self._client, ClientLink):
             arguments: list[Any] = precv(self._client, tag=tag)
             return arguments
@@ -265,7 +265,7 @@ class CommandRunner:
         return KeptResults(self.services.files).keep("command", self.number, data, most)
 
     def _send(self, value: object, tag: int, *, by_name: bool = True) -> None:
-        """Send a value; a small one goes out with what comes next."""
+        """Send a value; a small one is held back and sent with the next message."""
         limit = self.mesh.limits.max_message_bytes
         buffers = encode_message(Kind.VALUE, tag, value, limit, by_name=by_name)
         if self.history is not None:
@@ -280,16 +280,16 @@ class CommandRunner:
 
 
 def keeps_value(message: Message) -> bool:
-    """Return whether a command has a value that a client which comes back may have; that of a service is not kept."""
+    """Return whether a client that reconnects may fetch the value of a command; the values of services are not kept."""
     options = message.value[2]
     return message.kind is Kind.COMMAND and bool(options.get("value")) and not options.get("display")
 
 
 def _show_figures() -> None:
-    """Show what pyplot has open, if the user's code has used it with our backend; an error in it is printed."""
+    """Show open pyplot figures if the user's code uses our backend. An error in this is only printed."""
     backend = sys.modules.get("pserver.display.matplotlib_backend")
     if backend is not None:
         try:
             backend.show_open_figures()
-        except Exception:  # noqa: BLE001 - drawing runs the user's code, whose command has done its work
+        except Exception:  # noqa: BLE001 - drawing runs user code, but the command itself has succeeded
             traceback.print_exc()

@@ -1,12 +1,11 @@
 """The engine: the process that holds the workspace and runs the user's code.
 
-It has one thread. Between commands it serves its connections, so that what other nodes send is taken in and what is
-left of a half-sent message goes out; during a command it does so whenever the command is inside `psend`, `precv` or
-`select_sockets`.
+It has one thread. Between commands, it serves its connections: it receives messages from other nodes and sends the rest
+of half-sent ones. During a command, it does so whenever the command is inside `psend`, `precv` or `select_sockets`.
 
-Commands come from the client, on its data connection. The supervisor says the rest, on a socket, and holds the other
-end of a pipe on which nothing is ever written. When it dies, the system signals the end of the pipe with SIGKILL, even
-if the engine is deep in a library's loop.
+Commands arrive from the client, on its data connection. Everything else comes from the supervisor, on a socket. The
+supervisor also holds the other end of a pipe on which nothing is ever written. When it dies, the pipe closes, and the
+kernel sends SIGKILL to the engine, even if the engine is deep in a library's loop.
 """
 
 import fcntl
@@ -22,7 +21,7 @@ from multiprocessing.connection import Connection as PipeEnd
 from typing import Any
 
 import numpy as np
-import numpy.random  # which numpy loads when it is first used: here once in the starter, for all engines
+import numpy.random  # numpy loads it lazily; load it once in the starter, for all engines
 
 from pconnect.errors import ConfigurationError, DeadlockError, ProtocolError
 from pconnect.link.connection import Connection
@@ -60,15 +59,15 @@ from pserver.system.session_folder import require_folder
 from srp_tools.channel import Channel
 from srp_tools.steps import deadline_after
 
-# While so much waits for the supervisor, no command begins.
+# While more bytes than this wait for the supervisor, no command begins.
 _MAX_UNSENT_BYTES = 2**22
-# So long the supervisor may take to send the numbers of commands that it has counted as cancelled.
+# Seconds for the supervisor to send the numbers of commands that it has counted as cancelled.
 _CANCEL_SECONDS = 10.0
 
 _VERSIONS = own_versions()  # read by the starter, once for all engines
 
 
-def engine_main(  # noqa: PLR0917 - all that a new process is given
+def engine_main(  # noqa: PLR0917 - everything that a new process gets
     pipe: socket.socket,
     handover: socket.socket,
     outputs: Sequence[PipeEnd],
@@ -76,34 +75,34 @@ def engine_main(  # noqa: PLR0917 - all that a new process is given
     forks: socket.socket,
     memory: int,
 ) -> None:
-    """Be one engine; what a forked process does."""
-    os.setsid()  # its own group, to be ended with all it started
+    """Run an engine; the main function of a forked process."""
+    os.setsid()  # its own group, so that it ends together with its children
     _die_with(lifeline)
     for descriptor, end in zip((1, 2), outputs, strict=True):
         os.dup2(end.fileno(), descriptor)
     page = CommandPage(memory)
     os.close(memory)
-    # New streams: those of the starter were made for its own files.
+    # Make new streams: the starter's were made for its own files.
     sys.stdout, sys.stderr = open_text(1), open_text(2)
     pipe.setblocking(False)
-    np.random.seed()  # else all engines, being forked from one process, would draw the same numbers
+    np.random.seed()  # otherwise all engines would draw the same numbers, as forks of one process
     _Engine(pipe, handover, forks, lifeline, page, outputs).run()
 
 
 def _die_with(lifeline: PipeEnd) -> None:
-    """Have the system kill this process when the other end of the pipe is closed, that is, when its holder dies."""
+    """Have the kernel kill this process when the other end of the pipe closes, that is, when its holder dies."""
     descriptor = lifeline.fileno()
     fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_ASYNC)
-    if lifeline.poll(0):  # it died before
+    if lifeline.poll(0):  # the holder died before this
         os._exit(1)
 
 
 class _Engine:
     """The engine's loop."""
 
-    def __init__(  # noqa: PLR0917 - all that a new process is given
+    def __init__(  # noqa: PLR0917 - everything that a new process gets
         self,
         pipe: socket.socket,
         handover: socket.socket,
@@ -122,21 +121,21 @@ class _Engine:
         self._forks = Forks(forks, self._event_loop)
         self._commands: deque[Message] = deque()
         self._setup: Setup | None = None
-        self._kept_bytes = 0  # for a client that vanishes and comes back; 0: none does
+        self._kept_bytes = 0  # for a client that reconnects; 0: clients cannot
         self._links: Links | None = None
         self._closing = False
         self._outbox = Outbox(self._supervisor, self._event_loop)
         self._page = page
         self._outputs = outputs
         self._interrupts = Interrupts(page, self._await_cancels)
-        self._runner: CommandRunner | None = None  # once the network is joined
+        self._runner: CommandRunner | None = None  # set once the engine has joined the network
 
     def run(self) -> None:
-        """Make the mesh, then run commands until the end of the session."""
+        """Join the network, then run commands until the end of the session."""
         self._wait(lambda: self._setup is not None)
         try:
             self._join_network()
-        except OSError as error:  # a full disk, or no room for descriptors
+        except OSError as error:  # a full disk, or no free descriptors
             place = f" ({error.filename})" if error.filename else ""
             why = f"the engine cannot join the network: {error.strerror or error}{place}"
             self._tell(Kind.MESHED, {"errors": {"0": why}})
@@ -148,7 +147,7 @@ class _Engine:
                 if self._runner is not None:
                     self._runner.count_bytes()
                 return
-            # A fork goes between two commands. If the engine was idle, a command may have come before it.
+            # Fork between two commands. If the engine was idle, a command may have arrived before the request.
             if self._forks.asked and (after_command or not self._can_begin):
                 after_command = False
                 self._forks.fork(self._leave_to_engine, self._terms())
@@ -158,17 +157,17 @@ class _Engine:
 
     @property
     def _can_begin(self) -> bool:
-        # The front end may be slow to take what earlier commands have told it; there is a limit to what waits.
+        # The front end may read messages from earlier commands slowly; limit the amount that waits.
         return bool(self._commands) and self._supervisor.unsent_bytes < _MAX_UNSENT_BYTES
 
     def _has_work(self) -> bool:
         client = self._links and self._links.connections[0]
         if client and not self._commands and not client.wants_to_read:
-            client.limit_inbox(is_limited=False)  # a command that empties it may come behind what fills it
+            client.limit_inbox(is_limited=False)  # the command that empties it may come last
         return self._can_begin or self._closing or self._forks.asked
 
     def _run(self, command: Message) -> None:
-        assert self._runner is not None  # noqa: S101 - no command comes before it
+        assert self._runner is not None  # noqa: S101 - no command arrives before it exists
         self._runner.mesh.connections[0].limit_inbox(is_limited=True)
         if self._page.is_closing:
             return
@@ -187,7 +186,7 @@ class _Engine:
     def _take(self, message: Message) -> None:
         match message.kind:
             case Kind.SETUP:
-                set_title(message.value.pop("title"))  # what `ps` shows
+                set_title(message.value.pop("title"))  # shown by `ps`
                 self._kept_bytes = message.value.pop("kept_bytes")
                 self._setup = Setup(**message.value)
             case Kind.CANCEL:
@@ -204,30 +203,30 @@ class _Engine:
             case Kind.BACK if self._links is not None:
                 self._links.expect_client(*message.value)
             case Kind.PROBE if self._runner is not None:
-                # Answered where the loop has looked whether its wait is over, see `pconnect.session.deadlock_detector`.
+                # The loop answers after checking that its wait is not over, see `pconnect.session.deadlock_detector`.
                 self._event_loop.attention = lambda: self._attend(message)
             case Kind.CLOSE:
                 self._closing = True
 
     def _change_mesh(self, message: Message) -> None:
-        """Take in nodes that are added or begin anew, and leave out those that are removed."""
+        """Add nodes that are new or restarted, and drop those that are removed."""
         links, value = self._links, message.value
         if links is None:
-            return  # the set-up, which is still to come, knows of it
+            return  # the set-up message, still to come, includes this change
         if message.kind is Kind.RESTART:
             links.renew(*value)
             return
         added = links.change(value["nodes"], value["links"], value["timeout"])
         removed = links.remove(value["removed"])
-        if self._runner is not None:  # else the mesh, which is still to be made, has them
+        if self._runner is not None:  # otherwise the mesh, made later, includes them
             self._runner.mesh.change_members(added, removed, value["change"])
 
     def _attend(self, probe: Message) -> DeadlockError | None:
         runner = self._runner
-        assert runner is not None  # noqa: S101 - else no PROBE was taken
+        assert runner is not None  # noqa: S101 - otherwise no PROBE is handled
         self._event_loop.attention = None
-        # A thread of the user's may interrupt this one; the library has none. On the client, a filter or a handler of
-        # the user's may do anything when it gets a note.
+        # A thread of the user's code may interrupt this wait; the library has no threads. On the client, a filter or a
+        # handler of the user's code may do anything when a note arrives.
         has_limit = runner.has_limit or self._outbox.has_left or len(sys._current_frames()) > 1
         said = answer(runner.mesh, probe.value, runner.number, has_limit=has_limit)
         if isinstance(said, list):
@@ -247,7 +246,7 @@ class _Engine:
 
     def _join_network(self) -> None:
         setup = self._setup
-        assert setup is not None  # noqa: S101 - it was waited for
+        assert setup is not None  # noqa: S101 - the caller has waited for it
         folder = require_folder(setup.session_folder)
         os.chdir(setup.directory)
         links = self._links = Links(
@@ -306,11 +305,11 @@ class _Engine:
                 "directory_is_clients": setup.directory_is_clients,
             },
         )
-        # Now, when the client need not wait for it: it takes a while, in each engine.
+        # Do this now, when the client no longer waits: it takes a while in each engine.
         limit_threads(max(1, len(os.sched_getaffinity(0)) // links.count_beside()), is_new=True)
         if is_open_to_others("."):
             with warnings.catch_warnings():
-                warnings.simplefilter("default")  # PYTHONWARNINGS may make errors of all
+                warnings.simplefilter("default")  # PYTHONWARNINGS may turn all warnings into errors
                 warnings.warn(
                     f"other accounts may put files into {setup.directory}: your code imports modules from there",
                     RuntimeWarning,
@@ -318,7 +317,7 @@ class _Engine:
                 )
 
     def _tell_history(self) -> None:
-        """Tell a client that has come back of the commands of the one before."""
+        """Send a client that has reconnected the outcomes of earlier commands."""
         client = self._links.client if self._links is not None else None
         if self._runner is None or self._runner.history is None or not isinstance(client, ClientLink):
             return
@@ -329,8 +328,8 @@ class _Engine:
 
     def _terms(self) -> Terms:
         runner, links = self._runner, self._links
-        assert runner is not None  # noqa: S101 - the supervisor asks for none before
-        assert links is not None  # noqa: S101 - made before the runner
+        assert runner is not None  # noqa: S101 - the supervisor requests no worker before it exists
+        assert links is not None  # noqa: S101 - created before the runner
         mesh, files = runner.mesh, runner.services.files
         return Terms(
             runner.workspace.names,
@@ -344,9 +343,9 @@ class _Engine:
         )
 
     def _leave_to_engine(self) -> None:
-        """Close what is the engine's, and not that of a worker which was forked from it."""
+        """Close the engine's own resources in a worker forked from it."""
         error = ConfigurationError(
-            "a job has no connections to other nodes: only engines have; `progress` tells the client something"
+            "a job has no connections to other nodes: only engines have them; use `progress` to report to the client"
         )
         self._event_loop.abandon(error)
         if self._runner is not None:

@@ -1,4 +1,4 @@
-"""What the client learns of a command or job that failed: its error, and the traceback through the user's own code."""
+"""The report of a failed command or job to the client: its error, and the traceback through the user's own code."""
 
 import contextlib
 import os
@@ -15,12 +15,12 @@ from pserver.services import registry
 
 _MAX_TRACEBACK_CHARACTERS = 2**16
 _MAX_MESSAGE_CHARACTERS = 2**12
-# The frames of these that run a command come before the user's.
+# The traceback starts with the frames of these files, which call the user's code.
 _OUR_FIRST_FRAMES = {
     str(registry.__file__),
     *(str(Path(__file__).with_name(name)) for name in ("command_runner.py", "job_runner.py", "workspace.py")),
 }
-# Those that stand between the user's line and the place where this package raises an error.
+# The frames of these lie between the user's line and the place where this package raises an error.
 _OUR_PATHS = (
     *(f"{Path(str(module.__file__)).parent}{os.sep}" for module in (pconnect, pserver, srp_tools)),
     str(contextlib.__file__),
@@ -33,12 +33,12 @@ def not_begun() -> KeyboardInterrupt:
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """Return what the client learns of an error, without the frames of this package that are of no interest."""
+    """Return an error in the form sent to the client, without the frames of this package."""
     try:
-        text = "".join(_told(error).format())
+        text = "".join(_user_traceback(error).format())
         message = str(error)
     except Exception as again:  # noqa: BLE001 - the user's own __str__ may fail
-        text = message = f"{type(error).__qualname__}, whose text cannot be had: {again!r}"
+        text = message = f"{type(error).__qualname__}: its text is not available: {again!r}"
     return {
         "type": type(error).__qualname__,
         "bases": builtin_bases(error),
@@ -48,17 +48,17 @@ def describe(error: BaseException) -> dict[str, Any]:
     }
 
 
-def _told(error: BaseException) -> traceback.TracebackException:
+def _user_traceback(error: BaseException) -> traceback.TracebackException:
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename in _OUR_FIRST_FRAMES:
         frames = frames.tb_next
-    told = traceback.TracebackException(type(error), error, frames, compact=True)
-    # Where our own calls refuse something or are interrupted, the user's line counts and not where in them it was.
+    found = traceback.TracebackException(type(error), error, frames, compact=True)
+    # If a call into this package fails or is interrupted, the user's line matters, not our line inside the call.
     if isinstance(error, ParallelError | KeyboardInterrupt | TimeoutError):
-        told.stack = traceback.StackSummary.from_list(
-            [frame for frame in told.stack if not frame.filename.startswith(_OUR_PATHS)]
+        found.stack = traceback.StackSummary.from_list(
+            [frame for frame in found.stack if not frame.filename.startswith(_OUR_PATHS)]
         )
-    return told
+    return found
 
 
 def _shorten(text: str) -> str:

@@ -1,7 +1,7 @@
-"""The engine's side of making workers: it forks them when it is idle, so that they have a workspace which is whole.
+"""The engine's side of starting workers: an idle engine forks them, so that they inherit a consistent workspace.
 
-The supervisor asks with the descriptors that the new process is to have. The process that the engine forks forks again
-and ends, so that the worker becomes a child of the spawner, which reports its end however busy the engine is.
+A request from the supervisor carries the descriptors for the new process. The engine forks a process that forks again
+and exits. So the worker becomes a child of the spawner, which reports its end however busy the engine is.
 """
 
 import contextlib
@@ -16,15 +16,15 @@ from pserver.engine.worker import Terms, worker_main
 from pserver.system.descriptors import receive_descriptors
 from pserver.system.flush import flush_output
 
-_ENDS_OF_A_WORKER = 5  # pipe, page, standard output, standard error; for the trace, if there is one
+_ENDS_OF_A_WORKER = 5  # pipe, page, standard output, standard error; the trace, if there is one
 _MESSAGE_BYTES = 1000
 
 
 class Forks:
-    """The requests of the supervisor to fork workers.
+    """Handles the supervisor's requests to fork workers.
 
-    `sock`: where they come in: each the number of threads that numerical libraries may use, as text, with descriptors.
-    Errors are answered by a text. `asked`: whether a request waits.
+    `sock`: the socket for requests. Each is the number of threads for numerical libraries, as text, with descriptors.
+    A text message answers a request that fails. `asked`: whether a request is waiting.
     """
 
     def __init__(self, sock: socket.socket, event_loop: EventLoop) -> None:
@@ -38,21 +38,21 @@ class Forks:
         self._event_loop.watch(self._sock.fileno(), self._on_request)
 
     def _on_request(self) -> None:
-        # Not now: a command may be running. Until the next request, the loop would report this one without end.
+        # A command may be running, so handle it later. The loop would report this request again and again until then.
         self.asked = True
         self._event_loop.unwatch(self._sock.fileno())
 
     def fork(self, leave: Callable[[], None], terms: Terms) -> None:
-        """Do what was asked for; in the worker, does not return.
+        """Handle the waiting request. In the worker, this does not return.
 
-        `leave`: closes in the worker what is the engine's. `terms`: what the worker takes over.
+        `leave`: closes the engine's resources in the worker. `terms`: the state that the worker inherits.
         """
         self.asked = False
         ends: list[int] = []
         try:
             request, ends = receive_descriptors(self._sock, _MESSAGE_BYTES, _ENDS_OF_A_WORKER)
             if not ends:
-                return  # the supervisor is gone, which the engine hears of elsewhere
+                return  # the supervisor is gone; the engine detects that elsewhere
             self._fork(lambda: self._be_worker(ends, int(request), leave, terms))
         except OSError as error:
             with contextlib.suppress(OSError):  # the supervisor is gone
@@ -63,12 +63,12 @@ class Forks:
         self._listen()
 
     def _fork(self, be_worker: Callable[[], None]) -> None:
-        flush_output()  # else both processes would write what waits there
+        flush_output()  # otherwise both processes would write the buffered output
         between = os.fork()
         if between:
             _, status = os.waitpid(between, 0)
             if status:
-                raise OSError(os.waitstatus_to_exitcode(status), "it could not fork a second time")
+                raise OSError(os.waitstatus_to_exitcode(status), "the second fork failed")
             return
         between = os.getpid()
         try:

@@ -1,4 +1,4 @@
-"""How an engine, or a session, welcomes a peer that dials it: who it is, and the confirmation."""
+"""The engine's and session's side of a connection: check the identity of the peer that dials, then confirm."""
 
 import socket
 import struct
@@ -14,7 +14,7 @@ from srp_tools.channel import Channel
 from srp_tools.steps import Steps, send_all
 from srp_tools.tls import TlsContexts, start_tls
 
-# tcp(7): the first byte of TCP_INFO is the state; these say that the other end has hung up (tcp_states.h).
+# tcp(7): the first byte of TCP_INFO is the state; these mean that the peer has hung up (tcp_states.h).
 _TCP_CLOSED_STATES = (7, 8)
 
 
@@ -27,10 +27,10 @@ def greet(
     *,
     check: Callable[[], None] = lambda: None,
 ) -> Steps[Channel]:
-    """Make sure that the peer is a certain node of the network, and confirm the connection.
+    """Check that the peer is the given node of the network, and confirm the connection.
 
-    Over a local link the token proves that, over TLS the certificate. `check` may raise to refuse the peer. The socket
-    is closed if anything does.
+    The token proves that over a local link, the certificate over TLS. `check` may raise an exception to refuse the
+    peer. On any error, the socket is closed.
     """
     channel: Channel | None = None
     try:
@@ -56,10 +56,10 @@ def meet(
     *,
     check: Callable[[], None] = lambda: None,
 ) -> Steps[Channel]:
-    """Begin a connection through a relay: make sure that the other end is a certain node.
+    """Open a connection through a relay, and check that the other end is the given node.
 
-    `nodes`: this one and the other. The one with the lower number is the TLS client, because both may have dialled the
-    relay, or neither. The socket is closed if the other is not the right one, or `check` raises.
+    `nodes`: this node and the other one. The node with the lower number is the TLS client, since both of them may have
+    dialled the relay, or neither. If the other end is the wrong node, or `check` raises, the socket is closed.
     """
     own, other = nodes
     channel: Channel | None = None
@@ -90,7 +90,7 @@ def meet_called(
     *,
     check: Callable[[], None] = lambda: None,
 ) -> Steps[Channel]:
-    """Do the same on a connection that a relay has dialled: it hears first, in clear, that it is at the right place."""
+    """Do the same on a connection dialled by a relay: first confirm, in clear text, that the place is right."""
     try:
         check()
         yield from send_all(sock, HELLO)
@@ -103,19 +103,19 @@ def meet_called(
 def meet_at_relay(
     places: Sequence[Place], preamble: Preamble, tls: TlsContexts | None, peer_timeout: float, seconds: float
 ) -> Steps[Channel]:
-    """Do the same by dialling a relay; `preamble` names it and both nodes. `seconds`: of `dial`, for each place."""
+    """Do the same by dialling a relay. `preamble`: names it and both nodes. `seconds`: for each place, see `dial`."""
     plain = yield from dial(places, preamble, None, peer_timeout, place_seconds=seconds)
     nodes = preamble.from_node, preamble.endpoint
     return (yield from meet(plain.detach(), tls, preamble.network_id, nodes))
 
 
 def not_expected() -> ParallelError:
-    """Return why a peer is turned away for which nothing waits."""
-    return ConnectionLostError("it is not expected, or here already")
+    """Return the error for a peer that is not expected."""
+    return ConnectionLostError("this node is not expected, or is connected already")
 
 
 def has_hung_up(sock: socket.socket) -> bool:
-    """Whether the other end of an accepted connection is closed already."""
+    """Whether the peer of an accepted connection has already closed it."""
     if is_local(sock):
         return local_link.has_hung_up(sock)
     state = struct.unpack("B", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1))[0]

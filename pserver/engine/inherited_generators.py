@@ -1,7 +1,7 @@
-"""Generators of random numbers in a forked process: each has a new state, else all workers would draw the same numbers.
+"""Give random number generators a new state in a forked process. Otherwise all workers would draw the same numbers.
 
-They are found where users keep them: at the top of modules, and in the workspace and what it holds. There is a limit to
-how far this looks, so that a worker is there soon however much the workspace has, and shares the memory of that.
+The search covers the usual places: the top level of modules, the workspace, and the objects in it. A limit on the
+number of objects lets a worker start quickly however large the workspace is, and keeps its memory shared.
 """
 
 import gc
@@ -15,14 +15,14 @@ from typing import Any
 
 from numpy.random import MT19937, PCG64, PCG64DXSM, SFC64, BitGenerator, Generator, Philox, RandomState
 
-_MAX_OBJECTS = 10_000  # of the workspace, the nearest first: some milliseconds
+_MAX_OBJECTS = 10_000  # in the workspace, searched breadth first: a few milliseconds
 _SIZED = (list, tuple, dict, set, frozenset)
 _NUMPY = frozenset([Generator, RandomState, MT19937, PCG64, PCG64DXSM, Philox, SFC64])
 _KINDS = (Generator, RandomState, BitGenerator, random.Random)
 
 
 def renew_generators(names: Mapping[str, Any]) -> None:
-    """Seed the generators in a workspace and at the top of modules from the system."""
+    """Reseed the generators in a workspace and at the top level of modules from the operating system."""
     found = {id(each): each for each in itertools.chain(_of_modules(), _of_workspace(names))}
     for generator in found.values():
         _renew(generator)
@@ -34,7 +34,7 @@ def _renew(generator: Any) -> None:
         return
     bits = generator if isinstance(generator, BitGenerator) else generator._bit_generator
     if isinstance(generator, RandomState) and isinstance(bits, MT19937):
-        generator.seed()  # it may keep a number of its normal distribution as well
+        generator.seed()  # this also drops a cached normal variate
     elif type(bits).__module__.startswith("numpy."):
         bits.state = type(bits)().state
 
@@ -46,7 +46,7 @@ def _of_modules() -> Iterator[object]:
 
 
 def _of_workspace(names: Mapping[str, Any]) -> Iterator[object]:
-    # Not through modules, whose names functions refer to as their globals.
+    # Do not search the dictionaries of modules, which functions hold as their globals.
     seen = {id(vars(each)) for each in sys.modules.values() if isinstance(each, types.ModuleType)}
     waiting = deque(names.values())
     looked_at = 0

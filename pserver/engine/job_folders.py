@@ -1,4 +1,4 @@
-"""The private folders of jobs, in their worker: made when a job asks, gone when it ends."""
+"""The private folders of jobs, in their worker: created on demand, removed when the job ends."""
 
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ _OUTPUTS = "outputs"
 
 
 class JobFolders:
-    """The folder of the job that runs.
+    """The folder of the running job.
 
-    `files`: those of the session. `max_bytes`: what outputs may take together.
+    `files`: the session's. `max_bytes`: limit for the total size of the outputs.
     """
 
     def __init__(self, files: SessionFiles, max_bytes: int) -> None:
@@ -27,24 +27,24 @@ class JobFolders:
         self._name: str | None = None
 
     def make(self, name: str | None) -> Path:
-        """Return the folder of the job that runs; see `pconnect.jobs.worker_api.job_folder`."""
+        """Return the folder of the running job; see `pconnect.jobs.worker_api.job_folder`."""
         if self._folder is None:
             folder = self._private() if name is None else self._files.find(name)
             Path(folder, _OUTPUTS).mkdir(parents=True, exist_ok=True)
             self._folder, self._name = folder, name
         elif name not in {None, self._name}:
-            raise ConfigurationError(f"job_folder({name!r}): this job has its folder already, {self._folder}")
+            raise ConfigurationError(f"job_folder({name!r}): this job already has a folder, {self._folder}")
         return self._folder
 
     def _private(self) -> Path:
         jobs = self._files.session_folder / "jobs"
         jobs.mkdir(mode=0o700, exist_ok=True)
         folder = jobs / str(job_number())
-        remove_folder(folder)  # if the same job was lost before
+        remove_folder(folder)  # left over if this job was lost before
         return folder
 
     def take_outputs(self) -> dict[str, Any] | None:
-        """Return the files that a job which has ended has left for the client, if any; remove its folder.
+        """Return the output files of a job that has ended, if there are any, and remove its folder.
 
         Raises `ConfigurationError`, `MessageTooLargeError` or `OSError` if they cannot be sent. The folder is removed.
         """

@@ -1,4 +1,4 @@
-"""Running one job in a worker: its function is called, and what comes of it becomes a RESULT."""
+"""Run one job in a worker: call its function, and turn the outcome into a RESULT."""
 
 import contextlib
 import contextvars
@@ -37,12 +37,12 @@ from pserver.system.processes import address_space_bytes
 
 
 class JobRunner:
-    """The jobs of one worker.
+    """Runs the jobs of one worker.
 
-    `page`: where the worker says what it does. `functions`: what jobs call, by number; each as it came before its first
-    call. `ended_at`: when the last job ended, by the clock of `time.monotonic`. `network_id`: from which jobs without a
-    seed have their random numbers. `run_program`: what a job does that runs a program, with its number and what it is.
-    `interrupt`: what a job's interrupt does. `limits`: the server's.
+    `page`: where the worker records its state. `functions`: the functions of jobs, by number; each in its received form
+    until the first call. `ended_at`: when the last job ended, by `time.monotonic`. `network_id`: seeds the random
+    numbers of jobs that have no seed. `run_program`: runs a job that is a program, given its number and request.
+    `interrupt`: what interrupting a job does. `limits`: the server's.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class JobRunner:
         self._process = os.getpid()
         self._entropy = int.from_bytes(network_id, "big")
         self._count, self._seconds = 0, 0.0
-        self._interruptible = 0  # the job in whose function this is
+        self._interruptible = 0  # the job whose function is running
         side.report = lambda value: sender.report(side.number, value)
         side.make_folder = folders.make
 
@@ -78,14 +78,14 @@ class JobRunner:
         self._page.work.labels.pop(function_number, None)
 
     def on_interrupt(self, *_: object) -> None:
-        """Interrupt the job that runs, if the signal is for that."""
+        """Interrupt the running job if the signal is for it."""
         if self._interruptible and self._page.interrupted() == self._interruptible:
             self.interrupt()
 
     def run(self, number: int, contents: Any, came_at: float = 0.0) -> bool:
-        """Run a job and send its result; return whether the jobs behind it are recalled.
+        """Run a job and send its result; return whether the jobs queued behind it are recalled.
 
-        `came_at`: when it came here, by the clock of `time.monotonic`; 0: now.
+        `came_at`: when it arrived here, by `time.monotonic`; 0: now.
         """
         began = time.time()
         begin = time.monotonic()
@@ -93,7 +93,7 @@ class JobRunner:
         kind, has_failed = PLAIN, False
         value: object = None
         try:
-            # A value that cannot be made here is a failure of the job; so is one that kills us.
+            # If the value cannot be unpacked here, the job fails. The same is true if unpacking kills this process.
             self._page.begin(number, begin, 0.0)
             if type(contents) is Unfinished:
                 contents = contents.finish()
@@ -108,7 +108,7 @@ class JobRunner:
                 else:
                     random_streams.begin(self._entropy, (number,), is_seeded=False)
                 if options and options.get("pickled"):
-                    # Here, not where they are used: whatever happens when they are freed, the result is out.
+                    # Unpack here, not where they are used: even if freeing them fails, the result has been sent.
                     args, kwargs = unpack_arguments(args, pickled=True)
                 if options and (program := options.get("program")):
                     self._page.work.begin(number, began, _label_of_program(program), is_program=True)
@@ -133,26 +133,26 @@ class JobRunner:
         return self._page.end(self._count, self._seconds)
 
     def _blame_server(self, account: dict[str, Any], begin: float, options: dict[str, Any]) -> None:
-        """Give an interrupt its reason, if it is the server's limit; the client knows its own."""
+        """Attribute an interrupt to the server's time limit, if that expired; the client knows its own limit."""
         limit = self._limits.job_time
         is_shorter = limit and not 0 < options.get("seconds", 0.0) < limit
         if is_shorter and account["type"] == "KeyboardInterrupt" and time.monotonic() - begin >= limit:
             blame_limit(account, limit, f"; {set_by('--job-time', duration_text(limit))}")
 
     def _end_copy(self) -> None:
-        """End this process if the job has forked it from the worker: a copy would take jobs and send results, too."""
+        """End this process if the job forked it from the worker: the copy would also run jobs and send results."""
         if os.getpid() != self._process:
             flush_output()
             os._exit(0)
 
     def _call(self, job: tuple[int, float], contents: Any) -> object:
-        """Call the function of a job, of which number and beginning are given."""
+        """Call the function of a job. `job`: its number and its start time."""
         function_number, args, kwargs, options = contents
         function = self.functions[function_number]
         if type(function) is list:
             data, sources, *memory = function
             keep_sources(sources)
-            # An expression of the workspace; to run a user's code is what this is for.
+            # An expression in the workspace. Running the user's code is the purpose here.
             is_text = isinstance(data, str)
             function = eval(data, self._names) if is_text else unpack_function(data, self._names, memory)  # noqa: S307
             self.functions[function_number] = function
@@ -160,7 +160,7 @@ class JobRunner:
         work = self._page.work
         work.begin(*job, work.labels.get(function_number, b""), is_program=False)
         side.keep_imported()
-        # numpy's error state, the context of `decimal` and the like are the job's.
+        # Changes to numpy's error state, the context of `decimal` and the like stay inside the job.
         call = contextvars.copy_context().run
         if not options:
             return call(function, *args, **kwargs)
@@ -168,15 +168,15 @@ class JobRunner:
             return call(function, *args, **kwargs)
 
     def _send_result(self, number: int, result: list[Any], options: dict[str, Any]) -> bool:
-        """Send a result, or why it cannot be sent; return whether it is a failure."""
+        """Send a result, or the reason why it cannot be sent; return whether it is a failure."""
         output = self.output.take()
         try:
             files = self._folders.take_outputs()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client has to know
+        except Exception as error:  # noqa: BLE001 - report any error to the client
             files, result[:2] = None, [FAILED, _account(error, options)]
         if output or files:
             result += [output, files] if files else [output]
-        # Turning a result into bytes may run code of the user's, which may raise anything, SystemExit too.
+        # Encoding a result may run the user's code, which may raise anything, even SystemExit.
         try:
             self._sender.send(number, result, by_name=not options.get("pickle"))
             return bool(result[0] == FAILED)
@@ -188,7 +188,7 @@ class JobRunner:
         except BaseException as error:  # noqa: BLE001
             problem = _account(error, options)
             options = {}
-            del result[5:]  # files, which may be what was too much
+            del result[5:]  # the files, which may have exceeded the limit
         if options.get("pickle"):
             try:
                 self._sender.send(number, [PICKLED, pickle_value(result[1]), *result[2:]])
@@ -200,16 +200,16 @@ class JobRunner:
 
 
 def raise_interrupt() -> None:
-    """Raise the exception that ends a function of the user's."""
+    """Raise the exception that ends a function of the user's code."""
     raise KeyboardInterrupt
 
 
 def _account(error: BaseException, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the description of a failure; with the exception itself if the caller allows pickle, and it can be."""
+    """Return the description of a failure, with the pickled exception if the caller allows pickle and it succeeds."""
     explain(error)
     account = describe(error)
     if options.get("pickle"):
-        with contextlib.suppress(BaseException):  # whatever the user's __reduce__ raises, the account must do
+        with contextlib.suppress(BaseException):  # the user's __reduce__ may raise anything
             account["pickle"] = pickle_value(error)
     return account
 
@@ -221,7 +221,7 @@ def _label_of_program(request: dict[str, Any]) -> bytes:
 
 @contextlib.contextmanager
 def memory_limit(size: int | None) -> Any:
-    """Let this process take `size` more bytes of memory and not more, then raise MemoryError."""
+    """Let this process allocate at most `size` more bytes; beyond that, allocations raise MemoryError."""
     if size is None:
         yield
         return

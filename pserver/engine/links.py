@@ -1,16 +1,17 @@
-"""An engine's data connections: made at the beginning with all nodes at once, and anew with those that are restarted.
+"""An engine's data connections: to all nodes at the start, and again to nodes that restart.
 
-Of two engines that begin together, the one with the lower number dials; an engine that takes the place of another dials
-those that were there before; the client dials all. What is dialled arrives from the daemon, as a descriptor, at the
-*handover*; at any time, because a node may be restarted at any time.
+Of two engines that start together, the one with the lower number dials. An engine that replaces another dials the nodes
+that were there before it. The client dials all engines. A dialled connection arrives from the daemon as a descriptor,
+at the *handover*. This may happen at any time, because a node may restart at any time.
 
-Everything goes on in the loop of the engine, step by step, beside what else is served. While an engine computes it
-looks at nothing; a node that dials it is answered when the engine is next inside the library or idle, and blocks
-nothing meanwhile.
+All steps run in the loop of the engine, along with everything else that it serves. While an engine computes, it handles
+no connections. A node that dials it gets its answer when the engine next enters the library or is idle, and blocks
+nothing in the meantime.
 
-Only nodes that are *expected* are let in: those before this one at the beginning, and later those of which the
-supervisor has said that they are restarted. It says so before they dial (see doc/protocol.md, "Restart"), so what it
-has said is read before anything is taken from the handover. Any other connection is refused, and that changes nothing.
+The engine accepts only nodes that it *expects*: those with lower numbers at the start, and later those that the
+supervisor has announced as restarted. The supervisor announces them before they dial (see doc/protocol.md, "Restart"),
+so the engine reads the supervisor's messages before it accepts anything from the handover. It refuses any other
+connection, and the refusal changes nothing.
 """
 
 import math
@@ -35,22 +36,22 @@ from pserver.system.descriptors import receive_descriptors
 from srp_tools.channel import Channel
 from srp_tools.steps import Steps, Task, deadline_after, wait_for_deadline
 
-# A handshake takes some round trips; a peer that takes longer is dropped.
+# A handshake takes a few round trips; slower peers are dropped.
 _HANDSHAKE_TIMEOUT = 20.0
-# More wait in the handover, and when that is full, the daemon refuses them.
+# Further connections wait in the handover. When that is full, the daemon refuses them.
 _MAX_HANDSHAKES = 32
-# Seconds, and a part of the time for connections, in which a node is dialled again where nothing listens; so that there
-# is time for other ways, and a refused connection is reported with its reason.
+# How long a node is redialled if nothing is listening there: in seconds, and as a fraction of the time for connections.
+# The rest of the time remains for other ways, and for reporting the reason of a refused connection.
 _PATIENCE, _PATIENCE_PART = 8.0, 0.3
 
 
 class OtherNode(Peer):
-    """A node as an engine knows it: it hears only that the connection is gone; the client hears how it came to that."""
+    """A node as an engine sees it: the engine learns only that the connection is lost, the client learns why."""
 
     def __init__(self, node: int) -> None:
         self.node = node
 
-    def remedy(self, connection: object) -> str:  # noqa: ARG002 - there is one
+    def remedy(self, connection: object) -> str:  # noqa: ARG002 - there is only one remedy
         """See `pconnect.link.peer.Peer.remedy`."""
         return f"; its engine or machine is gone, and the client knows more: net[{self.node}].restart() there may help"
 
@@ -58,10 +59,10 @@ class OtherNode(Peer):
 class Links:
     """The data connections of one engine.
 
-    `handover`: on which the daemon passes accepted connections; watched from now on. `event_loop`: in which all this
-    goes on. `listen`: takes in what the supervisor has said; called before anything is taken from the handover.
-    `tell`: tells the supervisor REFUSED, of a connection that was not let in, and UNREACHED, of a node.
-    `kept_bytes`: how much is kept for a client that vanishes and comes back; 0: none does.
+    `handover`: the socket on which the daemon passes accepted connections; watched from now on. `event_loop`: runs all
+    steps. `listen`: receives pending messages from the supervisor; called before anything is accepted from the
+    handover. `tell`: sends the supervisor REFUSED, for a connection that was refused, and UNREACHED, for a node.
+    `kept_bytes`: how much to keep for a client that reconnects; 0: clients cannot.
     """
 
     def __init__(
@@ -75,28 +76,28 @@ class Links:
         kept_bytes: int = 0,
     ) -> None:
         self._setup = setup
-        self.ways = Ways(setup.nodes, setup.node, setup.timeout)  #: how the others are reached
+        self.ways = Ways(setup.nodes, setup.node, setup.timeout)  #: the ways to reach the other nodes
         hosts = self.ways.hosts
         limits = Limits(*setup.limits)
-        #: The connection to the client, which awaits another one whenever that has vanished if it may come back.
+        #: The connection to the client. If clients can reconnect, it awaits a new link whenever it loses one.
         self.client = (
             ClientLink(limits, kept_bytes, self._client_vanished)
             if kept_bytes
             else Connection(0, "client", None, role=Role.ENGINE_DATA, limits=limits, awaited=True)
         )
-        #: One for each node by number, that of this node without a link; a link that is still being made is awaited.
+        #: One for each node, by number; this node's has no link. A link that is still being made is awaited.
         self.connections: list[Connection] = [self.client]
         for node, host in enumerate(hosts[1:], 1):
             self._add(node, host, is_awaited=node != setup.node)
-        #: Called when a client has come, the first one too.
+        #: Called whenever a client has connected, including the first time.
         self.on_client: Callable[[], object] = lambda: None
-        self.errors: dict[int, str] = {}  #: for each node with which a connection could not be made, why
+        self.errors: dict[int, str] = {}  #: by node, the reason why no connection could be made
         self._handover = handover
         self._event_loop = event_loop
         self._listen = listen
         self._tell = tell
-        self.tls = setup.tls()  #: for TLS as this node; ``None`` without encryption
-        self._expected: dict[int, Task] = {}  # with what ends the grace
+        self.tls = setup.tls()  #: the TLS contexts of this node; ``None`` without encryption
+        self._expected: dict[int, Task] = {}  # with the task that ends the grace period
         self._dialling: dict[int, Task] = {}
         self._handshakes = 0
         self._is_watching = False
@@ -118,24 +119,24 @@ class Links:
                 self._dial(node, math.inf if node in setup.busy else deadline)
 
     def unfinished(self) -> list[int]:
-        """Return the nodes with which a connection is still being made, without those that are busy."""
+        """Return the nodes whose connections are still being made, except busy ones."""
         return [node for node in (*self._expected, *self._dialling) if node not in self._setup.busy]
 
     def token(self, node: int) -> bytes | None:
-        """Return the token of a node that dials over a local link; ``None`` if there is no such link."""
+        """Return the token for a node that dials over a local link; ``None`` if there is no local link."""
         link = self._setup.link(node)
         return link[1] if link else None
 
     def count_beside(self) -> int:
-        """Return how many engines of this network share the machine with this one, itself included."""
+        """Return the number of engines of this network on this machine, including this one."""
         own = self.connections[self._setup.node].host
         nodes = range(1, len(self.connections))
         return sum(self.connections[node].host == own or self._setup.link(node) is not None for node in nodes)
 
     def renew(self, nodes: Collection[int], timeout: float) -> None:
-        """Give up the links to nodes that are restarted, and expect them to dial.
+        """Drop the links to nodes that restart, and expect these nodes to dial.
 
-        `nodes`: their numbers; this node does not count. `timeout`: seconds after which a node that has not come is
+        `nodes`: their numbers; this node's is ignored. `timeout`: seconds after which a node that has not dialled is
         lost.
         """
         for node in nodes:
@@ -147,10 +148,10 @@ class Links:
                 self._expect(node, deadline_after(timeout))
 
     def change(self, nodes: Mapping[int, Any], links: Mapping[int, Any], timeout: float) -> list[Connection]:
-        """Expect nodes to dial that are added, or that begin anew; return the connections of those that are added.
+        """Expect new and restarted nodes to dial; return the connections of the new ones.
 
-        `nodes`: host and addresses of each, by number. `links`: path and token of the local links with them. `timeout`:
-        as of `renew`. Raises `ProtocolError` if the numbers of those that are added are not the next ones.
+        `nodes`: host and addresses of each, by number. `links`: path and token of the local link to each. `timeout`:
+        see `renew`. Raises `ProtocolError` if the numbers of new nodes are not consecutive.
         """
         if self._setup.identity is not None:
             self._setup.identity[3].update(links)
@@ -164,11 +165,11 @@ class Links:
                 self.ways.change(node, host, addresses)
                 self.renew([node], timeout)
             else:
-                raise ProtocolError(f"MEMBERS makes no sense: node {node} is not the next one")
+                raise ProtocolError(f"MEMBERS makes no sense: node {node} is not the next node")
         return self.connections[before:]
 
     def remove(self, nodes: Collection[int]) -> list[int]:
-        """Expect nodes no longer that are removed; return those that were not removed before."""
+        """Stop expecting nodes that are removed; return those that were not removed before."""
         removed = [n for n in nodes if 0 < n < len(self.connections) and n != self._setup.node]
         before = self.removed
         removed = [node for node in removed if node not in before]
@@ -179,7 +180,7 @@ class Links:
 
     @property
     def removed(self) -> dict[int, str]:
-        """The hosts of the nodes that were removed from the network, which have no address."""
+        """The hosts of removed nodes, by number; these have no address."""
         return self.ways.removed
 
     def _add(self, node: int, host: str, *, is_awaited: bool) -> None:
@@ -194,26 +195,26 @@ class Links:
             if node in tasks:
                 self._event_loop.background.cancel(tasks.pop(node))
 
-    # --- a client that comes back ---
+    # --- a client that reconnects ---
 
     def _client_vanished(self) -> None:
         self._event_loop.remove(self.client)
         self._expect(0, math.inf)
 
     def expect_client(self, certificate: bytes, authority: bytes) -> None:
-        """Await a client that comes back, which has made a new authority of the network; leave the one before."""
+        """Await a client that reconnects with a new certificate authority for the network; drop the earlier client."""
         if self.tls is not None:
             self.tls.renew(certificate, authority)
         if isinstance(self.client, ClientLink):
             self.client.give_up()
-        if 0 in self._expected:  # what dialled before does not know the new authority
+        if 0 in self._expected:  # an earlier dialler does not know the new authority
             self._event_loop.background.cancel(self._expected.pop(0))
             self._expect(0, math.inf)
 
-    # --- those that we dial ---
+    # --- nodes that this engine dials ---
 
     def _dial(self, node: int, deadline: float, relay: int = 0) -> None:
-        """Dial a node, or the relay at another one."""
+        """Dial a node, directly or through the relay at another node."""
         setup, seconds = self._setup, self.ways.place_seconds
         patience = min(_PATIENCE, setup.timeout * _PATIENCE_PART)
         if relay:
@@ -226,7 +227,7 @@ class Links:
                 self.tls,
                 setup.peer_timeout,
                 setup.link(node),
-                # In a restart, a daemon that is dead may come back; in a new network, all were there just now.
+                # In a restart, a daemon that is down may come back; in a new network, all daemons were up just now.
                 0.0 if setup.together is None else patience,
                 seconds,
                 note=lambda place: self.ways.note(node, place),
@@ -241,13 +242,13 @@ class Links:
                     node, deadline, relay, f"node {setup.node} could not connect to node {node}: {outcome}"
                 )
 
-        # Steps that end at once do so before `start` returns, and must not be entered afterwards.
+        # Steps that finish immediately do so before `start` returns; do not record them as dialling.
         task = self._event_loop.background.start(steps, deadline, end)
         if self.connections[node].is_awaited and node not in self._expected:
             self._dialling[node] = task
 
     def _miss(self, node: int, deadline: float, relay: int, text: str) -> None:
-        """Tell the client which node cannot be reached: it knows another way. Until then expect to be dialled."""
+        """Report to the client that a node cannot be reached: it may know another way. Expect to be dialled."""
         if time.monotonic() >= deadline:
             self._fail(node, text)
             return
@@ -255,7 +256,7 @@ class Links:
         self._tell(Kind.UNREACHED, [text, relay], node)
 
     def route(self, node: int, way: int | str | None) -> None:
-        """Go another way to a node that is expected: dial it, or the relay at a node; or hear why there is no way."""
+        """Take another way to a node that is expected: dial it, or the relay at a node; a text is why there is none."""
         if node not in self._expected:
             return
         task = self._expected.pop(node)
@@ -277,7 +278,7 @@ class Links:
         self.errors[node] = text
         self.connections[node].lose(ConnectionLostError(text))
 
-    # --- those who dial us ---
+    # --- nodes that dial this engine ---
 
     def _expect(self, node: int, deadline: float, text: str = "") -> None:
         def end(_: Exception) -> None:
@@ -297,16 +298,16 @@ class Links:
             self._is_watching = False
 
     def _take(self) -> None:
-        """Take one connection from the daemon, and begin to find out who it is."""
+        """Accept one connection from the daemon, and start to identify the peer."""
         self._listen()
         try:
             data, descriptors = receive_descriptors(self._handover, PREAMBLE_BYTES, 1)
         except BlockingIOError:
             return
-        except OSError as error:  # no room for one more; the peer sees that it is closed
+        except OSError as error:  # no free descriptor; the peer sees that the connection is closed
             self._tell(Kind.REFUSED, error.strerror or str(error), 0)
             return
-        if not descriptors:  # the server's daemon is gone: no connection will come any more
+        if not descriptors:  # the server's daemon is gone: no further connection will arrive
             self._unwatch()
             for node in list(self._expected):
                 self._event_loop.background.cancel(self._expected.pop(node))
@@ -316,7 +317,7 @@ class Links:
             return
         sock = socket.socket(fileno=descriptors[0])
         prepare(sock, self._setup.peer_timeout)
-        if has_hung_up(sock):  # an engine that was killed while it waited for us
+        if has_hung_up(sock):  # the peer was killed while it waited for this engine
             sock.close()
             return
         self._welcome(sock, Preamble.unpack(data))
@@ -326,7 +327,7 @@ class Links:
         expected = self._expected.get(node)
 
         def is_expected() -> bool:
-            # Not one that is of an engine from before a restart, which may have ended meanwhile.
+            # Compare identities: an engine from before a restart is not expected; its wait may have ended meanwhile.
             return expected is not None and self._expected.get(node) is expected
 
         def end(outcome: Channel | Exception) -> None:
@@ -336,7 +337,7 @@ class Links:
                 self._event_loop.background.cancel(self._expected.pop(node))
                 self._open(node, outcome)
                 return
-            if isinstance(outcome, Channel):  # another came first
+            if isinstance(outcome, Channel):  # another connection came first
                 outcome.close()
                 outcome = not_expected()
             self._tell(Kind.REFUSED, str(outcome), node)
@@ -350,7 +351,7 @@ class Links:
     def _greet(
         self, sock: socket.socket, preamble: Preamble, is_expected: Callable[[], bool]
     ) -> Steps[Channel]:
-        """Make sure that a peer is the node that it claims to be, and confirm the connection."""
+        """Check that a peer is the node that it claims to be, and confirm the connection."""
 
         def check() -> None:
             if not is_expected():

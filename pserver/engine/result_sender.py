@@ -1,7 +1,7 @@
-"""What a worker sends: the results of its jobs, short ones together, and reports of their progress.
+"""Send the results of a worker's jobs, short ones together, and its progress reports.
 
-Small results wait in the page that the worker shares with its supervisor, see `pserver.jobs.shared_status`, so that
-they count even if the worker dies first. Once the client has left, results go into the job store instead.
+Small results wait in the page that the worker shares with its supervisor, see `pserver.jobs.shared_status`, so they are
+not lost if the worker dies first. Once the client has detached, results go to the job store instead.
 """
 
 import os
@@ -24,8 +24,8 @@ from pserver.system.descriptors import SpareDescriptor
 class ResultSender:
     """The results of one worker.
 
-    `max_message_bytes`: limit of one message. `connection`: to the client, once there is one. `spare`: a descriptor for
-    what must work when jobs have used up all others. `kept`: where results stay that cannot be sent.
+    `max_message_bytes`: limit of one message. `connection`: to the client, once it exists. `spare`: a descriptor for
+    operations that must work even if jobs have used up all others. `kept`: stores results that cannot be sent.
     """
 
     def __init__(
@@ -39,18 +39,18 @@ class ResultSender:
         self._kept = kept
         self._unsent = 0  # bytes in the page
         self._store: JobStore | None = None
-        #: Called with each that is sent.
+        #: Called for each result that is sent.
         self.on_result: Callable[[int, Sequence[Any]], object] = lambda *_: None
-        self._lock = threading.Lock()  # a job may report from threads of its own
+        self._lock = threading.Lock()  # a job may report from its own threads
 
     def store(self, words: bytes = b"") -> JobStore:
-        """Return the store that the supervisor names; `words` if they have been read already."""
+        """Return the store that the supervisor names. `words`: its message, if already read."""
         if self._store is None:
             self._store = await_store(self._pipe, words)
         return self._store
 
     def send(self, number: int, result: list[Any], *, by_name: bool = True) -> None:
-        """Send the result of a job, now or with the next ones; `by_name` is as of `encode_message`.
+        """Send the result of a job, immediately or together with the next ones. `by_name`: see `encode_message`.
 
         Raises `UnsupportedValueError` or `MessageTooLargeError` if it cannot be sent.
         """
@@ -67,26 +67,26 @@ class ResultSender:
             self._deliver(buffers)
 
     def keep(self, number: int, data: bytes) -> str:
-        """Keep the pickled result of a job at this node; return why that is not possible, empty if it is kept."""
+        """Keep the pickled result of a job on this node; return "" if it is kept, else the reason why not."""
         if self._page.is_detached():
             return "the client has left"
         return self._kept.keep("job", number, data, self._max_message_bytes - MAX_HEAD_BYTES)
 
     def report(self, number: int, value: object) -> None:
-        """Send what a job reports of its progress, now."""
+        """Send a progress report of a job immediately."""
         buffers = encode_message(Kind.REPORT, number, value, self._max_message_bytes)
         with self._lock:
             self._flush()
             self._deliver(buffers)
 
     def say(self, kind: Kind, number: int, value: object) -> None:
-        """Put a message into the queue to the client, behind the results that wait."""
+        """Queue a message to the client, behind the waiting results."""
         with self._lock:
             self._flush()
             self.connection.post(kind, number, value)
 
     def flush(self) -> None:
-        """Send the results that wait."""
+        """Send the waiting results."""
         with self._lock:
             self._flush()
 
@@ -97,7 +97,7 @@ class ResultSender:
             self._page.clear()
 
     def _deliver(self, buffers: Sequence[bytes | memoryview]) -> None:
-        # In this order: the supervisor, which writes first and then looks, knows by it when nothing more is sent.
+        # Keep this order. The supervisor writes first and then checks, and so knows when nothing more will be sent.
         self._page.set_sending(True)
         try:
             if self._page.is_detached():
@@ -109,7 +109,7 @@ class ResultSender:
             self._page.set_sending(False)
 
     def _write(self, data: memoryview) -> None:
-        """Send to the client, however long it takes; a client that is gone is noticed."""
+        """Send to the client, however long it takes, but notice if the supervisor or the client is gone."""
         connection = self.connection
         if connection.error is not None:
             return

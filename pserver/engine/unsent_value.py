@@ -1,4 +1,4 @@
-"""What becomes of the value of a job or a command that no message can have: it is kept here, by pickle."""
+"""Handle the value of a job or a command that no message can carry: keep its pickle on the node."""
 
 from collections.abc import Callable
 
@@ -14,17 +14,15 @@ _AT_ONCE = {
 def keep_unsent(
     error: UnsupportedValueError, value: object, kind: str, keep: Callable[[bytes], str]
 ) -> UnsupportedValueError:
-    """Keep a value that cannot be sent; return the error for the client, which says how to get it.
+    """Keep a value that cannot be sent; return the error for the client, which says how to get the value.
 
-    `kind`: what has returned it, ``"job"`` or ``"command"``. `keep`: keeps its pickle, or returns why it does not.
+    `kind`: its source, ``"job"`` or ``"command"``. `keep`: keeps its pickle, or returns the reason why not.
     """
-    text = str(error).replace("value[1]", "value", 1)  # it stands second in its message
+    text = str(error).replace("value[1]", "value", 1)  # the value is the second item in its message
     try:
         data = pickle_value(value)
-    except BaseException as problem:  # noqa: BLE001 - whatever the user's __reduce__ raises
-        cause = (
-            problem.__cause__ or problem
-        )  # `pickle_value` says what was to be sent, which stands here already
+    except BaseException as problem:  # noqa: BLE001 - the user's __reduce__ may raise anything
+        cause = problem.__cause__ or problem  # `pickle_value` names the value, as `text` already does
         return UnsupportedValueError(f"{text}; nor can it be pickled: {type(cause).__name__}: {cause}")
     why_not = keep(data)
     fate = (
@@ -33,5 +31,5 @@ def keep_unsent(
         else f"its node keeps it, and {kind}.result(allow_pickle=True) fetches it"
     )
     return UnsupportedValueError(
-        f"{text}; {fate}. allow_pickle=True lets it come by pickle at once: {_AT_ONCE[kind]}"
+        f"{text}; {fate}; to send it by pickle, pass allow_pickle=True: {_AT_ONCE[kind]}"
     )

@@ -1,8 +1,8 @@
-"""A worker: a process forked from the engine, which runs jobs for the client, one after the other.
+"""A worker: a process forked from the engine, which runs jobs for the client, one at a time.
 
-It has the engine's workspace as it was at the fork, and a data connection of its own to the client. What it does stands
-in a page that the supervisor can read, see `pserver.jobs.shared_status`. Results of short jobs are sent together:
-those of a thousandth of a second, or what there is when no job waits.
+It has a copy of the engine's workspace from the time of the fork, and its own data connection to the client. It records
+its state in a page that the supervisor can read, see `pserver.jobs.shared_status`. It sends results of short jobs
+together: those of about a millisecond, or all that are ready when no job is waiting.
 """
 
 import os
@@ -52,33 +52,33 @@ from srp_tools.tls import TlsContexts
 
 _HANDSHAKE_TIMEOUT = 30.0
 _FIRST_ENDS = 4
-_MOST_EARLY = 1000  # messages for programs that have not begun: signals, and ends of their output's readers
-_FLUSH_SECONDS = 0.001  # results are sent, and the client is listened to, about so often
+_MOST_EARLY = 1000  # messages for programs that have not begun: signals, and closed readers of their output
+_FLUSH_SECONDS = 0.001  # about how often results are sent and messages from the client read
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What a worker takes over from its engine."""
+    """The state that a worker inherits from its engine."""
 
     names: dict[str, Any]  #: the workspace
-    files: SessionFiles  #: of the session
-    tls: TlsContexts | None  #: for TLS as this node; ``None`` without encryption
-    #: Of the network.
+    files: SessionFiles  #: the session's files
+    tls: TlsContexts | None  #: the TLS contexts of this node; ``None`` without encryption
+    #: The network's id and limits.
     network_id: bytes
     limits: Limits
     command: int  #: number of the last command before the fork
-    token: bytes | None  #: of local links from the client; ``None``: there are none
+    token: bytes | None  #: for local links from the client; ``None``: there are none
     server_limits: SessionLimits = field(default_factory=SessionLimits)
 
 
 def worker_main(ends: Sequence[int], threads: int, terms: Terms) -> None:
-    """Be one worker, until the client or the supervisor is gone; what a forked process does.
+    """Run a worker until the client or the supervisor is gone; the main function of a forked process.
 
-    `ends`: descriptors: the pipe to the supervisor, the page, and files for standard output and standard error; one for
-    the trace of jobs, if the log has it.
-    `threads`: how many threads numerical libraries may use. `terms`: what comes from the engine.
+    `ends`: descriptors: the pipe to the supervisor, the page, the files for standard output and standard error, and the
+    socket for the trace of jobs if jobs are logged. `threads`: number of threads for numerical libraries. `terms`: the
+    state inherited from the engine.
     """
-    os.setsid()  # its own group, to be ended with all it started
+    os.setsid()  # its own group, so that it ends together with its children
     die_with_parent()
     name_process("worker", of_session=True)
     wear_worker_mark()
@@ -86,8 +86,8 @@ def worker_main(ends: Sequence[int], threads: int, terms: Terms) -> None:
     for descriptor, end in zip((1, 2), outputs, strict=True):
         os.dup2(end, descriptor)
         os.close(end)
-    random.seed()  # else all workers would draw the same numbers
-    renew_generators(terms.names)  # numpy's global one as well
+    random.seed()  # otherwise all workers would draw the same numbers
+    renew_generators(terms.names)  # including numpy's global one
     limit_threads(threads, is_new=False)
     limit_growth(terms.server_limits.job_memory)
     worker = _Worker(socket.socket(fileno=pipe), SharedStatus(page), terms)
@@ -121,8 +121,8 @@ class _Worker:
         self._looked_at = 0.0
         self._transfer = 0.0  # seconds
         self._relay: Relay | None = None
-        self._held: list[Message] = []  # what has come while a program ran, and is not for it
-        self._early: list[Message] = []  # what is for programs that wait for their turn
+        self._held: list[Message] = []  # messages for later, while a program is running
+        self._early: list[Message] = []  # messages for programs that are waiting for their turn
         self._runner.run_program = self._run_program
         signal.signal(signal.SIGINT, self._runner.on_interrupt)
         self._state = ProcessState()
@@ -130,12 +130,12 @@ class _Worker:
         self._trace: JobTrace | None = None
 
     def trace(self, sock: socket.socket) -> None:
-        """Tell the supervisor of each job that has ended."""
+        """Report each job that ends to the supervisor."""
         self._trace = JobTrace(sock, self._runner.functions)
         self._sender.on_result = self._trace.end
 
     def run(self) -> None:
-        """Do jobs for the client, and after it has left those in the store."""
+        """Run the client's jobs and, after the client has detached, those in the store."""
         self._pipe.send(str(self._terms.command).encode())
         if not self._page.is_detached():
             self._serve_client()
@@ -143,7 +143,7 @@ class _Worker:
             self._serve_store()
 
     def _serve_client(self) -> None:
-        """Make the data connection, then do jobs."""
+        """Open the data connection, then run jobs."""
         sock = self._take_connection()
         if sock is None:
             return
@@ -162,11 +162,11 @@ class _Worker:
                 self._sender.flush()
                 if self._retiring:
                     return
-                # An idle worker wakes up once more, to give memory back.
+                # An idle worker wakes up once more to release memory.
                 idle = RECEIVE_BUFFERS.free_bytes and 1000 * IDLE_SECONDS
                 for descriptor, _ in poll.poll(idle or None):
                     if descriptor == self._pipe.fileno():
-                        return  # the supervisor is gone, or done with us, or wants us to work for it
+                        return  # the supervisor is gone, has finished with this worker, or takes over its jobs
             begin = time.monotonic()
             if not jobs or begin - self._looked_at > _FLUSH_SECONDS:
                 self._receive(connection, begin)
@@ -183,7 +183,7 @@ class _Worker:
         return self._sender.connection.error is None and not (is_retired or self._page.is_detached())
 
     def _receive(self, connection: Connection, begin: float) -> None:
-        """Send the results that wait, and take in what has come."""
+        """Send the waiting results, and read new messages."""
         self._sender.flush()
         self._intake.now = begin
         while connection.fill():
@@ -207,7 +207,7 @@ class _Worker:
         held, self._held = self._held, []
         for message in held:
             self._take(message)
-        # The client need not wait for what follows.
+        # The client need not wait for the following steps.
         if not self._intake.jobs or self._runner.ended_at - self._looked_at > _FLUSH_SECONDS:
             self._sender.flush()
         try:
@@ -228,12 +228,12 @@ class _Worker:
                 relay.hear(message)
 
     def _waits(self, number: int) -> bool:
-        """Whether a job has come and has not begun."""
+        """Whether a job has arrived but not begun."""
         return any(number == waiting for waiting, *_ in self._intake.jobs)
 
     def _serve_store(self) -> None:
-        """Do the jobs in the store, as the supervisor says."""
-        self._intake.clear()  # it gives us these again, or another worker
+        """Run the jobs in the store, in the supervisor's order."""
+        self._intake.clear()  # the supervisor reassigns these jobs
         self._sender.flush()
         store = self._sender.store()
         loaded = {f"f{number}" for number in self._runner.functions}

@@ -1,4 +1,4 @@
-"""The workspace of an engine: where commands are compiled and run."""
+"""The workspace of an engine, in which commands are compiled and run."""
 
 import linecache
 import sys
@@ -15,14 +15,14 @@ from pconnect.messaging.send_receive import precv, psend, select_sockets
 from pconnect.one_process.source_code import compile_source
 from pconnect.remote_entry import keep_sources
 
-# Commands that are kept: compiled, for those sent again and again, and as text, for tracebacks through their functions.
+# Number of commands kept: compiled, for repeated commands, and as text, for tracebacks through their functions.
 _KEPT_COMMANDS = 1000
 
 
 class Workspace:
     """The names that the user's code sees.
 
-    It is the ``__main__`` module, where pickle and multiprocessing look for what a user defines.
+    It is the ``__main__`` module, where pickle and multiprocessing look up the user's definitions.
     """
 
     def __init__(self, sockets: Network) -> None:
@@ -34,29 +34,29 @@ class Workspace:
         self.names["progress"] = progress
         self.names["job_folder"] = job_folder
         self.names.update({name: getattr(collectives, name) for name in collectives.__all__})
-        # By source text and by whether its value is wanted, the oldest first.
+        # The key is the source text and whether its value is wanted; the oldest entry comes first.
         self._codes: dict[tuple[str, bool], tuple[types.CodeType, types.CodeType | None]] = {}
 
     def run(self, source: str, number: int, *, wants_value: bool) -> Any:
-        """Run a command; return the value of its last statement, if that is an expression and its value is wanted."""
+        """Run a command; return the value of its last statement, if that is an expression and the value is wanted."""
         key = source, wants_value
         statements, expression = self._codes.get(key) or self._compile(key, number)
-        exec(statements, self.names)  # noqa: S102 - to run a user's code is what this is for
+        exec(statements, self.names)  # noqa: S102 - running the user's code is the purpose
         return None if expression is None else eval(expression, self.names)  # noqa: S307 - the same
 
     def call(self, contents: list[Any]) -> Any:
-        """Call a function with its arguments, as the client has sent them; see `function_pickling`."""
+        """Call a function with its arguments, in the form sent by the client; see `function_pickling`."""
         text_or_data, pickled, arguments, sources = contents
         keep_sources(sources)
         if isinstance(text_or_data, str):
-            function = eval(text_or_data, self.names)  # noqa: S307 - to run a user's code is what this is for
+            function = eval(text_or_data, self.names)  # noqa: S307 - running the user's code is the purpose
         else:
             function = unpack_function(text_or_data, self.names)
         args, kwargs = unpack_arguments(arguments, pickled=pickled)
         return function(*args, **kwargs)
 
     def _compile(self, key: tuple[str, bool], number: int) -> tuple[types.CodeType, types.CodeType | None]:
-        """Compile a command, and keep its text for tracebacks; one that is sent again keeps its first number."""
+        """Compile a command, and keep its text for tracebacks; a repeated command keeps its first number."""
         source, wants_value = key
         name = f"<command {number}>"
         if len(self._codes) == _KEPT_COMMANDS:

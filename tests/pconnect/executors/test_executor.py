@@ -211,7 +211,7 @@ def test_a_lost_job_is_run_again_elsewhere_first(jobs_network: ClientNetwork, tm
 
 
 def test_only_what_may_come_by_pickle_does(jobs_network: ClientNetwork) -> None:
-    with pytest.raises(UnsupportedValueError, match="allow_pickle=True lets it come by pickle"):
+    with pytest.raises(UnsupportedValueError, match="to send it by pickle, pass allow_pickle=True"):
         jobs_network.submit(complex.__class__, "Made", (), {}).result(LIMIT)
     executor = jobs_network.executor(allow_pickle=True)
     assert executor.submit(type, "Made", (), {}).result(LIMIT).__name__ == "Made"

@@ -59,7 +59,7 @@ def test_what_a_dead_worker_left_of_the_same_job_is_not_seen(folders: JobFolders
 def test_a_folder_with_a_name_is_kept(folders: JobFolders, tmp_path: Path) -> None:
     folder = job_folder("run 1")
     assert folder == job_folder() == job_folder("run 1") == tmp_path / "files" / "run 1"
-    with pytest.raises(ConfigurationError, match="has its folder already"):
+    with pytest.raises(ConfigurationError, match="this job already has a folder"):
         job_folder("run 2")
     (folder / "outputs" / "x").write_text("1")
     assert list(folders.take_outputs() or ()) == ["x"]

@@ -123,8 +123,8 @@ def test_a_value_that_cannot_be_sent_is_kept(run: Callable[..., list[Any]], send
     kind, account, *_ = run(complex, 1, 2)
     assert kind == FAILED
     assert account["message"] == (
-        "value: cannot send it; its node keeps it, and job.result(allow_pickle=True) fetches it. allow_pickle=True "
-        "lets it come by pickle at once: net.submit(..., allow_pickle=True), net.map(..., allow_pickle=True)"
+        "value: cannot send it; its node keeps it, and job.result(allow_pickle=True) fetches it; to send "
+        "it by pickle, pass allow_pickle=True: net.submit(..., allow_pickle=True), net.map(..., allow_pickle=True)"
     )
     assert sender.kept == (1, pickle_value(1 + 2j))
     assert run(complex, 1, 2, options={"pickle": True})[:2] == [PICKLED, pickle_value(1 + 2j)]

@@ -191,7 +191,7 @@ def test_a_stranger_is_refused_and_does_not_count(capfd: pytest.CaptureFixture[s
         client.close()
     assert capfd.readouterr().err == ""  # which is the user's
     assert [node for node, _ in engine.refused] == [0, 4]
-    assert engine.refused[1] == (4, "it is not expected, or here already")
+    assert engine.refused[1] == (4, "this node is not expected, or is connected already")
 
 
 def test_who_does_not_come_and_who_cannot_be_reached_is_named() -> None:

@@ -20,19 +20,19 @@ ERROR = UnsupportedValueError("value[1][0]: cannot send it")
 )
 def test_how_to_get_what_is_kept(kind: str, calls: str) -> None:
     kept: list[bytes] = []
-    at_once = f"allow_pickle=True lets it come by pickle at once: {calls}"
+    at_once = f"to send it by pickle, pass allow_pickle=True: {calls}"
 
     def keep(data: bytes) -> str:
         kept.append(data)
         return "too large" if len(kept) > 1 else ""
 
     assert str(keep_unsent(ERROR, [1j], kind, keep)) == (
-        f"value[0]: cannot send it; its node keeps it, and {kind}.result(allow_pickle=True) fetches it. {at_once}"
+        f"value[0]: cannot send it; its node keeps it, and {kind}.result(allow_pickle=True) fetches it; {at_once}"
     )
     assert kept == [pickle_value([1j])]
     assert (
         str(keep_unsent(ERROR, [1j], kind, keep))
-        == f"value[0]: cannot send it; it was not kept: too large. {at_once}"
+        == f"value[0]: cannot send it; it was not kept: too large; {at_once}"
     )
 
 
