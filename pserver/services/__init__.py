@@ -1,1 +1,1 @@
-"""What clients call by name in an engine."""
+"""The services that clients call by name in an engine."""

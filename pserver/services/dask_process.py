@@ -1,12 +1,13 @@
-"""One process of a Dask cluster, the scheduler or a worker; an engine starts it, see `pserver.services.dask_processes`.
+"""One process of a Dask cluster, scheduler or worker, started by an engine; see `pserver.services.dask_processes`.
 
-It ends with the engine, whatever that dies of. On its standard input come its settings, one line of JSON; for a worker,
-the scheduler's address on a second. To the engine it says one line: where it listens. Until then its standard error is
-a file, whose end tells why it could not start; afterwards it is the engine's, which the client shows.
+It ends with the engine, however the engine dies. Its standard input carries its settings, one line of JSON; for a
+worker, a second line is the scheduler's address. It sends the engine one line: the address that it listens on. Before
+that, its standard error is a file, whose last lines show why it could not start; afterwards it is the engine's standard
+error, which the client shows.
 
-All of Dask's connections are TLS 1.3 between certificates of the network. So are those to its dashboard, if the client
-wants one: the client reads it with its certificate, and shows it to its user (`pconnect.dask.dashboard`). Dask itself
-would serve it to anyone who reaches the port.
+All connections of Dask use TLS 1.3 between certificates of the network. The same is true of connections to its
+dashboard, if the client wants one: the client reads it with its certificate and shows it to its user
+(`pconnect.dask.dashboard`). Dask itself would serve it to anyone who can reach the port.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ from srp_tools.tls import file_of
 
 class _Scheduler(Scheduler):
     def start_http_server(self, routes: Any, *_: object, **__: object) -> None:
-        """Listen for HTTP to clients with a certificate of this network; no option of Dask has that effect."""
+        """Serve HTTP only to clients that have a certificate of this network; no option of Dask does this."""
         self.http_application = RoutingApplication(routes)
         self.http_server = HTTPServer(
             self.http_application, ssl_options=self.security.get_listen_args("scheduler")["ssl_context"]
@@ -49,22 +50,22 @@ class _Scheduler(Scheduler):
         self.services["dashboard"] = self.http_server
 
     async def close(self, *args: Any, **options: Any) -> Any:
-        """Close it without a word about what it gives up."""
+        """Close the scheduler without log messages about the tasks that it gives up."""
         _be_silent()
         return await super().close(*args, **options)
 
 
 class _QuietScheduler(_Scheduler):
     def start_http_server(self, *_: object, **__: object) -> None:
-        """Listen nowhere for HTTP; no option has that effect."""
+        """Do not listen for HTTP; no option of Dask does this."""
 
 
 class _Worker(Worker):
     def start_http_server(self, *_: object, **__: object) -> None:
-        """Listen nowhere for HTTP."""
+        """Do not listen for HTTP."""
 
     async def close(self, *args: Any, **options: Any) -> Any:
-        """Close it without waiting for tasks: nothing is left that could want their results."""
+        """Close the worker without waiting for tasks: nobody is left to use their results."""
         _be_silent()
         return await super().close(*args, **options | {"executor_wait": False})
 
@@ -74,14 +75,14 @@ def _be_silent() -> None:
 
 
 def main() -> None:
-    """Be such a process; its arguments are descriptors: for the report, and of the engine's standard error."""
+    """Run the process; its arguments are two descriptors: the pipe for the report, and the engine's standard error."""
     die_with_parent()
     name_process("dask")
     report, errors = (int(argument) for argument in sys.argv[1:])
     settings = json.loads(sys.stdin.buffer.readline() or b"{}")
     if not settings:  # the engine is gone
         return
-    # What the engine can import, the functions of the user can here: also in the scheduler, which reads graphs.
+    # Make everything importable that the engine can import, also in the scheduler, which unpickles task graphs.
     sys.path[:] = settings["path"]
     scheduler = ""
     if settings["role"] == "worker":
@@ -91,16 +92,16 @@ def main() -> None:
     code = 1
     try:
         key, certificate, authority = settings.pop("identity")
-        # Given as texts, Dask would write them to the disk, now and for every client that a task makes.
+        # If they were passed as text, Dask would write them to disk, now and for every client that a task creates.
         with file_of((certificate + key).encode()) as path:
             security = security_of(settings["role"], path, authority)
             asyncio.run(_serve(_make(settings, scheduler, security), report, errors))
         code = 0
-    except Exception:  # noqa: BLE001 - these are the last words
+    except Exception:  # noqa: BLE001 - report any error to the engine
         traceback.print_exc()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    os._exit(code)  # without waiting for tasks that do not end
+    os._exit(code)  # do not wait for tasks that never end
 
 
 async def _serve(make: Callable[[], Any], report: int, errors: int) -> None:
@@ -115,7 +116,7 @@ async def _serve(make: Callable[[], Any], report: int, errors: int) -> None:
 
 
 def _make(settings: dict[str, Any], scheduler: str, security: Any) -> Callable[[], Any]:
-    """Return what makes the scheduler or worker, in its loop."""
+    """Return a function that creates the scheduler or worker; call it inside the event loop."""
     host = own_address(settings["hosts"])
     common = {
         "host": f"[{host}]" if ":" in host else host,
@@ -123,7 +124,7 @@ def _make(settings: dict[str, Any], scheduler: str, security: Any) -> Callable[[
         "security": security,
     }
     if settings["role"] == "scheduler":
-        has_pages = bool(settings.get("dashboard"))  # a client of a version before does not say
+        has_pages = bool(settings.get("dashboard"))  # clients of earlier versions do not send this
         kind = _Scheduler if has_pages else _QuietScheduler
         return functools.partial(kind, port=0, dashboard=has_pages, **common)
     return functools.partial(
@@ -140,10 +141,10 @@ def _make(settings: dict[str, Any], scheduler: str, security: Any) -> Callable[[
 
 
 def security_of(role: str, path: str, authority: str) -> Any:
-    """Return what Dask needs to speak TLS in a role.
+    """Return Dask's settings for TLS in a role.
 
-    `role`: ``"scheduler"`` or ``"worker"``. `path`: of the certificate and the key; it is read whenever Dask makes a
-    context. `authority`: the certificate of the network's authority, as PEM text.
+    `role`: ``"scheduler"`` or ``"worker"``. `path`: the file with certificate and key, which Dask reads whenever it
+    creates a context. `authority`: the certificate of the network's authority, as PEM text.
     """
     files = {f"tls_{role}_cert": path, f"tls_{role}_key": path}
     return Security(
@@ -152,9 +153,9 @@ def security_of(role: str, path: str, authority: str) -> Any:
 
 
 def own_address(candidates: Sequence[str]) -> str:
-    """Return the first of some addresses that this machine has; others know it by all of them.
+    """Return the first of the addresses that belongs to this machine. Other machines know it by all of them.
 
-    Raises `OSError` if it has none of them.
+    Raises `OSError` if none does.
     """
     for address in candidates:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -166,7 +167,7 @@ def own_address(candidates: Sequence[str]) -> str:
             return address
     raise OSError(
         errno.EADDRNOTAVAIL,
-        f"none of the addresses at which this server was reached is one of its machine: {', '.join(candidates)}",
+        f"this machine has none of the addresses at which its server was reached: {', '.join(candidates)}",
     )
 
 

@@ -1,12 +1,12 @@
-"""The processes of Dask clusters in an engine: started, watched and ended there, because the client says so.
+"""The processes of Dask clusters in an engine; the client has them started, watched and ended.
 
-The methods of `DaskProcesses` are services, which the client calls (see `pconnect.dask.cluster`) in this order, for
-each cluster: `prepare` makes keys, which stay here; the client signs them; `start` starts the processes; `connect`
-tells the workers where the scheduler is; `look` reports what became of them; `stop` ends them. None of them waits for
-more than a moment, so the engine is the user's meanwhile, and afterwards.
+The methods of `DaskProcesses` are services. The client (see `pconnect.dask.cluster`) calls them in this order for each
+cluster: `prepare` creates keys, which stay here; the client signs them; `start` starts the processes; `connect` sends
+the workers the address of the scheduler; `look` reports the state of the processes; `stop` ends them. None of them
+blocks for more than a moment, so the engine stays available for other commands.
 
-A process ends with the engine, however that ends: it is in its group, which the server kills, and the system kills it
-when its parent has ended.
+A process ends with its engine, however the engine ends: it is in the engine's process group, which the server kills,
+and the kernel kills it when its parent has ended.
 """
 
 import contextlib
@@ -29,12 +29,12 @@ from srp_tools.certificates import NodeKey
 from srp_tools.errors import ConfigurationError
 
 _SCHEDULER = "scheduler"
-_LAST_BYTES = 4000  # of standard error, for the error that tells why a process could not start
+_LAST_BYTES = 4000  # of standard error, to report why a process could not start
 _MAX_REPORT_BYTES = 4096
 _KILL_TIMEOUT = 5.0
 
-# What Dask's own starter of workers sets: as many threads as there are tasks at once, not that many for each of them.
-# Its log would be lines for every worker that comes and goes. The engine's environment goes before.
+# Dask's own starter of workers sets these: the tasks of a worker run in threads already, so none needs further threads.
+# Its log would have lines for every worker that joins or leaves. The engine's environment takes precedence.
 _ENVIRONMENT = {
     "DASK_LOGGING__DISTRIBUTED": "warning",
     "MALLOC_TRIM_THRESHOLD_": "65536",
@@ -79,14 +79,14 @@ class _Process:
         self.tell(json.dumps(settings))
 
     def tell(self, line: str) -> None:
-        """Write a line to its standard input; that it has ended is seen elsewhere."""
+        """Write a line to its standard input. If the process has ended, other code notices."""
         assert self._popen.stdin is not None  # noqa: S101 - it was made
         with contextlib.suppress(BrokenPipeError):
             self._popen.stdin.write(line.encode() + b"\n")
 
     @property
     def address(self) -> str | None:
-        """Where it listens, once it has said so."""
+        """The address that it listens on, once it has reported that."""
         return self._report.get("address")
 
     @property
@@ -95,7 +95,7 @@ class _Process:
         return found
 
     def take_report(self) -> None:
-        """Read what it says; the end, if it has said all, or has ended."""
+        """Read its report; close the pipe once the process has closed its end."""
         part = os.read(self.report, _MAX_REPORT_BYTES)
         self._said += part
         if not part:
@@ -107,7 +107,7 @@ class _Process:
             self.report = -1
 
     def facts(self) -> dict[str, Any]:
-        """Return what the client wants to know of it."""
+        """Return the state of the process, for the client."""
         code = self._popen.poll()
         if code is None and self.report < 0 and self.address is None:
             code = self._popen.wait(_KILL_TIMEOUT)  # it is ending
@@ -125,7 +125,7 @@ class _Process:
             return file.read().decode(errors="replace").strip()
 
     def end(self, deadline: float) -> bool:
-        """Kill it unless it has ended by itself until then; return whether that was necessary."""
+        """Kill it unless it has ended by itself before the deadline; return whether it had to be killed."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._popen.wait(max(0.0, deadline - time.monotonic()))
         killed = self._popen.returncode is None
@@ -140,7 +140,7 @@ class _Process:
 
 
 class _Cluster:
-    """What an engine has of one cluster: the keys of its processes, then the processes."""
+    """An engine's part of one cluster: first the keys of its processes, then the processes."""
 
     def __init__(self, names: Collection[str], files: SessionFiles) -> None:
         self.keys = {name: NodeKey() for name in names}
@@ -149,7 +149,7 @@ class _Cluster:
         self._folder: Path | None = None
 
     def start(self, certificates: Mapping[str, bytes], authority: bytes, settings: Mapping[str, Any]) -> None:
-        """Start the processes; each takes its key along, which is forgotten here."""
+        """Start the processes; each gets its key, which is then deleted here."""
         folder = self._folder = Path(tempfile.mkdtemp(prefix="dask-", dir=self._files.session_folder))
         for name, key in self.keys.items():
             identity = key.pem_identity(certificates[name], authority)
@@ -160,12 +160,12 @@ class _Cluster:
                 "folder": str(folder),
                 "path": sys.path,
             }
-            with DeferredSigint():  # an interrupt must not lose sight of a process that has started
+            with DeferredSigint():  # an interrupt must not lose track of a started process
                 self.processes[name] = _Process(name, {**settings, **own}, folder)
         self.keys.clear()
 
     def take_reports(self, seconds: float) -> None:
-        """Take in what the processes say in the next moment."""
+        """Read reports from the processes, waiting up to the given number of seconds for the first."""
         by_descriptor = {
             process.report: process for process in self.processes.values() if process.report >= 0
         }
@@ -178,14 +178,14 @@ class _Cluster:
         deadline = time.monotonic() + grace
         killed = [name for name, process in self.processes.items() if process.end(deadline)]
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)  # the session's end removes what is left
+            shutil.rmtree(self._folder, ignore_errors=True)  # the end of the session removes the rest
         return killed
 
 
 class DaskProcesses:
     """The clusters of one engine, by the names that the client gave them.
 
-    `files`: those of the session; each cluster gets a folder in its private one.
+    `files`: the session's; each cluster gets a folder inside the session's private one.
     """
 
     def __init__(self, files: SessionFiles) -> None:
@@ -193,10 +193,10 @@ class DaskProcesses:
         self._clusters: dict[str, _Cluster] = {}
 
     def prepare(self, key: str, names: Sequence[str]) -> tuple[str | None, dict[str, bytes]]:
-        """Make a key for each process of a cluster to be started here.
+        """Create a key for each process of a cluster that will be started here.
 
-        Returns the version of ``distributed`` and the public keys to sign, by name. Without ``distributed`` the version
-        is ``None``, and nothing was done.
+        Returns the version of ``distributed`` and the public keys to sign, by name. If ``distributed`` is not
+        installed, the version is ``None``, and nothing is created.
         """
         version = installed(["distributed"])["distributed"]
         if version is None:
@@ -207,29 +207,29 @@ class DaskProcesses:
     def start(
         self, key: str, certificates: Mapping[str, bytes], authority: bytes, settings: Mapping[str, Any]
     ) -> None:
-        """Start the processes of a cluster, with the certificates (DER) that the client made for their keys.
+        """Start the processes of a cluster, with the certificates (DER) that the client has made for their keys.
 
-        Raises `AuthenticationError` if a certificate is for another key. What was started before goes on, until `stop`.
-        Raises `OSError` if a process could not be started; as above.
+        Raises `AuthenticationError` if a certificate is for another key, and `OSError` if a process could not be
+        started. In both cases, processes that were already started run on until `stop`.
         """
         self._of(key).start(certificates, authority, settings)
 
     def connect(self, key: str, scheduler: str) -> None:
-        """Tell the workers here the address of the scheduler."""
+        """Send the address of the scheduler to the workers on this node."""
         for name, process in self._of(key).processes.items():
             if name != _SCHEDULER:
                 process.tell(scheduler)
 
     def look(self, key: str, seconds: float) -> dict[str, dict[str, Any]]:
-        """Return what is known of the processes here, after waiting some seconds at most for news of them."""
+        """Return the state of the processes on this node, after waiting up to `seconds` for their reports."""
         cluster = self._of(key)
         cluster.take_reports(seconds)
         return {name: process.facts() for name, process in cluster.processes.items()}
 
     def stop(self, key: str, grace: float) -> list[str]:
-        """End the processes here, by force if they have not ended within some seconds; return the names of these.
+        """End the processes on this node, and kill those that have not ended after `grace` seconds.
 
-        A cluster that is not here, or no more, needs no end.
+        Returns the names of the killed processes. If the cluster is not known here, or no longer, this does nothing.
         """
         cluster = self._clusters.pop(key, None)
         return [] if cluster is None else cluster.stop(grace)
@@ -239,5 +239,5 @@ class DaskProcesses:
             return self._clusters[key]
         except KeyError:
             raise ConfigurationError(
-                "this engine has no such Dask cluster: was it restarted meanwhile?"
+                "this engine has no such Dask cluster: it may have been restarted; start the cluster again"
             ) from None

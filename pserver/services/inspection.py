@@ -1,4 +1,4 @@
-"""What a workspace holds: for `net.pull` and `net.who`, and for completing names."""
+"""The contents of a workspace: for `net.pull` and `net.who`, and for name completion."""
 
 import builtins
 import sys
@@ -8,7 +8,7 @@ from typing import Any
 
 from pconnect.messaging import collectives
 
-# What is in every workspace from the beginning is not the user's.
+# Names that every workspace has from the start; they are not the user's.
 _GIVEN = {
     "np",
     "job_folder",
@@ -24,9 +24,9 @@ _GIVEN = {
 
 
 def values_of(names: Mapping[str, Any], wanted: str | Sequence[str]) -> Any:
-    """Return the value of a name, or a list of those of several; Python's own names are there too.
+    """Return the value of a name, or a list of the values of several names; builtins count as names.
 
-    Raises `NameError` if one is neither.
+    Raises `NameError` if a name is not defined.
 
     Examples
     --------
@@ -41,10 +41,11 @@ def values_of(names: Mapping[str, Any], wanted: str | Sequence[str]) -> Any:
 
 
 def describe_names(names: Mapping[str, Any]) -> list[list[Any]]:
-    """Return name, type, shape (as text, or ``None``) and size in bytes of what the user has defined.
+    """Return name, type, shape (as text, or ``None``) and size in bytes of each object that the user has defined.
 
-    Modules are left out, and what is no name. The size is that of the data where the object tells it (``nbytes``), else
-    that of the object alone, without what it refers to. An object that fails when it is asked has no shape and no size.
+    Modules are left out, as are keys that are not names. The size is that of the data if the object reports it
+    (``nbytes``), otherwise that of the object alone, without the objects it refers to. An object whose attributes raise
+    errors has no shape and no size.
 
     Examples
     --------
@@ -60,7 +61,7 @@ def describe_names(names: Mapping[str, Any]) -> list[list[Any]]:
 
 
 def names_for_completion(names: Mapping[str, Any], text: str) -> list[str]:
-    """Return how a dotted name that begins with `text` may go on. No function is called, but properties are.
+    """Return the completions of a dotted name that begins with `text`. No function is called, but properties are.
 
     Examples
     --------
@@ -75,7 +76,7 @@ def names_for_completion(names: Mapping[str, Any], text: str) -> list[str]:
         for part in owner.split(".")[1:]:
             found = getattr(found, part)
         return sorted(f"{owner}.{name}" for name in dir(found) if name.startswith(start))
-    except Exception:  # noqa: BLE001 - there is none, or the object's own code
+    except Exception:  # noqa: BLE001 - the name is unknown, or the object's own code fails
         return []
 
 

@@ -1,7 +1,8 @@
-"""Results that cannot be sent as values: their pickles stay in the session's folder until the client asks for one.
+"""Results that cannot be sent as values: their pickles stay in the session's folder until the client fetches them.
 
-A result may have taken hours, and only the client can allow pickle. Files are what workers, which come and go, and the
-engine have in common; they go with the session. There are at most a hundred, of a GiB together; the oldest go first.
+A result may have taken hours, and only the client can allow pickle. The results are files because these outlive workers
+and are shared by workers and engine. They are removed with the session. The folder holds at most a hundred results of
+1 GiB in total; the oldest are removed first.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ from pserver.services.files import SessionFiles
 
 MAX_RESULTS = 100
 MAX_BYTES = 2**30
-MAX_HEAD_BYTES = 2**10  # more than what a message has besides a result
+MAX_HEAD_BYTES = 2**10  # more than a message contains besides a result
 
 
 class KeptResults:
@@ -22,19 +23,19 @@ class KeptResults:
         self._files = files
 
     def keep(self, kind: str, number: int, data: bytes, max_bytes: int = MAX_BYTES) -> str:
-        """Keep the pickled result of a job or a command; return why that is not possible, empty if it is kept."""
+        """Keep the pickled result of a job or a command; return "" if it is kept, else the reason why not."""
         most = min(max_bytes, MAX_BYTES)
         if len(data) > most:
-            return f"its pickle takes {len(data)} bytes, and {most} are kept at most"
+            return f"its pickle takes {len(data)} bytes, but the limit is {most}"
         try:
             path = self._path(kind, number)
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            new = path.with_suffix(f".{os.getpid()}")  # of which no client asks for half
+            new = path.with_suffix(f".{os.getpid()}")  # so no client reads half a file
             new.write_bytes(data)
             new.replace(path)
             self._forget_oldest(path.parent)
         except OSError as error:
-            return f"the server has no room: {error.strerror}"
+            return f"the server cannot write it: {error.strerror}"
         return ""
 
     def read(self, kind: str, number: int) -> bytes | None:
@@ -49,7 +50,7 @@ class KeptResults:
 
     @staticmethod
     def _forget_oldest(folder: Path) -> None:
-        """Remove what is too much; other processes may do so, too."""
+        """Remove the results beyond the limits; other processes may do so at the same time."""
         facts = []
         for path in folder.iterdir():
             with contextlib.suppress(FileNotFoundError):

@@ -1,11 +1,11 @@
-"""Where the path leads that a client gives for a file on a node: the one rule for all services.
+"""The rule for where a path leads that a client gives for a file on a node; all services share it.
 
-- An absolute path means what it says.
+- An absolute path is used as it is.
 - ``~`` alone, or before a ``/``, is the home folder of the server's account.
 - Any other path is below the session's folder of files.
 
-The last two are relative to a folder, and ``..`` is refused there. What is in the session's folder goes with the
-session, so a path does not lead out of it by a link either. Outside of it links are followed.
+The last two are relative to a folder, and there ``..`` is refused. Files in the session's folder are removed with the
+session, so a path must not lead out of it through a symbolic link either. Outside of it, links are followed.
 """
 
 import os
@@ -17,9 +17,9 @@ from srp_tools.errors import ConfigurationError
 def find_path(remote: str, folder: Path, *, replaces_link: bool = False) -> Path:
     """Return the path that a client means.
 
-    `folder`: the session's of files. `replaces_link`: a link that is the path itself is not followed.
+    `folder`: the session's folder of files. `replaces_link`: if the path itself is a link, do not follow it.
 
-    Raises `ConfigurationError` if it is no path, or leads out of the folder that it is relative to.
+    Raises `ConfigurationError` if it is not a path, or leads out of the folder that it is relative to.
     """
     if not remote or "\0" in remote:
         raise ConfigurationError(f"{remote!r} is not the name of a file")
@@ -31,7 +31,7 @@ def find_path(remote: str, folder: Path, *, replaces_link: bool = False) -> Path
     if ".." in path.parts:
         where = "home folder" if in_home else "session's folder of files"
         raise ConfigurationError(
-            f"{remote!r} leads out of the {where}: give an absolute path for what is elsewhere"
+            f"{remote!r} leads out of the {where}: give an absolute path for files elsewhere"
         )
     if in_home:
         return Path.home() / path
@@ -41,9 +41,10 @@ def find_path(remote: str, folder: Path, *, replaces_link: bool = False) -> Path
 
 
 def check_inside(place: Path, folder: Path) -> None:
-    """Raise `ConfigurationError` if a path leads out of a folder by a link."""
+    """Raise `ConfigurationError` if a path leads out of a folder through a symbolic link."""
     target = Path(os.path.realpath(place))
     if not target.is_relative_to(os.path.realpath(folder)):
         raise ConfigurationError(
-            f"{place} leads by a link to {target}, out of the session's folder of files: give that path itself"
+            f"{place} leads through a symbolic link to {target}, outside the session's folder of files: "
+            "give the absolute path instead"
         )

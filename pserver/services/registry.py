@@ -1,7 +1,7 @@
-"""The services of an engine: what its client can call by name. doc/protocol.md has their arguments and results.
+"""The services of an engine, which its client calls by name. doc/protocol.md lists their arguments and results.
 
-A service is not looked up among the user's names, and looks up none of them: the workspace is data here. So whatever
-the user's code assigns, even to ``globals`` or ``print``, a service still works.
+A service is not looked up among the user's names, and does not look up any of them: the workspace is plain data here.
+So a service works whatever the user's code assigns, even to ``globals`` or ``print``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,18 +21,18 @@ from pserver.services.synced_code import SyncedCode
 
 @dataclass(frozen=True)
 class EngineState:
-    """What the services of one engine work on."""
+    """The state of one engine that its services work on."""
 
     names: dict[str, Any]
-    #: The files of the session, the code of its client, and its Dask clusters.
+    #: The files of the session, the client's code, and its Dask clusters.
     files: SessionFiles
     code: SyncedCode
     dask: DaskProcesses
-    client_version: str | None  #: the version of this package on the client, as far as it is known
+    client_version: str | None  #: the version of this package on the client, if known
     node: int
 
 
-#: By name. Each is called with the `EngineState`, and then what the client gives.
+#: Services by name. Each is called with the `EngineState`, followed by the client's arguments.
 SERVICES: Mapping[str, Callable[..., Any]] = {
     "workspace.update": lambda engine, values: engine.names.update(values),
     "workspace.pull": lambda engine, wanted: values_of(engine.names, wanted),
@@ -63,14 +63,14 @@ SERVICES: Mapping[str, Callable[..., Any]] = {
 
 def _one_of(kind: object) -> str:
     if kind not in ("job", "command"):
-        raise ProtocolError("results are of jobs and commands")
+        raise ProtocolError("results.kept makes no sense: its kind is neither 'job' nor 'command'")
     return str(kind)
 
 
 def call(engine: EngineState, name: str, args: Sequence[object]) -> Any:
-    """Call a service, and return what it returns.
+    """Call a service, and return its result.
 
-    Raises `UnknownServiceError` if there is no such service here. Nothing was done.
+    Raises `UnknownServiceError` if this server has no service of this name. Nothing was done.
     """
     service = SERVICES.get(name)
     if service is None:

@@ -1,13 +1,13 @@
-"""The client's own modules in an engine: kept in the session's folder, first on the path of imports.
+"""The client's own modules in an engine: kept in the session's folder, which comes first on the import path.
 
-What the client sends with `pconnect.files.code_sync` is a *tree*: the files below one folder. `begin` makes ready for a
-new state of it, the files come by `SessionFiles.put`, and `apply` lets modules be imported from there. Every state gets
-a folder of its own, which is renamed to its place when it is whole. So an import in another thread, or in a process
-that the engine has forked, finds all of the old state or all of the new, and no compiled file of a former state can be
-taken for a new one, whatever the times of the files say.
+The client sends a *tree* with `pconnect.files.code_sync`: the files below one folder. `begin` prepares for a new state
+of the tree, the files arrive through `SessionFiles.put`, and `apply` makes the modules importable. Every state gets its
+own folder, which is renamed into place once it is complete. So an import in another thread, or in a process forked from
+the engine, finds either all of the old state or all of the new one. A compiled file of an earlier state is never
+mistaken for a new one, whatever the file times are.
 
-A new state begins with links to the files of the state before, so that only what differs has to come. The folder of the
-state before stays until the next change, for what still runs in its modules.
+A new state begins with links to the files of the previous state, so only files that differ are transferred. The folder
+of the previous state stays until the next change, for code from it that is still running.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from srp_tools.errors import ConfigurationError
 
 @dataclass
 class _Tree:
-    """One tree as it lies here: its folder and files, the folder of the state before, and that of the next one."""
+    """One tree on this node: its folder and file names, the folder of the previous state, and that of the next one."""
 
     unfinished: Path
     folder: Path | None = None
@@ -42,8 +42,8 @@ class _Tree:
 class SyncedCode:
     """All trees of one engine.
 
-    `files`: those of the session, by which code comes. What an engine before left of its trees is removed. `in_use`:
-    names of modules that no tree may hide, because the engine has loaded them for itself.
+    `files`: the session's files, through which code arrives. Trees left by an earlier engine are removed. `in_use`:
+    modules that no tree may hide, because the engine has loaded them for its own use.
     """
 
     def __init__(self, files: SessionFiles, in_use: Iterable[str]) -> None:
@@ -62,12 +62,12 @@ class SyncedCode:
         return self.files.session_folder / "unfinished_code"
 
     def begin(self, token: bytes, key: str, packed: Any) -> list[Any]:
-        """Make ready for a state of a tree.
+        """Prepare for a new state of a tree.
 
-        `packed`: the listing of its files. Returns what is there already, for the client to send the rest; see
-        `Incoming.offers`. Raises `ConfigurationError` or `UnreadableValueError` if a name leads out of the folder, or
-        is that of a module which the engine itself needs. Nothing was changed. Raises `OSError` if the files cannot be
-        written. Nothing was changed.
+        `packed`: the listing of its files. Returns the list of files that exist already, so the client sends only the
+        rest; see `Incoming.offers`. Raises `ConfigurationError` or `UnreadableValueError` if a name leads out of the
+        folder or is that of a module that the engine itself needs. Raises `OSError` if the files cannot be written.
+        After an error, nothing is changed.
         """
         listing = Listing.unpack(packed)
         names = {facts.name for facts in listing.files}
@@ -84,15 +84,14 @@ class SyncedCode:
         return offers
 
     def apply(self, token: bytes) -> list[str]:
-        """Let modules be imported from what has come since `begin`.
+        """Make the modules importable that have arrived since `begin`.
 
-        Returns the names of the files that are new, different, or gone. Raises `FileNotFoundError` if something did not
-        arrive. Nothing was changed. Raises `ConfigurationError` if another transfer has begun since. Nothing was
-        changed.
+        Returns the names of the files that are new, changed, or removed. Raises `FileNotFoundError` if a file did not
+        arrive, and `ConfigurationError` if another transfer has begun since. After an error, nothing is changed.
         """
         self.files.finish(token)
         tree = self._begun
-        assert tree is not None  # noqa: S101 - the token is of one that has begun
+        assert tree is not None  # noqa: S101 - the token belongs to a tree that has begun
         names, old = tree.next_names, tree.folder
         changed = {name for name in names if not (old and _have_same(tree.unfinished / name, old / name))} | (
             tree.names - names
@@ -119,24 +118,24 @@ class SyncedCode:
                 )
 
     def _replace(self, tree: _Tree) -> None:
-        """Let the unfinished state of a tree be the one that is imported from."""
+        """Make the unfinished state of a tree the current one, from which modules are imported."""
         _prune(tree.unfinished, {tree.unfinished / name for name in tree.next_names})
         self._made += 1
         folder, obsolete = tree.unfinished.rename(self._home / str(self._made)), tree.before
         tree.folder, tree.before, tree.names = folder, tree.folder, tree.next_names
         if obsolete is not None:
-            shutil.rmtree(obsolete, ignore_errors=True)  # the session's end removes what is left
+            shutil.rmtree(obsolete, ignore_errors=True)  # the end of the session removes the rest
 
 
 def _link(source: str, target: str) -> None:
     try:
-        os.link(source, target)  # what is written to one of both is in both, and found by its hash
-    except OSError:  # not on this file system
+        os.link(source, target)  # writing to one of them changes both, which the hash reveals
+    except OSError:  # this file system has no hard links
         shutil.copyfile(source, target)
 
 
 def _have_same(path: Path, other: Path) -> bool:
-    """Return whether two files have the same contents; the second may be gone."""
+    """Return whether two files have the same contents; the second may be missing."""
     try:
         return path.samefile(other) or path.read_bytes() == other.read_bytes()
     except OSError:
@@ -144,18 +143,18 @@ def _have_same(path: Path, other: Path) -> bool:
 
 
 def _prune(folder: Path, wanted: Collection[Path]) -> None:
-    """Remove all other files below a folder, and the folders that have none."""
+    """Remove all other files below a folder, and the folders that are then empty."""
     for place, folders, files in os.walk(folder, topdown=False):
         for name in files:
             if Path(place, name) not in wanted:
                 Path(place, name).unlink()
         for name in folders:
-            with contextlib.suppress(OSError):  # something is in it
+            with contextlib.suppress(OSError):  # the folder is not empty
                 Path(place, name).rmdir()
 
 
 def _top_module(name: str) -> str:
-    """Return the name under which a file, or the package that it is the beginning of, is imported at the top level.
+    """Return the top-level name under which a file is imported, or the package whose ``__init__`` it is; else "".
 
     Examples
     --------
@@ -166,20 +165,20 @@ def _top_module(name: str) -> str:
     if rest:
         return first if rest == "__init__.py" else ""
     module, dot, ending = first.partition(".")
-    # The workspace is `__main__`, and stays so whatever a folder has.
+    # The workspace is `__main__`, and stays so whatever files a folder has.
     return module if dot and ending.rpartition(".")[2] in {"py", "so"} and module != "__main__" else ""
 
 
 def _put_first(folder: Path, before: Path | None) -> None:
-    """Let imports look into a folder first, and no more into the one before."""
+    """Let imports search a folder first, and no longer the previous one."""
     others = [entry for entry in sys.path if entry not in {str(folder), str(before)}]
-    sys.path[:] = [str(folder), *others]  # at once, for other threads
+    sys.path[:] = [str(folder), *others]  # in one step, for other threads
     sys.path_importer_cache.pop(str(before), None)
     importlib.invalidate_caches()
 
 
 def _forget_modules(names: set[str], folder: Path, before: Path | None) -> None:
-    """Have the next import read modules anew: those of the state before, and those that came from anywhere else."""
+    """Make the next import reload modules of the previous state, and those that came from elsewhere."""
     stale = {name for name in names if not _is_from(sys.modules.get(name), folder)}
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in stale or (before is not None and _is_from(module, before)):
@@ -193,7 +192,7 @@ def _forget_modules(names: set[str], folder: Path, before: Path | None) -> None:
 
 def _is_from(module: object, folder: Path) -> bool:
     """Return whether a module was loaded from below a folder."""
-    if not issubclass(type(module), types.ModuleType):  # not `isinstance`, which believes what an object says
+    if not issubclass(type(module), types.ModuleType):  # `isinstance` would trust its `__class__`
         return False
     names = object.__getattribute__(module, "__dict__")  # a module may have a `__getattr__` that loads others
     places = [names.get("__file__"), *(names.get("__path__") or ())]

@@ -1,4 +1,4 @@
-"""The engine as its supervisor holds it: the process, and our end of everything between the two.
+"""The supervisor's handle on its engine: the process, and the supervisor's ends of all sockets and pipes between them.
 
 A spawner starts the process; see `pserver.spawner.spawner_process`.
 """
@@ -20,32 +20,32 @@ from pserver.system.processes import interrupt_main_thread
 from srp_tools.errors import ConnectionLostError
 from srp_tools.steps import Steps, Wait
 
-START_TIMEOUT = 10.0  #: seconds for an engine to be started, which takes milliseconds
+START_TIMEOUT = 10.0  #: seconds for starting an engine, which takes milliseconds
 
 _End = TypeVar("_End", socket.socket, Connection)
 
 
 class EngineProcess:
-    """A process that waits for its set-up; after another `start`, another one.
+    """A process that waits for its setup; each further `start` replaces it by a new one.
 
     Attributes
     ----------
     pid
-        Its number, also that of its process group; 0 until `start` has found it, and if it could not be started.
+        Its process number, also that of its process group; 0 until `start` has succeeded.
     pidfd
-        A descriptor that stands for the process and can be read from when it has ended.
+        A descriptor of the process that becomes readable when the process has ended.
     pipe
-        Where it is told things; non-blocking.
+        The socket for messages to the engine; non-blocking.
     page
-        Says which command it runs, and which are to be stopped.
+        Shows the running command and the commands to stop.
     handover
-        For the daemon, which passes data connections in here, to this engine and to those after it.
+        The socket on which the daemon passes data connections to this engine and to its successors.
     its_handover
-        The other end, shared with the engine. Without an engine, `refuse_handover` takes what comes here.
+        The other end, shared with the engine. Without an engine, `refuse_handover` closes the connections.
     outputs
-        What it writes to its standard output, and to its standard error.
+        The pipes of its standard output and its standard error.
     forks
-        Where it is asked to fork workers; see `pserver.engine.forks`.
+        The socket for requests to fork workers; see `pserver.engine.forks`.
     waits_for
         What `start` waits for, in words.
     """
@@ -59,21 +59,21 @@ class EngineProcess:
         self.spawner = spawner
         self.pid, self.pidfd = 0, -1
         self.waits_for = ""
-        self._is_asked_for = False  # and was not ended
-        self._ends = contextlib.ExitStack()  # ours, of what the engine has the other ends of
+        self._is_asked_for = False  # requested, and not ended since
+        self._ends = contextlib.ExitStack()  # the supervisor's ends of the sockets and pipes
         self.handover, self.its_handover = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.its_handover.setblocking(False)
-        with contextlib.suppress(OSError):  # `start` tries again, and raises what it meets then
+        with contextlib.suppress(OSError):  # `start` tries again, and then raises the error
             self._ask()
 
     def start(self, request_spawner: Callable[[socket.socket], object]) -> Steps[None]:
-        """Wait until the engine is there that was asked for; ask for one, if that is not so.
+        """Wait for the engine that was requested; request one if there is no request.
 
-        If the spawner has ended, another one takes its place, for which `Spawner.renew` needs `request_spawner`. What
-        the daemon has passed on to an engine before this one is closed. All attributes but the two handover ends and
-        the spawner are new.
+        If the spawner has ended, `Spawner.renew` replaces it, which needs `request_spawner`. Connections that the
+        daemon has passed on to an earlier engine are closed. All attributes except the two handover ends and the
+        spawner are new.
 
-        Raises `OSError` if that is impossible; the text says why. It is as after an engine that has ended.
+        Raises `OSError` if that is impossible; the text says why. The state is then that after the end of an engine.
         """
         self.waits_for = "the process that starts engines"
         has_renewed = False
@@ -90,23 +90,21 @@ class EngineProcess:
                     if has_renewed or not self.spawner.is_gone:
                         raise
                     has_renewed = True
-                    self.waits_for = (
-                        "the server's daemon, which is to start another process that starts engines"
-                    )
+                    self.waits_for = "the server's daemon, which must start a new process that starts engines"
                     self._is_asked_for = False
                     self.spawner.renew(request_spawner)
         except ConnectionLostError as error:
             self._forget()
             if has_renewed and self.spawner.is_gone:
-                why = "the process that starts engines has ended, and the server's daemon has not started another one"
-                raise ConnectionLostError(f"{why}; is the server running?") from error
+                why = "the process that starts engines has ended, and the server's daemon has not started a new one"
+                raise ConnectionLostError(f"{why}: check whether the server is running") from error
             raise
         except BaseException:
             self._forget()
             raise
 
     def _ask(self) -> None:
-        """Ask the spawner for an engine, with new ends of everything; on an error those from before stay."""
+        """Request an engine from the spawner, with new sockets and pipes; on an error, the earlier ones stay."""
         while self.refuse_handover():
             pass
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
@@ -134,19 +132,19 @@ class EngineProcess:
 
     def _learn_pid(self) -> None:
         pid = self.spawner.engine_pid()
-        # Not the sentinel of multiprocessing: processes that the engine forks would hold that, too. The spawner does
-        # not reap it before we say so: the number is still its own.
+        # Do not use the sentinel of multiprocessing, which processes forked by the engine would also hold. The spawner
+        # does not reap the engine before the supervisor says so: the number still belongs to it.
         self.pidfd = os.pidfd_open(pid)
         self.pid = pid
 
     def _forget(self) -> None:
-        """Have an engine ended that is not there yet, whenever it comes."""
+        """Have the spawner end an engine that was requested but has not been found yet."""
         if self._is_asked_for and not self.pid:
             self._is_asked_for = False
             self.spawner.forget_engine()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, unless it has ended."""
+        """Send it a signal, unless it has ended."""
         if self.pid:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, number)
@@ -163,26 +161,26 @@ class EngineProcess:
             data, descriptors = receive_descriptors(self.its_handover, PREAMBLE_BYTES, 1)
         except BlockingIOError:
             return False
-        except NoRoomError:  # it is closed already
+        except NoRoomError:  # the connection is closed already
             return True
         for descriptor in descriptors:
             os.close(descriptor)
         return bool(data)
 
     def kill(self) -> None:
-        """End it, and whatever it has started; nothing is done twice."""
+        """Kill it with all processes that it has started; may be called repeatedly."""
         if self.pid and self._is_asked_for:
             self.exit_code()
         self._forget()
 
     def exit_code(self) -> int:
-        """Return how it ended, after it has; a negative number is a signal. What it had started ends, too."""
+        """Return the exit code of an engine that has ended, negative for a signal; end the processes it has started."""
         self._is_asked_for = False
         code = self.spawner.end_engine()
         return -signal.SIGKILL if code is None else code  # it ended with the spawner
 
     def close(self) -> None:
-        """Close our ends; for an engine that has ended."""
+        """Close the supervisor's ends; call this after the engine has ended."""
         self._close_ends()
         for end in (self.handover, self.its_handover):
             end.close()
@@ -196,10 +194,10 @@ class EngineProcess:
 
 
 def not_started(error: Exception, process: EngineProcess) -> str:
-    """Return why an engine could not be started, in words."""
+    """Return the reason why an engine could not be started, in words."""
     if isinstance(error, TimeoutError):
-        return f"no engine was there within {START_TIMEOUT:g} s: waited for {process.waits_for}"
+        return f"timed out after {START_TIMEOUT:g} s waiting for {process.waits_for}"
     if isinstance(error, OSError) and error.errno:
         place = f" ({error.filename})" if error.filename else ""
-        return f"the session on the server cannot start it: {error.strerror}{place}"
+        return f"the session on the server cannot start an engine: {error.strerror}{place}"
     return str(error)

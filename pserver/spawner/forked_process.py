@@ -1,4 +1,4 @@
-"""A child of this process that runs a function, and of which nothing is left open if the system allows no more."""
+"""A child process that runs a function, and leaves nothing open if the system allows no further processes."""
 
 import contextlib
 import os
@@ -10,20 +10,20 @@ from multiprocessing.context import ForkProcess
 from pserver.system.flush import flush_output
 
 _KILLED_SECONDS = (
-    5.0  # a busy system has to end what was killed; a process that waits for a dead disk takes for ever
+    5.0  # ending takes a moment on a busy system; a process that waits for a dead disk never ends
 )
 
 
 class ForkedProcess:
-    """A process that was forked to run `work`, with all that `multiprocessing` does in a new process.
+    """A process forked to run `work`, with the initialization that `multiprocessing` does in a new process.
 
-    `pid`: its number, until `wait` has seen its end. `pidfd`: a descriptor that stands for it. Raises `OSError` if the
-    system allows no more processes or descriptors: there is no process then, and nothing open. (The start of
-    `multiprocessing.Process` would leave four pipes, and reap other children.)
+    `pid`: its process number, valid until `wait` has seen its end. `pidfd`: a descriptor of the process. Raises
+    `OSError` if the system allows no further processes or descriptors; then no process exists, and nothing is open.
+    (Starting a `multiprocessing.Process` would leave four pipes open, and reap other children.)
     """
 
     def __init__(self, work: Callable[[], object]) -> None:
-        flush_output()  # else both processes would write what waits there
+        flush_output()  # otherwise both processes would write the buffered output
         self._code: int | None = None
         self.pid = os.fork()
         if not self.pid:
@@ -36,7 +36,7 @@ class ForkedProcess:
             raise
 
     def wait(self, timeout: float) -> int | None:
-        """Return how it ended; a negative number is a signal, ``None`` that it has not ended within some seconds."""
+        """Return the exit code, negative for a signal; ``None`` if it has not ended within `timeout` seconds."""
         poll = select.poll()
         poll.register(self.pidfd, select.POLLIN)
         if self._code is None and poll.poll(timeout * 1000):
@@ -44,7 +44,7 @@ class ForkedProcess:
         return self._code
 
     def end(self, patience: float) -> None:
-        """Wait for its end for some seconds, and kill it if it is stopped or hangs; close the descriptor."""
+        """Wait up to `patience` seconds for its end, then kill it; close the descriptor."""
         if self.wait(patience) is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)

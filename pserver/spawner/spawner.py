@@ -1,8 +1,8 @@
-"""The spawner, seen from the session: the process that starts engines, see `pserver.spawner.spawner_process`.
+"""The session's handle on the spawner, the process that starts engines; see `pserver.spawner.spawner_process`.
 
-The session forks its spawner before the login, because what it starts must inherit no secret. When that one has died,
-no other can be forked here: the daemon has the starter of sessions do it. All that this needs is one end of a socket,
-in which the first request waits already.
+The session forks its spawner before the login, because the spawner's children must not inherit any secret. If the
+spawner dies, the session cannot fork another one: the daemon has the starter of sessions do it. The starter needs only
+one end of a socket, in which the first request is already waiting.
 """
 
 import contextlib
@@ -26,17 +26,17 @@ from srp_tools.errors import ConnectionLostError
 
 log = logging.getLogger("pserver")
 
-# An answer takes some milliseconds. The end of a process takes longer if it has much memory to give back.
+# An answer takes a few milliseconds. The end of a process takes longer if it has much memory to release.
 _TIMEOUT = 10.0
 _END_TIMEOUT = 5.0
 
 
 class SpawnerProcess:
-    """The spawner, as the session process holds it.
+    """The session process's handle on the spawner.
 
-    `not_for_it`: what the session process has open and neither the spawner nor an engine may keep. `limits`: those of
-    the session; if it is to have a cgroup, that is made here, and is in `cgroup`. `account`: that of the engines, if
-    this process is root's. If the system allows no more processes, it is as if it had died.
+    `not_for_it`: the session process's open sockets, which neither the spawner nor an engine may keep. `limits`: the
+    session's; if they need a cgroup, it is created here, as `cgroup`. `account`: the account of the engines, if this
+    process is root's. If the system allows no further processes, the effect is as if the spawner had died.
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class SpawnerProcess:
         return self._process.pid if self._process else 0
 
     def for_node(self) -> "Spawner":
-        """Return what starts the engines of one more node.
+        """Return a handle for starting the engines of one more node.
 
-        Raises `OSError` if there is no room for descriptors. If the spawner has died, the node hears of it as later.
+        Raises `OSError` if there are no free descriptors. If the spawner has died, the node notices later.
         """
         return Spawner(self._root, make_mark(), self.cgroup)
 
@@ -87,18 +87,18 @@ def _be_spawner(
 
 
 class Spawner:
-    """The spawner, as the supervisor of one node holds it; `SpawnerProcess.for_node` makes it.
+    """A node supervisor's handle on the spawner; `SpawnerProcess.for_node` creates it.
 
     Attributes
     ----------
     mark
-        On all processes of the node, see `pserver.system.process_marks`.
+        The mark on all processes of the node, see `pserver.system.process_marks`.
     is_gone
-        Whether it has ended, as far as that was seen; then `renew` takes another one.
+        Whether the spawner is known to have ended; then `renew` replaces it.
     deaths
-        Can be read from when `read_death` has something to tell.
+        Becomes readable when `read_death` has something to report.
     limits
-        Of the session.
+        The session's limits.
     """
 
     def __init__(self, root: socket.socket, mark: int, cgroup: SessionCgroup) -> None:
@@ -106,7 +106,7 @@ class Spawner:
         self.limits = cgroup.limits
         self._cgroup = cgroup
         self._folder = ""
-        # Requests that are answered, to tell an answer that comes too late from the one waited for.
+        # The number of requests that get an answer; it tells a late answer from the expected one.
         self._asked = 0
         self._open(root)
 
@@ -119,7 +119,7 @@ class Spawner:
                 pairs.append(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
                 ours.enter_context(pairs[-1][0])
                 theirs.enter_context(pairs[-1][1])
-            # If the spawner has died, this node hears of it as at any other time.
+            # If the spawner has died, this node notices as at any other time.
             with contextlib.suppress(ConnectionError, TimeoutError):
                 ends = [end.fileno() for _, end in pairs]
                 socket.send_fds(root, [node_request(self.mark, self.limits)], ends)
@@ -129,10 +129,10 @@ class Spawner:
         self.deaths.setblocking(False)
 
     def renew(self, request_spawner: Callable[[socket.socket], object]) -> None:
-        """Take another spawner in the place of one that is gone.
+        """Replace a spawner that has ended.
 
-        `request_spawner`: has a process become the spawner at this end of a socket, without waiting for it. Raises
-        `OSError` if there is no room for descriptors; then it is gone as before.
+        `request_spawner`: has a process become the spawner at the given end of a socket, without waiting for it. Raises
+        `OSError` if there are no free descriptors; then the spawner still counts as gone.
         """
         root, its_root = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with root, its_root:
@@ -147,19 +147,19 @@ class Spawner:
             self.inherit(self._folder)
 
     def fileno(self) -> int:
-        """Return the descriptor that can be read from when there is an answer."""
+        """Return the descriptor that becomes readable when there is an answer."""
         return self._sock.fileno()
 
     def request_engine(self, ends: Sequence[int]) -> None:
-        """Have an engine started, without waiting for that; `engine_pid` does.
+        """Request an engine without waiting for it; `engine_pid` waits.
 
-        `ends`: descriptors for the engine: its pipe, its handover, its standard output, its standard error, and where
-        it is asked to fork workers. Raises `ConnectionLostError` if the spawner is gone.
+        `ends`: descriptors for the engine: its pipe, its handover, its standard output, its standard error, and the
+        socket for requests to fork workers. Raises `ConnectionLostError` if the spawner is gone.
         """
         self._ask(START, ends)
 
     def engine_pid(self) -> int:
-        """Return the process number of the engine that was requested.
+        """Return the process number of the requested engine.
 
         Raises `ConnectionLostError` if it could not be started; the text says why.
         """
@@ -169,9 +169,9 @@ class Spawner:
         return int(answer)
 
     def end_engine(self) -> int | None:
-        """Kill the engine and all processes of the node, and return how it ended; a negative number is a signal.
+        """Kill the engine and all processes of the node; return the engine's exit code, negative for a signal.
 
-        ``None``: it hangs in the kernel, or the spawner is gone or stopped, and could not tell.
+        ``None``: the engine hangs in the kernel, or the spawner is gone or stopped and could not report.
         """
         with contextlib.suppress(ConnectionLostError, ValueError):
             self._ask(END)
@@ -181,33 +181,34 @@ class Spawner:
         return None
 
     def describe_exit(self, code: int | None) -> str:
-        """Return how an engine or a worker ended in words, with the limit that ended it, if one did."""
+        """Return how an engine or a worker ended, in words, with the limit that ended it, if there was one."""
         is_killed = code == -signal.SIGKILL
         words = exit_words(code, self.limits, was_out_of_memory=is_killed and self._cgroup.take_kill())
         return describe_exit(code) + words
 
     def forget_engine(self) -> None:
-        """Have the engine ended, without waiting for that. What it says of it is dropped."""
+        """Have the engine ended without waiting for that. The spawner's answer is ignored."""
         with contextlib.suppress(ConnectionLostError):
             self._ask(END)
 
     def adopt(self, pid: int) -> None:
-        """Have the end of a worker told, by `read_death`; then what it has started is gone, too.
+        """Have the spawner report the end of a worker, through `read_death`, once the worker's children have ended too.
 
         Raises `ConnectionLostError` if the spawner is gone.
         """
         self._send(ADOPT + str(pid).encode())
 
     def inherit(self, folder: str) -> None:
-        """Have a folder removed when the supervisor and all that it had started are gone."""
+        """Have a folder removed when the supervisor and all processes that it had started are gone."""
         self._folder = folder
-        with contextlib.suppress(ConnectionLostError):  # another one hears of it in `renew`
+        with contextlib.suppress(ConnectionLostError):  # `renew` repeats it to the next spawner
             self._send(FOLDER + os.fsencode(folder))
 
     def read_death(self) -> tuple[int, int] | None:
-        """Return the process number of a worker that has ended, and its exit code; ``None`` if there is none.
+        """Return the process number and the exit code of a worker that has ended; ``None`` if there is none.
 
-        Raises `ConnectionLostError` if the spawner is gone: it will report no more, and no process of the node is left.
+        Raises `ConnectionLostError` if the spawner is gone: it will send no further reports, and no process of the node
+        is left.
         """
         try:
             news = self.deaths.recv(MESSAGE_BYTES)
@@ -223,7 +224,7 @@ class Spawner:
         return pid, code
 
     def close(self) -> None:
-        """Have the engine and the workers ended, if there are any; the spawner does not wait for that."""
+        """Have the engine and all workers ended; do not wait for that."""
         self._sock.close()
         self.deaths.close()
 
@@ -255,8 +256,8 @@ class Spawner:
                 return text
 
     def _kill_all(self) -> None:
-        """End all processes of the node, now that no spawner does."""
-        # Without room for a descriptor, the system ends the engine and its workers.
+        """Kill all processes of the node; used if the spawner no longer can."""
+        # If no descriptor is free, the kernel ends the engine and its workers.
         with contextlib.suppress(OSError):
             kill_marked(self.mark)
 
@@ -266,4 +267,4 @@ class Spawner:
 
 
 def _silent() -> ConnectionLostError:
-    return ConnectionLostError(f"the process that starts engines has not answered for {_TIMEOUT:g} s")
+    return ConnectionLostError(f"timed out after {_TIMEOUT:g} s waiting for the process that starts engines")

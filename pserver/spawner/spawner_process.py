@@ -1,18 +1,19 @@
-"""The spawner: a process that starts the engines of one session, and ends them with all that they started.
+"""The spawner: a process that starts the engines of one session, and ends them with all their child processes.
 
-The session process forks it before the login of its client begins. At that moment it is as the starter made it,
-with numpy loaded (which would take half a second) and without any secret; and so it stays, for it does nothing but wait
-for requests. What it forks, whenever that is, inherits nothing that an engine must not have. One that has died is
-replaced by the starter, which is as clean.
+The session process forks it before the client's login begins. At that moment, it has the state that the starter gave
+it: numpy is loaded (which would take half a second), and it holds no secret. It stays in that state, because it only
+waits for requests. So whenever it forks, its children inherit nothing that an engine must not have. If it dies, the
+starter replaces it from the same clean state.
 
-Each node of the session has a socket of its own here, and one engine at a time. The spawner is the parent of the
-engines and reaps one only when it is asked to end it. Before that, the number of the engine can be no other process's,
-nor that of its group, and so the group can be killed without hitting a stranger. When the supervisor of a node is gone,
-however that came, it does the same unasked. When the session process and all supervisors are gone, it ends. Should it
-be killed itself, the system kills the engines, see `pserver.engine.engine`.
+Each node of the session has its own socket here, and one engine at a time. The spawner is the parent of the engines,
+and reaps an engine only when it is asked to end it. Until then, no other process can get the engine's process number or
+that of its group, so the spawner can kill the group without hitting an unrelated process. When the supervisor of a node
+is gone, for whatever reason, the spawner ends the engine without a request. When the session process and all
+supervisors are gone, it ends itself. If it is killed, the kernel kills the engines, see `pserver.engine.engine`.
 
-Workers are forked from the engine by a process that ends at once, and so become children of this one, which adopts all
-orphans of its session. It tells of the end of those that a supervisor has named, however busy the engine is.
+An engine forks workers through a process that ends immediately. So the workers become children of the spawner, which
+adopts all orphans of its session. It reports the end of the workers that a supervisor has named, however busy the
+engine is.
 """
 
 import contextlib
@@ -48,17 +49,17 @@ from pserver.system.processes import (
 from pserver.system.session_folder import is_session_folder, remove_folder
 
 _ENDS_OF_AN_ENGINE = 6  # pipe, handover, standard output, standard error, forks, memory
-_END_TIMEOUT = 5.0  # seconds for an engine to end; longer than usual if it has much memory to give back
-_TELL_AGAIN = 0.05  # seconds until a supervisor that takes nothing is told again
-_LOOK = 5.0  # seconds between two looks for orphans that have ended and that no supervisor has named
+_END_TIMEOUT = 5.0  # seconds for an engine to end; releasing much memory takes time
+_TELL_AGAIN = 0.05  # seconds until a report is repeated to a supervisor that is not reading
+_LOOK = 5.0  # seconds between checks for ended orphans that no supervisor has named
 
 
 def be_spawner(root: socket.socket) -> None:
-    """Be the spawner, until the session process has closed its end of `root`, and all supervisors theirs."""
+    """Run the spawner until the session process has closed its end of `root`, and all supervisors theirs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     name_process("spawner", of_session=True)
     adopt_orphans()
-    go_on_after_parent()  # who stops the group of a session and kills that would leave the engines
+    go_on_after_parent()  # otherwise, stopping a session's group and killing it would leave the engines
     _Spawner(root).run()
 
 
@@ -66,7 +67,7 @@ class _Spawner:
     """The spawner's loop."""
 
     def __init__(self, root: socket.socket) -> None:
-        self.limits = raise_descriptor_limit()  # of descriptors, those from before, for engines
+        self.limits = raise_descriptor_limit()  # the earlier descriptor limits, for engines
         self._root: socket.socket | None = root
         self._nodes: list[_Node] = []
         self._poll = select.poll()
@@ -82,19 +83,19 @@ class _Spawner:
                 wait = max(0.0, due - time.monotonic()) * 1000
                 ready = [(number, self._watched[number]) for number, _ in self._poll.poll(wait)]
                 for descriptor, callback in ready:
-                    if self._watched.get(descriptor) is callback:  # else another has ended the watch
+                    if self._watched.get(descriptor) is callback:  # else an earlier callback unwatched it
                         callback()
                 for node in list(self._nodes):
                     node.look(time.monotonic())
                 if not ready:
                     self._reap_others()
         except Exception:
-            for node in self._nodes:  # under an account, standard error leads nowhere
+            for node in self._nodes:  # for other accounts, standard error is not connected
                 node.tell(words.failure(traceback.format_exc()))
             raise
 
     def watch(self, descriptor: int, callback: Callable[[], object]) -> None:
-        """Call a function whenever a descriptor can be read from."""
+        """Call a function whenever a descriptor is readable."""
         self._watched[descriptor] = callback
         self._poll.register(descriptor, select.POLLIN)
 
@@ -104,13 +105,13 @@ class _Spawner:
         del self._watched[descriptor]
 
     def kill_marked(self, mark: int, worker: int = 0) -> None:
-        """Do what `pserver.system.process_marks.kill_marked` does, also when there is no room for a descriptor."""
+        """Call `pserver.system.process_marks.kill_marked`, which works even if no descriptor is free."""
         self._spare.use(lambda: kill_marked(mark, worker))
 
     def has_orphan(self, pid: int) -> bool:
-        """Whether a process descends from this one and belongs to no node yet: only such a one may be adopted.
+        """Whether a process descends from this one and belongs to no node yet: only then may it be adopted.
 
-        It is a child of ours, unless the user's code adopts orphans, too.
+        It is a child of this process, unless the user's code adopts orphans as well.
         """
         return self._spare.use(lambda: descends_from(pid, os.getpid())) and not self._owns(pid)
 
@@ -118,11 +119,11 @@ class _Spawner:
         return any(node.owns(pid) for node in self._nodes)
 
     def forget(self, node: "_Node") -> None:
-        """Forget a node of which nothing is left."""
+        """Forget a node that has nothing left."""
         self._nodes.remove(node)
 
     def close_all(self) -> None:
-        """Close what is open here and an engine must not keep; for a process that was forked from this one."""
+        """Close the resources that an engine must not keep; called in a process forked from this one."""
         self._spare.close()
         if self._root is not None:
             self._root.close()
@@ -130,7 +131,7 @@ class _Spawner:
             node.close_all()
 
     def _hear_root(self) -> None:
-        assert self._root is not None  # noqa: S101 - it is watched
+        assert self._root is not None  # noqa: S101 - it is being watched, so it exists
         try:
             request, descriptors = receive_descriptors(self._root, words.MESSAGE_BYTES, 2)
         except NoRoomError:  # the node sees that its sockets are closed
@@ -146,7 +147,7 @@ class _Spawner:
             self._root = None
 
     def _reap_others(self) -> None:
-        """Reap what the user's code has left behind, once it has been seen to have ended before."""
+        """Reap orphans of the user's code. An orphan is reaped at the second check that finds it ended."""
         with contextlib.suppress(ChildProcessError):
             found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             pid = found.si_pid if found else 0
@@ -157,7 +158,7 @@ class _Spawner:
 
 
 class _Node:
-    """The engine and the workers of one node, as the spawner holds them; its supervisor asks on the first of `ends`."""
+    """The spawner's record of the engine and the workers of one node; the supervisor sends requests on `ends[0]`."""
 
     def __init__(self, spawner: _Spawner, facts: words.NodeFacts, *ends: socket.socket) -> None:
         self._spawner = spawner
@@ -165,25 +166,25 @@ class _Node:
         self._sock, self._deaths = ends
         self._folder = b""
         self._engine: _Engine | None = None
-        self._workers: dict[int, int] = {}  # their numbers, by the descriptor that stands for the process
-        self._untold: deque[bytes] = deque()  # ends of workers for which there is no room in `deaths`
-        self._ending = 0  # the number of the request to end the engine
-        # A request to start one, once the engine has ended.
+        self._workers: dict[int, int] = {}  # their process numbers, by the descriptor of the process
+        self._untold: deque[bytes] = deque()  # reports that do not fit into `deaths` yet
+        self._ending = 0  # number of the request to end the engine
+        # A request to start an engine once the current one has ended.
         self._next: tuple[int, Sequence[int]] | None = None
         self._is_left = False  # the supervisor is gone
-        # The instant after which the end of the engine is not waited for; 0: it is not being ended.
+        # Until when to wait for the end of the engine; 0: it is not being ended.
         self._ends_by = 0.0
         self._deaths.setblocking(False)
         spawner.watch(self._sock.fileno(), self._hear)
 
     @property
     def due(self) -> float:
-        """The instant at which `look` has something to do, if nothing happens before."""
+        """The instant when `look` next has something to do, if nothing happens before."""
         now = time.monotonic()
         return min(self._ends_by or now + _LOOK, now + (_TELL_AGAIN if self._untold else _LOOK))
 
     def close_all(self) -> None:
-        """Close what is open here, in a process that was forked from this one."""
+        """Close what is open here; called in a process forked from this one."""
         self._sock.close()
         self._deaths.close()
         for descriptor in self._workers:
@@ -200,8 +201,8 @@ class _Node:
         try:
             request, descriptors = receive_descriptors(self._sock, words.MESSAGE_BYTES, _ENDS_OF_AN_ENGINE)
         except NoRoomError as error:
-            request, descriptors = error.message, []  # which a start needs, and so is refused
-        except ConnectionResetError:  # the supervisor ended before it had read an answer; its requests follow
+            request, descriptors = error.message, []  # a start needs them, and is therefore refused
+        except ConnectionResetError:  # the supervisor ended without reading an answer; its requests follow
             return
         if (number := words.read_number(request, words.START)) is not None:
             self._start(number, descriptors)
@@ -215,7 +216,7 @@ class _Node:
             self._end(number)
 
     def _end(self, number: int | None) -> None:
-        """End the engine, as a request asks with its number; without one, the supervisor is gone."""
+        """End the engine. `number`: of the request; ``None`` if the supervisor is gone."""
         self._ending = number or 0
         self._is_left = number is None
         self._forget_next()
@@ -225,16 +226,17 @@ class _Node:
         self._end_engine()
 
     def _answer(self, number: int, text: str) -> None:
-        # A supervisor that is gone says so with the next request. One that is stopped may have asked much.
+        # A supervisor that is gone shows that with its next request. One that is stopped may have many requests
+        # pending.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError, BlockingIOError):
             self._sock.send(f"{number}={text}".encode(), socket.MSG_DONTWAIT)
 
     # --- the engine ---
 
     def _start(self, number: int, descriptors: Sequence[int]) -> None:
-        """Start an engine, and answer with its process number, or with the reason why there is none.
+        """Start an engine; answer with its process number, or with the reason why it could not be started.
 
-        If the one before is just being ended, that waits for its end.
+        If the previous engine is still being ended, wait for its end first.
         """
         if self._ends_by:
             self._forget_next()
@@ -263,7 +265,7 @@ class _Node:
         self._spawner.watch(self._engine.pidfd, lambda: self.look(self._ends_by))
 
     def look(self, now: float) -> None:
-        """Tell how an engine ended that was to be ended, if its time has passed, and what has not been told yet."""
+        """Report the end of the engine, or that it has not ended in time, and the reports that were not sent yet."""
         self._tell_untold()
         if self._engine is not None and self._ends_by and now >= self._ends_by:
             self._spawner.unwatch(self._engine.pidfd)
@@ -286,11 +288,11 @@ class _Node:
             self._next = None
 
     def _leave(self) -> None:
-        """Leave nothing of a node without a supervisor, once its engine and its workers have ended."""
+        """Once engine and workers of a node without a supervisor have ended, clean up after it."""
         if self._engine is not None or self._workers:
             return
         folder = os.fsdecode(self._folder)
-        if is_session_folder(folder):  # what else a supervisor may have named, is not removed
+        if is_session_folder(folder):  # never remove another folder, even if a supervisor names one
             remove_folder(folder)
         self._sock.close()
         self._deaths.close()
@@ -299,12 +301,12 @@ class _Node:
     # --- the workers ---
 
     def _adopt(self, pid: int) -> None:
-        if not self._spawner.has_orphan(pid):  # it was reaped, or is a stranger, who is left alone
+        if not self._spawner.has_orphan(pid):  # it was reaped, or is an unrelated process: leave it alone
             self.tell(words.death(pid, -signal.SIGKILL))
             return
         try:
             descriptor = os.pidfd_open(pid)
-        except OSError:  # there is no room to watch it
+        except OSError:  # there is no free descriptor to watch it
             kill_with_group(pid)
             self.tell(words.death(pid, -signal.SIGKILL))
             return
@@ -315,12 +317,12 @@ class _Node:
         self._spawner.unwatch(descriptor)
         pid = self._workers.pop(descriptor)
         os.close(descriptor)
-        # Before it is reaped: its number, and that of its group, are still its own.
+        # Do this before reaping: until then, its process number and that of its group still belong to it.
         kill_group(pid)
         self._spawner.kill_marked(self._facts.mark, pid)
         try:
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        except ChildProcessError:  # no child of ours yet: its parent is just ending
+        except ChildProcessError:  # not a child of this process yet: its parent is just ending
             code = -signal.SIGKILL
         if self._is_left:
             self._leave()
@@ -328,26 +330,26 @@ class _Node:
             self.tell(words.death(pid, code))
 
     def tell(self, news: bytes) -> None:
-        """Tell the supervisor something for `Spawner.read_death`."""
+        """Send the supervisor a report for `Spawner.read_death`."""
         self._untold.append(news)
         self._tell_untold()
 
     def _tell_untold(self) -> None:
-        """Tell what there is room for. A supervisor that ends many workers may be waiting for an answer of ours."""
+        """Send the reports that fit. A supervisor that ends many workers may itself be waiting for an answer."""
         with contextlib.suppress(BlockingIOError):
             while self._untold:
-                with contextlib.suppress(ConnectionError):  # it is gone, which the next request tells
+                with contextlib.suppress(ConnectionError):  # gone, as the next request will show
                     self._deaths.send(self._untold[0])
                 self._untold.popleft()
 
     def _end_workers(self) -> None:
-        """Kill all workers and what they have started; `_report_end` reaps each when it has ended."""
+        """Kill all workers and their child processes; `_report_end` reaps each one when it has ended."""
         for pid in self._workers.values():
             kill_with_group(pid)
 
 
 class _Engine:
-    """The process of an engine. `pid`: its number. `pidfd`: a descriptor that stands for the process."""
+    """The process of an engine. `pid`: its process number. `pidfd`: a descriptor of the process."""
 
     def __init__(self, spawner: _Spawner, facts: words.NodeFacts, descriptors: Sequence[int]) -> None:
         self._spawner = spawner
@@ -372,7 +374,7 @@ class _Engine:
         self.pid, self.pidfd = self._process.pid, self._process.pidfd
 
     def kill(self) -> None:
-        """Kill it with all processes of its node, those that live."""
+        """Kill it, with all living processes of its node."""
         kill_with_group(self.pid)
         self._spawner.kill_marked(self._mark)
 

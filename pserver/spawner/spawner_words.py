@@ -1,12 +1,12 @@
-"""What session and supervisors say to the spawner: each request is one message, of a word and what belongs to it."""
+"""The requests of session and supervisors to the spawner. Each is one message: a keyword followed by its data."""
 
 import json
 from typing import NamedTuple
 
 from pserver.config.limit_options import SessionLimits
 
-NODE = b"node "  #: request of the session process: the mark of a node and its limits, with its two sockets
-#: Requests of a supervisor. The first two have a number, which the answer begins with.
+NODE = b"node "  #: request of the session process: mark and limits of a node, with its two sockets
+#: Requests of a supervisor. START and END carry a number, with which the answer begins.
 START, END, ADOPT, FOLDER = b"start ", b"end ", b"adopt ", b"folder "
 MESSAGE_BYTES = 4096
 _LONGEST_NUMBER = 19  # digits; a mark has 62 bits
@@ -15,14 +15,14 @@ _MOST_WORDS = MESSAGE_BYTES - len(_FAILED)
 
 
 class NodeFacts(NamedTuple):
-    """What the spawner knows of a node."""
+    """The facts about a node that the spawner needs."""
 
     mark: int  #: on all its processes, see `pserver.system.process_marks`
     limits: SessionLimits
 
 
 def read_number(request: bytes, word: bytes) -> int | None:
-    """Return the number behind a word; ``None`` if the request is another one, or makes no sense.
+    """Return the number behind a keyword; ``None`` if the request is a different one, or makes no sense.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def node_request(mark: int, limits: SessionLimits) -> bytes:
 
 
 def read_node(request: bytes) -> NodeFacts | None:
-    """Return what `node_request` was given; ``None`` if the request is another one, or makes no sense.
+    """Return the arguments of `node_request`; ``None`` if the request is a different one, or makes no sense.
 
     Examples
     --------
@@ -62,21 +62,21 @@ def read_node(request: bytes) -> NodeFacts | None:
 
 
 def death(pid: int, code: int) -> bytes:
-    """Return the news that a worker has ended."""
+    """Return the report that a worker has ended."""
     return f"{pid} {code}".encode()
 
 
 def failure(text: str) -> bytes:
-    """Return the news that the spawner ends by a failure.
+    """Return the report that the spawner is ending because of an error.
 
     Examples
     --------
     >>> read_failure(failure("why")), read_failure(death(17, 0))
     ('why', None)
     """
-    return _FAILED + text.encode(errors="replace")[-_MOST_WORDS:]  # the end says most
+    return _FAILED + text.encode(errors="replace")[-_MOST_WORDS:]  # the end of a traceback matters most
 
 
 def read_failure(news: bytes) -> str | None:
-    """Return what `failure` was given; ``None`` if it is other news."""
+    """Return the argument of `failure`; ``None`` if it is a different report."""
     return news.removeprefix(_FAILED).decode(errors="replace") if news.startswith(_FAILED) else None

@@ -45,9 +45,9 @@ def test_put_and_get_have_one_rule_for_paths_and_links(server: Server, tmp_path:
         node.eval(f"(session_files / 'way').symlink_to({str(outside)!r})").result(DEADLINE)
         node.eval(f"(session_files / 'file').symlink_to({str(outside / 'secret')!r})").result(DEADLINE)
         for remote in ("way", "way/secret", "file"):
-            with pytest.raises(ParallelError, match="leads by a link to"):
+            with pytest.raises(ParallelError, match="leads through a symbolic link to"):
                 node.get(remote, tmp_path / "got")
-        with pytest.raises(ParallelError, match="leads by a link to"):
+        with pytest.raises(ParallelError, match="leads through a symbolic link to"):
             node.put(source, "way/new")
         node.put(source, "file")  # in place of the link
     assert not (tmp_path / "got").exists()

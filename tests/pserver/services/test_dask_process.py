@@ -112,7 +112,7 @@ def test_the_last_words_of_one_that_cannot_start(tmp_path: Path) -> None:
         assert process.stderr is not None
         last_words = process.stderr.read().decode()
         assert last_words.splitlines()[-1].endswith(
-            "none of the addresses at which this server was reached is one of its machine: 203.0.113.1"
+            "this machine has none of the addresses at which its server was reached: 203.0.113.1"
         )
         assert (process.wait(DEADLINE), said.read()) == (1, "")
 

@@ -69,7 +69,7 @@ def test_the_last_words_of_a_process_that_cannot_start(dask: DaskProcesses) -> N
     begin(dask, "scheduler", hosts=["203.0.113.1"])
     facts = look_until(dask, "scheduler", "exit_code")
     assert facts["exit_code"] == 1
-    assert facts["last_words"].endswith("one of its machine: 203.0.113.1")
+    assert facts["last_words"].endswith("its server was reached: 203.0.113.1")
     assert dask.stop("it", 0.0) == []
 
 

@@ -58,7 +58,7 @@ def test_the_limit_holds_for_both_ways(session: SessionFiles, tmp_path: Path) ->
 
 
 def test_outside_of_an_engine() -> None:
-    with pytest.raises(ConfigurationError, match="for the engine of a session"):
+    with pytest.raises(ConfigurationError, match="works only in the engine of a session"):
         files.session_files()
 
 

@@ -36,8 +36,8 @@ def test_the_oldest_go_first(kept: KeptResults, tmp_path: Path, monkeypatch: pyt
     assert numbers() == [2, 3, 4, 5]
     assert kept.keep("job", 6, bytes(18)) == ""
     assert numbers() == [4, 5, 6]
-    assert kept.keep("job", 7, bytes(21)) == "its pickle takes 21 bytes, and 20 are kept at most"
-    assert kept.keep("job", 7, bytes(11), 10) == "its pickle takes 11 bytes, and 10 are kept at most"
+    assert kept.keep("job", 7, bytes(21)) == "its pickle takes 21 bytes, but the limit is 20"
+    assert kept.keep("job", 7, bytes(11), 10) == "its pickle takes 11 bytes, but the limit is 10"
     assert numbers() == [4, 5, 6]
     assert len(list((tmp_path / "results").iterdir())) == 3
 
@@ -47,4 +47,4 @@ def test_a_disk_that_is_full(kept: KeptResults, monkeypatch: pytest.MonkeyPatch)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", fail)
-    assert kept.keep("job", 1, b"one") == "the server has no room: No space left on device"
+    assert kept.keep("job", 1, b"one") == "the server cannot write it: No space left on device"

@@ -59,7 +59,7 @@ def test_a_link_does_not_lead_out_of_the_folder(session: SessionFiles, tmp_path:
     (folder / "good").write_text("good")
     (folder / "same").symlink_to("good")
     for remote in (b"file", b"way", b"way/secret", b"within", b"within/file"):
-        with pytest.raises(ConfigurationError, match=r"leads by a link to .*outside"):
+        with pytest.raises(ConfigurationError, match=r"leads through a symbolic link to .*outside"):
             session.begin_get(b"token", remote)
     (folder / "itself").symlink_to("itself")
     with pytest.raises(OSError, match="Too many levels"):
@@ -76,7 +76,7 @@ def test_nothing_is_put_behind_a_link_that_leads_out(session: SessionFiles, tmp_
     (tmp_path / "tree" / "x").write_text("new")
     one, tree = list_tree(tmp_path / "tree" / "x").pack(), list_tree(tmp_path / "tree").pack()
     for remote, packed in ((b"way/secret", one), (b"way/new/x", one), (b"way", tree), (b"way/deeper", tree)):
-        with pytest.raises(ConfigurationError, match=r"leads by a link to .*outside"):
+        with pytest.raises(ConfigurationError, match=r"leads through a symbolic link to .*outside"):
             session.begin_put(b"token", remote, packed)
     assert [path.name for path in outside.iterdir()] == ["secret"]
     session.begin_put(b"token", b"file", one)  # a link in the place of a file is replaced

@@ -166,7 +166,7 @@ def test_without_another_spawner_the_error_says_what_is_missing(engine: EnginePr
     os.kill(psutil.Process(engine.pid).ppid(), signal.SIGKILL)
     engine.exit_code()
     with pytest.raises(
-        ConnectionLostError, match="daemon has not started another one; is the server running"
+        ConnectionLostError, match="daemon has not started a new one: check whether the server is running"
     ):
         start(engine)
     assert engine.pid == 0
@@ -174,7 +174,7 @@ def test_without_another_spawner_the_error_says_what_is_missing(engine: EnginePr
     before = open_files()
     with pytest.raises(TimeoutError):
         run(engine.start(lambda end: kept.append(end.dup())), time.monotonic() + 0.1)
-    assert engine.waits_for == "the server's daemon, which is to start another process that starts engines"
+    assert engine.waits_for == "the server's daemon, which must start a new process that starts engines"
     kept.pop().close()
     assert open_files() <= before
     start(engine, spawner_at)  # what was asked before is forgotten
