@@ -1,1 +1,1 @@
-"""Jobs on the server: shared status, the store of detached jobs."""
+"""Jobs on the server: shared status, and the store of detached jobs."""

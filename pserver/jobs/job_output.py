@@ -1,24 +1,24 @@
-"""What a job prints: its standard output and standard error are files, which are read and emptied after each job."""
+"""The output of jobs: standard output and standard error are files, which are read and emptied after each job."""
 
 import os
 from typing import Any
 
 from pserver.system.flush import flush_output
 
-_MAX_BYTES = 2**20  # of what a job prints, for each stream; the last of it
+_MAX_BYTES = 2**20  # of each output stream of a job; the end is kept
 _STREAMS = (1, 2)
 
 
 class JobOutput:
-    """The standard output and standard error of this process, as they are now."""
+    """The standard output and standard error that this process has at creation."""
 
     def __init__(self) -> None:
-        # Copies, for jobs that close the descriptors or put other files in their place.
+        # Keep copies, for jobs that close the descriptors or replace them by other files.
         self._kept = {descriptor: os.dup(descriptor) for descriptor in _STREAMS}
         self._files = {descriptor: _file(os.fstat(descriptor)) for descriptor in _STREAMS}
 
     def take(self) -> list[Any] | None:
-        """Return what a job has printed, if anything: both streams, and how much of each is left out; forget it."""
+        """Return and discard a job's output, if any: both streams, with the number of bytes cut from each."""
         taken: list[Any] = []
         flush_output()
         for descriptor in _STREAMS:
@@ -27,13 +27,13 @@ class JobOutput:
                 kept = os.pread(descriptor, _MAX_BYTES, max(0, size - _MAX_BYTES)) if size else b""
                 if size:
                     os.ftruncate(descriptor, 0)
-            except OSError:  # a job has closed our copy, too
+            except OSError:  # a job has closed the copy as well
                 size, kept = 0, b""
             taken += [kept, size - len(kept)]
         return taken if any(taken) else None
 
     def say(self, words: str) -> None:
-        """Write a line to standard error, whatever jobs have done to it."""
+        """Write a line to standard error, whatever jobs have done to the stream."""
         os.write(self._kept[2], f"{words}\n".encode(errors="replace"))
 
     def _size(self, descriptor: int) -> int:

@@ -1,8 +1,8 @@
-"""The trace of jobs in the log at the level ``debug``: what ran, how it ended, and its seconds.
+"""The trace of jobs in the log at level ``debug``: what ran, how it ended, and how long it took.
 
-A worker tells its supervisor of each job that has ended, in one datagram, and the supervisor writes the line: the log
-is not open to the processes that run user code. It never waits: what has no room in the socket is missing in the trace.
-The arguments of programs are in it; those of functions, their source and results are not.
+A worker reports each finished job to its supervisor in one datagram, and the supervisor writes the line, because
+processes that run user code cannot write to the log. The worker never waits: if the socket is full, the line is
+missing. The trace includes the arguments of programs, but not those of functions, nor their source and results.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ from pserver.system.processes import describe_exit
 
 log = logging.getLogger("pserver")
 
-_MOST = 400  # characters of what ran, and of how it ended
+_MOST = 400  # characters for what ran, and for how it ended
 _MAX_BYTES = 8192
 
 
 class JobTrace:
-    """The worker's side; `functions`: what jobs call, by number, as `pserver.engine.job_runner.JobRunner` has them."""
+    """The worker's side. `functions`: the functions of jobs by number, as in `pserver.engine.job_runner.JobRunner`."""
 
     def __init__(self, sock: socket.socket, functions: Mapping[int, object]) -> None:
         sock.setblocking(False)
@@ -36,13 +36,13 @@ class JobTrace:
         self._contents: Any = None
 
     def begin(self, contents: Any) -> None:
-        """Record what the next result is of."""
+        """Record the job to which the next result belongs."""
         self._contents = contents
 
     def end(self, number: int, result: Sequence[Any]) -> None:
-        """Tell of a job whose result this is."""
+        """Report a job, given its result."""
         contents, self._contents = self._contents, None
-        if len(result) < 4:  # it was dropped before it began
+        if len(result) < 4:  # the job was dropped before it began
             return
         kind, value, _, seconds, *_ = result
         words = {
@@ -64,11 +64,11 @@ class JobTrace:
 
 
 def name_of(function: object) -> str:
-    """Return what a function is called, with its module if that is not the user's script."""
+    """Return the name of a function, with its module unless that is the user's script."""
     try:
         name = str(getattr(function, "__qualname__", "") or type(function).__qualname__)
         module = str(getattr(function, "__module__", ""))
-    except Exception:  # noqa: BLE001 - an object of the user's, which may answer anything
+    except Exception:  # noqa: BLE001 - attributes of the user's objects may raise anything
         return "a function"
     return name if module in {"", "__main__", "builtins"} else f"{module}.{name}"
 
@@ -85,15 +85,15 @@ def _status(kind: Any, value: Any) -> str:
 
 
 class JobLog:
-    """The supervisor's side: writes the lines for the node of a user, if the log has them.
+    """The supervisor's side: writes the lines for a user's node, if the log level includes them.
 
-    `watch`: has a function called when a descriptor can be read from.
+    `watch`: has a function called whenever a descriptor is readable.
     """
 
     def __init__(self, user: str, node: int, watch: Callable[[int, Callable[[], None]], object]) -> None:
         self._fields: dict[str, Field] = {"user": user, "session": os.getpid(), "node": node}
         self._ours: socket.socket | None = None
-        self.ends: list[int] = []  #: what a worker is given for it: one descriptor, or none
+        self.ends: list[int] = []  #: the descriptors to pass to a worker: one, or none
         if log.isEnabledFor(logging.DEBUG):
             self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._ours.setblocking(False)
@@ -101,11 +101,11 @@ class JobLog:
             watch(self._ours.fileno(), self.read)
 
     def fileno(self) -> int:
-        """Return the descriptor that is watched, -1 if there is none."""
+        """Return the descriptor that is watched; -1 if there is none."""
         return self._ours.fileno() if self._ours else -1
 
     def close(self) -> None:
-        """Write what is left, and close the sockets."""
+        """Write the remaining lines, and close the sockets."""
         if self._ours is not None:
             self.read()
             self._ours.close()
@@ -113,7 +113,7 @@ class JobLog:
             self._ours, self.ends = None, []
 
     def read(self) -> None:
-        """Write a line for each job that a worker has told of."""
+        """Write a line for each job that workers have reported."""
         while self._ours is not None:
             try:
                 data = self._ours.recv(_MAX_BYTES)
@@ -124,11 +124,11 @@ class JobLog:
     def lost(self, job: int, how: str, seconds: float) -> None:
         """Write a line for a job whose worker has died."""
         if job and self._ours is not None:
-            self.read()  # of those before it
+            self.read()  # first write the lines of earlier jobs
             self._write(job, "", f"its worker ended: {how}", seconds)
 
     def _take(self, data: bytes) -> None:
-        match json_object(data):  # user code has the socket, too, and could say anything in it
+        match json_object(data):  # user code has the socket as well, and could send anything
             case {"job": int(job), "what": str(what), "status": str(status), "seconds": float(seconds)} if (
                 math.isfinite(seconds)
             ):

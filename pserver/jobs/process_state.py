@@ -1,12 +1,13 @@
-"""What belongs to a process and not to one job: after each job it is again as it was before the first.
+"""State that belongs to a process rather than to one job: after each job, it is restored to its value before the first.
 
-A row of `_rows` for each kind. Looking costs some millionths of a second for all of them together, and is done after
-each job; what has changed is rare, and may cost more. What a job does to modules, to the workspace and to the system
-(limits, priority, threads, child processes) stays: it cannot be told from what a later job wants to find, or cannot be
-undone. doc/reference/jobs.md says so.
+`_rows` has a row for each kind of state. Checking all of them takes a few microseconds, and is done after each job.
+Changes are rare, so restoring may take longer. Changes that a job makes to modules, to the workspace and to the system
+(limits, priority, threads, child processes) stay: a later job may need them, or they cannot be undone.
+doc/reference/jobs.md documents this.
 
-What a module changes when a function or its arguments bring it along is not the job's. It is imported once, and needs
-what it adds to ``sys.path`` or to the environment then in all later jobs; so `ProcessState.keep_imported` keeps that.
+Changes made by a module that is imported together with a function or its arguments do not belong to the job. The module
+is imported only once, so all later jobs need its additions to ``sys.path`` or to the environment;
+`ProcessState.keep_imported` keeps them.
 """
 
 import decimal
@@ -17,31 +18,31 @@ import socket
 import sys
 import warnings
 from _locale import LC_ALL
-from _locale import setlocale as set_locale  # that of `locale` takes longer to return what there is
+from _locale import setlocale as set_locale  # the one in `locale` takes longer to return the current locale
 
-# Those of `signal` are wrapped to convert to enumerations and back, which takes much longer.
+# The functions of `signal` convert to enumerations and back, which takes much longer.
 from _signal import alarm, getsignal, pthread_sigmask
 from collections.abc import Callable
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
-# What programs handle. Others would cost time with each job.
+# The signals that programs usually handle. Checking further ones would cost time with each job.
 _HANDLED = [int(number) for number in (
     signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE,
     signal.SIGALRM, signal.SIGTERM, signal.SIGCHLD, signal.SIGXCPU, signal.SIGVTALRM, signal.SIGPROF, signal.SIGWINCH,
 )]  # fmt: skip
 _ENVIRONMENT, _PATH = os.environ, sys.path
-_HAS_NUMPY_CONTEXTS = int(np.__version__.partition(".")[0]) >= 2  # else its error state is the process's
+_HAS_NUMPY_CONTEXTS = int(np.__version__.partition(".")[0]) >= 2  # else the process has it
 
 
 def open_text(descriptor: int) -> TextIO:
-    """Open standard output or standard error as engines have it."""
+    """Open standard output or standard error in the form that engines use."""
     return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 class _Row(NamedTuple):
-    """One kind of state: its name in errors, a look at it, and how to have it as it was."""
+    """One kind of state: its name in errors, a function to read it, and a function to restore it."""
 
     name: str
     look: Callable[[], Any]
@@ -49,12 +50,12 @@ class _Row(NamedTuple):
 
 
 class ProcessState:
-    """The state of this process as it is now, for `restore`."""
+    """The state of this process at creation, for `restore`."""
 
     def __init__(self) -> None:
-        # Not its path: it may be moved or removed, also by others, and is the same folder still.
+        # Not by path: the folder may be moved or removed, even by others, and is still the same folder.
         self._folder = os.open(".", os.O_PATH)
-        self._input = os.dup(0)  # `pserver.jobs.job_output` has the other two
+        self._input = os.dup(0)  # `pserver.jobs.job_output` handles the other two
         self._keep()
 
     def _keep(self) -> None:
@@ -62,23 +63,23 @@ class ProcessState:
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         self._mask = pthread_sigmask(signal.SIG_BLOCK, ())
-        # Jobs have copies of a context variable, which refer to one object.
+        # Jobs get copies of the context, but a context variable in all copies refers to the same object.
         self._decimal = decimal.getcontext().copy()
         self._modules = len(sys.modules)
 
     def keep_imported(self) -> None:
-        """Have things be as they are now, if modules were imported; before a job's function is called."""
+        """Keep the current state if modules were imported; called before a job's function."""
         if len(sys.modules) != self._modules:
             self._keep()
 
     def restore(self) -> None:
-        """Have all as it was.
+        """Restore the recorded state.
 
-        Raises `RuntimeError` if that is impossible: no other job can run here.
+        Raises `RuntimeError` if that is impossible; then no further job can run in this process.
         """
         name = "the current folder"
         try:
-            alarm(0)  # first: what it calls may raise
+            alarm(0)  # first: the handler may raise an exception
             pthread_sigmask(signal.SIG_SETMASK, self._mask)
             os.fchdir(self._folder)
             os.umask(self._umask)
@@ -95,7 +96,7 @@ class ProcessState:
 
 def _rows() -> list[_Row]:
     rows = [
-        # Comparing what is behind `os.environ` takes a hundredth of the time that the decoded items take.
+        # Comparing the underlying data of `os.environ` takes a hundredth of the time of comparing decoded items.
         _Row("the environment", lambda: getattr(os.environ, "_data", None), _put_environment),
         _Row("sys.path", lambda: sys.path, _put_path),
         _Row("sys.argv", lambda: sys.argv, _put_arguments),
@@ -112,11 +113,11 @@ def _rows() -> list[_Row]:
 
 
 def _copied(state: Any) -> Any:
-    return state.copy() if isinstance(state, list | dict) else state  # what is changed in place
+    return state.copy() if isinstance(state, list | dict) else state  # these are changed in place
 
 
 def _put_environment(kept: dict[bytes, bytes]) -> None:
-    os.environ = _ENVIRONMENT  # noqa: B003 - another object may be in its place
+    os.environ = _ENVIRONMENT  # noqa: B003 - the job may have replaced the object
     variables = os.environb
     for name in [name for name in variables if name not in kept]:
         del variables[name]
@@ -142,7 +143,7 @@ def _put_hooks(kept: tuple[Any, ...]) -> None:
     sys.excepthook, sys.unraisablehook, sys.displayhook, sys.breakpointhook, warnings.showwarning = kept
 
 
-# How each is read and written. Read in one go: a row for each would take as long again as all the rest.
+# The functions that read and write each setting. They share one row: separate rows would double the time of the check.
 _SETTINGS: list[tuple[Callable[[], Any], Callable[[Any], object]]] = [
     (sys.getrecursionlimit, sys.setrecursionlimit),
     (sys.getswitchinterval, sys.setswitchinterval),
@@ -178,7 +179,7 @@ def _put_streams(kept: list[Any]) -> None:
 
 def _put_filters(kept: list[Any]) -> None:
     warnings.filters[:] = kept  # type: ignore[index]
-    with warnings.catch_warnings():  # Python reads the filters anew
+    with warnings.catch_warnings():  # makes Python reread the filters
         pass
 
 

@@ -15,4 +15,4 @@ def read_answer(answer: bytes) -> str | None:
         return None
     if answer == _NOT_HERE:
         return ""
-    return answer.decode(errors="replace") or "the server stops"
+    return answer.decode(errors="replace") or "the server is stopping"

@@ -1,4 +1,4 @@
-"""A line for the login shell of the account, as ssh servers run it: the shell, its home, its environment."""
+"""Run a line in the login shell of the account, as ssh servers do, with its shell, home folder and environment."""
 
 import errno
 import os
@@ -8,27 +8,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# What a login finds behind the server's own places. In the last are `prun-ssh` and the like, which some launchers look
-# for at each node.
+# The PATH of a login, after the server's own folders. The last folder has `prun-ssh` and the like, which some launchers
+# look for on each node.
 _PATH = "/usr/local/bin", "/usr/bin", "/bin", str(Path(sys.executable).parent)
 _SHELL = "/bin/sh"
-# Shells of accounts that only servers use. To run programs the network's user may do anyway.
+# Shells of accounts that only services use. The user of the network may run programs anyway, so replace these.
 _NO_SHELLS = {"nologin", "false"}
-# Bash, as many distributions make it, reads ~/.bashrc if an ssh server has started it and no other shell: there are the
-# paths of compilers and MPI.
+# In many distributions, bash reads ~/.bashrc if an ssh server has started it and it is not nested in another shell.
+# That file often sets the paths of compilers and MPI.
 _STARTED_BY_SERVER = {b"SSH_CLIENT": b"0.0.0.0 0 0", b"SHLVL": b"0"}
 
 
 def through_login_shell(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a request to start a program that is its login shell, which runs the line that `request` has.
+    """Return a request to start the account's login shell, which runs the line in `request`.
 
-    `request`: as of `pserver.programs.program.start`. Its ``args`` is one line, empty for the shell itself; ``login``
-    the name of the account that this must be, empty for any. The home is that of the environment, if it has one.
+    `request`: as for `pserver.programs.program.start`. Its ``args`` is one line, empty for the shell itself; ``login``
+    is the name that this account must have, empty for any. If the environment sets a home folder, that one is used.
 
     Raises
     ------
     PermissionError
-        This is another account.
+        This is a different account.
     """
     name, home, shell = _account()
     wanted = os.fsdecode(request["login"])
@@ -52,7 +52,7 @@ def through_login_shell(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _account() -> tuple[str, str, str]:
-    """Return name, home and shell; without an entry of this user, what does for most purposes."""
+    """Return name, home folder and shell; defaults if the password database has no entry for this account."""
     try:
         entry = pwd.getpwuid(os.geteuid())
         name, home, shell = entry.pw_name, entry.pw_dir, entry.pw_shell

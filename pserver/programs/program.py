@@ -1,4 +1,4 @@
-"""One program in a process group of its own: starting it, its signals, and what its exit status means."""
+"""One program in its own process group: its start, its signals, and the meaning of its exit status."""
 
 import contextlib
 import errno
@@ -19,21 +19,21 @@ from typing import Any
 from pserver.programs.login import through_login_shell
 from pserver.system.own_variables import environment_of_programs
 
-# The exit statuses that env(1), timeout(1) and shells have for programs that could not be run.
+# The exit statuses that env(1), timeout(1) and shells use for programs that could not be run.
 NOT_FOUND, NOT_EXECUTABLE, OUR_FAILURE = 127, 126, 125
 
 _NOT_EXECUTABLE = {
     errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.EISDIR, errno.ETXTBSY, errno.ELOOP, errno.E2BIG, errno.ENAMETOOLONG,
 }  # fmt: skip
 _SHORT_PATH = 80  # characters
-# So much a pipe takes, where the system allows it: each read and write moves more at once.
+# The capacity of a pipe, if the system allows it. A larger one moves more bytes with each read and write.
 _PIPE_BYTES = 2**20
 
 
 class StartError(Exception):
     """The program could not be started.
 
-    `status`: what a shell would give as its exit status. `number`: the error's. `name`: of the file that it is about.
+    `status`: the exit status that a shell would give. `number`: the error number. `name`: the file concerned.
     """
 
     def __init__(self, status: int, error: OSError, name: bytes, text: str) -> None:
@@ -44,10 +44,11 @@ class StartError(Exception):
 
 
 class Program:
-    """A program that runs.
+    """A running program.
 
-    `stdin`, `stdout`, `stderr`: our ends of its streams, not blocking; -1 where it has none. On a pseudo-terminal the
-    first two are the same, and there is no third; nor is there one where its output is one stream.
+    `stdin`, `stdout`, `stderr`: the worker's ends of its streams, non-blocking; -1 if there is none. With a
+    pseudo-terminal, the first two are the same and the third does not exist. It does not exist either if both outputs
+    are merged.
     """
 
     def __init__(self, process: "subprocess.Popen[bytes]", ends: Sequence[int], *, is_terminal: bool) -> None:
@@ -58,10 +59,10 @@ class Program:
         self.pidfd = os.pidfd_open(process.pid)
 
     def signal(self, number: int) -> None:
-        """Send a signal to the process group, unless it has ended.
+        """Send a signal to the process group, unless the program has ended.
 
-        SIGTSTP is SIGSTOP to a program that does not handle it: the system ignores it in a group whose parent is in
-        another session (General Terminal Interface of POSIX, 11.1.4).
+        SIGTSTP becomes SIGSTOP for a program that does not handle it: the system ignores SIGTSTP in a group whose
+        parent is in another session (General Terminal Interface of POSIX, 11.1.4).
         """
         if number == signal.SIGTSTP and not self._handles(number):
             number = signal.SIGSTOP
@@ -77,19 +78,19 @@ class Program:
         return False
 
     def resize(self, rows: int, columns: int) -> None:
-        """Set the size of the terminal, of which the program hears by SIGWINCH."""
+        """Set the size of the terminal; the program receives SIGWINCH."""
         if self.is_terminal and self.stdin >= 0:
             set_size(self.stdin, rows, columns)
 
     def wait(self) -> int:
-        """Wait for the end; return the exit status, or the negative number of the signal that ended it."""
+        """Wait for the end; return the exit status, or the negative number of the signal that ended the program."""
         return self._process.wait()
 
     def close(self, end: str) -> None:
-        """Close one of our ends, by name.
+        """Close one of the worker's ends, by name.
 
-        A terminal stays open until the program has ended: one that has closed its streams and is about to end would
-        get SIGHUP.
+        A terminal stays open until the program has ended. Otherwise a program that has closed its streams and is about
+        to end would get SIGHUP.
         """
         descriptor = getattr(self, end)
         setattr(self, end, -1)
@@ -97,14 +98,14 @@ class Program:
             os.close(descriptor)
 
     def hang_up(self) -> None:
-        """Close the terminal, which sends the program SIGHUP."""
+        """Close the terminal, which sends SIGHUP to the program."""
         if self._terminal >= 0:
             self.stdin = self.stdout = -1
             os.close(self._terminal)
             self._terminal = -1
 
     def end(self) -> None:
-        """Kill what is left of the group, if the program itself still runs, and close everything."""
+        """Kill the rest of the group if the program itself is still running, and close everything."""
         if self._process.poll() is None:
             self.signal(signal.SIGKILL)
             self._process.wait()
@@ -115,13 +116,12 @@ class Program:
 
 
 def start(request: Mapping[str, Any]) -> Program:
-    """Start a program; raise `StartError` if it cannot be.
+    """Start a program; raise `StartError` if that fails.
 
-    `request`: ``args``, a list of bytes; ``cwd``, bytes; ``env``, what is added to this process's environment;
-    ``stdin``, whether it gets bytes or finds its end at once; ``merged``, whether its standard error is its standard
+    `request`: ``args``, a list of bytes; ``cwd``, bytes; ``env``, variables added to this process's environment;
+    ``stdin``, whether it gets input or finds an empty one; ``merged``, whether its standard error goes to its standard
     output; ``terminal``, rows and columns, or ``None``; ``nice``, by how much its priority is lower than that of this
-    process; ``login``, the account whose login shell runs the one line that ``args`` then is, see
-    `through_login_shell`.
+    process; ``login``, the account whose login shell runs the single line in ``args``, see `through_login_shell`.
     """
     if "login" in request:
         try:
@@ -134,9 +134,10 @@ def start(request: Mapping[str, Any]) -> Program:
 
 
 def _start_lowered(request: Mapping[str, Any]) -> Program:
-    """Start a program with a lower priority, which it has from its beginning, and so do all that it starts.
+    """Start a program with a lower priority, which it has from its start, as do all its child processes.
 
-    A thread has a priority of its own, and what it starts inherits that. Ours cannot be raised again.
+    A thread has its own priority, which the processes that it starts inherit. This process could not raise its own
+    again.
     """
     outcome: list[Program | BaseException] = []
 
@@ -144,14 +145,14 @@ def _start_lowered(request: Mapping[str, Any]) -> Program:
         try:
             os.nice(request["nice"])
             outcome.append(_start(request))
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets it
+        except BaseException as error:  # noqa: BLE001 - pass any error to the caller
             outcome.append(error)
 
     thread = threading.Thread(target=run)
     thread.start()
     try:
         thread.join()
-    except BaseException:  # an interrupt; the thread is quick, and what it has started is not to stay
+    except BaseException:  # an interrupt; the thread is quick, and its program must not stay
         thread.join()
         for made in outcome:
             if isinstance(made, Program):
@@ -186,27 +187,27 @@ def _start(request: Mapping[str, Any]) -> Program:
 
 
 def set_size(terminal: int, rows: int, columns: int) -> None:
-    """Set the size of a terminal."""
+    """Set the size of a terminal in rows and columns."""
     with contextlib.suppress(OSError):
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
 def _check_folder(folder: bytes) -> None:
     try:
-        os.stat(folder + b"/.")  # noqa: PTH116 - a path would lose the end, which asks for a folder that may be entered
+        os.stat(folder + b"/.")  # noqa: PTH116 - a Path would lose "/.", which checks that it may be entered
     except OSError as error:
-        text = f"the folder {os.fsdecode(folder)}, where it is to run: {error.strerror}"
+        text = f"cannot use the folder {os.fsdecode(folder)}, where it was to run: {error.strerror}"
         raise StartError(OUR_FAILURE, error, folder, text) from error
 
 
 def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack, *, is_input: bool) -> tuple[int, int]:
-    """Return our end of a pipe, which does not block, and the program's."""
+    """Return the worker's end of a pipe, which is non-blocking, and the program's end."""
     read, write = os.pipe()
     mine, other = (write, read) if is_input else (read, write)
     ours.callback(os.close, mine)
     theirs.callback(os.close, other)
     os.set_blocking(mine, False)
-    with contextlib.suppress(OSError):  # the user has used up the memory that all pipes of one may take
+    with contextlib.suppress(OSError):  # the user's memory limit for pipes is used up
         fcntl.fcntl(mine, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     return mine, other
 
@@ -220,7 +221,7 @@ def _run(
 ) -> "subprocess.Popen[bytes]":
     """Start a program as execvp(3) does.
 
-    Not as `subprocess` does where it looks through ``PATH``: that goes on behind a file which it cannot execute.
+    `subprocess` differs where it searches ``PATH``: after a file that it cannot execute, it tries the next folder.
     """
 
     def popen(path: Path, words: Sequence[bytes]) -> "subprocess.Popen[bytes]":
@@ -243,14 +244,14 @@ def _run(
         except OSError as error:
             if error.errno != errno.ENOEXEC:
                 raise
-            # A script without a first line that says by what it is run.
+            # A script without a first line that names its interpreter.
             return popen(Path("/bin/sh"), [b"/bin/sh", bytes(path), *arguments[1:]])
     except OSError as error:
         raise _start_error(arguments[0], folder, environment, error) from error
 
 
 def _find(name: bytes, folder: bytes, environment: Mapping[bytes, bytes]) -> Path:
-    """Return the path of a program; raise `OSError` if there is none that can be executed."""
+    """Return the path of a program; raise `OSError` if there is no executable file."""
     here, text = Path(os.fsdecode(folder)), os.fsdecode(name)
     number = errno.ENOENT
     places = [""] if "/" in text else os.get_exec_path(environment)  # type: ignore[arg-type] # it takes bytes as well
@@ -269,7 +270,8 @@ def _start_error(
     text = os.fsdecode(name)
     if error.errno in {errno.ENOENT, errno.ENOTDIR}:
         if b"/" in name and Path(os.fsdecode(folder), text).exists():
-            return StartError(NOT_EXECUTABLE, error, name, f"{text}: its interpreter or loader is missing")
+            why = "its interpreter or loader is missing"
+            return StartError(NOT_EXECUTABLE, error, name, f"{text} cannot be run: {why}")
         where = "" if b"/" in name else f" in {_shown_path(environment)}"
         return StartError(NOT_FOUND, error, name, f"there is no program {text}{where}")
     status = NOT_EXECUTABLE if error.errno in _NOT_EXECUTABLE else OUR_FAILURE
@@ -277,15 +279,15 @@ def _start_error(
 
 
 def _shown_path(environment: Mapping[bytes, bytes]) -> str:
-    """Return what errors say of ``PATH``: all of it if it is short."""
+    """Return a text about ``PATH`` for errors; it has the whole value if that is short."""
     path = os.fsdecode(environment.get(b"PATH", b""))
     return (
         f"PATH, which is {path}" if len(path) <= _SHORT_PATH else "its PATH, which sh -c 'echo $PATH' shows"
     )
 
 
-# It makes the terminal its own, and becomes the program. Nothing may be done in a copy of this process before exec: a
-# thread of the user's may hold any lock.
+# Makes the terminal its controlling terminal, and becomes the program. A fork of this process must run no code before
+# exec: a thread of the user's code may hold any lock.
 _LEAD = b"""
 import errno, fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)

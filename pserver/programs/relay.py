@@ -1,7 +1,7 @@
-"""The streams of a program, between its pipes and the client: bytes pass as fast as the slower end takes them.
+"""Relay the streams of a program between its pipes and the client, at the speed of the slower side.
 
-Each end says how many bytes the other may send (CREDIT), so that neither keeps more than `WINDOW` bytes of a stream.
-The end of a stream is a piece without bytes.
+Each side grants the other how many bytes it may send (CREDIT), so neither buffers more than `WINDOW` bytes of a stream.
+An empty piece ends a stream.
 """
 
 import contextlib
@@ -22,24 +22,24 @@ from pconnect.protocol.messages import Message
 from pserver.programs.program import OUR_FAILURE, Program, StartError, start
 from pserver.system.process_marks import kill_started_since, ticks_since_boot
 
-# After SIGTERM, at a time limit or when the job is cancelled, before SIGKILL.
+# Seconds between SIGTERM, sent at a time limit or when the job is cancelled, and SIGKILL.
 _GRACE = 5.0
-# What waits to be sent to the client, before more is read from the program.
+# If more bytes than this wait to be sent to the client, nothing is read from the program.
 _MAX_UNSENT_BYTES = 2 * PIECE
-# A wait that poll(2) can have, in seconds; a time limit may be longer.
+# The longest wait for poll(2), in seconds; a time limit may be longer.
 _LONGEST = 3600.0
-# Ctrl-D gives whoever reads a terminal what has been typed of a line; that is the end of input if it is nothing.
+# Ctrl-D passes the line typed so far to the reader of a terminal. If the line is empty, it marks the end of input.
 _END_KEY = b"\x04"
 _NAMES = {STDIN: "stdin", STDOUT: "stdout", STDERR: "stderr"}
 
 
 class Sender(Protocol):
-    """What a relay needs of the worker. `connection`: to the client."""
+    """The part of the worker that a relay needs. `connection`: to the client."""
 
     connection: Connection
 
     def say(self, kind: Kind, number: int, value: object) -> None:
-        """Put a message into the queue to the client."""
+        """Queue a message to the client."""
 
 
 def run_program(
@@ -51,12 +51,13 @@ def run_program(
 ) -> dict[str, Any]:
     """Run a program for job `number`, and return how it ended.
 
-    `sender`: to the client. `end`: a descriptor that is hung up when the worker has to end. `listen`: is given what
-    takes the messages of the client for this job, and ``None`` afterwards. What the program leaves in a private folder
-    becomes the outputs of the job.
+    `sender`: sends messages to the client. `end`: a descriptor that hangs up when the worker must end. `listen`: called
+    with the relay that handles the client's messages for this job, and with ``None`` afterwards. Files that the program
+    leaves in a private folder become the outputs of the job.
 
-    Returns ``status``, negative for a signal, and ``timed_out``; if it could not be started, ``status`` as a shell has
-    it, ``why``, ``errno`` and ``filename``. Raises `KeyboardInterrupt` after an interrupt, when the program has ended.
+    Returns ``status``, negative for a signal, and ``timed_out``. If the program could not be started, returns
+    ``status`` as a shell would give it, ``why``, ``errno`` and ``filename``. Raises `KeyboardInterrupt` after an
+    interrupt, when the program has ended.
     """
     if not request.get("folder"):
         return _run(number, request, sender, end, listen)
@@ -66,7 +67,7 @@ def run_program(
         try:
             folder.fill(request.get("files", {}))
         except OSError as error:
-            text = f"the private folder in which it is to run: {error.strerror}"
+            text = f"cannot fill the private folder, where it was to run: {error.strerror}"
             return _not_started(StartError(OUR_FAILURE, error, os.fsencode(error.filename or path), text))
         return _run(number, {**request, "cwd": bytes(path)}, sender, end, listen)
     finally:
@@ -92,7 +93,7 @@ def _run(
         listen(relay)
     except StartError as error:
         return _not_started(error)
-    except BaseException:  # an interrupt in the middle of it; what was started is known to nobody
+    except BaseException:  # an interrupt during the start: nothing else knows the started process
         kill_started_since(began)
         raise
     try:
@@ -105,12 +106,13 @@ def _run(
 
 
 class _Ending:
-    """How a program is made to end: SIGTERM, and later SIGKILL to its process group.
+    """Ends a program: SIGTERM first, then SIGKILL to its process group.
 
-    What has left the group is killed last, when the program has ended.
+    Processes that have left the group are killed last, when the program has ended.
 
-    `seconds`: its time limit. `has_begun`: this has. `timed_out`: the limit has passed. `interrupted`: the job was.
-    `gives_up`: nothing more can be done, whatever still holds its streams.
+    `seconds`: its time limit. `has_begun`: whether the ending has begun. `timed_out`: whether the time limit has
+    expired. `interrupted`: whether the job was. `gives_up`: nothing further can be done, even if a process still holds
+    the program's streams.
     """
 
     def __init__(self, program: Program, seconds: float | None) -> None:
@@ -125,10 +127,10 @@ class _Ending:
             self.has_begun = True
             self._kill_at = time.monotonic() + _GRACE
             self._program.signal(signal.SIGTERM)
-            self._program.signal(signal.SIGCONT)  # a stopped one would not hear it
+            self._program.signal(signal.SIGCONT)  # a stopped program would not receive SIGTERM
 
     def look(self) -> float | None:
-        """Do what is due; return after how many seconds to look again."""
+        """Do what is due; return the seconds until the next call."""
         now = time.monotonic()
         if self._limit is not None and now >= self._limit:
             self._limit, self.timed_out = None, True
@@ -141,27 +143,27 @@ class _Ending:
 
 
 class Input:
-    """What is to be written to a program, in order. On a terminal, keys are its end."""
+    """The input to be written to a program, in order. On a terminal, keys mark its end."""
 
     def __init__(self, *, is_terminal: bool) -> None:
         self._is_terminal = is_terminal
         self._pieces: deque[memoryview] = deque()
-        self._has_ended = False  # nothing more comes
+        self._has_ended = False  # no further input will arrive
         self._is_in_line = False
         self._credit = Credit()
 
     @property
     def has_work(self) -> bool:
-        """Whether there is something to write, or the end of it is to be passed on."""
+        """Whether input, or its end, remains to be passed on."""
         return self._has_ended or bool(self._pieces)
 
     @property
     def is_done(self) -> bool:
-        """Whether all has been written that will be, with the keys that are the end on a terminal."""
+        """Whether all input has been written, including the keys that mark its end on a terminal."""
         return self._has_ended and not self._pieces
 
     def add(self, data: bytes) -> None:
-        """Take a piece; without bytes, the end. Raises `ProtocolError` if it is more than was allowed."""
+        """Add a piece; an empty one is the end. Raises `ProtocolError` if it exceeds the granted credit."""
         self._credit.arrive(len(data))
         if self._has_ended:
             return
@@ -174,13 +176,13 @@ class Input:
                 self._pieces.append(memoryview(_END_KEY * 2 if self._is_in_line else _END_KEY))
 
     def write(self, descriptor: int) -> int:
-        """Write what can be written now; return how much to grant the client for what was."""
+        """Write as much as possible now; return the credit to grant to the client for it."""
         told = 0
         with contextlib.suppress(BlockingIOError):
             while self._pieces:
                 data = self._pieces[0]
                 count = os.write(descriptor, data)
-                if not self._has_ended:  # else it needs no more, and the keys at the end are not its bytes
+                if not self._has_ended:  # after the end, the client needs no credit
                     told += self._credit.take(count)
                 if count < len(data):
                     self._pieces[0] = data[count:]
@@ -189,12 +191,12 @@ class Input:
         return told
 
     def drop(self) -> None:
-        """Forget all that has come; nothing more is added."""
+        """Discard pending input; no further input is added."""
         self._pieces.clear()
 
 
 class Relay:
-    """The streams of one program that runs. `number`: of the job."""
+    """The streams of one running program. `number`: of the job."""
 
     def __init__(
         self, number: int, program: Program, sender: Sender, end: int, seconds: float | None
@@ -215,16 +217,16 @@ class Relay:
 
     @property
     def is_made_to_end(self) -> bool:
-        """Whether a time limit, the end of the job or that of the client ends it, and so all that it has started."""
+        """Whether a time limit, a cancellation, or a lost client ends the program and all that it has started."""
         return self._ending.has_begun
 
-    # --- what comes from the client ---
+    # --- messages from the client ---
 
     def hear(self, message: Message) -> None:
-        """Take a message of the client for this job."""
+        """Handle a message from the client for this job."""
         match message.kind:
             case Kind.STREAM:
-                if self._program.stdin >= 0:  # else it is what was on its way when the program closed it
+                if self._program.stdin >= 0:  # otherwise it was in flight when the program closed its input
                     self._input.add(message.value[1])
             case Kind.CREDIT:
                 stream, count = message.value
@@ -237,7 +239,7 @@ class Relay:
             self._credit[stream] += count
         elif self._program.is_terminal:
             self._program.hang_up()
-        else:  # nobody reads it any more
+        else:  # nobody reads it any longer
             self._program.close(_NAMES[stream])
 
     def _pass_signal(self, number: int, rows: int = 0, columns: int = 0) -> None:
@@ -247,16 +249,16 @@ class Relay:
             self._program.signal(number)
 
     def interrupt(self) -> None:
-        """End the program, because the job is cancelled: what the handler of the signal does."""
+        """End the program because its job is cancelled; the signal handler calls this."""
         self._ending.interrupted = True
         self._ending.begin()
 
     # --- the loop ---
 
     def run(self) -> dict[str, Any]:
-        """Pass everything on until the program and its streams have ended; return how that was.
+        """Relay everything until the program and its streams have ended; return how they ended.
 
-        Raises `KeyboardInterrupt` if it was interrupted.
+        Raises `KeyboardInterrupt` if the job was interrupted.
         """
         while not self._is_over():
             self._step()
@@ -278,11 +280,11 @@ class Relay:
         if self._is_left_terminal():
             seconds = 0.0
         events = self._poll.poll(None if seconds is None else seconds * 1000 + 1)
-        # Those whom a program leaves behind on its terminal are not waited for, as the user's own shell would not.
+        # Do not wait for processes that a program leaves behind on its terminal; the user's shell would not either.
         self._is_drained = not events and self._is_left_terminal()
         for descriptor, event in events:
             if descriptor == self._end:
-                os._exit(0)  # the supervisor is gone, and kills what is left of us
+                os._exit(0)  # the supervisor is gone; the spawner kills the rest of the group
             elif descriptor == program.pidfd:
                 self._status = program.wait()
                 self._drop_input()
@@ -300,7 +302,7 @@ class Relay:
             connection.flush()
 
     def _watch(self) -> None:
-        """Register what is to be waited for now."""
+        """Register the descriptors and events to wait for now."""
         program, connection = self._program, self._sender.connection
         wanted: dict[int, int] = {self._end: 0}
         if self._status is None:
@@ -308,7 +310,7 @@ class Relay:
         if connection.error is None:
             wanted[connection.fileno()] = select.POLLIN | (select.POLLOUT if connection.has_unsent else 0)
         if program.stdin >= 0 and self._status is None:
-            # Without anything to write, this shows that the program has closed its end.
+            # Without pending input, register it anyway: this shows if the program has closed its end.
             wanted[program.stdin] = select.POLLOUT if self._input.has_work else 0
         for stream in (STDOUT, STDERR):
             descriptor = getattr(program, _NAMES[stream])
@@ -326,7 +328,7 @@ class Relay:
         return self._credit[stream] > 0 and self._sender.connection.unsent_bytes < _MAX_UNSENT_BYTES
 
     def _is_left_terminal(self) -> bool:
-        """Whether the program has ended, and what it has left in its terminal can be passed on."""
+        """Whether the program has ended, and its remaining output on the terminal can be passed on."""
         return self._program.is_terminal and self._status is not None and self._has_room(STDOUT)
 
     # --- bytes ---
@@ -353,7 +355,7 @@ class Relay:
             program.close("stdin")
 
     def _drop_input(self) -> None:
-        """Take no more input; the client hears that nobody reads it."""
+        """Accept no further input, and report to the client that nobody reads it."""
         self._input.drop()
         if self._program.stdin >= 0:
             self._program.close("stdin")
@@ -364,7 +366,7 @@ class Relay:
             data = os.read(descriptor, min(PIECE, self._credit[stream]))
         except BlockingIOError:
             return
-        except OSError:  # how the end of a terminal looks
+        except OSError:  # this is how the end of a terminal appears
             data = b""
         self._say(Kind.STREAM, [stream, data])
         self._credit[stream] -= len(data)

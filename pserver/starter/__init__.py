@@ -1,1 +1,1 @@
-"""The process that forks sessions, and the daemon's hold on it."""
+"""The process that forks sessions, and the daemon's handle on it."""

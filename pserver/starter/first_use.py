@@ -1,8 +1,8 @@
-"""What a process does once, done in the starter for all sessions; imported there after everything else.
+"""One-time initialization, done in the starter for all sessions; the starter imports this module last.
 
-A library sets itself up when it is first used; that takes a sixth of the processor time of a session's login. What is
-computed here is thrown away, so that no session shares a secret with another; both OpenSSL and the system, where random
-bytes come from, give each process others.
+A library initializes itself on first use, which would take a sixth of the processor time of a session's login. The
+results computed here are discarded, so no two sessions share a secret. OpenSSL and the operating system, which provide
+random bytes, give each process different ones.
 """
 
 import gc
@@ -13,12 +13,12 @@ from srp_tools.tls import tls_context
 
 
 def use_libraries() -> None:
-    """Make keys, certificates and a context, and look at the addresses of this machine."""
+    """Create keys, certificates and a context, and read the addresses of this machine."""
     own_addresses([])
     tls_context(NetworkAuthority(bytes(16)).own_identity(), server_side=True)
 
 
 use_libraries()
-# A collection writes into each object that it looks at, and would so copy pages that processes share.
+# A garbage collection writes to every object that it visits, which would copy the pages shared between processes.
 gc.collect()
 gc.freeze()

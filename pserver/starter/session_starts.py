@@ -1,9 +1,8 @@
-"""Sessions that are being started: from a client's first byte until the session says that it is there.
+"""Sessions that are being started, from a client's first byte until the session reports that it exists.
 
-Each start has a control socket, whose other end goes to the starter and on to the session. That the starter has died
-says nothing about a start: the session may be there. But the end of the control socket says that nobody holds the other
-end, so that no session will come of it, and the same client can be given to another starter without being given away
-twice.
+Each start has a control socket, whose other end goes to the starter and on to the session. The death of the starter
+says nothing about a start: the session may exist. But if the control socket is closed, no process holds its other end,
+and this attempt cannot become a session. The client can then be handed to another starter without being served twice.
 """
 
 import functools
@@ -24,25 +23,25 @@ from pserver.system.descriptors import NoRoomError, json_object, receive_descrip
 log = logging.getLogger("pserver")
 
 _MESSAGE_BYTES = 4096
-# For one session; a starter loads its modules first, from a network file system perhaps.
+# For one session. A starter loads its modules first, perhaps from a network file system.
 _START_SECONDS = 30.0
-_MAX_DEATHS = 3  # of starters that were at work on one start, before its client is given up
+_MAX_DEATHS = 3  # of starters during one start, before its client is rejected
 
-ExitCode = Callable[[int | None], object]  # takes how a session ended; None: nobody knows
+ExitCode = Callable[[int | None], object]  # receives the exit code of a session; None if unknown
 
 
 class Started(NamedTuple):
-    """A session that is there."""
+    """A session that exists."""
 
     pid: int
-    pidfd: int  #: stands for the process; the receiver's to close
-    control: socket.socket  #: its socket to us
-    when_ended: Callable[[ExitCode], None]  #: has a function called with its exit code, once it has ended
+    pidfd: int  #: descriptor of the process; the receiver closes it
+    control: socket.socket  #: its socket to the daemon
+    when_ended: Callable[[ExitCode], None]  #: registers a function to call with its exit code when it ends
 
 
 @dataclass(eq=False)
 class _Start:
-    """A session that is wanted."""
+    """A session that has been requested."""
 
     sock: socket.socket  # the client's connection
     settings: SessionSettings
@@ -50,15 +49,15 @@ class _Start:
     on_started: Callable[[Started], object]
     on_failed: Callable[[str], object]
     deadline: float
-    deaths: int = 0  # of starters that were at work on it
-    control: socket.socket | None = None  # None: nobody holds its other end
-    is_cut: bool = False  # whether a starter has died since it was asked for
+    deaths: int = 0  # of starters during this start
+    control: socket.socket | None = None  # None: no process holds its other end
+    is_cut: bool = False  # whether a starter has died since the request
 
 
 class SessionStarts:
-    """The sessions that are being started, and the starter that does it.
+    """The sessions that are being started, and the starter that forks them.
 
-    `selector`: the daemon's; each entry's data is a function to call.
+    `selector`: the daemon's; the data of each entry is the function to call.
     """
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
@@ -66,8 +65,8 @@ class SessionStarts:
         self.starter = Starter(selector, self._answered, self._starter_gone)
         self._starts: dict[int, _Start] = {}
         self._last_number = 0
-        self._children: set[int] = set()  # sessions whose ends the present starter will tell
-        self._codes: dict[int, int] = {}  # of those that nobody has asked about
+        self._children: set[int] = set()  # sessions whose end the current starter will report
+        self._codes: dict[int, int] = {}  # exit codes that nobody has asked for yet
         self._asked: dict[int, ExitCode] = {}
 
     def __len__(self) -> int:
@@ -83,17 +82,17 @@ class SessionStarts:
     ) -> None:
         """Have a session started for a client.
 
-        `sock`: the client's connection, ours from now on. `received`: what was read from it. One of the two functions
-        is called later, `on_failed` with a reason.
+        `sock`: the client's connection; this object owns it from now on. `received`: the bytes already read from it.
+        Later, one of the two functions is called: `on_started`, or `on_failed` with the reason.
 
-        Raises `OSError` if there is no room for more descriptors. The connection is the caller's.
+        Raises `OSError` if no descriptors are free. The connection then stays the caller's.
         """
         deadline = time.monotonic() + _START_SECONDS
         self._request(_Start(sock, settings, received, on_started, on_failed, deadline))
 
     def _request(self, start: _Start) -> None:
         start.is_cut = False
-        self._last_number += 1  # another one each time: what is said of an earlier try concerns nobody
+        self._last_number += 1  # a new one each time, so that reports about an earlier attempt are ignored
         number = self._last_number
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         control.setblocking(False)
@@ -108,10 +107,10 @@ class SessionStarts:
         start.control = control
         self._starts[number] = start
 
-    # --- what comes of it ---
+    # --- the outcome ---
 
     def _hear(self, number: int) -> None:
-        """Take the first word of a session, or the end of its control socket."""
+        """Handle the first message of a session, or the end of its control socket."""
         start = self._starts[number]
         if start.control is None:
             return
@@ -120,7 +119,7 @@ class SessionStarts:
         except BlockingIOError:
             return
         except NoRoomError:
-            self._fail(number, "this process has no room for more descriptors")
+            self._fail(number, "the daemon has no free descriptors")
             return
         except OSError:
             data, ends = b"", []
@@ -133,7 +132,7 @@ class SessionStarts:
         if not isinstance(pid, int) or len(ends) != 1 or not stands_for(ends[0], pid):
             for end in ends:
                 os.close(end)
-            self._fail(number, "its process says what makes no sense")
+            self._fail(number, "the message of its process makes no sense")
             return
         del self._starts[number]
         self._selector.unregister(start.control)
@@ -152,7 +151,7 @@ class SessionStarts:
         start = self._starts.pop(number)
         try:
             if start.deaths >= _MAX_DEATHS:
-                raise OSError("each process that was to start it has died")
+                raise OSError("every process that was to start it has died")
             self._request(start)
         except OSError as error:
             self._starts[number] = start
@@ -171,9 +170,9 @@ class SessionStarts:
                     self._fail(number, why)
             case {"ended": int(number), "code": int(code)}:
                 if number in self._starts:
-                    self._hear(number)  # its first word may be waiting
+                    self._hear(number)  # its first message may be waiting
                 if number in self._starts:
-                    self._fail(number, f"it ended at once ({code})")
+                    self._fail(number, f"it ended immediately ({code})")
                 elif number in self._asked:
                     self._children.discard(number)
                     self._asked.pop(number)(code)
@@ -186,7 +185,7 @@ class SessionStarts:
         for tell in [self._asked.pop(number) for number in list(self._asked)]:
             tell(None)
         starts = sorted(self._starts.items())
-        if starts:  # it takes them in their order, so it may have been the first that it died of
+        if starts:  # it handles them in order, so the first of them may have killed it
             starts[0][1].deaths += 1
         for number, start in starts:
             start.is_cut = True
@@ -195,7 +194,7 @@ class SessionStarts:
 
     @property
     def awaits_ends(self) -> bool:
-        """Whether somebody waits to hear how a session has ended, to log it."""
+        """Whether any session's exit code is awaited, to log it."""
         return bool(self._asked)
 
     def _when_ended(self, number: int, tell: ExitCode) -> None:
@@ -207,7 +206,7 @@ class SessionStarts:
     # --- time ---
 
     def time_left(self) -> float | None:
-        """Return in how many seconds `step` has something to do; ``None``: not before something happens."""
+        """Return the seconds until `step` has something to do; ``None``: not until an event occurs."""
         now = time.monotonic()
         first = min((start.deadline for start in self._starts.values()), default=math.inf)
         waits = [max(0.0, first - now)] if first < math.inf else []
@@ -215,15 +214,15 @@ class SessionStarts:
         return min([*waits, *([] if starters is None else [starters])], default=None)
 
     def step(self) -> None:
-        """Do what is due: give up starts of which nothing comes, and look after the starter."""
+        """Do what is due: fail starts that have timed out, and run the periodic tasks of the starter."""
         now = time.monotonic()
         for number in [number for number, start in self._starts.items() if start.deadline <= now]:
-            self._fail(number, f"it has not begun within {_START_SECONDS:g} s")
+            self._fail(number, f"timed out after {_START_SECONDS:g} s waiting for it to begin")
             self.starter.replace()
         self.starter.step()
 
     def close(self) -> None:
-        """Give up what is being started, and end the starter."""
+        """Fail all pending starts, and end the starter."""
         for number in list(self._starts):
-            self._fail(number, "the server stops")
+            self._fail(number, "the server is stopping")
         self.starter.close()

@@ -1,10 +1,11 @@
-"""The starter as the daemon holds it: the process that forks sessions, see `pserver.starter.starter_process`.
+"""The daemon's handle on the starter, the process that forks sessions; see `pserver.starter.starter_process`.
 
-The daemon never waits for it. What it has no room for is kept and sent later. When it dies, another one takes its
-place at once, or after a pause that grows if they die again and again. Nothing is concluded about sessions from that.
+The daemon never waits for it. Requests that do not fit into the socket are kept and sent later. If the starter dies, a
+new one replaces it immediately, or after a pause that grows if starters die repeatedly. The daemon draws no conclusions
+about sessions from that.
 
-While requests are unread, the daemon looks whether it is stopped (SIGSTOP), and then kills it. That it is merely slow,
-as on a busy machine, is no reason: the next one would be slower.
+While requests are unread, the daemon checks whether the starter is stopped (SIGSTOP), and then kills it. A slow
+starter, as on a busy machine, is not replaced: the next one would be even slower.
 """
 
 import array
@@ -30,15 +31,15 @@ from srp_tools.errors import ConfigurationError
 log = logging.getLogger("pserver")
 
 _MESSAGE_BYTES = 4096
-_STABLE_SECONDS = 10.0  # a starter that lived so long has not died "again"
-_PAUSES = (0.0, 0.1, 0.5, 2.0, 10.0)  # seconds before another one, by how many have died soon
-_RETRY_SECONDS = 0.05  # until what the socket has no room for is tried again
-_LOOK_SECONDS = 0.5  # until one that was asked for something has it; it takes milliseconds
+_STABLE_SECONDS = 10.0  # a starter that lived this long resets the count of deaths
+_PAUSES = (0.0, 0.1, 0.5, 2.0, 10.0)  # seconds until the next start, by the number of early deaths
+_RETRY_SECONDS = 0.05  # until a request is resent that did not fit into the socket
+_LOOK_SECONDS = 0.5  # between checks whether requests have been read; that takes milliseconds
 _END_SECONDS = 2.0  # for the process to end
 
-_READY_SECONDS = 25.0  # for loading its modules, from a network file system perhaps; the start waits for 30
+_READY_SECONDS = 25.0  # for loading its modules, perhaps from a network file system; a start waits for 30
 
-# What is advice to programmers, such as that tlslite uses an old module, must not keep it from loading.
+# Warnings for programmers, for example that tlslite uses a deprecated module, must not keep it from loading.
 _CODE = """# pserver: starts sessions; they, their engines and workers are forked from here and share this line
 from pserver.system.clean_start import hold_warnings
 hold_warnings()
@@ -48,11 +49,11 @@ main()
 
 
 class StarterProcess:
-    """A process that has been started, and `sock`, the daemon's end of its socket.
+    """A starter that has been launched, and `sock`, the daemon's end of its socket.
 
-    It loads numpy and tlslite in a third of a second. `descriptor_limit`: how many descriptors its processes may have.
-    `has_accounts`: they are to become other accounts, and so get nothing from the environment that is for root alone.
-    Raises `OSError` if the system allows no more.
+    It loads numpy and tlslite in a third of a second. `descriptor_limit`: descriptor limit of its processes.
+    `has_accounts`: whether they will switch to other accounts; then they do not inherit root's own environment.
+    Raises `OSError` if the system allows no further processes.
     """
 
     def __init__(self, descriptor_limit: int, *, has_accounts: bool = False) -> None:
@@ -62,7 +63,7 @@ class StarterProcess:
         arguments = map(str, (theirs.fileno(), descriptor_limit))
         try:
             with theirs:
-                # -P: no module comes from the current folder. Sessions speak UTF-8, whatever the locale is.
+                # -P: import no module from the current folder. Sessions use UTF-8, whatever the locale is.
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-X", "utf8", "-c", _CODE, *arguments],
                     stdin=subprocess.DEVNULL,
@@ -81,20 +82,22 @@ class StarterProcess:
 
     @property
     def has_read_all(self) -> bool:
-        """Whether it has taken each request."""
+        """Whether it has read every request."""
         unread = array.array("i", [0])
-        fcntl.ioctl(self.sock, termios.TIOCOUTQ, unread)  # what is in the other end's queue, see unix(7)
+        fcntl.ioctl(self.sock, termios.TIOCOUTQ, unread)  # unread bytes at the other end, see unix(7)
         return not unread[0]
 
     def await_ready(self, seconds: float = _READY_SECONDS) -> None:
-        """Wait for its first word: that it has loaded its modules.
+        """Wait for its first message, which says that it has loaded its modules.
 
-        Raises `ConfigurationError` if it ends instead, or is silent for so long.
+        Raises `ConfigurationError` if it ends instead, or sends nothing within `seconds`.
         """
         poll = select.poll()
         poll.register(self.sock, select.POLLIN)
         if not poll.poll(seconds * 1000):
-            raise ConfigurationError(f"the process that starts sessions was not ready within {seconds:g} s")
+            raise ConfigurationError(
+                f"timed out after {seconds:g} s waiting for the process that starts sessions to get ready"
+            )
         try:
             is_ready = "ready" in json_object(self.sock.recv(_MESSAGE_BYTES))
         except ConnectionError:
@@ -102,16 +105,16 @@ class StarterProcess:
         if not is_ready:
             how = describe_exit(self._process.wait(_END_SECONDS))
             raise ConfigurationError(
-                f"the process that starts sessions ended as it began, with {how}; "
-                "the log, or standard error, has its last words"
+                f"the process that starts sessions ended on startup, with {how}: "
+                "see its last lines in the log or on standard error"
             )
 
     def kill(self) -> None:
-        """End it, whatever it does."""
+        """Kill it in any state."""
         self._process.kill()
 
     def close(self) -> None:
-        """Have it end, and reap it; nothing is done twice."""
+        """Let it end, and reap it; may be called repeatedly."""
         self.sock.close()
         try:
             self._process.wait(_END_SECONDS)
@@ -121,10 +124,10 @@ class StarterProcess:
 
 
 class Starter:
-    """The starter that lives, and what it is asked for.
+    """The current starter, and the requests to it.
 
-    `selector`: the daemon's; each entry's data is a function to call. `on_answer`: called with each of its messages.
-    `on_gone`: called when one has died; what it was sent and has not answered, it may have done or not.
+    `selector`: the daemon's; the data of each entry is the function to call. `on_answer`: called with each message of
+    the starter. `on_gone`: called when a starter has died; it may have handled unanswered requests or not.
     """
 
     def __init__(
@@ -140,20 +143,20 @@ class Starter:
         self._descriptor_limit = 0
         self._has_accounts = False
         self._outbox = Outbox()
-        # What it may not have read, of what comes without descriptors: nobody would notice that it is lost. It does no
-        # harm twice.
+        # Requests without descriptors that the starter may not have read; nobody would notice their loss. Repeating
+        # them does no harm.
         self._unread: list[bytes] = []
-        self._deaths = 0  # of starters that died soon, one after the other
-        self._due = math.inf  # instant for the next one, or for what is unsent
-        self._look_due = math.inf  # instant for a look at whether it has read all
+        self._deaths = 0  # of starters that died early, in a row
+        self._due = math.inf  # when to start the next one, or to resend requests
+        self._look_due = math.inf  # when to check whether it has read everything
 
     @property
     def pid(self) -> int | None:
-        """The process number of the one that lives, ``None`` between two."""
+        """The process number of the current starter; ``None`` while there is none."""
         return self._process.pid if self._process else None
 
     def begin(self, descriptor_limit: int, process: StarterProcess | None = None) -> None:
-        """Have a starter from now on; `process` is one that has been started already."""
+        """Keep a starter running from now on. `process`: one that has been started already."""
         self._descriptor_limit = descriptor_limit
         self._due = time.monotonic()
         if process is not None:
@@ -162,9 +165,9 @@ class Starter:
         self.step()
 
     def request(self, words: Mapping[str, object], ends: Sequence[int] = ()) -> None:
-        """Ask for something, at once or as soon as that is possible. The descriptors stay the caller's.
+        """Send a request now, or as soon as possible. The descriptors stay the caller's.
 
-        Raises `OSError` if it has to be kept and there is no room for copies of the descriptors.
+        Raises `OSError` if the request must be kept, and no descriptors are free for copies of its own.
         """
         data = json.dumps(words).encode()
         if not ends:
@@ -175,7 +178,7 @@ class Starter:
             self._plan(is_sent=is_sent)
 
     def step(self) -> None:
-        """Do what is due: start another one, send what could not be sent before, or see whether this one is stopped."""
+        """Do what is due: start a new starter, resend unsent requests, or check whether the current one is stopped."""
         now = time.monotonic()
         if now >= self._look_due:
             self._look()
@@ -189,12 +192,12 @@ class Starter:
                 log.error("the process that starts sessions cannot be started: %s", error)
                 self._plan_next()
                 return
-        assert self._process is not None  # noqa: S101 - there is one by now
+        assert self._process is not None  # noqa: S101 - there is one at this point
         if len(self._outbox):
             self._plan(is_sent=self._outbox.send(self._process.sock) is None)
 
     def time_left(self) -> float | None:
-        """Return in how many seconds `step` has something to do; ``None``: not before something happens."""
+        """Return the seconds until `step` has something to do; ``None``: not until an event occurs."""
         first = min(self._due, self._look_due)
         return None if first == math.inf else max(0.0, first - time.monotonic())
 
@@ -211,13 +214,13 @@ class Starter:
             self._look_due = time.monotonic() + _LOOK_SECONDS
 
     def replace(self, why: str = "does not answer") -> None:
-        """End the present one, because it does nothing any more; its end is noticed as any."""
+        """Kill the current starter because it does not respond; its end is handled like any other."""
         if self._process is not None:
-            log.error("the process that starts sessions (%d) %s: it is replaced", self._process.pid, why)
+            log.error("the process that starts sessions (%d) %s: replacing it", self._process.pid, why)
             self._process.kill()
 
     def close(self) -> None:
-        """End it, and forget what it was to do."""
+        """End the starter, and drop its requests."""
         self._outbox.clear()
         if self._process is not None:
             process, self._process = self._process, None
@@ -226,9 +229,9 @@ class Starter:
         self._due = math.inf
 
     def _plan(self, *, is_sent: bool) -> None:
-        """Plan what follows an attempt to send: to try again, and to look whether it was read."""
+        """Schedule the steps after an attempt to send: try again, and check whether the starter has read everything."""
         now = time.monotonic()
-        if not is_sent:  # it is full, too many descriptors are under way, or the starter has just died
+        if not is_sent:  # the socket is full, too many descriptors are in flight, or the starter just died
             self._due = min(self._due, now + _RETRY_SECONDS)
         self._look_due = min(self._look_due, now + _LOOK_SECONDS)
 
@@ -246,7 +249,7 @@ class Starter:
         if data:
             self._on_answer(json_object(data))
             return
-        log.error("the process that starts sessions (%d) has died: another one takes its place", process.pid)
+        log.error("the process that starts sessions (%d) has died: starting a new one", process.pid)
         self._process = None
         self._selector.unregister(process.sock)
         process.kill()

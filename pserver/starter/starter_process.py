@@ -1,23 +1,23 @@
-"""The starter: a process that forks sessions, each within milliseconds, because it has loaded all that they need.
+"""The starter: a process that forks sessions, each within milliseconds, because it has loaded everything they need.
 
-The daemon starts it and holds the other end of its only socket, see `pserver.starter.starter`. It has no path in any
-folder that somebody could remove, and no port. Each request is one message with descriptors:
+The daemon starts it and holds the other end of its only socket, see `pserver.starter.starter`. The socket has no port,
+and no path in a folder that someone could remove. Each request is one message with descriptors:
 
 * ``{"session": 7, "settings": ..., "received": ...}`` with a client's connection and the session's end of its control
-  socket. The session says itself that it is there, by ``{"here": PID}`` with a descriptor that stands for it.
-* ``{"spawner": 4711, "uid": null}`` with the spawner's end of a socket: another spawner, for a session that has lost
-  its own, with the number of its process. Where sessions have accounts, the other number says which this one has.
-* ``{"remove": FOLDER, "mark": 0, "uid": null}``: ends what is left of a node whose session was killed, in a process of
-  its own: the folder may be large. `pserver.system.process_marks` has what the mark is.
-* ``{"sweep": FOLDER, "days": 7.0, "log": ...}``: removes old results, see `pserver.jobs.job_store`, likewise.
-* ``{"announce": ORDER}`` with an end of a socket for the answers: logs in at other servers, and announces this one
-  there, see `pserver.pool.announcer`, in a process of its own.
+  socket. The session itself reports that it exists: ``{"here": PID}`` with a descriptor of its process.
+* ``{"spawner": 4711, "uid": null}`` with the spawner's end of a socket: starts a new spawner for the session with this
+  process number, whose own spawner has died. Where sessions have accounts, ``uid`` is that of this session.
+* ``{"remove": FOLDER, "mark": 0, "uid": null}``: removes the rest of a node whose session was killed, in a process of
+  its own because the folder may be large. `pserver.system.process_marks` explains the mark.
+* ``{"sweep": FOLDER, "days": 7.0, "log": ...}``: removes old results, see `pserver.jobs.job_store`, in its own process.
+* ``{"announce": ORDER}`` with an end of a socket for the answers: logs in to other servers and announces this one,
+  see `pserver.pool.announcer`, in its own process.
 * ``{"clean": NAME, "before": 1.7e9, "log": ...}``: removes folders of sessions that earlier servers of this name have
-  left, see `pserver.system.session_folder`, likewise.
+  left behind, see `pserver.system.session_folder`, in its own process.
 
-Its first word is ``{"ready": PID}``, when it has loaded its modules. It answers only for sessions:
-``{"failed": 7, "why": ...}`` and ``{"ended": 7, "code": 0}``. A request that it has no descriptors or no process for
-costs that request alone: what came with it is closed, and the other end sees that.
+Its first message is ``{"ready": PID}``, sent when it has loaded its modules. It sends answers only about sessions:
+``{"failed": 7, "why": ...}`` and ``{"ended": 7, "code": 0}``. If no descriptor or process is free for a request, only
+that request fails: its descriptors are closed, and the process at the other end notices.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pserver.starter.first_use  # noqa: F401 - once for all sessions
+import pserver.starter.first_use  # noqa: F401 - initializes libraries once for all sessions
 from pserver.accounts.account import account_of
 from pserver.accounts.privileges import acting_as_owner, become
 from pserver.accounts.session_account import account_folders
@@ -59,20 +59,20 @@ _MAX_ENDS = 2
 
 
 def main() -> None:
-    """Be the starter; the arguments are the descriptor of its socket, and how many descriptors a process may have."""
+    """Run the starter; the arguments are the descriptor of its socket, and the descriptor limit of its processes."""
     descriptor, limit = map(int, sys.argv[1:])
     sys.argv[1:] = []
     sock = socket.socket(fileno=descriptor)
     sock.set_inheritable(False)
     name_process("starter")
     limit_descriptors(limit)
-    with contextlib.suppress(ConnectionError):  # the daemon is gone, which the loop notices
+    with contextlib.suppress(ConnectionError):  # the daemon is gone, as the loop will notice
         sock.send(json.dumps({"ready": os.getpid()}).encode())
     _Starter(sock).run()
 
 
 class _Starter:
-    """The starter's loop. It ends with the daemon, which the end of `sock` says; sessions go on."""
+    """The starter's loop. It ends with the daemon, when `sock` is closed; sessions run on."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -83,14 +83,14 @@ class _Starter:
             end.setblocking(False)
 
     def run(self) -> None:
-        """Do what the daemon asks for until it is gone."""
+        """Handle the daemon's requests until the daemon is gone."""
         try:
             self._run()
         finally:
-            signal.set_wakeup_fd(-1)  # sessions may end while this process does, and close what it writes to
+            signal.set_wakeup_fd(-1)  # do not write to a socket that is being closed
 
     def _run(self) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the daemon's terminal is for the daemon
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in its terminal is for the daemon alone
         signal.set_wakeup_fd(self._ring.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         poll = select.poll()
@@ -105,19 +105,19 @@ class _Starter:
                 return
 
     def _hear(self) -> bool:
-        """Take one request; return whether the daemon is there."""
+        """Handle one request; return False if the daemon is gone."""
         try:
             data, ends = receive_descriptors(self._sock, MESSAGE_BYTES, _MAX_ENDS)
         except ConnectionError:
             return False
         except NoRoomError as error:
-            data, ends = error.message, []  # which it needs, and so is refused
-        except OSError as error:  # no memory; the request is still there
-            log.warning("a request cannot be taken: %s", error)
+            data, ends = error.message, []  # the request needs them, and is therefore refused
+        except OSError as error:  # out of memory; the request stays in the queue
+            log.warning("cannot read a request: %s", error)
             return True
         if not data:
             return False
-        request = json_object(data)  # one that makes no sense is none
+        request = json_object(data)  # empty if it makes no sense
         try:
             self._do(request, ends)
         except OSError as error:
@@ -143,7 +143,7 @@ class _Starter:
             case {"remove": str(folder), "mark": int(mark), "uid": uid}:
                 self._fork(lambda: _clear(folder, mark, uid))
             case {"sweep": str(kept), "days": days, "log": dict(log_settings)}:
-                if self._sweeping is None:  # it may wait for a file system for long
+                if self._sweeping is None:  # a sweep may wait long for a file system
                     self._sweeping = self._fork(lambda: _sweep(Path(kept), float(days), **log_settings))
             case {"clean": str(name), "before": before, "log": dict(log_settings)}:
                 self._fork(lambda: _clean(name, float(before), **log_settings))
@@ -157,7 +157,7 @@ class _Starter:
             self._leave()
             work()
             code = 0
-        except BaseException:  # noqa: BLE001 - nobody is above us who would show it
+        except BaseException:  # noqa: BLE001 - no caller is left that would show it
             traceback.print_exc()
         finally:
             for stream in (sys.stdout, sys.stderr):
@@ -166,7 +166,7 @@ class _Starter:
             os._exit(code)
 
     def _leave(self) -> None:
-        """Close what is the starter's, and take signals as any process does."""
+        """Close the starter's own resources, and restore the default handling of signals."""
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
@@ -174,7 +174,7 @@ class _Starter:
             end.close()
 
     def _reap(self) -> None:
-        with contextlib.suppress(ChildProcessError):  # there is none
+        with contextlib.suppress(ChildProcessError):  # there are no children
             while (pid := (ended := os.waitpid(-1, os.WNOHANG))[0]) != 0:
                 if pid == self._sweeping:
                     self._sweeping = None
@@ -183,7 +183,7 @@ class _Starter:
                     self._tell({"ended": number, "code": os.waitstatus_to_exitcode(ended[1])})
 
     def _tell(self, words: dict[str, object]) -> None:
-        with contextlib.suppress(ConnectionError):  # the daemon is gone, which the next request says
+        with contextlib.suppress(ConnectionError):  # the daemon is gone, as the next read will show
             self._sock.send(json.dumps(words).encode())
 
 
@@ -202,7 +202,7 @@ def _be_session(ends: Sequence[int], settings: dict[str, Any], received: bytes) 
 
 def _be_spawner(end: int, session: int, uid: int | None) -> None:
     os.setsid()
-    enter_that_of(session)  # as another account it could not
+    enter_that_of(session)  # not possible after switching to another account
     if uid is not None:
         become(account_of(uid), is_dumpable=True)
     be_spawner(socket.socket(fileno=end))
@@ -219,16 +219,16 @@ def _sweep(kept: Path, days: float, *, file: str | None, **form: str) -> None:
         try:
             with acting_as_owner(each.parent):
                 sweep(each, days, time.time())
-        except FileNotFoundError:  # there never were any
+        except FileNotFoundError:  # there were never any results
             continue
         except OSError as error:
-            log.error("old results cannot be removed: %s", error)
+            log.error("cannot remove old results: %s", error)
 
 
 def _clean(name: str, before: float, *, file: str | None, **form: str) -> None:
     set_up(Path(file) if file else None, form=LogForm(**form))
     for folder in remove_left(name, before):
-        log.info("removed %s: a session of an earlier server %s has left it", folder, name)
+        log.info("removed %s: left behind by a session of an earlier server %s", folder, name)
 
 
 def _clear(folder: str, mark: int, uid: int | None) -> None:

@@ -97,7 +97,7 @@ def test_it_is_stopped_and_stays_so(server: Server) -> None:
                 assert works(other)
                 assert len(server.sessions(other)) == 1
         wait_gone(first)
-        server.wait_for_log(f"({first}) is stopped: it is replaced")
+        server.wait_for_log(f"({first}) is stopped: replacing it")
         wait_until(lambda: not Path(folder).exists(), "the folder of the killed session to go")
 
 
@@ -191,7 +191,7 @@ def test_modules_are_found_where_they_were(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "modules" / "numpy.py").write_text("raise ImportError('no numpy today')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", "modules")
-    with pytest.raises(ConfigurationError, match="starts sessions ended as it began, with exit status 1"):
+    with pytest.raises(ConfigurationError, match="starts sessions ended on startup, with exit status 1"):
         start_server(config())
     assert "no numpy today" in default_log("default").read_text()
     assert find_server("default") is None

@@ -84,5 +84,5 @@ def test_a_session_whose_folder_was_removed_ends(tmp_path: Path, users: tuple[Cr
         shutil.rmtree(tmp_path / "spool")
         wait_until(lambda: not server.status_now()["sessions"], "the session to end")
         server.wait_for_log("the folder of its results was removed")
-        with pytest.raises(ConfigurationError, match="somebody removed or moved their folder"):
+        with pytest.raises(ConfigurationError, match="someone has removed or moved their folder"):
             recover(server, token)

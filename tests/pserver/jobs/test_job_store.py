@@ -67,9 +67,9 @@ def test_a_result_is_taken_once(tmp_path: Path) -> None:
 
 def test_only_who_has_the_secret_and_the_name(tmp_path: Path) -> None:
     make(tmp_path)
-    with pytest.raises(ConfigurationError, match="another user than eve"):
+    with pytest.raises(ConfigurationError, match="a user other than eve"):
         find(tmp_path, user="eve")
-    with pytest.raises(ConfigurationError, match="the secret of the token is wrong"):
+    with pytest.raises(ConfigurationError, match="the secret in the token is wrong"):
         find(tmp_path, secret=b"another")
     with pytest.raises(ConfigurationError, match="nothing is kept here"):
         find(tmp_path, node=2)
@@ -78,7 +78,7 @@ def test_only_who_has_the_secret_and_the_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", "../x", "f", "f1/../../x", "F1", "f1\n"])
 def test_parts_stay_in_the_folder(name: str, tmp_path: Path) -> None:
     store = make(tmp_path)
-    with pytest.raises(ConfigurationError, match="no name of a part"):
+    with pytest.raises(ConfigurationError, match="is not the name of a part"):
         store.add_part(name, b"")
 
 

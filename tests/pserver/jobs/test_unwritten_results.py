@@ -34,7 +34,7 @@ def test_what_cannot_be_written_waits(store: JobStore, caplog: pytest.LogCapture
     unwritten.write()
     assert len(unwritten) == 2 and not unwritten.is_hopeless
     assert "results could not be written to the disk of the server: [Errno 2]" in unwritten.why
-    assert caplog.text.count("cannot be written yet") == 1
+    assert caplog.text.count("cannot write the result of job") == 1
     away.rename(store.folder)
     unwritten.write()
     assert (len(unwritten), unwritten.why, store.results()) == (0, "", {1, 2, 3})

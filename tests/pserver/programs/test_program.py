@@ -36,15 +36,19 @@ def test_what_cannot_be_started_says_where_and_why(net: ClientNetwork, tmp_path:
         ([f"{tmp_path}/none"], FileNotFoundError, f"there is no program {tmp_path}/none"),
         ([plain], PermissionError, f"{plain} cannot be run: Permission denied"),
         ([tmp_path], PermissionError, f"{tmp_path} cannot be run: Permission denied"),
-        ([lost], FileNotFoundError, f"{lost}: its interpreter or loader is missing"),
+        ([lost], FileNotFoundError, f"{lost} cannot be run: its interpreter or loader is missing"),
     ):
         with pytest.raises(kind, match=rf"node 1 \(.*\): {text}"):
             net[1].run(words, cwd="/")
-    with pytest.raises(FileNotFoundError, match=r"\./lost: its interpreter or loader is missing"):
+    with pytest.raises(
+        FileNotFoundError, match=r"\./lost cannot be run: its interpreter or loader is missing"
+    ):
         net[1].run(["./lost"], cwd=tmp_path)
     with pytest.raises(FileNotFoundError, match="there is no program \udcff"):
         net[1].run([b"\xff"], cwd="/")
-    with pytest.raises(FileNotFoundError, match="the folder /no/folder, where it is to run: No such file"):
+    with pytest.raises(
+        FileNotFoundError, match="cannot use the folder /no/folder, where it was to run: No such file"
+    ):
         net[1].run(["true"], cwd="/no/folder")
     with pytest.raises(OSError, match="Argument list too long") as caught:
         net[1].run(["true", "x" * 200_000], cwd="/")

@@ -147,8 +147,8 @@ def test_without_a_supervisor_the_rest_is_lost(
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        ([NETWORK, 2, SECRET], "nothing is kept here"),
-        ([NETWORK, 1, b"guess"], "the secret of the token is wrong"),
+        ([NETWORK, 2, SECRET], "nothing of this network is kept here"),
+        ([NETWORK, 1, b"guess"], "the secret in the token is wrong"),
         ([NETWORK, "../x", SECRET], "is not a node number"),
         ([5], "cannot read the kept results"),
         (None, "cannot read the kept results"),

@@ -120,7 +120,7 @@ def test_a_session_that_starts(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "why"), [("refuse", "no memory"), ("end early", "it ended at once (1)"), ("die", "has died")]
+    ("what", "why"), [("refuse", "no memory"), ("end early", "it ended immediately (1)"), ("die", "has died")]
 )
 def test_one_that_does_not_costs_its_client_alone(place: Place, what: str, why: str) -> None:
     before = open_files()
@@ -194,7 +194,7 @@ def test_a_starter_that_hangs_is_replaced(place: Place, monkeypatch: pytest.Monk
     monkeypatch.setattr(session_starts, "_START_SECONDS", 0.2)
     with place.start("hang") as client:
         place.until(lambda: place.failed, "the end of patience")
-        assert place.failed == ["it has not begun within 0.2 s"]
+        assert place.failed == ["timed out after 0.2 s waiting for it to begin"]
         assert client.recv(1) == b""
     place.until(lambda: place.starts.starter.pid not in {None, hung}, "another starter")
 

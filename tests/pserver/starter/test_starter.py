@@ -192,9 +192,12 @@ def test_its_end_leaves_nothing(place: Place) -> None:
 @pytest.mark.parametrize(
     ("code", "why"),
     [
-        ("", "ended as it began, with exit status 0"),
-        ("import os; os.kill(os.getpid(), 9)", "ended as it began, with SIGKILL"),
-        ("import time; time.sleep(60)", "was not ready within 0.1 s"),
+        ("", "ended on startup, with exit status 0"),
+        ("import os; os.kill(os.getpid(), 9)", "ended on startup, with SIGKILL"),
+        (
+            "import time; time.sleep(60)",
+            "timed out after 0.1 s waiting for the process that starts sessions to get ready",
+        ),
     ],
 )
 def test_one_that_never_is_ready_is_an_error(monkeypatch: pytest.MonkeyPatch, code: str, why: str) -> None:

@@ -201,4 +201,4 @@ def test_old_results_are_removed_by_a_process_of_their_own(starter: StarterProce
     kept.rename(tmp_path / "other")
     kept.write_text("no folder")
     ask(starter, request)
-    wait_until(lambda: "cannot be removed" in log.read_text(), "the line in the log")
+    wait_until(lambda: "cannot remove old results" in log.read_text(), "the line in the log")
