@@ -1,1 +1,1 @@
-"""Unix accounts of users: which one a user has, and how a process becomes it."""
+"""The Unix accounts of users: which account a user has, and how a process switches to it."""

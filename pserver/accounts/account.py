@@ -1,7 +1,7 @@
-"""The Unix account under which the sessions of a user run.
+"""The Unix account that runs the sessions of a user.
 
-An account of the system is refused, root first of all: only those of people, and those that an administrator has made
-for a purpose, have numbers from UID_MIN of login.defs(5) on.
+System accounts are refused, above all root. The accounts of people, and those that an administrator has created for a
+purpose, have user ids from UID_MIN of login.defs(5) on.
 """
 
 import os
@@ -15,8 +15,8 @@ from pconnect.toml_file import read_toml
 from srp_tools.errors import ConfigurationError
 
 _LOGIN_DEFINITIONS = Path("/etc/login.defs")
-_FIRST_NUMBER = 1000  # UID_MIN where the file does not say
-_NOBODY = {65534, 65535, 2**32 - 2, 2**32 - 1}  # what has no account anywhere, by number
+_FIRST_NUMBER = 1000  # UID_MIN if the file does not set it
+_NOBODY = {65534, 65535, 2**32 - 2, 2**32 - 1}  # user ids that belong to no account on any system
 
 
 class Account(NamedTuple):
@@ -25,13 +25,13 @@ class Account(NamedTuple):
     name: str
     uid: int
     gid: int
-    groups: tuple[int, ...]  #: all, with `gid`
+    groups: tuple[int, ...]  #: all groups, including `gid`
     home: str
     shell: str
 
 
 def find_account(name: str) -> Account:
-    """Return the account of a name.
+    """Return the account with a name.
 
     Raises `ConfigurationError` if there is none, or sessions must not run under it.
     """
@@ -43,11 +43,11 @@ def find_account(name: str) -> Account:
 
 
 def account_of(uid: int) -> Account:
-    """Return the account of a number. Raises `ConfigurationError` as `find_account` does."""
+    """Return the account with a user id. Raises `ConfigurationError` like `find_account`."""
     try:
         entry = pwd.getpwuid(uid)
     except (KeyError, OverflowError):
-        raise ConfigurationError(f"there is no account with the number {uid} on this machine") from None
+        raise ConfigurationError(f"there is no account with the user id {uid} on this machine") from None
     return _checked(entry)
 
 
@@ -56,7 +56,7 @@ def _checked(entry: pwd.struct_passwd) -> Account:
     if entry.pw_uid < first or entry.pw_uid in _NOBODY:
         raise ConfigurationError(
             f"the account {entry.pw_name!r} (user id {entry.pw_uid}) belongs to the system: sessions run only under "
-            f"accounts with numbers from {first} on (UID_MIN in {_LOGIN_DEFINITIONS})"
+            f"accounts with user ids from {first} on (UID_MIN in {_LOGIN_DEFINITIONS})"
         )
     groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
     shell = entry.pw_shell or "/bin/sh"
@@ -69,12 +69,12 @@ def _first_number() -> int:
     except OSError:
         return _FIRST_NUMBER
     found = re.search(r"^UID_MIN\s+([0-9]{1,10})\s*$", text, re.MULTILINE)
-    # Root stays refused, whatever the file says.
+    # Refuse root, even if the file allows it.
     return max(1, int(found[1])) if found else _FIRST_NUMBER
 
 
 def without_account(names: Mapping[str, str], users: Iterable[str]) -> dict[str, str]:
-    """Return those users under whose accounts no session can run, each with the reason; `names`: see `read_map`."""
+    """Return the users whose accounts cannot run sessions, each with the reason. `names`: see `read_map`."""
     found = {}
     for user in users:
         try:
@@ -85,9 +85,9 @@ def without_account(names: Mapping[str, str], users: Iterable[str]) -> dict[str,
 
 
 def read_map(path: str | os.PathLike[str] | None) -> Mapping[str, str]:
-    """Return the names of accounts by user, from a file of TOML such as ``alice = "physics1"``.
+    """Return the account names of users, from a TOML file such as ``alice = "physics1"``.
 
-    `path`: ``None`` for no file, so that all users have accounts of their own names.
+    `path`: ``None`` for no file; then every user has the account of the same name.
 
     Raises `ConfigurationError` if it cannot be read; the text has the line.
     """
@@ -95,8 +95,12 @@ def read_map(path: str | os.PathLike[str] | None) -> Mapping[str, str]:
         return {}
     file = read_toml(Path(path))
     if file is None:
-        raise ConfigurationError(f"--account-map {path}: there is no such file that this account can read")
+        raise ConfigurationError(
+            f"--account-map {path}: there is no such file, or this account cannot read it"
+        )
     for user, name in file.content.items():
         if not isinstance(name, str) or not name:
-            raise file.error((user,), f"the account of {user!r} must be a text with its name")
+            raise file.error(
+                (user,), f"the account of {user!r} must be a string with the name of the account"
+            )
     return file.content

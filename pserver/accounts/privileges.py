@@ -1,4 +1,4 @@
-"""How a process of root becomes another account, for good, and how one is confined that talks to strangers."""
+"""Permanent switch of a root process to another account, and the confinement of processes that talk to strangers."""
 
 import contextlib
 import os
@@ -9,10 +9,10 @@ from pathlib import Path
 from pserver.accounts.account import Account
 from pserver.system.processes import deny_new_privileges, die_with_parent, set_dumpable
 
-# What an account takes over from the environment of the server; the rest is root's.
+# The variables that an account inherits from the server's environment; all others are root's own.
 _KEPT = {"LANG", "LANGUAGE", "TZ", "JOURNAL_STREAM"}
 _KEPT_BEGINNINGS = ("LC_", "PYTHON", "OMP_", "OPENBLAS_", "MKL_", "NUMEXPR_", "BLIS_")
-_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"  # that of login(1) in Debian
+_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"  # as set by login(1) in Debian
 
 _NOBODY = 65534
 _NONE = (0, 0)
@@ -20,12 +20,12 @@ _MAX_DESCRIPTOR = 2**31 - 1
 
 
 def become(account: Account, *, is_dumpable: bool) -> None:
-    """Have this process, which is root's, run under an account from now on, with its groups, folder and environment.
+    """Switch this root process permanently to an account, with its groups, home folder and environment.
 
-    `is_dumpable`: whether other processes of the account may look into this one, as debuggers do. Then its standard
-    streams lead nowhere, as root's may be the log.
+    `is_dumpable`: whether other processes of the account may inspect this one, as debuggers do. If so, its standard
+    streams are closed off, because root's may lead to the log.
 
-    Raises `OSError` if the system refuses; the process must end then.
+    Raises `OSError` if the system refuses; then the process must end.
     """
     os.setgroups(account.groups)
     os.setresgid(account.gid, account.gid, account.gid)
@@ -41,11 +41,11 @@ def become(account: Account, *, is_dumpable: bool) -> None:
         os.chdir("/")
     if is_dumpable:
         leave_streams()
-    set_dumpable(is_dumpable)  # the system has denied it until now
+    set_dumpable(is_dumpable)  # after the switch, the system denies it by default
 
 
 def common_environment() -> dict[str, str]:
-    """Return what of this environment is for all accounts."""
+    """Return the variables of this environment that are meant for all accounts."""
     return {name: value for name, value in os.environ.items() if _is_kept(name)} | {"PATH": _PATH}
 
 
@@ -55,10 +55,10 @@ def _is_kept(name: str) -> bool:
 
 @contextlib.contextmanager
 def acting_as_owner(folder: Path) -> Iterator[None]:
-    """Have the files of this process, if it is root's, be looked at and changed with the rights of a folder's owner.
+    """In this context, access files with the rights of a folder's owner, if this process is root's.
 
-    It has no groups meanwhile, neither its own nor the owner's. So no link that an account puts into its folder leads
-    to what is another's. Raises `OSError` if there is no such folder.
+    The process has no groups in the meantime, neither its own nor the owner's. So no link that an account puts into its
+    folder gives access to another account's files. Raises `OSError` if the folder does not exist.
     """
     uid = folder.lstat().st_uid if os.geteuid() == 0 else 0
     if not uid:
@@ -66,7 +66,7 @@ def acting_as_owner(folder: Path) -> Iterator[None]:
         return
     groups, gid = os.getgroups(), os.getegid()
     try:
-        os.setgroups([])  # while this process still may; what is its own needs no group
+        os.setgroups([])  # while this process still may; its own files need no group
         os.setegid(_NOBODY)
         os.seteuid(uid)
         yield
@@ -77,10 +77,11 @@ def acting_as_owner(folder: Path) -> Iterator[None]:
 
 
 def confine(keep: Sequence[int]) -> list[int]:
-    """Take all from this process, which is root's, but some descriptors; return their new numbers.
+    """Take away everything from this root process except some descriptors; return their new numbers.
 
-    It has the account ``nobody`` then, starts no process, opens no file and no connection, no other process can look
-    into it, and it ends with its parent. Raises `OSError` if the system refuses; the process must end then.
+    Afterwards, it runs as the account ``nobody``, cannot start processes or open files and connections, cannot be
+    inspected by other processes, and ends with its parent. Raises `OSError` if the system refuses; then the process
+    must end.
     """
     kept = _close_others(keep)
     os.chdir("/")
@@ -88,18 +89,18 @@ def confine(keep: Sequence[int]) -> list[int]:
     resource.setrlimit(resource.RLIMIT_NPROC, _NONE)
     resource.setrlimit(resource.RLIMIT_FSIZE, _NONE)
     resource.setrlimit(resource.RLIMIT_CORE, _NONE)
-    # One more than there are: what waits needs one, for as long as it waits.
+    # Allow one more descriptor than there are: each wait needs one while it lasts.
     highest = max(kept) + 2
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest, highest))
     leave_root()
-    die_with_parent()  # the system forgets it when the account changes
+    die_with_parent()  # the kernel resets this when the account changes
     return kept
 
 
 def leave_root() -> None:
-    """Give this process, which is root's, the account ``nobody`` for good; no other process can look into it.
+    """Switch this root process permanently to the account ``nobody``; no other process can inspect it.
 
-    Raises `OSError` if the system refuses; the process must end then.
+    Raises `OSError` if the system refuses; then the process must end.
     """
     os.setgroups([])
     os.setresgid(_NOBODY, _NOBODY, _NOBODY)
@@ -109,7 +110,7 @@ def leave_root() -> None:
 
 
 def leave_streams() -> None:
-    """Have the standard streams lead nowhere: what is written to root's may be the log."""
+    """Redirect the standard streams to the null device, because root's may lead to the log."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(nowhere, descriptor)
@@ -117,7 +118,7 @@ def leave_streams() -> None:
 
 
 def _close_others(keep: Sequence[int]) -> list[int]:
-    """Close all descriptors but some, which get the numbers from 3 on; the standard streams lead nowhere."""
+    """Close all descriptors except some, which are renumbered from 3 on; redirect the standard streams to null."""
     first = max(*keep, 2) + 1
     moved = [os.dup2(descriptor, first + place, inheritable=False) for place, descriptor in enumerate(keep)]
     leave_streams()

@@ -1,4 +1,4 @@
-"""The account of one session of a server of root."""
+"""The account of one session, for a server that root has started."""
 
 import contextlib
 import errno
@@ -14,22 +14,22 @@ from srp_tools.credentials import is_member
 from srp_tools.errors import ConfigurationError, ConnectionLostError
 
 _NO_GROUP = 65534
-_FOLDERS = "accounts"  # of a server, with one folder for each account
-_MAX_LINKS = 40  # as many as the system follows
+_FOLDERS = "accounts"  # the server's folder with one folder for each account
+_MAX_LINKS = 40  # the kernel follows the same number
 
 
 class SessionAccount:
-    """The account that a session is going to have.
+    """The account that a session will run under.
 
-    `name`: of the account; there may be none. For a member, which runs nothing, it is ``nobody``. `kept`: where a
-    server keeps what detached networks leave.
+    `name`: the name of the account, which may not exist. A member, which runs no code, gets ``nobody``. `kept`: the
+    server's folder for the results of detached networks.
 
     Attributes
     ----------
     account
-        The account; ``None`` if there is none of that name, or sessions must not have it.
+        The account; ``None`` if it does not exist, or sessions must not run under it.
     kept
-        The same folder for this account alone.
+        The corresponding folder for this account alone.
     """
 
     def __init__(self, name: str, kept: Path) -> None:
@@ -46,9 +46,9 @@ class SessionAccount:
         self.kept = account_folder(kept, name) / kept.name if self.account else kept
 
     def become(self) -> None:
-        """Have this process run under the account from now on, and have folders of its own.
+        """Switch this process to the account, and create the account's own folders.
 
-        No other process may look into this one: it holds the keys of its node, and speaks to the daemon.
+        No other process may inspect this one: it holds the keys of its node, and communicates with the daemon.
 
         Raises `ConnectionLostError` if there is no account, or the system refuses.
         """
@@ -59,7 +59,9 @@ class SessionAccount:
                 make_account_folder(self.kept.parent, self.account)
             become(self.account, is_dumpable=False)
         except OSError as error:
-            raise ConnectionLostError(f"cannot become the account {self.account.name!r}: {error}") from error
+            raise ConnectionLostError(
+                f"cannot switch to the account {self.account.name!r}: {error}"
+            ) from error
 
 
 def _nobody() -> Account:
@@ -68,21 +70,21 @@ def _nobody() -> Account:
 
 
 def _spend_as_much(name: str) -> None:
-    """Ask for the groups of a name that has no account, as `find_account` does for others.
+    """Look up the groups of a name that has no account, as `find_account` does for existing ones.
 
-    The system may ask another machine for them. So a client cannot tell by the time whether its user has an account.
+    The lookup may involve another machine. So a client cannot tell from the response time whether the account exists.
     """
-    with contextlib.suppress(OSError, ValueError):  # it is no name of an account
+    with contextlib.suppress(OSError, ValueError):  # it is not a valid account name
         os.getgrouplist(name, _NO_GROUP)
 
 
 def account_folder(kept: Path, name: str) -> Path:
-    """Return the folder of an account, beside `kept`, the one of the whole server."""
+    """Return the folder of an account, next to `kept`, the folder of the whole server."""
     return kept.with_name(_FOLDERS) / name
 
 
 def account_folders(kept: Path) -> list[Path]:
-    """Return the folders of all accounts that have one; `kept` as above."""
+    """Return the existing folders of accounts. `kept`: see `account_folder`."""
     try:
         return sorted(path for path in kept.with_name(_FOLDERS).iterdir() if path.is_dir())
     except OSError:
@@ -90,7 +92,7 @@ def account_folders(kept: Path) -> list[Path]:
 
 
 def make_account_folder(folder: Path, account: Account) -> None:
-    """Make the folder of an account, which no other one may enter; one that was made, but not given to it, gets it."""
+    """Create the folder of an account, closed to all others; give it to the account if it does not own it yet."""
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -102,9 +104,10 @@ def make_account_folder(folder: Path, account: Account) -> None:
 
 
 def make_way(kept: Path) -> None:
-    """Make the folder of the accounts' folders, and let all accounts pass through it; `kept` as above.
+    """Create the parent folder of the accounts' folders, and let all accounts pass through it.
 
-    Raises `ConfigurationError` if it cannot be made, or a folder above it is closed to others, or theirs to change.
+    `kept`: see `account_folder`. Raises `ConfigurationError` if it cannot be created, or if other accounts cannot pass
+    through a folder above it, or can modify one.
     """
     folder = kept.with_name(_FOLDERS)
     try:
@@ -112,28 +115,29 @@ def make_way(kept: Path) -> None:
         for missing in [each for each in reversed([folder, *folder.parents]) if not each.is_dir()]:
             missing.mkdir(mode=0o711)
         _check_way(folder)
-        for own in (folder, folder.parent):  # that of the server may have been made for root alone
+        for own in (folder, folder.parent):  # the server's folder may have been created for root alone
             own.chmod(0o711)
     except OSError as error:
         raise ConfigurationError(
-            f"--spool-dir: the folder {folder} cannot be made ({error.strerror}); give another one"
+            f"--spool-dir: cannot create the folder {folder}: {error.strerror}; give another folder"
         ) from error
     for above in folder.parents:
         if not stat.S_IMODE(above.stat().st_mode) & 0o001:
             raise ConfigurationError(
-                f"--spool-dir: users' accounts cannot pass through {above} to {folder}; give another folder, or let "
+                f"--spool-dir: users' accounts cannot pass through {above} to {folder}: give another folder, or let "
                 f"them pass with: chmod o+x {shlex.quote(str(above))}"
             )
 
 
 def _check_way(folder: Path) -> None:
-    """Refuse a folder which another account could replace: by what is above it, or a link on the way to it.
+    """Refuse a folder that another account could replace, through a folder above it or a link in its path.
 
-    What is missing ends the way. Raises `ConfigurationError` for such a folder, `OSError` if one cannot be looked at.
+    The check stops at the first missing part. Raises `ConfigurationError` for a replaceable folder, and `OSError` if a
+    part of the path cannot be inspected.
     """
     place, names, links = Path("/"), list(folder.absolute().parts), 0
     while names:
-        place = Path(os.path.normpath(place / names.pop(0)))  # of a folder without links
+        place = Path(os.path.normpath(place / names.pop(0)))  # the base has no links
         try:
             facts = place.lstat()
         except FileNotFoundError:
@@ -143,8 +147,8 @@ def _check_way(folder: Path) -> None:
         is_open = not is_link and facts.st_mode & writers and not facts.st_mode & stat.S_ISVTX
         if is_open or facts.st_uid not in {0, os.geteuid()}:
             raise ConfigurationError(
-                f"--spool-dir: other accounts can change {place}, which is on the way to {folder}; give another "
-                "folder: all on the way to it must belong to root, and be writable for root alone"
+                f"--spool-dir: other accounts can change {place}, which is part of the path to {folder}: give another "
+                "folder; every part of its path must belong to root, and be writable only by root"
             )
         if is_link:
             links += 1

@@ -1,1 +1,1 @@
-"""When a server takes sessions, and which: opening hours, counts, drain."""
+"""Which sessions a server accepts, and when: opening hours, limits on sessions, drain."""

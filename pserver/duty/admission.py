@@ -1,4 +1,4 @@
-"""Whether a server takes another session, and if not, why: the words that the client reads."""
+"""Whether a server accepts another session, and the reason for the client if it does not."""
 
 import datetime
 import time
@@ -10,16 +10,16 @@ from pserver.duty.schedule import Phase, ServiceHours, State, WallClock, state_a
 from pserver.duty.wall_clock import wall_clock
 from srp_tools.credentials import is_member
 
-_LOOK_SECONDS = 30.0  # until what holds is found out anew: the clock may be set, the machine may be moved
+_LOOK_SECONDS = 30.0  # between evaluations: the clock or the time zone may change
 _ALWAYS = State(Phase.OPEN, float("inf"), None, float("inf"))
 
 
 class Admission:
-    """What decides about newcomers. It only answers; others act on it.
+    """Decides about new sessions. It only answers; the callers act on the answers.
 
-    `config`: returns the settings that hold now. `users`: returns the user of each session that has logged in. `now`:
-    returns the instant, as `time.time` does. `begun`: returns how many sessions have begun in all. `sessions`: returns
-    those that there are. `admins`: returns the users who administer the server.
+    `config`: returns the current settings. `users`: returns the user of each session that has logged in. `now`: returns
+    the current time like `time.time`. `begun`: returns the total number of sessions that have begun. `sessions`:
+    returns the current ones. `admins`: returns the users who administer the server.
     """
 
     def __init__(
@@ -48,17 +48,17 @@ class Admission:
         )  # since when, for which hours
 
     def drain(self, *, finishes_jobs: bool = False) -> None:
-        """Take no new sessions and begin no jobs from now on; `finishes_jobs`: but those of sessions that are there."""
+        """Accept no new sessions and begin no jobs from now on. `finishes_jobs`: begin jobs of existing sessions."""
         self._is_drained, self._finishes_jobs = True, finishes_jobs
 
     def resume(self) -> None:
-        """Do both again, as far as the hours allow."""
+        """Accept sessions and begin jobs again, within the service hours."""
         self._is_drained = False
 
-    # --- what holds now ---
+    # --- the current state ---
 
     def state(self) -> State:
-        """Return what the hours of the server say now."""
+        """Return the current state according to the server's hours."""
         hours, now = _hours(self._config()), self._now()
         known_hours, since, state = self._known
         if hours != known_hours or not since <= now < min(since + _LOOK_SECONDS, state.changes_at):
@@ -67,7 +67,7 @@ class Admission:
         return state
 
     def time_left(self) -> float | None:
-        """Return in how many seconds to look what holds; ``None``: it stays so."""
+        """Return the seconds until the state should be evaluated again; ``None`` if it never changes."""
         state = self.state()
         return None if state is _ALWAYS else min(max(0.0, state.changes_at - self._now()), _LOOK_SECONDS)
 
@@ -77,51 +77,50 @@ class Admission:
         return (self._finishes_jobs or not self._is_drained) and self.state().phase is Phase.OPEN
 
     def why_ended(self) -> str:
-        """Return why what still runs is to be ended now; empty if it is not."""
+        """Return why running sessions must end now; empty if they need not."""
         state = self.state()
         if state.phase is not Phase.CLOSED or self._config().service_end is None:
             return ""
         opens, end = self._shown(state.opens_at), self._config().service_end
-        return f"service hours: the server ends all sessions at {end} (--service-end), and opens at {opens} again"
+        return f"service hours: the server ends all sessions at {end} (--service-end), and opens again at {opens}"
 
     def refusal(self, user: str, network: str = "", *, is_exclusive: bool = False) -> str:
-        """Return why `user` gets no session now, for the client to read; empty if there is no reason.
+        """Return why `user` gets no session now, as a text for the client; empty if there is no reason.
 
-        `network`: for which it would be, if that is known. `is_exclusive`: whether it is to be the only one.
+        `network`: the network of the session, if known. `is_exclusive`: whether it must be the only session.
         """
         if is_member(user):
             return (
-                f"the user {user} is a member: servers announce themselves with it, and it has no session; log in as "
+                f"the user {user} is a member, with which servers announce themselves, and gets no session: log in as "
                 "another user"
             )
         why = self._why_closed() or self._why_full(user) or why_excluded(user, network, self._sessions())
         if is_exclusive and not why:
             is_allowed = self._config().allow_exclusive or user in self._admins()
             why = why_not_alone(user, network, self._sessions(), is_allowed=is_allowed)
-        return f"server {self._config().name} takes no new session now: {why}" if why else ""
+        return f"server {self._config().name} accepts no new session now: {why}" if why else ""
 
     def _why_closed(self) -> str:
         if self._is_drained:
-            return "it is being drained; running sessions go on"
+            return "it is being drained; running sessions continue"
         state, hours = self.state(), _hours(self._config())
         if hours is None or state.phase is Phase.OPEN:
             return ""
         last = "--service-stop" if self._config().service_stop else "--service-end"
         opens = self._shown(state.opens_at)
-        return f"its hours are {hours} (--service-start, {last}), and it opens at {opens} again"
+        return f"its hours are {hours} (--service-start, {last}), and it opens again at {opens}"
 
     def _why_full(self, user: str) -> str:
         config, users = self._config(), self._users()
         if 0 < config.serve <= self._begun():
-            return f"it serves {config.serve} sessions in all (--serve)"
+            return f"it serves only {config.serve} sessions in total (--serve)"
         if 0 < config.max_sessions <= len(users):
-            return (
-                f"there are {len(users)}, and its administrator allows {config.max_sessions} (--max-sessions)"
-            )
+            used = f"{len(users)} of {config.max_sessions} (--max-sessions)"
+            return f"it has reached the session limit set by its administrator: {used}"
         own = users.count(user)
         if 0 < config.max_sessions_per_user <= own:
-            limit = f"allows {config.max_sessions_per_user} for each user (--max-sessions-per-user)"
-            return f"{user} has {own}, and its administrator {limit}"
+            used = f"{own} of {config.max_sessions_per_user} (--max-sessions-per-user)"
+            return f"{user} has reached the session limit set by its administrator: {used}"
         return ""
 
     # --- for people ---
@@ -130,7 +129,7 @@ class Admission:
         return f"{self._clock(instant):%H:%M}"
 
     def __str__(self) -> str:
-        """Say what holds now, such as "open until 06:00, hard end 08:00"."""
+        """Return a text about the current state, such as "open until 06:00, hard end 08:00"."""
         state = self.state()
         end = "" if state.ends_at is None else f", hard end {self._shown(state.ends_at)}"
         if self._is_drained:
@@ -140,12 +139,12 @@ class Admission:
         return f"closed until {self._shown(state.opens_at)}{end}"
 
     def facts(self) -> dict[str, object]:
-        """Return what the status says of it."""
+        """Return the facts for the status."""
         return {"drained": self._is_drained, "open": not self._why_closed(), "words": str(self)}
 
 
 def _hours(config: DutyOptions) -> ServiceHours | None:
-    """Return the hours that the settings mean; ``None``: always."""
+    """Return the service hours in the settings; ``None`` if the server is always open."""
     last = config.service_stop or config.service_end
     if config.service_start is None or last is None:
         return None

@@ -1,15 +1,15 @@
-"""A server for one session alone: who may have that, when, and what others read meanwhile.
+"""Exclusive use of a server by one session: who may have it and when, and the messages to other users.
 
-It ends with the session, and with its client when that leaves detached jobs there. A session whose client has vanished
-keeps it for as long as the client may come back (``--orphan-timeout``). Nobody gets it while others are there, and an
-administrator can end the session.
+It ends with the session, or when its client detaches and leaves jobs there. A session whose client has vanished stays
+exclusive for as long as the client may come back (``--orphan-timeout``). A user gets exclusive use only if no other
+sessions exist. An administrator can end the session.
 """
 
 import time
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-_SHOWN = 5  # sessions in an error
+_SHOWN = 5  # sessions listed in an error
 
 
 class Session(Protocol):
@@ -20,7 +20,7 @@ class Session(Protocol):
     since: float
 
     @property
-    def pid(self) -> int: ...  # noqa: D102 - see there
+    def pid(self) -> int: ...  # noqa: D102 - documented there
     @property
     def is_exclusive(self) -> bool: ...  # noqa: D102
     @property
@@ -30,36 +30,33 @@ class Session(Protocol):
 
 
 def why_excluded(user: str, network: str, sessions: Iterable[Session]) -> str:
-    """Return why a user gets no session because another one has the server for itself; empty if none has.
+    """Return why a user gets no session because another one uses the server exclusively; empty if none does.
 
-    `network`: for which the session would be; the one that has the server may have further ones. Empty: not known yet.
+    `network`: the network of the new session; the exclusive user may open further sessions for the same network.
+    Empty: not known yet.
     """
     for other in _others(user, network, sessions):
         if other.is_exclusive and not other.is_detached and (network or other.user != user):
-            return f"{_named(other)} has it for itself"
+            return f"{_named(other)} uses it exclusively"
     return ""
 
 
 def why_not_alone(user: str, network: str, sessions: Iterable[Session], *, is_allowed: bool) -> str:
-    """Return why a user does not get the server for one session alone; empty if that is possible.
+    """Return why a user cannot use the server exclusively for one session; empty if that is possible.
 
-    `is_allowed`: whether the user may have it at all.
+    `is_allowed`: whether the user may do that at all.
     """
     if not is_allowed:
-        return (
-            f"{user} may not have it alone (exclusive=True): its administrator has not set --allow-exclusive"
-        )
+        return f"{user} may not use it exclusively (exclusive=True): its administrator has not set --allow-exclusive"
     others = _others(user, network, sessions)
     if not others:
         return ""
     more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
-    return (
-        f"{user} cannot have it alone while others are there: {', '.join(map(_named, others[:_SHOWN]))}{more}"
-    )
+    return f"{user} cannot use it exclusively: it has other sessions: {', '.join(map(_named, others[:_SHOWN]))}{more}"
 
 
 def _others(user: str, network: str, sessions: Iterable[Session]) -> Sequence[Session]:
-    """Return the sessions that have logged in for other networks; each user has networks of their own."""
+    """Return the sessions that have logged in for other networks; the networks of different users always differ."""
     return [
         each
         for each in sessions

@@ -1,16 +1,16 @@
-"""When a server is open: its hours by the local wall clock, and which instants these are. No I/O, no clock of its own.
+"""When a server is open: its hours by the local wall clock, and the instants that they mean. No I/O, no clock here.
 
-Three times of the day make a window: from *start* it is open, from *stop* it takes nothing new, at *end* what still
-runs is ended. A window begins every day at *start*, and may run over midnight.
+Three times of day define a window: it opens at *start*, accepts no new sessions from *stop* on, and ends running
+sessions at *end*. A window begins every day at *start*, and may extend past midnight.
 
-Wall clocks jump. What counts is the latest time that the clock has shown so far:
+Wall clocks jump. The latest time that the clock has shown so far is the one that counts:
 
-* When it is set back, as in autumn, it shows an hour twice. Each of the three comes the first time, and once: the
-  second hour belongs to what was before it.
-* When it is set forward, as in spring, it leaves an hour out. A time that it never shows comes at the jump.
+* When the clock is set back, as in autumn, it shows an hour twice. Each of the three times takes effect once, the first
+  time it is shown. The second hour continues the state that was there before it.
+* When the clock is set forward, as in spring, it skips an hour. A time that it never shows takes effect at the jump.
 
-So no instant has two meanings, and on each day start, stop and end come in their order. A window from 23:00 to 06:00 is
-then six or eight hours long, as the night is.
+So no instant is ambiguous, and on each day start, stop and end take effect in order. A window from 23:00 to 06:00 then
+lasts six or eight hours, like the night itself.
 """
 
 import enum
@@ -18,40 +18,40 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
-#: Returns what the wall clock shows at an instant, which is in seconds since 1970, as `time.time` has it.
+#: Returns the time that the wall clock shows at an instant, given in seconds since 1970, like `time.time`.
 WallClock = Callable[[float], datetime]
 
-# No offset of a zone is larger, so one side of an instant is before it and the other after it, whatever the zone.
+# No zone has a larger offset, so one side of an instant is before it and the other after it in every zone.
 _MOST_OFFSET = timedelta(hours=26).total_seconds()
-_DAYS = range(-2, 4)  # around now, whose windows may matter: one is up to a day long
+_DAYS = range(-2, 4)  # days around today whose windows may matter: a window is up to a day long
 
 
 class Phase(enum.Enum):
-    """What a server does now."""
+    """What a server currently does."""
 
-    OPEN = "takes sessions and begins jobs"
-    LEAVING = "takes nothing new; what runs goes on until the end"
-    CLOSED = "takes nothing new; what ran has been ended, if there is an end"
+    OPEN = "accepts sessions and begins jobs"
+    LEAVING = "accepts no new sessions; running ones continue until the end"
+    CLOSED = "accepts no new sessions; running ones have been ended, if there is an end"
 
 
 class ServiceHours(NamedTuple):
-    """The times of the day at which a server changes its phase."""
+    """The times of day at which a server changes its phase."""
 
     start: time
     stop: time
-    end: time | None  #: None: what runs is not ended
+    end: time | None  #: None: running sessions are not ended
 
     def __str__(self) -> str:
         return f"{self.start:%H:%M} to {self.stop:%H:%M}"
 
 
 class State(NamedTuple):
-    """What holds at an instant."""
+    """The state at an instant."""
 
     phase: Phase
-    changes_at: float  #: the instant at which the phase changes
-    ends_at: float | None  #: the instant at which what runs is ended, if it is
-    opens_at: float  #: the instant at which the next window begins
+    changes_at: float  #: the instant when the phase changes
+    ends_at: float | None  #: the instant when running sessions are ended, if they are
+    opens_at: float  #: the instant when the next window begins
 
 
 class _Window(NamedTuple):
@@ -61,7 +61,7 @@ class _Window(NamedTuple):
 
 
 def state_at(hours: ServiceHours, now: float, clock: WallClock) -> State:
-    """Return what holds at an instant."""
+    """Return the state at an instant."""
     today = clock(now).date()
     windows = [_window(hours, today + timedelta(days), clock) for days in _DAYS]
     # A jump of the clock may leave nothing of a window.
@@ -87,16 +87,16 @@ def _window(hours: ServiceHours, day: date, clock: WallClock) -> _Window:
 
 
 def first_instant(shown: datetime, clock: WallClock) -> float:
-    """Return the first instant at which the wall clock shows this time, or a later one.
+    """Return the first instant when the wall clock shows the given time or a later one.
 
     Examples
     --------
     >>> from zoneinfo import ZoneInfo
     >>> berlin = lambda instant: datetime.fromtimestamp(instant, ZoneInfo("Europe/Berlin")).replace(tzinfo=None)
     >>> def utc(instant): return f"{datetime.fromtimestamp(instant, UTC):%H:%M}"
-    >>> utc(first_instant(datetime(2027, 3, 28, 2, 30), berlin))  # which is never shown: from 01:00 on, it is 03:00
+    >>> utc(first_instant(datetime(2027, 3, 28, 2, 30), berlin))  # never shown: at 01:00 UTC it is 03:00
     '01:00'
-    >>> utc(first_instant(datetime(2027, 10, 31, 2, 30), berlin))  # which is shown twice, an hour apart
+    >>> utc(first_instant(datetime(2027, 10, 31, 2, 30), berlin))  # shown twice, an hour apart
     '00:30'
     """
     as_utc = _seconds(shown)
@@ -105,7 +105,7 @@ def first_instant(shown: datetime, clock: WallClock) -> float:
     for instant in (low, high):
         if clock(instant) == shown:
             return instant
-    while high - low > 1:  # the clock jumps over it, at a whole second
+    while high - low > 1:  # the clock jumps over the time, at a whole second
         middle = (low + high) // 2
         low, high = (low, middle) if clock(middle) >= shown else (middle, high)
     return high

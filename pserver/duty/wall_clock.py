@@ -1,10 +1,10 @@
-"""What the wall clock of this machine shows."""
+"""The wall clock of this machine."""
 
 import time
 from datetime import datetime
 
 
 def wall_clock(instant: float) -> datetime:
-    """Return the local time at an instant, by the time zone that the machine has now: it may be moved meanwhile."""
+    """Return the local time at an instant, in the machine's current time zone, which may change at any time."""
     time.tzset()
     return datetime.fromtimestamp(instant)

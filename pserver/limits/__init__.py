@@ -1,1 +1,1 @@
-"""What a session and a job may use, and what is said when that is not enough."""
+"""The limits of sessions and jobs, and the messages about them."""

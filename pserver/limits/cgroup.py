@@ -1,13 +1,13 @@
-"""Cgroups (version 2): limits that count for all processes of a session together.
+"""Cgroups (version 2): limits for all processes of a session together.
 
-A server can use them where its own cgroup was delegated to it: by a systemd unit with ``Delegate=yes``, or in a
-container that may write there. Whether that is so shows when one tries, for each session again until it works. A cgroup
-whose children have controllers must have no processes itself (cgroups(7), "no internal processes"), so the daemon moves
-what is its own into a child, and gives each session another one. What it cannot move, such as the shell that started
-it, makes all this impossible, and then everything stays as it is.
+A server can use them if its own cgroup was delegated to it: by a systemd unit with ``Delegate=yes``, or in a container
+with write access. The server finds out by trying, for each new session until it works. A cgroup whose children have
+controllers must not have processes itself (cgroups(7), "no internal processes"), so the daemon moves its own processes
+into a child cgroup, and creates another one for each session. If the cgroup has a process that it cannot move, such as
+the shell that started it, this is impossible, and everything stays unchanged.
 
-The spawner of a session enters the session's cgroup before it starts an engine; the session itself stays with the
-server, where the memory of its user's code does not touch it.
+The spawner of a session enters the session's cgroup before it starts an engine. The session process itself stays with
+the server, where the memory use of its user's code does not affect it.
 """
 
 import contextlib
@@ -27,17 +27,17 @@ _CONTROLLERS = ("memory", "pids", "cpu")
 _SERVER = "pserver-server"
 _SESSION = "pserver-session-"
 _CPU_PERIOD = 100_000  # microseconds, the kernel's own default
-_LEAST_QUOTA = 1000  # microseconds; the kernel takes no less
+_LEAST_QUOTA = 1000  # microseconds; the kernel accepts no less
 _REMOVE_SECONDS = 1.0  # killed processes are gone within milliseconds
 _LOOK = 0.005
-_MOST_LOOKS = 20  # for processes of the server, which starts few
+_MOST_LOOKS = 20  # attempts to move all processes of the server, which starts few
 
 
 class Cgroups:
-    """The cgroups of one server, once a session needs one.
+    """The cgroups of one server, created when a session first needs one.
 
-    `why_not`: why there were none when one was needed last; ``""``: there are, or none was needed yet. `controllers`:
-    which there are.
+    `why_not`: why they were not available at the last attempt; ``""`` if they are, or none was needed yet.
+    `controllers`: the available controllers.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Cgroups:
         self._folder: Path | None = None
 
     def folder(self, limits: SessionLimits) -> str:
-        """Return where the cgroups of sessions are; ``""`` if these limits need none, or there can be none."""
+        """Return the folder for the cgroups of sessions; ``""`` if these limits need none, or none are available."""
         if not (limits.memory or limits.processes or limits.processors):
             return ""
         if self._folder is None:
@@ -64,7 +64,7 @@ class Cgroups:
 
     @staticmethod
     def _sweep(folder: Path) -> None:
-        """Remove what killed sessions have left; that of a session which lives may be empty for a moment."""
+        """Remove cgroups of killed sessions; the cgroup of a living session may be empty for a moment, but is kept."""
         for left in folder.glob(f"{_SESSION}*"):
             number = left.name.removeprefix(_SESSION)
             if number.isdecimal() and start_ticks(int(number)) is None:
@@ -73,14 +73,14 @@ class Cgroups:
 
 
 def cgroup_name(process: Path) -> str:
-    """Return the name that the kernel has for a process's cgroup; ``""`` if there is none of version 2."""
+    """Return the kernel's name of a process's cgroup of version 2; ``""`` if it has none."""
     return next((line[3:] for line in _lines(process / "cgroup") if line.startswith("0::")), "")
 
 
 def own_cgroup(process: Path = Path("/proc/self")) -> Path:
-    """Return the folder of this process's cgroup, or of that in which `divide` has put it.
+    """Return the folder of this process's cgroup, or the parent folder if `divide` has moved the process.
 
-    Raises `ConfigurationError` if it cannot be seen.
+    Raises `ConfigurationError` if it is not visible.
     """
     inside = cgroup_name(process)
     if not inside:
@@ -90,21 +90,21 @@ def own_cgroup(process: Path = Path("/proc/self")) -> Path:
         if kind.startswith("cgroup2 "):
             root, mounted = (_unescaped(field) for field in fields.split()[3:5])
             if ".." in Path(inside).parts or not Path(inside).is_relative_to(root):
-                continue  # it is outside of what a container sees
+                continue  # it is outside of the container's view
             folder = Path(mounted, Path(inside).relative_to(root))
             return folder.parent if folder.name == _SERVER else folder
     raise ConfigurationError("no cgroups of version 2 are mounted")
 
 
 def divide(folder: Path) -> tuple[str, ...]:
-    """Move this process, and those that it has started, into a child of their cgroup; return the controllers of others.
+    """Move this process and its children into a child of their cgroup; return the controllers for other cgroups.
 
-    Raises `OSError` or `ConfigurationError` if that is impossible; then all is as it was.
+    Raises `OSError` or `ConfigurationError` if that is impossible; then nothing is changed.
     """
     offered = (folder / "cgroup.controllers").read_text().split()
     wanted = [name for name in _CONTROLLERS if name in offered]
     if not wanted:
-        raise ConfigurationError(f"{folder} was given none of the controllers {', '.join(_CONTROLLERS)}")
+        raise ConfigurationError(f"{folder} has none of the controllers {', '.join(_CONTROLLERS)}")
     server = folder / _SERVER
     moved: list[int] = []
     try:
@@ -115,17 +115,17 @@ def divide(folder: Path) -> tuple[str, ...]:
                 with contextlib.suppress(ProcessLookupError):
                     (server / "cgroup.procs").write_text(str(pid))
                     moved.append(pid)
-            with contextlib.suppress(_BusyError):  # meanwhile one of ours has started another one
+            with contextlib.suppress(_BusyError):  # one of these processes has just started another one
                 _give_controllers(folder, wanted)
                 return tuple(wanted)
-        raise ConfigurationError(f"{folder} has new processes again and again")
+        raise ConfigurationError(f"{folder} keeps getting new processes")
     except (OSError, ConfigurationError):
         _undo(folder, server, moved)
         raise
 
 
 class _BusyError(Exception):
-    """There are processes in a cgroup that is to have none."""
+    """A cgroup that must not have processes has some."""
 
 
 def _give_controllers(folder: Path, wanted: Iterable[str]) -> None:
@@ -146,33 +146,33 @@ def _undo(folder: Path, server: Path, moved: Iterable[int]) -> None:
 
 
 def _own_processes(folder: Path) -> list[int]:
-    """Return the processes in a cgroup, if each of them is this one, or has been started by it.
+    """Return the processes in a cgroup, if each of them is this one or a descendant of it.
 
     Raises `ConfigurationError` if there are others.
     """
     here = set(map(int, (folder / "cgroup.procs").read_text().split()))
-    ours = {os.getpid(), *descendants()}  # later: none of these can have come from elsewhere meanwhile
+    ours = {os.getpid(), *descendants()}  # read later, so no other process can have slipped in
     if strangers := sorted(pid for pid in here - ours if start_ticks(pid) is not None):
         raise ConfigurationError(f"{folder} has processes that are not this server's, such as {strangers[0]}")
     return sorted(here & ours)
 
 
 def enter(folder: str) -> None:
-    """Put this process into a cgroup, unless it is there, and with it all that it will start.
+    """Put this process, and all that it will start, into a cgroup, unless it is there already.
 
-    Raises `OSError`, whose `strerror` has the folder: without its limits, nothing of a session may begin.
+    Raises `OSError`, whose `strerror` names the folder: without its limits, no process of a session may start.
     """
     if folder and str(os.getpid()) not in _lines(Path(folder, "cgroup.procs")):
         try:
             Path(folder, "cgroup.procs").write_text("0")
         except OSError as error:
-            raise OSError(error.errno, f"the cgroup {folder} cannot be entered: {error.strerror}") from error
+            raise OSError(error.errno, f"cannot enter the cgroup {folder}: {error.strerror}") from error
 
 
 def enter_that_of(session: int) -> None:
-    """Put this process into the cgroup of a session, if it has one; `session`: its process. Raises `OSError`.
+    """Put this process into the cgroup of a session, if it has one. `session`: its process number. Raises `OSError`.
 
-    If it should have one, and has none any more, `enter` says so at the start of the engine.
+    If the session should have a cgroup but no longer does, `enter` reports that when the engine starts.
     """
     with contextlib.suppress(ConfigurationError):
         folder = own_cgroup() / f"{_SESSION}{session}"
@@ -181,15 +181,16 @@ def enter_that_of(session: int) -> None:
 
 
 class SessionCgroup:
-    """The cgroup of one session; `uid`: whose it is, if this process is root and will not be.
+    """The cgroup of one session. `uid`: the account that owns it, if this process is root and will switch accounts.
 
-    `limits`: those of the session, with the folder of the cgroup, or without one if there is none. `problem`: why.
+    `limits`: the session's, with the folder of the cgroup, or without a folder if there is none; then `problem` says
+    why.
     """
 
     def __init__(self, limits: SessionLimits, uid: int | None = None) -> None:
         self.problem = ""
         self.limits = limits
-        self._kills = 0  # of which `take_kill` has told
+        self._kills = 0  # number of kills that `take_kill` has reported
         if limits.cgroup:
             folder = Path(limits.cgroup, f"{_SESSION}{os.getpid()}")
             self.limits = replace(limits, cgroup=str(folder))
@@ -204,7 +205,7 @@ class SessionCgroup:
                 self.limits = replace(limits, cgroup="")
 
     def take_kill(self) -> bool:
-        """Whether the kernel has ended a process for want of memory since the last call."""
+        """Return whether the kernel has killed a process for lack of memory since the last call."""
         if not self.limits.cgroup:
             return False
         before = self._kills
@@ -215,7 +216,7 @@ class SessionCgroup:
         return self._kills > before
 
     def close(self) -> None:
-        """End all that is left in it, and remove it."""
+        """Kill all remaining processes in it, and remove it."""
         if not self.limits.cgroup:
             return
         folder = Path(self.limits.cgroup)
@@ -225,10 +226,10 @@ class SessionCgroup:
                 folder.rmdir()
             except FileNotFoundError:
                 return
-            except PermissionError:  # it is root's, whose daemon removes it
+            except PermissionError:  # it belongs to root; the daemon removes it
                 _kill_all(folder)
                 return
-            except OSError:  # something is in it, or is just ending
+            except OSError:  # it still has processes, or one is just ending
                 _kill_all(folder)
                 time.sleep(_LOOK)
 
@@ -236,14 +237,12 @@ class SessionCgroup:
 def _write_limits(folder: Path, limits: SessionLimits) -> None:
     values = {
         "memory.max": str(limits.memory) if limits.memory else "",
-        "memory.swap.max": "0"
-        if limits.memory
-        else "",  # else the limit would be that of memory and swap together
+        "memory.swap.max": "0" if limits.memory else "",  # otherwise swap would come on top of the limit
         "pids.max": str(limits.processes) if limits.processes else "",
         "cpu.max": _cpu_max(limits.processors) if limits.processors else "",
     }
     for name, value in values.items():
-        if value and (folder / name).exists():  # a controller may be missing, or the kernel have no swap
+        if value and (folder / name).exists():  # a controller may be missing, or the kernel may have no swap
             (folder / name).write_text(value)
 
 
@@ -268,7 +267,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _unescaped(field: str) -> str:
-    """Return a path of mountinfo, where blanks and the like are octal; see proc_pid_mountinfo(5)."""
+    """Decode a path from mountinfo, where blanks and the like are octal; see proc_pid_mountinfo(5)."""
     for text, sign in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         field = field.replace(text, sign)
     return field

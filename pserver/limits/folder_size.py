@@ -1,4 +1,4 @@
-"""How much a folder takes on the disk, measured a little at a time: its owner may have put a million files there."""
+"""The disk usage of a folder, measured in small steps, because its owner may have put a million files there."""
 
 import contextlib
 import os
@@ -8,15 +8,15 @@ _BLOCK_BYTES = 512  # stat(2): the unit of st_blocks, whatever the file system h
 _ENTRIES_AT_ONCE = 500  # some milliseconds
 _NEXT_PART = 0.02  # seconds
 _NEXT_LOOK = 1.0
-# A round that took long is followed by a rest that is so many times as long.
+# After a slow round comes a pause of this many times its duration.
 _REST = 10
 
 
 class FolderSize:
     """The size of a folder.
 
-    `size`: bytes on the disk at the last round; a file with several names counts once. What cannot be read, or is gone
-    when one looks, does not count.
+    `size`: bytes on the disk in the last round; a file with several names counts once. Entries that cannot be read, or
+    that disappear during the round, do not count.
     """
 
     def __init__(self, folder: str, now: float) -> None:
@@ -28,11 +28,11 @@ class FolderSize:
         self._round: Iterator[int] | None = None
 
     def time_left(self, now: float) -> float:
-        """Return in how many seconds `step` has something to do."""
+        """Return the seconds until `step` has something to do."""
         return max(0.0, self._due - now)
 
     def step(self, now: float) -> None:
-        """Measure a part, if it is time."""
+        """Measure a part of the folder, if it is due."""
         if now < self._due:
             return
         if self._round is None:
@@ -49,13 +49,13 @@ class FolderSize:
 
 
 def _sizes(folder: str) -> Iterator[int]:
-    """Yield the size of each entry below a folder; links are not followed."""
+    """Yield the size of each entry below a folder without following links."""
     linked: set[tuple[int, int]] = set()
     folders = [folder]
     while folders:
         try:
             entries = os.scandir(folders.pop())
-        except OSError:  # it is gone, or is closed to us
+        except OSError:  # it is gone, or not accessible
             continue
         with entries, contextlib.suppress(OSError):
             for entry in entries:

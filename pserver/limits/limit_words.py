@@ -1,4 +1,4 @@
-"""What a user reads of a limit that was met: which it was, and who set it. No input or output."""
+"""Texts about limits for users: which limit was reached, and who set it. No input or output."""
 
 import errno
 import signal
@@ -8,7 +8,7 @@ from pserver.config.option import duration_text, size_text
 
 
 def set_by(option: str, value: str) -> str:
-    """Return who has set a limit.
+    """Return the text that says who has set a limit.
 
     Examples
     --------
@@ -19,9 +19,9 @@ def set_by(option: str, value: str) -> str:
 
 
 def exit_words(code: int | None, limits: SessionLimits, *, was_out_of_memory: bool = False) -> str:
-    """Return why a process ended, if a limit ended it, with a space in front; ``""`` if none did.
+    """Return which limit ended a process, in parentheses after a space; ``""`` if none did.
 
-    `was_out_of_memory`: whether the kernel has meanwhile ended a process of the session for want of memory.
+    `was_out_of_memory`: whether the kernel has recently killed a process of the session for lack of memory.
 
     Examples
     --------
@@ -33,13 +33,13 @@ def exit_words(code: int | None, limits: SessionLimits, *, was_out_of_memory: bo
         return f" ({used}; {set_by('--session-cpu', duration_text(limits.cpu))})"
     if code == -signal.SIGKILL and was_out_of_memory and limits.memory:
         size = size_text(limits.memory)
-        used = f"the kernel ended it, because the session's processes wanted more than {size} together"
+        used = f"the kernel killed it because the session's processes together exceeded {size} of memory"
         return f" ({used}; {set_by('--session-memory', size)})"
     return ""
 
 
 def hint(error: BaseException, limits: SessionLimits, *, is_job: bool = False) -> str:
-    """Return which limit may be the reason for an error of the user's code; ``""`` if none is.
+    """Return which limit may have caused an error of the user's code; ``""`` if none.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def hint(error: BaseException, limits: SessionLimits, *, is_job: bool = False) -
         return f"{what}: {set_by('--session-files', str(limits.files))}"
     is_thread = isinstance(error, RuntimeError) and "start new thread" in str(error)
     if (is_thread or (number == errno.EAGAIN and isinstance(error, BlockingIOError))) and limits.processes:
-        whose = "a session" if limits.cgroup else "the account, with all that runs under it,"
+        whose = "a session" if limits.cgroup else "the account, including everything that runs under it,"
         what = f"{whose} may have {limits.processes} processes and threads"
         return f"{what}: {set_by('--session-processes', str(limits.processes))}"
     return ""
@@ -78,6 +78,6 @@ def _memory_hint(limits: SessionLimits, *, is_job: bool) -> str:
 
 
 def add_hint(error: BaseException, limits: SessionLimits, *, is_job: bool = False) -> None:
-    """Add what `hint` returns to an error, as a note."""
+    """Add the result of `hint` to an error as a note."""
     if text := hint(error, limits, is_job=is_job):
         error.add_note(text)

@@ -1,4 +1,4 @@
-"""The limits of a session as the supervisor of one node watches them; see `pserver.limits.session_watch`."""
+"""The limits of a session, as watched by the supervisor of one node; see `pserver.limits.session_watch`."""
 
 from collections.abc import Callable
 
@@ -7,11 +7,11 @@ from pserver.limits.session_watch import SessionWatch
 
 
 class NodeWatch:
-    """What one node uses of what its session may.
+    """One node's share of the use that its session's limits restrict.
 
-    `folder`: that of the node. `work`: returns something that changes with whatever the client does; whether a command
-    or a job runs; and how many bytes the present engine has printed. `runs_programs`: whether anything else does, which
-    any of the session's supervisors may ask.
+    `folder`: the node's folder. `work`: returns a value that changes with every activity of the client; whether a
+    command or a job is running; and the number of bytes that the current engine has printed. `runs_programs`: whether
+    any other process is running; any supervisor of the session may call it.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class NodeWatch:
         self._work = work
 
     def look(self, now: float) -> str:
-        """Look at what there is to see; return which limit was met, and who set it; ``""``: none."""
+        """Measure the use; return which limit was reached, and who set it; ``""`` if none."""
         if self._watch.looks_at_work:
             seen, is_busy, printed = self._work()
             self._watch.note_output(self._use, printed)
@@ -39,6 +39,6 @@ class NodeWatch:
         return self._watch.why_over(now)
 
     def time_left(self, now: float) -> float:
-        """Return in how many seconds to look again, whatever happens."""
+        """Return the seconds until the next regular `look`."""
         seconds = self._watch.time_left(now)
         return seconds if self._folder is None else min(seconds, self._folder.time_left(now))

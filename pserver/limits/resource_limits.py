@@ -1,6 +1,6 @@
-"""Limits of this process and of all that it starts, by setrlimit(2): they hold on every system, and need no rights.
+"""Limits of this process and its children through setrlimit(2): they work on every system, and need no privileges.
 
-They count for each process by itself, but that of processes, which counts for the account.
+Each limit applies to a single process, except the number of processes, which applies to the account.
 """
 
 import contextlib
@@ -15,19 +15,19 @@ CPU_GRACE = 5  #: seconds of processor time from SIGXCPU to SIGKILL
 
 
 def apply_limits(limits: SessionLimits) -> None:
-    """Lower the limits of this process for good, and its niceness; those that are lower already stay."""
-    # Not RLIMIT_AS: libraries reserve much of the address space, and use little of it.
+    """Permanently lower the limits and the priority of this process; values that are already lower stay."""
+    # Do not use RLIMIT_AS: libraries reserve much address space and use little of it.
     _lower(resource.RLIMIT_DATA, limits.memory)
     _lower(resource.RLIMIT_CPU, int(limits.cpu), CPU_GRACE)
     _lower(resource.RLIMIT_NOFILE, limits.files)
-    if not (limits.cgroup and Path(limits.cgroup, "pids.max").exists()):  # that counts for this session alone
+    if not (limits.cgroup and Path(limits.cgroup, "pids.max").exists()):  # that one counts this session alone
         _lower(resource.RLIMIT_NPROC, limits.processes)
     if limits.nice:
         os.setpriority(os.PRIO_PROCESS, 0, max(limits.nice, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 def limit_growth(size: int) -> None:
-    """Let this process have `size` bytes of memory more than now, for good; 0 sets no limit."""
+    """Permanently limit this process to `size` bytes more memory than it has now; 0 sets no limit."""
     if size:
         _lower(resource.RLIMIT_DATA, private_bytes() + size)
 
@@ -39,5 +39,5 @@ def _lower(which: int, value: int, grace: int = 0) -> None:
         value + more if before == resource.RLIM_INFINITY else min(value + more, before)
         for before, more in zip(resource.getrlimit(which), (0, grace), strict=True)
     )
-    with contextlib.suppress(ValueError):  # somebody lowers it at this moment
+    with contextlib.suppress(ValueError):  # the limit was lowered at the same moment
         resource.setrlimit(which, (soft, hard))

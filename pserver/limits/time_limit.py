@@ -1,6 +1,6 @@
-"""The time limit of the command that runs: an interrupt when it passes, and the end of the engine if that is no help.
+"""The time limit of the running command: an interrupt when it expires, then the end of the engine if that fails.
 
-No input or output, and no clock: the supervisor passes the time in, and acts on what comes out.
+No input or output, and no clock: the supervisor passes in the time, and acts on the result.
 """
 
 import enum
@@ -10,14 +10,14 @@ LIMIT_GRACE = 5.0  # seconds for a command to end after the interrupt at its tim
 
 
 class Expiry(enum.Enum):
-    """What to do to a command whose time has passed."""
+    """The action for a command whose time limit has expired."""
 
-    INTERRUPT = enum.auto()  #: its time limit has passed
-    KILL = enum.auto()  #: it has not ended within `LIMIT_GRACE` after its interrupt
+    INTERRUPT = enum.auto()  #: its time limit has expired
+    KILL = enum.auto()  #: it has not ended within `LIMIT_GRACE` seconds of its interrupt
 
 
 class TimeLimit:
-    """What is done at which time."""
+    """The schedule of these actions."""
 
     def __init__(self) -> None:
         self._number = 0
@@ -25,13 +25,13 @@ class TimeLimit:
         self._next = Expiry.INTERRUPT
 
     def look(self, number: int, deadline: float) -> None:
-        """Take the command that runs and has a time limit, or 0, and when that passes."""
+        """Set the running command that has a time limit, or 0, and when its limit expires."""
         if number != self._number:
             self._number, self._deadline = number, deadline if number else math.inf
             self._next = Expiry.INTERRUPT
 
     def time_left(self, now: float) -> float:
-        """Return in how many seconds `expire` has something to report."""
+        """Return the seconds until `expire` has something to report."""
         return max(0.0, self._deadline - now)
 
     @property
@@ -40,7 +40,7 @@ class TimeLimit:
         return f"command {self._number} did not end within {LIMIT_GRACE:g} s of its time limit"
 
     def expire(self, now: float) -> Expiry | None:
-        """Return what is to be done now; each of the two comes once for a command, the interrupt first."""
+        """Return the action that is due now. Each of the two is due once per command, the interrupt first."""
         if now < self._deadline:
             return None
         expiry = self._next

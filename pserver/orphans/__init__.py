@@ -1,1 +1,1 @@
-"""What outlives a client that has vanished, and how another process of its user comes back to it."""
+"""State that outlives a client that has vanished, and the way for another process of its user to come back to it."""

@@ -1,9 +1,9 @@
-"""An engine's link to its client, where that may vanish and come back as another process.
+"""An engine's link to its client, when the client may vanish and come back as another process.
 
-What the client has taken, it says for each value (RECEIVED). So the engine keeps a copy of each value that it has sent
-and that was not taken, and sends it again to the process that comes back. What the client had not said before it
-vanished comes twice; what is beyond the limit is lost, and counted. What the engine had received from the client and
-not used stays where it is; half a message from there is as if it had never been sent.
+The client acknowledges each value that it has taken (RECEIVED). The engine keeps a copy of each value that it has sent
+and that was not acknowledged, and sends it again to the returning process. A value that the client took but did not
+acknowledge before it vanished arrives twice. Values beyond the limit are lost, and counted. Values that the engine had
+received from the client and not used yet stay where they are; a message received only in part is discarded.
 """
 
 import itertools
@@ -19,35 +19,35 @@ from pconnect.protocol.frames import NO_LIMIT, Header, Limits
 from pconnect.protocol.kinds import Kind, Role
 from pconnect.protocol.messages import Decoder, Message
 
-#: Of values that the client has not taken, and as much again of the results of commands.
+#: Limit for values that the client has not taken; the results of commands have the same limit again.
 KEPT_BYTES = 2**26
-# Looked up once: members of an enumeration take long to find, and these are for every message.
+# Look these up once: access to enumeration members is slow, and these are needed for every message.
 _RECEIVED, _COMMAND, _CALL = Kind.RECEIVED, Kind.COMMAND, Kind.CALL
-_VALUE_BYTES = 2**8  # what a value takes in memory beside its own size, about
+_VALUE_BYTES = 2**8  # approximate memory for a value besides its own size
 
 
 class _Kept(NamedTuple):
     tag: int
-    data: bytes  # the whole message; empty: it is too large
+    data: bytes  # the whole message; empty if it is too large
 
 
 class KeptValues:
-    """Copies of the values that were sent to a client which has not taken them.
+    """Copies of the values sent to a client that has not taken them.
 
-    `max_bytes`: beyond it, the oldest are forgotten.
+    `max_bytes`: beyond this total, the oldest are dropped.
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._lost = 0  # how many no client can have any more, and none has been told of
+        self._lost = 0  # number of lost values that were not reported to a client yet
         self._max_bytes = max_bytes
         self._size = 0
         self._kept: OrderedDict[int, _Kept] = OrderedDict()  # by serial number, the oldest first
         self._serials: dict[int, deque[int]] = {}  # of each tag
         self._next = itertools.count()
-        self._forgotten: dict[int, int] = {}  # how many by tag, older than those that are kept
+        self._forgotten: dict[int, int] = {}  # number of dropped values by tag, older than kept ones
 
     def add(self, buffers: Sequence[bytes | memoryview]) -> None:
-        """Take a message that is sent, if it is a value of the user's."""
+        """Keep a copy of a sent message, if it is a value of the user's code."""
         header = Header.unpack(bytes(buffers[0][:_HEADER_END]), NO_LIMIT)
         if header.kind is not Kind.VALUE or header.tag >= LIBRARY_TAGS:
             return
@@ -65,14 +65,14 @@ class KeptValues:
         self._size += len(value.data) + _VALUE_BYTES
 
     def take(self, tag: int) -> None:
-        """Drop the oldest value with a tag: the client has it."""
+        """Drop the oldest value with a tag, because the client has taken it."""
         if self._forgotten.get(tag):
             self._forgotten[tag] -= 1
         elif tag in self._serials:
             self._drop(self._serials[tag][0])
 
     def _drop(self, serial: int) -> _Kept:
-        """Forget a value, which is the oldest of its tag."""
+        """Drop a value, which is the oldest with its tag."""
         value = self._kept.pop(serial)
         serials = self._serials[value.tag]
         serials.popleft()
@@ -82,12 +82,12 @@ class KeptValues:
         return value
 
     def take_lost(self) -> int:
-        """Return how many are lost, which are told now."""
+        """Return the number of lost values, which is reported now, and reset it."""
         lost, self._lost = self._lost, 0
         return lost
 
     def messages(self) -> list[bytes]:
-        """Return what is to be sent again, the oldest first; whatever else the client has not taken is lost."""
+        """Return the messages to send again, the oldest first; all other values that were not taken are lost."""
         kept = [value for value in self._kept.values() if value.data]
         self._lost += sum(self._forgotten.values()) + len(self._kept) - len(kept)
         for table in (self._forgotten, self._kept, self._serials):
@@ -102,7 +102,7 @@ _HEADER_END = len(Header(Kind.VALUE).pack())
 
 
 class _VanishedClient(Peer):
-    """What an engine knows of its client: whether the arguments of a command can still come."""
+    """An engine's view of its client: whether the arguments of a command can still arrive."""
 
     def __init__(self) -> None:
         self.awaits = 0  # the command whose arguments are awaited
@@ -111,21 +111,21 @@ class _VanishedClient(Peer):
     def check(self) -> None:
         """See `pconnect.link.peer.Peer.check`."""
         if 0 < self.awaits <= self.lost_up_to:
-            raise ConnectionLostError("the client vanished before the arguments of this command had arrived")
+            raise ConnectionLostError("the client disconnected before the arguments of this command arrived")
 
 
 class ClientLink(Connection):
     """The data connection of an engine to a client that may vanish and come back.
 
-    `kept_bytes`: how much is kept for the process that comes back. `on_vanished`: called when the client has vanished,
-    while the link still has its descriptor: the loop must not serve it any more.
+    `kept_bytes`: how much is kept for the returning process. `on_vanished`: called when the client has vanished, while
+    the link still has its descriptor; the loop must then stop serving it.
     """
 
     _for_users = Connection._for_users
 
     def __init__(self, limits: Limits, kept_bytes: int, on_vanished: Callable[[], object]) -> None:
         super().__init__(0, "client", None, role=Role.ENGINE_DATA, limits=limits, awaited=True)
-        self.kept = KeptValues(kept_bytes)  #: what the client has not taken
+        self.kept = KeptValues(kept_bytes)  #: the values that the client has not taken
         self.vanished = 0  #: how many clients have vanished
         self.peer = self._client = _VanishedClient()
         self._on_vanished = on_vanished
@@ -134,11 +134,11 @@ class ClientLink(Connection):
 
     @property
     def is_orphaned(self) -> bool:
-        """Whether the client has vanished, and nobody has come back."""
+        """Whether the client has vanished, and none has come back."""
         return self.vanished > 0 and self.life.state is LinkState.AWAITED
 
     def await_arguments(self, command: int) -> None:
-        """Record of which command the arguments are awaited; 0: of none."""
+        """Record the command whose arguments are awaited; 0: none."""
         self._client.awaits = command
 
     def post_encoded(self, buffers: Sequence[bytes | memoryview], *, is_counted: bool = True) -> None:
@@ -148,24 +148,24 @@ class ClientLink(Connection):
         super().post_encoded(buffers, is_counted=is_counted)
 
     def lose(self, error: ParallelError) -> None:
-        """Await another client; or close the connection because of `error`, if there is none now."""
+        """Await another client; if there is no client now, close the connection because of `error`."""
         if self._is_ending:
             return
         if self.life.state is not LinkState.OPEN:
             super().lose(error)
         else:
-            if not isinstance(error, ProtocolError):  # after that, nothing more is read
+            if not isinstance(error, ProtocolError):  # after a protocol error, read nothing further
                 self._read_on()
             self._vanish()
 
     def give_up(self) -> None:
-        """Leave a client that may still be there, because another one comes; await that."""
+        """Drop a client that may still be there, because another one replaces it, and await that one."""
         if self.life.state is LinkState.OPEN:
             self._read_on()
             self._vanish()
 
     def _read_on(self) -> None:
-        """Take in what the client had sent."""
+        """Read everything that the client had sent."""
         self._is_ending = True
         try:
             while self.wants_to_read and self.fill(to_the_end=True):
@@ -177,8 +177,8 @@ class ClientLink(Connection):
         self._on_vanished()
         self._client.lost_up_to = self._last_command
         if self.mesh is not None:
-            # Nobody can complete the collective calls with it.
-            words = [self.mesh.epoch, 0, "the client vanished in the middle of it"]
+            # Collective calls in progress cannot complete without the client.
+            words = [self.mesh.epoch, 0, "the client disconnected during the call"]
             self._take(Message(Kind.LEFT, 0, words))
         self.life.happen(LinkEvent.VANISHED)
         self._end()

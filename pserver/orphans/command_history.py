@@ -1,7 +1,7 @@
-"""What an engine remembers of commands, for a client that comes back after the one before has vanished.
+"""An engine's record of commands, for a client that comes back after the previous one has vanished.
 
-That one may have died before it had read a result, or before its user had seen it. So the results of the last commands
-are kept, whether they were sent or not, within a limit; beyond it, the oldest values go first.
+The previous client may have died before it had read a result, or before its user had seen it. So the engine keeps the
+results of the last commands, whether they were sent or not, up to a limit; beyond it, the oldest values go first.
 """
 
 from collections import OrderedDict
@@ -22,14 +22,14 @@ _MAX_SOURCE = 4096  # characters
 class _Command:
     source: str
     has_value: bool
-    link: int = 0  # on how manieth link its value went
+    link: int = 0  # the number of the link on which its value was sent
     value: bytes | None = None  # the whole message
-    lost_bytes: int = 0  # of a value that is not kept
-    outcome: float | dict[str, Any] | None = None  # None: it has not ended
+    lost_bytes: int = 0  # size of a value that is no longer kept
+    outcome: float | dict[str, Any] | None = None  # None: it has not ended yet
 
 
 class CommandHistory:
-    """The last commands of one engine, by number. `max_bytes`: of their values, as messages."""
+    """The last commands of one engine, by number. `max_bytes`: limit for their values, as messages."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -37,16 +37,16 @@ class CommandHistory:
         self._commands: OrderedDict[int, _Command] = OrderedDict()
 
     def begin(self, number: int, source: str, *, has_value: bool) -> None:
-        """Remember a command that begins."""
+        """Record a command that begins."""
         self._commands[number] = _Command(source[:_MAX_SOURCE], has_value)
         while len(self._commands) > _MAX_COMMANDS:
             _, oldest = self._commands.popitem(last=False)
             self._size -= len(oldest.value or b"")
 
     def keep_value(self, number: int, buffers: Sequence[bytes | memoryview], link: int) -> None:
-        """Keep a copy of the value of a command, if it is to be kept and there is room for it.
+        """Keep a copy of the value of a command, if it should be kept and fits into the limit.
 
-        `link`: on which it goes to the client: another number for each; -1 without one.
+        `link`: the number of the link on which it is sent to the client; -1 without a link.
         """
         size, command = sum(map(len, buffers)), self._commands[number]
         if not command.has_value:
@@ -65,7 +65,7 @@ class CommandHistory:
                 other.lost_bytes, other.value = len(other.value), None
 
     def end(self, number: int, outcome: float | dict[str, Any], link: int) -> float | dict[str, Any]:
-        """Remember how a command ended, and return what its client is told: a value that is lost is a failure."""
+        """Record how a command ended; return the outcome for its client: a lost value counts as a failure."""
         command = self._commands.get(number)
         if command is None:
             return outcome
@@ -79,10 +79,10 @@ class CommandHistory:
             self._size -= len(command.value or b"")
 
     def tell(self, client: Connection, waiting: Iterable[tuple[int, str, bool]], lost: int) -> None:
-        """Send all that is remembered to a client that has come back.
+        """Send the whole record to a client that has come back.
 
-        `waiting`: number, source, and whether there will be a value, of commands that have not begun. `lost`: how many
-        values of the user's are.
+        `waiting`: number, source, and whether there will be a value, of commands that have not begun. `lost`: number of
+        lost values of the user's code.
         """
         for number, command in self._commands.items():
             client.post(Kind.KNOWN, number, [command.source, command.has_value])
@@ -103,8 +103,8 @@ def _told(command: _Command) -> float | dict[str, Any]:
     if not command.lost_bytes:
         return outcome
     text = (
-        f"the command has ended well, and its value of {command.lost_bytes} bytes is not kept any more: a node keeps "
-        "the last values up to a limit while its client is gone; assign large values to names of the workspace"
+        f"the command succeeded, but its value of {command.lost_bytes} bytes is no longer kept: a node keeps the last "
+        "values up to a limit while its client is gone; assign large values to names of the workspace"
     )
     error = ConnectionLostError(text)
     return {

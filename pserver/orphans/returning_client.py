@@ -1,8 +1,8 @@
-"""A client that comes back: what its login says of it, and its way from there to the session that it has left.
+"""A returning client: the announcement in its login, and its way from there to the session that it has left.
 
-The client logs in as any other, so another process than that of its session has checked the password. That process
-gives the connection away: to the daemon, which knows the sessions, and compares user, network and key of the network;
-and the daemon to the session, which begins TLS 1.3 there, as in a login.
+The client logs in like any other, so a process other than that of its session has checked the password. That process
+hands the connection to the daemon. The daemon knows the sessions, compares user, network and key of the network, and
+hands the connection to the session, which starts TLS 1.3 as after any login.
 """
 
 import json
@@ -19,22 +19,22 @@ from pserver.orphans.answers import read_answer
 from srp_tools.channel import Channel
 from srp_tools.steps import Steps
 
-#: Of the words that name a client that comes back: two certificates in hexadecimal digits, and little more.
+#: Limit for the message that announces a returning client: two certificates in hexadecimal, and little else.
 MESSAGE_BYTES = 4096
 _DAEMON_SECONDS = 10.0
 
 
 class Return(NamedTuple):
-    """What a client says that comes back to a node; the certificates are those of a new authority of its network."""
+    """A client's request to come back to a node; the certificates are those of a new authority of its network."""
 
     node: int
-    certificate: bytes  #: for the key that the node has
+    certificate: bytes  #: for the node's existing key
     authority: bytes
-    takes_over: bool  #: also from a client that is still there
+    takes_over: bool  #: even if the previous client is still there
 
     @classmethod
     def read(cls, answer: object) -> "Return | None":
-        """Return what the answer of a login, or of a further node, says of this; ``None`` if nothing.
+        """Return the request in the answer of a login, or of a further node; ``None`` if there is none.
 
         Raises `ProtocolError` if it makes no sense.
         """
@@ -46,11 +46,11 @@ class Return(NamedTuple):
             }:
                 return cls(node, certificate, authority, takes_over)
             case {"back": _}:
-                raise ProtocolError("the client's answer says in another form that it comes back")
+                raise ProtocolError("the client's answer makes no sense: its entry 'back' has another form")
         return None
 
     def pack(self) -> dict[str, object]:
-        """Return what JSON can express."""
+        """Return the request in a form for JSON."""
         return {
             "node": self.node,
             "certificate": self.certificate.hex(),
@@ -60,21 +60,21 @@ class Return(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> "Return":
-        """Return what was packed and sent. Raises `ValueError`, `KeyError` or `TypeError` if it was not."""
+        """Decode a request from `pack`. Raises `ValueError`, `KeyError` or `TypeError` if it makes no sense."""
         words = json.loads(data)["back"]
         certificate, authority = bytes.fromhex(words["certificate"]), bytes.fromhex(words["authority"])
         return cls(int(words["node"]), certificate, authority, words["takes_over"] is True)
 
 
 class HandedOverError(ParallelError):
-    """The connection is its former session's now; here, nothing is left to do."""
+    """The connection now belongs to its former session; this process has nothing left to do."""
 
 
 def hand_over(control: socket.socket, sock: socket.socket, who: dict[str, object], back: Return) -> str:
-    """Give the connection of a client that has logged in to its former session; return why that is impossible.
+    """Hand the connection of a logged-in client to its former session; return why that is impossible.
 
-    An empty text says that there is no such session. `control`: the socket to the daemon. `who`: the user, the network
-    and its key, as the daemon knows them of sessions. Raises `HandedOverError` if it is done.
+    An empty text means that there is no such session. `control`: the socket to the daemon. `who`: the user, the network
+    and its key, in the form in which the daemon knows sessions. Raises `HandedOverError` on success.
     """
     words = json.dumps({"resume": who, "back": back.pack()}).encode()
     socket.send_fds(control, [words], [sock.fileno()])
@@ -86,18 +86,18 @@ def hand_over(control: socket.socket, sock: socket.socket, who: dict[str, object
 
 
 def turn_away(channel: Channel, why: str) -> Steps[None]:
-    """Say to a client why it cannot come back, as the first word on its command channel."""
+    """Tell a client why it cannot come back, in the first message on its command channel."""
     yield from channel.send_all(HELLO + refusal(why))
 
 
 def refusal(why: str) -> bytes:
-    """Return the message that says why; an empty text says that there is nothing to come back to."""
+    """Return the message with the reason; an empty text means that there is nothing to come back to."""
     return b"".join(encode_message(Kind.BACK, 0, why, NO_LIMIT))
 
 
 @dataclass(frozen=True)
 class ReturningClient:
-    """A client that has come back to a node, and the command channel that leads to it."""
+    """A client that has come back to a node, with its command channel."""
 
     channel: Channel
     back: Return
@@ -105,17 +105,17 @@ class ReturningClient:
 
 @dataclass(eq=False)
 class Orders:
-    """What the main thread of a session tells the supervisor of one node, which has a thread of its own."""
+    """Requests from the main thread of a session to the supervisor of one node, which has its own thread."""
 
     node: int
-    sock: socket.socket  #: ours; the supervisor has the other end
+    sock: socket.socket  #: the main thread's end; the supervisor has the other
     returning: deque[ReturningClient] = field(default_factory=deque)
 
     def stop(self) -> None:
-        """Have it stop, because the server does. Raises `OSError` if it is just ending."""
+        """Stop it because the server is stopping. Raises `OSError` if it is just ending."""
         self.sock.send(b"x")
 
     def come_back(self, client: ReturningClient) -> None:
-        """Give it a client that has come back. Raises `OSError` if it is just ending."""
+        """Pass it a client that has come back. Raises `OSError` if it is just ending."""
         self.returning.append(client)
         self.sock.send(b"r")

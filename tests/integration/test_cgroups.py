@@ -103,7 +103,7 @@ def test_a_session_is_in_a_cgroup_and_its_server_in_another(
 def test_the_kernel_ends_who_shares_too_much_memory_and_the_client_reads_why(
     group: Path, tmp_path: Path, users: Users
 ) -> None:
-    why = "the kernel ended it, because the session's processes wanted more than 300m together"
+    why = "the kernel killed it because the session's processes together exceeded 300m of memory"
     with run_in(group, tmp_path, users, "--session-memory=300m") as server, server.connect() as net:
         with pytest.raises(EngineDiedError) as caught:
             reval(SHARED, net[1]).result(DEADLINE)

@@ -91,7 +91,7 @@ def test_who_has_servers_alone_has_those_alone_that_come_later(pair: list[Server
         net.add(second.host)
 
         def is_refused() -> None:
-            with pytest.raises(ServerRefusedError, match="has it for itself"):
+            with pytest.raises(ServerRefusedError, match="uses it exclusively"):
                 connect([second])
 
         is_refused()

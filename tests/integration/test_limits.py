@@ -85,7 +85,7 @@ def test_an_idle_session_ends_and_a_busy_one_does_not(tmp_path: Path, users: Use
         evaluate(net, "__import__('subprocess').Popen(['sleep', '4']).pid")
         time.sleep(3)
         evaluate(net, "1")
-        why = "nothing has run here, and nothing was heard of the client, for 1.5 s"
+        why = "nothing has run here and the client has sent nothing for 1.5 s"
         wait_until(lambda: why in server.log, "the end of the session")
         with pytest.raises(EngineDiedError, match=f"{why}; {BY_THE_SERVER} --idle-timeout 1.5"):
             evaluate(net, "__import__('time').sleep(1000)")
@@ -105,7 +105,7 @@ def test_a_full_folder_ends_a_session_and_is_gone(tmp_path: Path, users: Users) 
         folder = Path(str(evaluate(net, "str(session_files)")))
         evaluate(net, "(session_files / 'much').write_bytes(bytes(2**21))")
         assert_ends(
-            server, net, f"its folder has [0-9]+ bytes on the disk; {BY_THE_SERVER} --session-disk 1m"
+            server, net, f"its folder uses [0-9]+ bytes of disk space; {BY_THE_SERVER} --session-disk 1m"
         )
         wait_until(lambda: not folder.exists(), "the folder to be gone")
 
@@ -213,7 +213,8 @@ def test_without_a_cgroup_processes_count_for_the_account() -> None:
     with passable_folder() as folder, accounts_server(folder, "--session-processes=20") as server:
         login: dict[str, Any] = {"user": "alice", "password": password_of("alice")}
         with server.connect(**login) as net:
-            who = f"the account, with all that runs under it, may have 20 processes and threads: {BY_THE_SERVER}"
+            account = "the account, including everything that runs under it,"
+            who = f"{account} may have 20 processes and threads: {BY_THE_SERVER}"
             with pytest.raises(RuntimeError, match=f"{who} --session-processes 20"):
                 evaluate(net, many)
             with pytest.raises(OSError, match=who):

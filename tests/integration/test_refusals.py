@@ -27,7 +27,8 @@ def full(request: Any, tmp_path: Path, users: tuple[Credentials, Path]) -> Itera
 
 def why(server: Server) -> str:
     name = server.status["name"]
-    return f"server {name} takes no new session now: there are 1, and its administrator allows 1 (--max-sessions)"
+    limit = "it has reached the session limit set by its administrator: 1 of 1 (--max-sessions)"
+    return f"server {name} accepts no new session now: {limit}"
 
 
 def test_the_client_reads_why_and_is_let_in_later(full: Server) -> None:

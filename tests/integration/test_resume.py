@@ -152,7 +152,7 @@ def test_nobody_comes_back_in_time(tmp_path: Path, file: Path, users: tuple[Cred
             process.process.kill()
             process.process.wait(DEADLINE)
         wait_gone(session["pid"])
-        server.wait_for_log("its client vanished, and did not come back within 0.02 minutes")
+        server.wait_for_log("its client disconnected and did not come back within 0.02 minutes")
         with come_back(file, server) as net:  # there is nothing to come back to: it connects anew
             assert not net.resumed
             assert net.commands == []
@@ -222,7 +222,7 @@ def test_who_comes_while_the_first_is_there_is_refused_or_takes_over(file: Path,
         assert net.eval("x").result(LIMIT) == [7]
         other = come_back(file, server, take_over=True)
         assert other.pull("x") == [7]
-        with pytest.raises(ConnectionLostError, match="another client has taken the session over"):
+        with pytest.raises(ConnectionLostError, match="another client has taken over the session"):
             net.eval("x").result(LIMIT)
     assert other.eval("x").result(LIMIT) == [7]
     other.close()

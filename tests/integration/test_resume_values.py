@@ -69,7 +69,7 @@ def test_a_value_that_is_larger_than_what_is_kept_is_lost_and_counted(file: Path
     with ClientProcess(script, server, resume=str(file)) as process:
         kill(process, server)
     with come_back(file, server) as net:
-        with pytest.raises(RemoteError, match=r"its value of 80000\d+ bytes is not kept any more"):
+        with pytest.raises(RemoteError, match=r"its value of 80000\d+ bytes is no longer kept"):
             net.commands[0].result(LIMIT)
         assert net.values_lost == {1: 1}
         assert net.eval("x.sum()").result(LIMIT) == [10**7]
@@ -114,6 +114,6 @@ def test_a_collective_call_with_the_client_fails_at_the_engines(file: Path, serv
         kill(process, server)
     with come_back(file, server) as net:
         for command in net.commands:
-            with pytest.raises(RemoteError, match="the client vanished in the middle of it"):
+            with pytest.raises(RemoteError, match="the client disconnected during the call"):
                 command.result(LIMIT)
         assert net.eval("1").result(LIMIT) == [1, 1]

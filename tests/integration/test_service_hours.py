@@ -22,8 +22,8 @@ def test_a_closed_server_says_when_it_opens_and_then_does(
         assert server.status["admission"]["words"] == "closed until 17:00"
         with pytest.raises(ServerRefusedError) as caught:
             server.connect()
-        why = "its hours are 17:00 to 06:00 (--service-start, --service-stop), and it opens at 17:00 again"
-        assert str(caught.value).endswith(f"takes no new session now: {why}")
+        why = "its hours are 17:00 to 06:00 (--service-start, --service-stop), and it opens again at 17:00"
+        assert str(caught.value).endswith(f"accepts no new session now: {why}")
 
         def is_open() -> bool:
             try:
@@ -114,7 +114,7 @@ def test_a_server_ends_after_so_many_sessions(tmp_path: Path, users: tuple[Crede
     with run_server(tmp_path, "--serve=2", users=users) as server:
         first = server.connect()
         with server.connect(2) as second:  # two engines are one session
-            with pytest.raises(ServerRefusedError, match=r"it serves 2 sessions in all \(--serve\)"):
+            with pytest.raises(ServerRefusedError, match=r"it serves only 2 sessions in total \(--serve\)"):
                 server.connect()
             assert_works(second)
         assert server.process.poll() is None

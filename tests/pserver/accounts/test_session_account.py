@@ -102,7 +102,9 @@ def test_a_way_that_others_can_change_is_refused(kind: str) -> None:
             place.mkdir()
             place.chmod({"open": 0o777, "open to a group": 0o775}.get(kind, 0o755))
             os.chown(place, 30001 if kind == "of another" else 0, 30001)
-        with pytest.raises(ConfigurationError, match=r"other accounts can change .*, which is on the way to"):
+        with pytest.raises(
+            ConfigurationError, match=r"other accounts can change .*, which is part of the path to"
+        ):
             make_way(place / "default" / "kept")
         assert not list(target.iterdir())
 
@@ -129,13 +131,13 @@ def test_accounts_must_get_through(tmp_path: Path) -> None:
     closed = tmp_path / "it is closed"
     closed.mkdir(mode=0o700)
     with pytest.raises(
-        ConfigurationError, match=r"cannot pass through .*; give another folder, or .*chmod o\+x"
+        ConfigurationError, match=r"cannot pass through .*: give another folder, or .*chmod o\+x"
     ):
         make_way(closed / "default" / "kept")
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigurationError, match=r"--spool-dir: the folder .* cannot be made"):
+    with pytest.raises(ConfigurationError, match=r"--spool-dir: cannot create the folder .*"):
         make_way(tmp_path / "file" / "default" / "kept")
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]

@@ -64,7 +64,7 @@ def test_sessions_end_at_the_end_and_not_before(stack: ExitStack) -> None:
     place.keeper.step()
     assert (
         session.how
-        == "service hours: the server ends all sessions at 18:00 (--service-end), and opens at 09:00 again"
+        == "service hours: the server ends all sessions at 18:00 (--service-end), and opens again at 09:00"
     )
 
     def has_ended() -> bool:

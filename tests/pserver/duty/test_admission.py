@@ -12,7 +12,7 @@ def test_a_drained_server_refuses_everybody_until_it_resumes() -> None:
     admission = Admission(lambda: DutyOptions(name="one"), lambda: ["alice"])
     assert (admission.refusal("alice"), admission.facts()["open"]) == ("", True)
     admission.drain()
-    expected = "server one takes no new session now: it is being drained; running sessions go on"
+    expected = "server one accepts no new session now: it is being drained; running sessions continue"
     assert (admission.refusal("alice"), admission.facts()["open"]) == (expected, False)
     admission.resume()
     assert (admission.refusal("alice"), admission.facts()["open"]) == ("", True)
@@ -23,15 +23,24 @@ def test_a_drained_server_refuses_everybody_until_it_resumes() -> None:
     [
         ([], ""),
         (["bob"], ""),
-        (["alice"], "alice has 1, and its administrator allows 1 for each user (--max-sessions-per-user)"),
-        (["bob", "bob"], "there are 2, and its administrator allows 2 (--max-sessions)"),
-        (["bob", "alice", "bob"], "there are 3, and its administrator allows 2 (--max-sessions)"),
+        (
+            ["alice"],
+            "alice has reached the session limit set by its administrator: 1 of 1 (--max-sessions-per-user)",
+        ),
+        (
+            ["bob", "bob"],
+            "it has reached the session limit set by its administrator: 2 of 2 (--max-sessions)",
+        ),
+        (
+            ["bob", "alice", "bob"],
+            "it has reached the session limit set by its administrator: 3 of 2 (--max-sessions)",
+        ),
     ],
 )
 def test_the_number_and_who_has_set_it_are_named(users: list[str], why: str) -> None:
     config = DutyOptions(name="one", max_sessions=2, max_sessions_per_user=1)
     refusal = Admission(lambda: config, lambda: users).refusal("alice")
-    assert refusal == (f"server one takes no new session now: {why}" if why else "")
+    assert refusal == (f"server one accepts no new session now: {why}" if why else "")
 
 
 def test_another_value_holds_from_the_next_client_on() -> None:
@@ -74,8 +83,8 @@ def test_the_hours_are_said_in_words(text: str, words: str, begins_jobs: bool) -
     admission = at(text)
     assert str(admission) == admission.facts()["words"] == words
     assert (admission.begins_jobs, admission.facts()["open"]) == (begins_jobs, begins_jobs)
-    why = "its hours are 17:00 to 06:00 (--service-start, --service-stop), and it opens at 17:00 again"
-    refusal = "" if begins_jobs else f"server one takes no new session now: {why}"
+    why = "its hours are 17:00 to 06:00 (--service-start, --service-stop), and it opens again at 17:00"
+    refusal = "" if begins_jobs else f"server one accepts no new session now: {why}"
     assert admission.refusal("alice") == refusal
 
 
@@ -83,7 +92,7 @@ def test_the_hours_are_said_in_words(text: str, words: str, begins_jobs: bool) -
     ("text", "is_ended"), [("07:59:59", False), ("08:00", True), ("16:59", True), ("17:00", False)]
 )
 def test_sessions_end_at_the_end(text: str, is_ended: bool) -> None:
-    why = "service hours: the server ends all sessions at 08:00 (--service-end), and opens at 17:00 again"
+    why = "service hours: the server ends all sessions at 08:00 (--service-end), and opens again at 17:00"
     assert at(text).why_ended() == (why if is_ended else "")
 
 

@@ -77,14 +77,14 @@ def test_a_server_for_one_network_alone(shared: tuple[Server, Credentials]) -> N
         [row] = server.ask("statistics", brief=True)["sessions"]
         assert row["exclusive"]
         for options in (as_bob, {}, {"exclusive": True}):
-            with pytest.raises(ServerRefusedError, match=r"alice \(session \d+ since .* has it for itself"):
+            with pytest.raises(ServerRefusedError, match=r"alice \(session \d+ since .* uses it exclusively"):
                 server.connect(**options)
         assert net.eval("1").result() == [1, 1]
     wait_until(lambda: not server.ask("statistics", brief=True)["sessions"], "the end of the session")
     with (
         server.connect(**as_bob) as net,
         pytest.raises(
-            ServerRefusedError, match=r"alice cannot have it alone while others are there: bob \(session"
+            ServerRefusedError, match=r"alice cannot use it exclusively: it has other sessions: bob \(session"
         ),
     ):
         server.connect(exclusive=True)
@@ -110,7 +110,7 @@ def test_a_server_that_was_killed_still_knows_who_has_it(
         first.process.kill()
         with run_server(tmp_path / "s", *options, users=users) as second:
             wait_until(lambda: bool(second.sessions(net)), "the return of the session")
-            with pytest.raises(ServerRefusedError, match="has it for itself"):
+            with pytest.raises(ServerRefusedError, match="uses it exclusively"):
                 second.connect()
 
 

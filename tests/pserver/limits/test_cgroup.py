@@ -76,7 +76,7 @@ def test_a_process_that_comes_meanwhile_is_moved_too(tmp_path: Path, monkeypatch
 
 
 def test_without_controllers_all_stays_as_it_is(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="given none of the controllers memory, pids, cpu"):
+    with pytest.raises(ConfigurationError, match="has none of the controllers memory, pids, cpu"):
         divide(hierarchy(tmp_path, "cpuset hugetlb"))
     assert not (tmp_path / "pserver-server").exists()
 
@@ -114,7 +114,7 @@ def test_one_that_is_gone_cannot_be_entered(tmp_path: Path) -> None:
     enter("")  # there is none
     with pytest.raises(FileNotFoundError) as caught:
         enter(str(tmp_path / "gone"))
-    assert caught.value.strerror == f"the cgroup {tmp_path}/gone cannot be entered: No such file or directory"
+    assert caught.value.strerror == f"cannot enter the cgroup {tmp_path}/gone: No such file or directory"
 
 
 def test_a_controller_that_is_missing_is_left_out(tmp_path: Path) -> None:

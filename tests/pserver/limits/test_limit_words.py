@@ -52,7 +52,7 @@ def test_an_end_by_a_limit_has_its_reason() -> None:
     assert exit_words(-signal.SIGXCPU, ALL) == (
         " (it used 90 s of processor time; the server's administrator has set --session-cpu 90)"
     )
-    assert "wanted more than 512m together; the server's" in exit_words(
+    assert "together exceeded 512m of memory; the server's" in exit_words(
         -signal.SIGKILL, ALL, was_out_of_memory=True
     )
     for code in (0, 3, None, -signal.SIGKILL, -signal.SIGSEGV):

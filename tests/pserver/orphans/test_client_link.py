@@ -105,7 +105,7 @@ def test_arguments_of_a_command_that_cannot_come_any_more_are_not_waited_for(eng
     engine.vanish()
     assert [command.tag for command in engine.commands] == [7]
     engine.link.await_arguments(7)
-    with pytest.raises(ConnectionLostError, match="vanished before the arguments"):
+    with pytest.raises(ConnectionLostError, match="disconnected before the arguments"):
         precv(engine.link, tag=LIBRARY_TAGS + 7, timeout=LIMIT)
     engine.link.await_arguments(0)
     with pytest.raises(TimeoutError):
@@ -116,7 +116,7 @@ def test_collective_calls_with_it_cannot_be_completed(engine: Engine) -> None:
     engine.vanish()
     notice = engine.link.collectives.notice(0)
     assert notice is not None
-    assert notice.text == "the client vanished in the middle of it"
+    assert notice.text == "the client disconnected during the call"
 
 
 def test_a_client_may_be_left_that_is_still_there(engine: Engine) -> None:

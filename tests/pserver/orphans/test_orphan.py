@@ -50,7 +50,7 @@ def test_the_time_begins_and_ends_with_the_absence() -> None:
     assert orphan.since > 0
     orphan.end()
     assert (orphan.time_left(), orphan.since) == (math.inf, 0.0)
-    assert orphan.expiry == "its client vanished, and did not come back within 1.5 minutes"
+    assert orphan.expiry == "its client disconnected and did not come back within 1.5 minutes"
 
 
 def test_what_a_client_hears_that_comes_back() -> None:
@@ -66,4 +66,4 @@ def test_what_a_client_hears_that_comes_back() -> None:
     ]
     meshed(orphan)  # another engine
     [_, (_, unfinished)] = orphan.facts(running=0, begun=0, is_ready=False)
-    assert unfinished["how"] == "the client vanished while it was restarted"
+    assert unfinished["how"] == "the client disconnected while the engine was being restarted"

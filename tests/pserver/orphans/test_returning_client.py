@@ -45,7 +45,7 @@ def test_an_answer_says_whether_the_client_comes_back() -> None:
     assert Return.read({"node": 3}) is None
     assert Return.read(None) is None
     for name, wrong in (("back", [b"certificate", 1]), ("back", None), ("node", "3"), ("authority", None)):
-        with pytest.raises(ProtocolError, match="in another form"):
+        with pytest.raises(ProtocolError, match="has another form"):
             Return.read(ANSWER | {name: wrong})
 
 

@@ -145,7 +145,7 @@ def test_it_hears_who_has_taken_over(stack: ExitStack) -> None:
     place = Place(stack)
     [*_, (last, _)] = brief(place.come(takes_over=True))
     assert last is Kind.MESHED
-    assert brief(heard(place.client)) == [(Kind.STOPPING, "another client has taken the session over")]
+    assert brief(heard(place.client)) == [(Kind.STOPPING, "another client has taken over the session")]
     assert place.client.error is not None
     assert place.life.state is SupervisorState.OPEN
 
