@@ -1,7 +1,7 @@
-"""The process that announces a server to others: the daemon itself runs no TLS and waits for nobody.
+"""The process that announces a server to others: the daemon itself runs no TLS and never waits for a peer.
 
-The starter forks one for each round, see `pserver.daemon.pool.announcing`. It logs in at each host as a member, says
-what it is told to say, passes the answers on to the daemon, and ends.
+The starter forks one process for each round, see `pserver.daemon.pool.announcing`. It logs in to each host as a member,
+sends the given announcement, passes the answers on to the daemon, and ends.
 """
 
 import functools
@@ -32,28 +32,28 @@ _MAX_REASON = 300  # characters
 
 @dataclass(frozen=True)
 class Order:
-    """What the daemon wants announced."""
+    """The daemon's order for one round of announcements."""
 
     hosts: list[str]
     member_file: str
     words: dict[str, Any]  #: the request, without its addresses and the secret
-    secret: str  #: of which that for each server is made
+    secret: str  #: the base of the secret for each server
     bind: list[str]
     cmd_port: int
 
     @classmethod
     def from_json(cls, words: Mapping[str, Any]) -> "Order":
-        """Return what `vars` has expressed."""
+        """Return the order from the `vars` of an `Order`."""
         return cls(**words)
 
 
 def announce(end: socket.socket, order: Order) -> None:
-    """Do so; `end`: where the answers go, a message of JSON for each host."""
+    """Carry out an order. `end`: a socket for the answers, one JSON message for each host."""
     with end:
         try:
             terms = _terms(Path(order.member_file))
             words = {"addresses": _addresses(order), **order.words}
-            # What the look-up of names needs is loaded before there is nobody's view of the files.
+            # Load the modules for name lookup before this process becomes nobody, who may not be able to read them.
             "".encode("idna")
             if os.geteuid() == 0:
                 leave_root()
@@ -87,13 +87,13 @@ def _announce_at(
     end: socket.socket,
 ) -> Steps[None]:
     channel, server = yield from open_control(parse_hosts(text)[0], terms, attempt)
-    # Another one for each server, so that none can say to others what only this one may say.
+    # Use a different secret for each server, so that no server can impersonate this one to others.
     secret = hmac.digest(bytes.fromhex(order.secret), server.encode(), "sha256").hex()
     try:
         facts = yield from request_over(channel, {**words, "secret": secret}, text)
     finally:
         channel.close()
-    _tell(end, {"host": text, "ok": facts})  # now: another host may take long
+    _tell(end, {"host": text, "ok": facts})  # send it now: another host may take long
 
 
 def _tell(end: socket.socket, words: dict[str, object]) -> None:

@@ -1,4 +1,4 @@
-"""What a server says of itself to another, checked: the other end may say anything. No I/O here."""
+"""A server's description of itself to another, with checks, because the other server may send anything. No I/O."""
 
 import re
 from collections.abc import Mapping
@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from pconnect.link.host_names import DEFAULT_CMD_PORT, parse_hosts
 from srp_tools.errors import ConfigurationError
 
-#: Seconds for announcing a server everywhere, and what one answer to that has at most.
+#: Seconds for announcing a server everywhere, and the maximal length of an answer to that.
 ROUND_SECONDS, ANSWER_BYTES = 20.0, 2**15
-MOST_ADDRESSES = 16  #: of one server
+MOST_ADDRESSES = 16  #: addresses of one server
 _MOST_NAME = 64  # characters
 _MOST_ADDRESS = 300  # characters: a name in the domain name system has 253
 _MOST_SLOTS = 100_000
@@ -17,31 +17,31 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 
 class Member(NamedTuple):
-    """A server, as it describes itself."""
+    """A server, by its own description."""
 
-    id: str  #: random, 128 bits: which server it is, however it is reached
+    id: str  #: random, 128 bits: identifies the server, however it is reached
     name: str
-    addresses: tuple[str, ...]  #: where it is reached, as hosts of `pconnect`, the best first
+    addresses: tuple[str, ...]  #: its addresses, as hosts of `pconnect`, the best first
     slots: int
 
     def with_address(self, host: str, *, is_first: bool) -> "Member":
-        """Return it with one more address, at which it was seen: before all others, or behind them.
+        """Return a copy with an additional address, at which it was seen, either first or last.
 
-        Raises `ConfigurationError` if that is no address: what is kept is checked again when it is read.
+        Raises `ConfigurationError` if that is not an address: stored members are checked again when they are read.
         """
         host = _address(host)
         others = [address for address in self.addresses if address != host][: MOST_ADDRESSES - 1]
         return self._replace(addresses=(host, *others) if is_first else (*others, host))
 
     def as_json(self) -> dict[str, object]:
-        """Return what `read_member` reads."""
+        """Return the form that `read_member` reads."""
         return {"id": self.id, "name": self.name, "addresses": list(self.addresses), "slots": self.slots}
 
 
 def read_member(words: Mapping[str, Any]) -> Member:
-    """Return the server that some words describe.
+    """Return the server that an announcement describes.
 
-    Raises `ConfigurationError` if they make no sense, or are too long; the text says which.
+    Raises `ConfigurationError` if the announcement makes no sense, or a part is too long; the text names the part.
     """
     match words:
         case {"id": str(id_), "name": str(name), "addresses": [*addresses], "slots": int(slots)}:
@@ -71,7 +71,7 @@ def _address(text: object) -> str:
 
 
 def host_text(address: str, port: int) -> str:
-    """Return a server as one writes it.
+    """Return a server's address in the usual notation.
 
     Examples
     --------

@@ -1,12 +1,12 @@
 """The members that one server knows: its direct neighbours, in both directions, and when it last heard from each.
 
-No member is told of another's members, so each server stores and sends no more than it has neighbours; a client asks
-one server after the other, see `pconnect.pool.closure`. (doc/decisions has what that costs.) Nothing here knows the
-time or does I/O.
+No member learns of another's members, so the data that each server stores and sends grows only with the number of its
+neighbours. A client asks one server after the other, see `pconnect.pool.closure`. (doc/decisions explains the cost.)
+Nothing here knows the time or does I/O.
 
-An announcement is no more than an address. It can name a wrong one, even under the id of another server. So each comes
-with a secret, another one for each server that is told: an entry is changed and removed only by what has its secret,
-and a false announcement is a line of its own. The list has the hash of the secret.
+An announcement is nothing but an address, and may be false, even under the id of another server. So each announcement
+carries a secret, which differs for every server that receives it. An entry can be changed and removed only with its
+secret, and a false announcement creates a separate entry. The list stores the hash of the secret.
 """
 
 import hashlib
@@ -23,85 +23,88 @@ from srp_tools.rules.numbers import is_finite
 
 MOST_MEMBERS = 1000
 MOST_OF_SOURCE = 32  #: members that announce themselves from one address
-MISSES = 4  # intervals without a word, after which a member counts as gone
-_LISTED_SECONDS = 3600.0  # for which one that is gone is listed
-# Of this server's time: a login takes some hundredths of a second, so many members come less often.
+MISSES = 4  # missed intervals after which a member counts as gone
+_LISTED_SECONDS = 3600.0  # for which a gone member stays listed
+# Time of this server: a login takes some hundredths of a second, so if there are many members, each comes less often.
 _SECONDS_EACH = 0.5
-# What was sent before may arrive later, by so much at most. What is older by more was sent after a clock was set back.
+# Messages may arrive out of order by at most this much. A message older than that was sent after a clock was set back.
 _LATE_SECONDS = 60.0
 _NEVER = -math.inf, -math.inf
-_TOLD_SECONDS = 600.0  # between two lines in the log of one server that is not reached
+_TOLD_SECONDS = 600.0  # between two log lines about the same unreachable server
 _SECRET = re.compile(r"[0-9a-f]{64}")
-_LAST = 2.0**40  # of a clock, in seconds
+_LAST = 2.0**40  # the highest time of a clock, in seconds
 
 
 class Whence(NamedTuple):
-    """Where an announcement comes from."""
+    """The origin of an announcement."""
 
-    user: str  #: as which the server has logged in
-    source: str  #: its address
-    seen_at: str = ""  #: the host that this makes of it; empty: it is of no use to others
+    user: str  #: the user as which the server has logged in
+    source: str  #: the address of the server
+    seen_at: str = ""  #: the host built from that address; empty if it is of no use to others
 
 
 @dataclass
 class Entry:
-    """A member, and what is known of it."""
+    """A member, and what this server knows about it."""
 
     member: Member
     whence: Whence
-    interval: float  #: seconds in which it is expected again
+    interval: float  #: seconds until its next announcement is expected
     heard: float  #: instant
-    at: float = 0.0  #: when it said so, by its clock: what was sent before may come later
-    gone: float | None = None  #: instant at which it was missed
+    at: float = 0.0  #: time of the announcement, by its clock: earlier ones may arrive later
+    gone: float | None = None  #: instant when it was first missed
 
 
 @dataclass
 class Joined:
-    """A server to which this one announces itself, as the user named it."""
+    """A server to which this one announces itself, under the name that the user gave."""
 
     host: str
-    member: Member | None = None  #: as it has answered; ``None``: not yet
-    interval: float = 0.0  #: seconds in which it wants to hear again; 0: it has not said
+    member: Member | None = None  #: its answer; ``None``: none yet
+    interval: float = 0.0  #: seconds until it wants the next announcement; 0: unknown
     heard: float = -math.inf  #: instant of its last answer
-    failed: int = 0  #: how often it was not reached since
-    why: str = ""  #: what happened then
-    told: str = ""  #: what of this stands in the log
-    told_at: float = -math.inf  #: instant at which it was written there
-    given: bool = True  #: whether it stands in the settings; else somebody has named it since
+    failed: int = 0  #: number of failed attempts since
+    why: str = ""  #: the last failure
+    told: str = ""  #: the failure that was logged last
+    told_at: float = -math.inf  #: instant when that was logged
+    given: bool = True  #: whether it comes from the settings; otherwise an administrator has added it
 
 
 @dataclass
 class MemberList:
-    """The neighbours of the server that has the id `own`."""
+    """The neighbours of the server with the id `own`."""
 
     own: str
-    #: By id, and the hash of the secret.
+    #: By id and hash of the secret.
     announced: dict[tuple[str, str], Entry] = field(default_factory=dict)
-    #: When those that left have said so, by their clock, and by ours.
+    #: The times when members announced that they leave, by their clocks and by this server's.
     left: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
     joined: dict[str, Joined] = field(default_factory=dict)  #: by host
-    is_changed: bool = False  #: whether there is something to keep that is not kept
+    is_changed: bool = False  #: whether there are unsaved changes
 
-    # --- what others announce ---
+    # --- announcements of others ---
 
     def announce(self, words: Mapping[str, Any], whence: Whence, now: float) -> tuple[Entry, bool]:
-        """Take in the announcement of a server; return its entry, and whether it is new or back.
+        """Process the announcement of a server; return its entry, and whether it is new or back.
 
-        Raises `ConfigurationError` if it makes no sense, comes too late, or there are too many. Nothing has changed.
+        Raises `ConfigurationError` if the announcement makes no sense or comes too late, or if there are too many
+        members; then nothing has changed.
         """
         said, at = read_member(words), _number(words, "at", 0.0, _LAST)
         if said.id == self.own:
-            raise ConfigurationError("this is the server itself: it joins others")
+            raise ConfigurationError("this is the server itself: a server joins only others")
         interval = _number(words, "interval", 1.0, LONGEST_INTERVAL)
         key = said.id, _hash_of(words)
         before = self.announced.get(key)
         if _is_late(at, self.left.get(key, _NEVER)[0] if before is None else before.at):
-            raise ConfigurationError("it was sent before the last word of this server")
+            raise ConfigurationError(
+                "it was sent before the last announcement from this server: announce it again"
+            )
         member = said
         if whence.seen_at:
             member = said.with_address(whence.seen_at, is_first=words.get("advertised") is not True)
         if not member.addresses:
-            raise ConfigurationError("it has no address at which others reach it; give --advertise")
+            raise ConfigurationError("it has no address at which others can reach it: give --advertise")
         if before is None:
             self._make_room(whence.source)
         wanted = max(interval, _SECONDS_EACH * (len(self.announced) + (before is None)))
@@ -112,7 +115,7 @@ class MemberList:
         return entry, is_news
 
     def _make_room(self, source: str) -> None:
-        """Forget a member if there are too many: one that is gone, or that was heard of longest ago."""
+        """If there are too many members, drop one: a gone one, or the one heard from longest ago."""
         alike = {key: entry for key, entry in self.announced.items() if entry.whence.source == source}
         gone = {key: entry for key, entry in self.announced.items() if entry.gone is not None}
         if len(alike) >= MOST_OF_SOURCE:
@@ -120,14 +123,14 @@ class MemberList:
         elif len(self.announced) >= MOST_MEMBERS:
             if not gone:
                 raise ConfigurationError(
-                    f"the server has {MOST_MEMBERS} members already; announce yours to another one"
+                    f"the server already has {MOST_MEMBERS} members, which is the limit: announce yours to another one"
                 )
             del self.announced[min(gone, key=lambda key: gone[key].heard)]
 
     def leave(self, words: Mapping[str, Any], now: float) -> Member | None:
-        """Forget a server that leaves, and return it; ``None`` if it was not here, or is back already.
+        """Remove a server that leaves, and return it; ``None`` if it was not here, or is already back.
 
-        Raises `ConfigurationError` if it makes no sense.
+        Raises `ConfigurationError` if the message makes no sense.
         """
         key, at = (str(words.get("id")), _hash_of(words)), _number(words, "at", 0.0, _LAST)
         entry = self.announced.get(key)
@@ -139,13 +142,13 @@ class MemberList:
         return self._drop([key])[0]
 
     def forget(self, what: str) -> list[Member]:
-        """Forget the members that have announced themselves under an id, or from an address; return them."""
+        """Remove the members that have announced themselves under an id, or from an address; return them."""
         return self._drop(
             [key for key, entry in self.announced.items() if what in {key[0], entry.whence.source}]
         )
 
     def keep_users(self, is_user: Callable[[str], bool]) -> list[Member]:
-        """Forget the members that have logged in as users who are none any more; return them."""
+        """Remove the members that have logged in as users that no longer exist; return them."""
         known = {user: is_user(user) for user in {entry.whence.user for entry in self.announced.values()}}
         return self._drop([key for key, entry in self.announced.items() if not known[entry.whence.user]])
 
@@ -153,28 +156,28 @@ class MemberList:
         self.is_changed |= bool(keys)
         return [self.announced.pop(key).member for key in keys]
 
-    # --- to whom this server announces itself ---
+    # --- the servers to which this one announces itself ---
 
     def join(self, host: str, *, given: bool) -> Joined:
         """Announce this server to a host from now on."""
         joined = self.joined.setdefault(host, Joined(host, given=given))
-        joined.why = ""  # it is tried at once
+        joined.why = ""  # it is tried immediately
         self.is_changed |= not given
         return joined
 
     def part(self, host: str) -> bool:
-        """Announce this server there no more; return whether it was announced there."""
+        """Stop announcing this server to a host; return whether it was announced there."""
         joined = self.joined.pop(host, None)
         self.is_changed |= joined is not None and not joined.given
         return joined is not None
 
     def answer(self, host: str, words: Mapping[str, Any], now: float) -> bool:
-        """Take in what a server has answered to an announcement; return whether it is new or back.
+        """Process a server's answer to an announcement; return whether it is new or back.
 
-        Raises `ConfigurationError` if it makes no sense. Nothing has changed.
+        Raises `ConfigurationError` if the answer makes no sense; then nothing has changed.
         """
         joined = self.joined.get(host)
-        if joined is None:  # meanwhile somebody has said to leave it
+        if joined is None:  # an administrator has removed it in the meantime
             return False
         member = read_member(words).with_address(host, is_first=True)
         interval = _number(words, "again", 1.0, LONGEST_INTERVAL)
@@ -185,9 +188,9 @@ class MemberList:
         return is_news
 
     def miss(self, host: str, why: str, now: float) -> bool:
-        """Record that a server was not reached; return whether the log is to say so.
+        """Record that a server could not be reached; return whether to log that.
 
-        The other end chooses the words, so that they are others is no news all the time.
+        The other server chooses the text of the error, so a changed text alone is not worth a line each time.
         """
         joined = self.joined.get(host)
         if joined is None:
@@ -202,7 +205,7 @@ class MemberList:
     # --- time ---
 
     def step(self, now: float) -> list[Entry]:
-        """Return the members that are missed from now on, and forget those that were missed for long."""
+        """Return the members that are missed from now on, and drop those that have been gone for long."""
         missed = []
         self.left = {key: said for key, said in self.left.items() if now - said[1] < _LATE_SECONDS}
         for key, entry in list(self.announced.items()):
@@ -214,10 +217,10 @@ class MemberList:
                 self.is_changed = True
         return missed
 
-    # --- what is told of them ---
+    # --- reports about them ---
 
     def facts(self, now: float) -> Iterator[dict[str, object]]:
-        """Yield what clients may know of each, see doc/protocol.md."""
+        """Yield the facts about each member that clients may know, see doc/protocol.md."""
         for joined in self.joined.values():
             member = joined.member or Member("", joined.host, (joined.host,), 0)
             is_gone = joined.failed >= MISSES
@@ -239,17 +242,17 @@ class MemberList:
             }
 
     def all_facts(self, now: float) -> list[dict[str, object]]:
-        """Return what administrators may know: also who has announced each, and from where."""
+        """Return the facts that administrators may know: they include the user and source of each announcement."""
         known = [None] * len(self.joined) + [entry.whence for entry in self.announced.values()]
         return [
             each | {"from": whence and whence.source, "user": whence and whence.user}
             for each, whence in zip(self.facts(now), known, strict=True)
         ]
 
-    # --- over restarts ---
+    # --- restarts ---
 
     def dump(self) -> dict[str, object]:
-        """Return what JSON can express of all that is kept."""
+        """Return everything that is stored, in a form for JSON."""
         return {
             "members": [
                 {
@@ -266,9 +269,9 @@ class MemberList:
         }
 
     def load(self, kept: Mapping[str, Any], now: float) -> list[str]:
-        """Take in what `dump` has returned; the members have the usual time to announce themselves again.
+        """Load the result of `dump`; the members have the usual time to announce themselves again.
 
-        Return why each part that makes no sense was left out.
+        Return the reason for each part that makes no sense and was skipped.
         """
         faults: list[str] = []
         for words in _list_of(kept, "members", MOST_MEMBERS, faults):
@@ -292,7 +295,7 @@ class MemberList:
                 entry = Entry(member, whence, interval, now, gone=now if is_gone else None)
                 self.announced[member.id, secret] = entry
             case _:
-                raise ConfigurationError("it does not say who has announced it, or whether it is gone")
+                raise ConfigurationError("it lacks its source, user or secret, or whether it is gone")
 
 
 def _hash_of(words: Mapping[str, Any]) -> str:
@@ -310,13 +313,13 @@ def _list_of(kept: Mapping[str, Any], name: str, most: int, faults: list[str]) -
     match kept.get(name):
         case [*found] if len(found) <= most:
             return found
-    faults.append(f"{name}: this is no list of at most {most}")
+    faults.append(f"{name}: not a list of at most {most} entries")
     return []
 
 
 def _joined_host(text: object) -> str:
     if not isinstance(text, str):
-        raise ConfigurationError(f"{text!r:.100} is not a text")
+        raise ConfigurationError(f"{text!r:.100} is not a string")
     check_joined(text)
     return text
 
@@ -325,6 +328,6 @@ def _number(words: Mapping[str, Any], key: str, least: float, most: float) -> fl
     value = words.get(key)
     if not is_finite(value) or not least <= value <= most:
         raise ConfigurationError(
-            f"{key} is a number of seconds from {least:g} to {most:g}, not {value!r:.20}"
+            f"{key} must be a number of seconds from {least:g} to {most:g}, not {value!r:.20}"
         )
     return float(value)

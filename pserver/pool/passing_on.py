@@ -1,7 +1,7 @@
-"""A session's part of a pool: the daemon's list of members on its way to the client.
+"""A session's part of a pool: it forwards the daemon's list of members to the client.
 
-The daemon sends it as a file in memory, at the socket that came with the question: it may be long, and the daemon waits
-for nobody.
+The daemon sends the list as a file in memory, on the socket that came with the request: the list may be long, and the
+daemon never waits for a peer.
 """
 
 import os
@@ -17,16 +17,16 @@ _MAX_BYTES = 2**23
 
 
 class Asks(Protocol):
-    """What asks the daemon, see `pserver.session.slot_client`."""
+    """An object that sends requests to the daemon, see `pserver.session.slot_client`."""
 
     def ask_members(self, end: socket.socket) -> None:
-        """Have it send its members to this end of a socket."""
+        """Have the daemon send its members to this end of a socket."""
 
 
 def ask_daemon(number: int, command: Connection, daemon: Asks, event_loop: EventLoop) -> None:
-    """Ask the daemon for its members, and send them to the client on its command channel once they are there.
+    """Ask the daemon for its members, and forward them to the client on its command channel when they arrive.
 
-    `number`: that of the client's question. If there is no daemon, or it ends, there are none.
+    `number`: the number of the client's request. If there is no daemon, or it ends, the list is empty.
     """
     sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     sock.setblocking(False)

@@ -1,1 +1,1 @@
-"""Ways from engine to engine: where the others are, and relays for those that cannot reach each other."""
+"""Connections between engines: the addresses of other nodes, and relays for nodes that cannot reach each other."""

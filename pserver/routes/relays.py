@@ -1,8 +1,8 @@
-"""The relays of one node of a session: they connect two other nodes of its network that cannot reach each other.
+"""The relays of one node of a session, which connect pairs of other nodes that cannot reach each other.
 
-The client says which two, and which of them this node dials; the other dials us. Only then is anybody let in, and the
-daemon lets in only members of the network, see `pconnect.protocol.preamble_check`. What the two say is encrypted from
-end to end, with certificates of the network that nobody here has the keys of.
+The client names the pair, and says which of the two this node dials; the other one dials this node. Only then is a
+connection accepted, and the daemon lets in only members of the network, see `pconnect.protocol.preamble_check`. The
+traffic of the pair is encrypted end to end, with certificates of the network whose keys this node does not have.
 """
 
 import logging
@@ -29,18 +29,18 @@ Pair = tuple[int, int]
 
 @dataclass
 class _Meeting:
-    """Two nodes that are being connected."""
+    """A pair of nodes that is being connected."""
 
     pair: Pair
     answer: Callable[[str | None], object]
     legs: dict[int, socket.socket] = field(default_factory=dict)
     tasks: list[Task] = field(default_factory=list)
-    dialled: set[int] = field(default_factory=set)  # of which the leg is still to come
+    dialled: set[int] = field(default_factory=set)  # nodes that were dialled and have not answered yet
     is_answered: bool = False
 
 
 class Relays:
-    """Relays at one node. `network`: number and key of its network."""
+    """The relays on one node. `network`: number and key of its network."""
 
     def __init__(self, event_loop: EventLoop, network: tuple[bytes, bytes]) -> None:
         self._event_loop = event_loop
@@ -49,7 +49,7 @@ class Relays:
         self._splicer: Splicer | None = None
 
     def attend(self, command: Connection) -> None:
-        """Take what the client says of relays on its command channel; the rest goes on as before."""
+        """Handle the client's relay requests on its command channel; other messages are handled as before."""
         others = command.on_message
 
         @refuse_nonsense
@@ -74,13 +74,14 @@ class Relays:
         seconds: float,
         answer: Callable[[str | None], object],
     ) -> None:
-        """Get ready to connect two nodes; those of `dialled`, with their places, are dialled here.
+        """Prepare to connect a pair of nodes. `dialled`: the nodes to dial from here, with their places.
 
-        `seconds`: for all of it. `answer`: is told ``None`` when the others may dial, or why they may not.
+        `seconds`: time limit for everything. `answer`: called with ``None`` when the other nodes may dial, or with the
+        reason why they may not.
         """
         self._drop(pair)
         if len(self._meetings) + (self._splicer.count if self._splicer else 0) >= MOST_PAIRS:
-            answer(f"it relays {MOST_PAIRS} pairs of nodes, and no more")
+            answer(f"it already relays {MOST_PAIRS} pairs of nodes, the maximum")
             return
         meeting = self._meetings[pair] = _Meeting(pair, answer, dialled=set(dialled))
         deadline, background = deadline_after(seconds), self._event_loop.background
@@ -93,23 +94,25 @@ class Relays:
 
             meeting.tasks.append(background.start(steps, deadline, take))
         late = background.start(
-            wait_for_deadline(), deadline, lambda _: self._fail(meeting, "nobody came in time")
+            wait_for_deadline(), deadline, lambda _: self._fail(meeting, "no node connected in time")
         )
         meeting.tasks.append(late)
         self._look(meeting)
 
     def take(self, preamble: Preamble, sock: socket.socket) -> None:
-        """Take the connection of a node that has dialled us, or close it."""
+        """Take the connection of a node that has dialled this one, or close it."""
         node, other = preamble.from_node, preamble.endpoint
         meeting = self._meetings.get((min(node, other), max(node, other)))
         if meeting is None or node in meeting.legs or node in meeting.dialled:
-            log.warning("node %d wants to reach node %d by a relay here, and is not expected", node, other)
+            log.warning(
+                "node %d wants to reach node %d through a relay here, but is not expected", node, other
+            )
             sock.close()
             return
         prepare(sock, DEFAULT_PEER_TIMEOUT)
         try:
             sock.send(HELLO)
-        except OSError:  # it has gone
+        except OSError:  # it has closed the connection
             sock.close()
             return
         meeting.legs[node] = sock
@@ -131,7 +134,7 @@ class Relays:
         self._look(meeting)
 
     def _look(self, meeting: _Meeting) -> None:
-        """Go on with two nodes if it is time for that."""
+        """Take the next step for a pair of nodes, if it is possible."""
         if self._meetings.get(meeting.pair) is not meeting or meeting.dialled:
             return
         if not meeting.is_answered:
@@ -143,12 +146,12 @@ class Relays:
             self._splicer = self._splicer or Splicer()
             self._splicer.add(*(meeting.legs[node] for node in meeting.pair))
         except OSError as error:
-            log.warning("node %d and node %d are not relayed: %s", *meeting.pair, error.strerror or error)
+            log.warning("cannot relay node %d and node %d: %s", *meeting.pair, error.strerror or error)
             self._drop(meeting.pair)
             return
         meeting.legs.clear()
         self._drop(meeting.pair)
-        log.info("node %d and node %d of a network are connected by a relay here", *meeting.pair)
+        log.info("node %d and node %d of a network are connected through a relay here", *meeting.pair)
 
     def _fail(self, meeting: _Meeting, why: str) -> None:
         if self._meetings.get(meeting.pair) is meeting:

@@ -1,4 +1,4 @@
-"""What an engine is told when it begins: the network, as its client describes it, and what its server adds."""
+"""The setup of a new engine: the network as described by its client, and the additions of its server."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,13 +10,13 @@ from srp_tools.tls import TlsContexts
 
 @dataclass(frozen=True)
 class Setup:
-    """The network, as its client describes it to an engine; nodes are numbered from 1."""
+    """The network, in the client's description for an engine; nodes are numbered from 1."""
 
     network: bytes
-    #: `pconnect.session.mesh_setup` packs host and addresses of each.
+    #: Host and addresses of each, packed by `pconnect.session.mesh_setup`.
     nodes: bytes
     node: int
-    #: What proves who this node is: key, certificate and authority for TLS, path and token of local links by node, and
+    #: Proof of this node's identity: key, certificate and authority for TLS, path and token of local links by node, and
     #: the key of the network.
     identity: list[Any] | None
     directory: str
@@ -25,21 +25,21 @@ class Setup:
     limits: list[int]
     peer_timeout: float
     timeout: float
-    #: The nodes that begin together with this one; ``None``: all.
+    #: The nodes that start together with this one; ``None``: all.
     together: list[int] | None = None
-    #: Those that are gone, and how; they are not dialled.
+    #: The nodes that are gone, with the reason; they are not dialled.
     gone: dict[int, str] = field(default_factory=dict)
-    #: Those that this node could not dial before.
+    #: The nodes that this node could not dial before.
     beyond: list[int] = field(default_factory=list)
-    #: Those that are busy; the start does not wait for the connections to them.
+    #: The nodes that are busy; the start does not wait for connections to them.
     busy: list[int] = field(default_factory=list)
-    #: The server's limits, as `SessionLimits.as_json` gives them.
+    #: The server's limits, as returned by `SessionLimits.as_json`.
     server_limits: dict[str, Any] = field(default_factory=dict)
     #: The version of this package on the client, for errors.
     client_version: str | None = None
 
     def tls(self) -> TlsContexts | None:
-        """Return what connections need for TLS; ``None`` without encryption."""
+        """Return the TLS contexts for connections; ``None`` without encryption."""
         if self.identity is None:
             return None
         key_pem, certificate, authority, *_ = self.identity
@@ -47,12 +47,12 @@ class Setup:
         return TlsContexts(identity)
 
     def preamble(self, node: int) -> Preamble:
-        """Return what a data connection to a node begins with."""
+        """Return the preamble of a data connection to a node."""
         key = self.identity[4] if self.identity else b""
         return Preamble(Purpose.DATA, self.network, self.node, node, key=key)
 
     def link(self, node: int) -> tuple[str, bytes] | None:
-        """Return path and token of the local link with a node, ``None`` if there is none."""
+        """Return path and token of the local link to a node; ``None`` if there is none."""
         if self.identity is None or node not in self.identity[3]:
             return None
         path, token = self.identity[3][node]

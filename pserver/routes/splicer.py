@@ -1,4 +1,4 @@
-"""The thread of a session that passes on what relayed nodes say: no engine that computes, and no client, stops it."""
+"""The thread of a session that forwards the traffic of relayed nodes, even if engines compute or clients are slow."""
 
 import contextlib
 import logging
@@ -14,24 +14,24 @@ log = logging.getLogger("pserver")
 
 
 class Splicer:
-    """A thread with a loop of its own, which begins with the first two connections."""
+    """A thread with its own loop, started for the first pair of connections."""
 
     def __init__(self) -> None:
         self._ours, self._theirs = socket.socketpair()
         self._pairs: deque[tuple[socket.socket, socket.socket]] = deque()
         self._thread = threading.Thread()
-        self._runner: TaskRunner | None = None  # of the thread
+        self._runner: TaskRunner | None = None  # the thread's
 
     @property
     def count(self) -> int:
-        """How many pairs there are, with those that are about to end."""
+        """The number of pairs, including those that are about to end."""
         directions = len(self._runner) if self._runner is not None else 0
         return len(self._pairs) + (directions + 1) // 2
 
     def add(self, first: socket.socket, second: socket.socket) -> None:
-        """Pass on what comes from each of two connections to the other; they are closed in the end.
+        """Forward the traffic between two connections in both directions; close them at the end.
 
-        Raises `OSError` if no thread can begin; they are not closed.
+        Raises `OSError` if no thread can be started; then the connections stay open.
         """
         if not self._thread.is_alive():
             thread = threading.Thread(target=self._run, name="relay", daemon=True)
@@ -71,4 +71,4 @@ class Splicer:
         try:
             splice(runner, *self._pairs.popleft())
         except OSError as error:
-            log.warning("two nodes are not relayed: %s", error.strerror or error)
+            log.warning("cannot relay two nodes: %s", error.strerror or error)

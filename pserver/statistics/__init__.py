@@ -1,1 +1,1 @@
-"""What a server has done, and how it is: counts, the last hour, and what ran where."""
+"""Statistics of a server: its work and its state, as counts, over the last hour, and by slot."""

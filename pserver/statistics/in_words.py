@@ -1,4 +1,4 @@
-"""The document of statistics in words, for people."""
+"""The statistics document as text, for people."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def in_lines(document: Facts) -> list[str]:
-    """Return the lines that show the statistics of one server: sums, slots and sessions."""
+    """Return the lines that show the statistics of one server: totals, slots and sessions."""
     server, totals, machine = document["server"], document["totals"], document["machine"]
     lines = [
         f"Server {server['name']} (pid {server['pid']}, version {server['version']}) at {server['host']}, "
@@ -52,7 +52,7 @@ def _slot(slot: Facts) -> Sequence[object]:
 
 
 def _average(counts: Facts, what: str) -> str:
-    """Return an average time of what has ended by itself; empty if nothing has."""
+    """Return the average time of jobs and programs that ended by themselves; empty if there are none."""
     ended = sum(counts[f"{each}_{how}"] for each in ("jobs", "programs") for how in ("done", "failed"))
     return f"{counts[f'{what}_seconds'] / ended:.3g} s" if ended else ""
 
@@ -70,7 +70,7 @@ def _session(session: Facts) -> Sequence[object]:
 
 
 def size(count: int | None) -> str:
-    """Return a number of bytes with three digits; empty if it is not known.
+    """Return a number of bytes with three digits; empty if it is unknown.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def size(count: int | None) -> str:
 
 
 def free(machine: Facts, what: str) -> str:
-    """Return how much memory, swap or disk is free, and how much there is."""
+    """Return the free and the total amount of memory, swap or disk."""
     if machine[f"{what}_free"] is None:
         return "unknown"
     return f"{size(machine[f'{what}_free'])} free of {size(machine[f'{what}_total'])}"

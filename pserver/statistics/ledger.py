@@ -1,6 +1,6 @@
-"""The daemon's counts of work: of the whole server and of each slot, what runs, and the timeline.
+"""The daemon's counts of work, for the whole server and for each slot, its running jobs, and the timeline.
 
-All comes from what sessions tell. Each may tell of its own leases only; which slot one belongs to, the daemon knows.
+All data comes from reports of sessions. A session may report only on its own leases; the daemon knows their slots.
 """
 
 from collections import deque
@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from pserver.statistics.work import Running, Span, Told, Work
 
-_MOST_SPANS = 2000  # of all users
-_MOST_SLOTS = 4096  # with counts of their own
+_MOST_SPANS = 2000  # entries, of all users
+_MOST_SLOTS = 4096  # slots with separate counts
 
 
 class Owner(NamedTuple):
-    """Whose work it is."""
+    """The owner of some work."""
 
     session: int  #: number of its process
     user: str
@@ -28,11 +28,11 @@ class _Entry(NamedTuple):
 
 
 class Ledger:
-    """What the sessions of a server have done since it started."""
+    """The work of a server's sessions since the server started."""
 
     def __init__(self) -> None:
         self.total = Work()  #: of all sessions
-        self.logins_failed = 0  #: that had a session process
+        self.logins_failed = 0  #: failed logins that had a session process
         self._past_bytes = (0, 0)  # received and sent by sessions that have ended
         self._slots: dict[int, Work] = {}
         self._running: dict[Hashable, tuple[Owner, dict[int, Running]]] = {}  # by node, then by slot
@@ -41,7 +41,7 @@ class Ledger:
     def take(
         self, node: Hashable, owner: Owner, told: Told, slot_of: Callable[[int], int | None], now: float
     ) -> None:
-        """Add what a node has told; `slot_of`: returns the slot of a lease that is or was the node's."""
+        """Add the report of a node. `slot_of`: returns the slot of a lease that is or was the node's."""
         for lease, work in told.work:
             if (slot := slot_of(lease)) is not None:
                 self._add(slot, work)
@@ -54,7 +54,7 @@ class Ledger:
                 self._keep(_Entry(slot, owner, span, now))
 
     def _keep(self, entry: _Entry) -> None:
-        """Put an entry into the timeline; where there is no room, the oldest of the user with most goes."""
+        """Add an entry to the timeline; if it is full, drop the oldest entry of the user with the most."""
         self._timeline.setdefault(entry.owner.user, deque()).append(entry)
         if sum(map(len, self._timeline.values())) > _MOST_SPANS:
             max(self._timeline.values(), key=len).popleft()
@@ -65,7 +65,7 @@ class Ledger:
             self._slots[slot] = self.of_slot(slot).plus(work)
 
     def leave(self, node: Hashable, now: float) -> None:
-        """Record that a node has ended; what still runs, as far as is known, is lost: its session was killed."""
+        """Record that a node has ended. Any job known to be running is lost, because its session was killed."""
         owner, running = self._running.pop(node, (Owner(0, ""), {}))
         for slot, what in running.items():
             self._add(slot, Work(programs_lost=1) if what.is_program else Work(jobs_lost=1))
@@ -73,35 +73,35 @@ class Ledger:
             self._keep(_Entry(slot, owner, span, now))
 
     def count_bytes(self, received: int, sent: int) -> None:
-        """Add what a session that has ended has received and sent."""
+        """Add the bytes received and sent by a session that has ended."""
         self._past_bytes = self._past_bytes[0] + received, self._past_bytes[1] + sent
 
     def bytes_with(self, living: Sequence[tuple[int, int]]) -> tuple[int, int]:
-        """Return what all have received and sent; `living`: what each session has that has not ended."""
+        """Return the bytes received and sent by all sessions. `living`: the numbers of each session that is running."""
         received, sent = zip(self._past_bytes, *living, strict=True)
         return sum(received), sum(sent)
 
     def of_slot(self, slot: int) -> Work:
-        """Return what has run in a slot."""
+        """Return the work done in a slot."""
         return self._slots.get(slot, Work())
 
     def running(self) -> dict[int, tuple[Owner, Running]]:
-        """Return what runs, by slot."""
+        """Return the running work, by slot."""
         return {
             slot: (owner, what) for owner, by_slot in self._running.values() for slot, what in by_slot.items()
         }
 
     def timeline(self, since: float, user: str | None) -> list[dict[str, Any]]:
-        """Return what runs, and of what ended was told after an instant, newest first.
+        """Return the running work, followed by the work reported as ended since an instant, newest first.
 
-        `user`: sees whose the others are not, and what they run; ``None``: sees all.
+        `user`: for whom; the owners and labels of other users' work are hidden. ``None``: show everything.
         """
         running = [
             _shown(slot, owner, (what.begin, None, what.is_program, "running", what.label), user)
             for slot, (owner, what) in self.running().items()
         ]
         entries = [entry for kept in self._timeline.values() for entry in kept if entry.told_at > since]
-        entries.sort(key=lambda entry: entry.span.end, reverse=True)  # workers tell one after the other
+        entries.sort(key=lambda entry: entry.span.end, reverse=True)  # workers report separately
         ended = [_shown(entry.slot, entry.owner, entry.span, user) for entry in entries]
         return running + ended
 

@@ -1,4 +1,4 @@
-"""How the machine is: load, memory and disk, as the system tells them."""
+"""The state of the machine: load, memory and disk, as reported by the system."""
 
 import os
 from pathlib import Path
@@ -16,10 +16,10 @@ _KEYS = {
 
 
 def machine_facts(folder: Path) -> dict[str, Any]:
-    """Return load, memory and disk in bytes; ``None`` for what the system does not tell.
+    """Return load, memory and disk in bytes; ``None`` for values that the system does not report.
 
-    `folder`: a place on the disk that is meant; it need not exist. The memory that is free is that which can be had
-    without swapping; the disk that is free is that which an account other than root can have.
+    `folder`: a place on the disk in question; it need not exist. Free memory is the memory available without swapping;
+    free disk space is the space available to accounts other than root.
     """
     return {
         "processors": processor_count(),
@@ -46,7 +46,7 @@ def _disk(folder: Path) -> dict[str, int | None]:
     for place in (folder, *folder.parents):
         try:
             facts = os.statvfs(place)
-        except OSError:  # it has not been made yet, or cannot be looked at
+        except OSError:  # it does not exist yet, or is not accessible
             continue
         return {"disk_total": facts.f_blocks * facts.f_frsize, "disk_free": facts.f_bavail * facts.f_frsize}
     return {"disk_total": None, "disk_free": None}

@@ -1,20 +1,20 @@
-"""Counts of jobs and programs, and the forms in which a session tells its daemon of them."""
+"""Counts of jobs and programs, and the form in which a session reports them to its daemon."""
 
 import math
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-MAX_LABEL = 80  # characters of a name of a function, or of a program
-_MOST_ROWS = 4096  # of one message, which has no room for more anyway
-_LONGEST = 1e12  # seconds; no instant and no duration is beyond
+MAX_LABEL = 80  # characters in the name of a function or a program
+_MOST_ROWS = 4096  # rows in one message, which has no room for more anyway
+_LONGEST = 1e12  # seconds; an upper bound for instants and durations
 OUTCOMES = ("done", "failed", "lost")
 
 
 class Work(NamedTuple):
-    """Counts of what has ended, and seconds that it took; a program is not counted as a job.
+    """Counts of ended jobs and programs, and their durations in seconds; a program does not count as a job.
 
-    The seconds are those of jobs and programs that ended by themselves, done or failed.
+    The seconds cover jobs and programs that ended by themselves, done or failed.
     """
 
     jobs_done: int = 0
@@ -24,7 +24,7 @@ class Work(NamedTuple):
     programs_failed: int = 0  #: ended with a status other than 0, or could not be started
     programs_lost: int = 0
     processing_seconds: float = 0.0
-    queue_seconds: float = 0.0  #: from the arrival in the worker to the beginning
+    queue_seconds: float = 0.0  #: from the arrival in the worker to the start
     transfer_seconds: float = 0.0  #: for receiving jobs and sending results
     bytes_in: int = 0  #: on the links between workers and client
     bytes_out: int = 0
@@ -40,16 +40,16 @@ class Work(NamedTuple):
         return Work._make(map(operator.add, self, other))
 
     def shown(self) -> dict[str, float]:
-        """Return the counts by name, with seconds that are short to write."""
+        """Return the counts by name, with rounded seconds."""
         return {name: round(count, 6) for name, count in self._asdict().items()}
 
     def since(self, before: "Work") -> "Work":
-        """Return what has been added; nothing where there is less than before, as code of users can write it."""
+        """Return the increase since `before`. A decrease, which user code could write, counts as 0."""
         return Work._make(max(0, now - then) for now, then in zip(self, before, strict=True))
 
 
 class Span(NamedTuple):
-    """What ran, from when to when, in seconds since 1970."""
+    """An ended job or program, with its start and end in seconds since 1970."""
 
     begin: float
     end: float
@@ -59,7 +59,7 @@ class Span(NamedTuple):
 
 
 class Running(NamedTuple):
-    """What runs, and since when."""
+    """A running job or program, with its start."""
 
     begin: float
     is_program: bool
@@ -67,18 +67,18 @@ class Running(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What a session has told: by lease what was added, what runs, and what has ended."""
+    """A report of a session: new work by lease, the running jobs, and the ended ones."""
 
     work: Sequence[tuple[int, Work]] = ()
-    running: Sequence[tuple[int, Running]] | None = None  #: ``None``: as told before
-    is_more: bool = False  #: whether that runs besides what was told before
+    running: Sequence[tuple[int, Running]] | None = None  #: ``None``: unchanged
+    is_more: bool = False  #: whether these run in addition to those reported before
     spans: Sequence[tuple[int, Span]] = ()
 
 
 def read_told(words: Mapping[str, Any]) -> Told:
-    """Return what the words of a session say; what makes no sense of it is left out.
+    """Return a session's report, without the parts that make no sense.
 
-    Sessions of other accounts could say anything.
+    Sessions of other accounts could send anything.
     """
     running = words.get("running")
     return Told(

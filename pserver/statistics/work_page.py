@@ -1,10 +1,11 @@
-"""What a worker writes down of its jobs, in the memory that it shares with its supervisor.
+"""A worker's records of its jobs, in the memory that it shares with its supervisor.
 
-There are counts, what runs, and a ring of the last `RING` jobs. The supervisor looks once a second, so no message is
-sent for a job; of very many short ones it sees the counts of all, and only the last in the ring. The worker is the only
-writer. A place in the ring is written before the counts say so; what was overwritten while one read is left out.
+The memory holds counts, the running job, and a ring of the last `RING` jobs. The supervisor reads it once a second, so
+no message is sent for a job. If there are very many short jobs, it sees the counts of all, but only the last ones in
+the ring. The worker is the only writer. It writes an entry in the ring before it increments the counts; entries that
+are overwritten during a read are skipped.
 
-User code runs in the worker and could write anything here: what is read is checked, and is nothing to rely upon.
+User code runs in the worker and could write anything here. So the reader checks the data, and must not rely on it.
 """
 
 import math
@@ -13,11 +14,11 @@ import struct
 
 from pserver.statistics.work import MAX_LABEL, Running, Span, Work
 
-RING = 256  # jobs; more in a second are not shown one by one
-# Native, so that each number is written in one piece.
-_COUNTS = struct.Struct("QQQQQdd")  # entries in the ring so far; done and failed, jobs and programs; seconds
-_RUNNING = struct.Struct(f"QQd{MAX_LABEL}s")  # job, whether it runs a program, when it began, what
-_ENTRY = struct.Struct(f"ddQ{MAX_LABEL}s")  # begin, seconds, flags, what
+RING = 256  # jobs; if a second has more, they are not all shown individually
+# Native, so each number is written by one store.
+_COUNTS = struct.Struct("QQQQQdd")  # entries written to the ring; done and failed, jobs and programs; seconds
+_RUNNING = struct.Struct(f"QQd{MAX_LABEL}s")  # job, whether it is a program, start, label
+_ENTRY = struct.Struct(f"ddQ{MAX_LABEL}s")  # start, seconds, flags, label
 _RUNNING_AT = _COUNTS.size
 _RING_AT = 256
 WORK_BYTES = _RING_AT + RING * _ENTRY.size
@@ -25,24 +26,24 @@ _FAILED, _PROGRAM = 1, 2
 
 
 class WorkPage:
-    """That part of the memory, at either side; `begin_at`: where it begins."""
+    """The worker's records in the memory, on either side. `begin_at`: their offset."""
 
     def __init__(self, memory: mmap.mmap, begin_at: int) -> None:
         self._memory = memory
         self._at = begin_at
-        self.labels: dict[int, bytes] = {}  #: what the worker's functions are called that have run, by number
+        self.labels: dict[int, bytes] = {}  #: names of the worker's functions that have run, by number
         self._counts: list[float] = [0, 0, 0, 0, 0, 0.0, 0.0]
         self._label, self._is_program = b"", False
 
     # --- the worker ---
 
     def begin(self, job: int, began: float, label: bytes, *, is_program: bool) -> None:
-        """Record what a job that has begun is; `label`: the beginning of its name in UTF-8."""
+        """Record a job that has begun. `label`: the beginning of its name in UTF-8."""
         self._label, self._is_program = label, is_program
         _RUNNING.pack_into(self._memory, self._at + _RUNNING_AT, job, is_program, began, label)
 
     def end(self, began: float, seconds: float, queued: float, *, has_failed: bool) -> None:
-        """Record that a job has ended; `queued`: for how many seconds it lay in the worker before it began."""
+        """Record that a job has ended. `queued`: seconds that it waited in the worker before it began."""
         counts, is_program = self._counts, self._is_program
         place = self._at + _RING_AT + int(counts[0]) % RING * _ENTRY.size
         flags = has_failed * _FAILED + is_program * _PROGRAM
@@ -57,19 +58,19 @@ class WorkPage:
     # --- the supervisor ---
 
     def counts(self) -> Work:
-        """Return the counts so far; of what was lost, and of transfers, others know."""
+        """Return the counts so far; the worker does not know of lost jobs and of transfers."""
         _, done, failed, programs_done, programs_failed, seconds, queued = self._read_counts()
         processing, queue = (each if 0.0 <= each < math.inf else 0.0 for each in (seconds, queued))
         return Work(done, failed, 0, programs_done, programs_failed, 0, processing, queue)
 
     def running(self, job: int) -> Running | None:
-        """Return what a job is that runs, if the worker knows by now."""
+        """Return the running job, if the worker has recorded it already."""
         number, is_program, began, label = _RUNNING.unpack_from(self._memory, self._at + _RUNNING_AT)
         is_known = number == job and math.isfinite(began) and began >= 0
         return Running(began, bool(is_program), _text(label)) if is_known else None
 
     def spans(self, after: int) -> tuple[list[Span], int]:
-        """Return the jobs that have ended, without the first `after`, as far as they are in the ring; and how many."""
+        """Return the ended jobs after the first `after` that are still in the ring, and the number of all."""
         count = self._read_counts()[0]
         first = max(after, count - RING)
         entries = [self._entry(index) for index in range(first, count)] if count - first <= RING else []
@@ -90,7 +91,7 @@ class WorkPage:
 
 
 def label_of(name: str) -> bytes:
-    """Return a name as it is kept: its beginning, in UTF-8."""
+    """Return a name in its stored form: its beginning, in UTF-8."""
     return name[:MAX_LABEL].encode(errors="replace")[:MAX_LABEL]
 
 

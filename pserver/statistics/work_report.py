@@ -1,7 +1,7 @@
-"""What a supervisor tells the daemon of the jobs of its node: once a second at most, and only if something changed.
+"""A supervisor's reports to the daemon on the jobs of its node: at most one a second, and only if something changed.
 
-Workers count in memory that the supervisor has as well. Here are the differences since the last message, so that the
-daemon can add them up, also those of a worker that has died, and of one that was killed in the middle of a job.
+Workers count in memory shared with the supervisor. The supervisor reports the differences since its last message, so
+the daemon can add them up. This includes workers that have died, even if they were killed in the middle of a job.
 """
 
 import math
@@ -14,8 +14,8 @@ from pserver.statistics.work import Running, Span, Work
 from pserver.statistics.work_page import WorkPage
 
 _TELL_SECONDS = 1.0
-_MOST_SPANS = 256  # that wait to be told; of more, the last
-_SPANS_AT_ONCE = 64  # in one message, whose length is limited
+_MOST_SPANS = 256  # waiting to be reported; if there are more, the last ones
+_SPANS_AT_ONCE = 64  # in one message, which is limited in length
 _ROWS_AT_ONCE = 64
 
 
@@ -63,32 +63,32 @@ class Daemon(Protocol):
         """Whether there is a daemon."""
 
     def tell_work(self, words: Mapping[str, object]) -> bool:
-        """Send it a message, if it takes one now; return whether."""
+        """Send it a message, if it can take one now; return whether it could."""
 
 
 class _Seen(NamedTuple):
-    """How far a worker has been told of."""
+    """How much of a worker's work has been reported."""
 
     work: Work = Work()
     ended: int = 0
 
 
 class WorkReport:
-    """The work of the workers of one node, on its way to `daemon`."""
+    """The work of the workers of one node, to be reported to `daemon`."""
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
-        self.past = Work()  #: of workers that have ended
-        self.past_jobs = 0  #: how many jobs these had done, programs as well
+        self.past = Work()  #: work of workers that have ended
+        self.past_jobs = 0  #: number of jobs that they had done, including programs
         self._seen: dict[int, _Seen] = {}  # by worker
-        # What was not told yet.
+        # Not reported yet:
         self._work: dict[int, Work] = {}  # by lease
         self._spans: deque[tuple[int, Span]] = deque(maxlen=_MOST_SPANS)
-        self._running: list[list[object]] | None = []  # as told; ``None``: the daemon does not know
+        self._running: list[list[object]] | None = []  # as reported; ``None``: the daemon does not know
         self._due = 0.0
 
     def tend(self, workers: Iterable[Worker], now: float) -> float:
-        """Tell the daemon, if it is time and something has changed; return in how many seconds to call this again."""
+        """Send a report if one is due and something has changed; return the seconds until the next call."""
         if now >= self._due:
             self._due = now + _TELL_SECONDS
             self._report(workers)
@@ -97,7 +97,7 @@ class WorkReport:
 
     def _report(self, workers: Iterable[Worker]) -> None:
         if not self._daemon.has_daemon:
-            self._running = None  # the next one knows nothing
+            self._running = None  # a new daemon knows nothing
         running = []
         for worker in workers:
             self._look(worker)
@@ -106,7 +106,7 @@ class WorkReport:
         self._tell(running)
 
     def ended(self, worker: Worker) -> None:
-        """Count what a worker has done that has ended, before its page is closed, and the job that is lost with it."""
+        """Count the work of a worker that has ended, including the job lost with it, before its page is closed."""
         self._look(worker)
         del self._seen[worker.number]
         status = worker.page.read()
@@ -122,7 +122,7 @@ class WorkReport:
             )
 
     def end(self, workers: Iterable[Worker]) -> None:
-        """Tell the daemon of all, because the node ends; what runs is lost."""
+        """Report everything to the daemon because the node ends; running jobs are lost."""
         for worker in workers:
             self.ended(worker)
         self._tell([])
@@ -143,7 +143,7 @@ class WorkReport:
             self._work[lease] = self._work.get(lease, Work()).plus(work)
 
     def _tell(self, running: list[list[object]]) -> None:
-        """Tell what there is, in messages that are not too long."""
+        """Send the unreported data, in messages of limited length."""
         if running != self._running:
             for begin in range(0, max(1, len(running)), _ROWS_AT_ONCE):
                 rows = running[begin : begin + _ROWS_AT_ONCE]
@@ -167,14 +167,14 @@ class WorkReport:
 
 
 def work_of(page: _Page) -> Work:
-    """Return what a worker has done so far; how it ends, and what is lost then, it does not know."""
+    """Return the work of a worker so far; the worker does not know how it ends, and which job is then lost."""
     (received, sent), transfer = page.traffic(), page.read().transfer
     seconds = transfer if 0.0 <= transfer < math.inf else 0.0
     return page.work.counts()._replace(transfer_seconds=seconds, bytes_in=received, bytes_out=sent)
 
 
 def _running(worker: Worker, status: _Status) -> Running:
-    """Return what runs; a worker may not know yet what its job is."""
+    """Return the running job; a worker may not have recorded its label yet."""
     known = worker.page.work.running(status.job)
     if known is not None:
         return known

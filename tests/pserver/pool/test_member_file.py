@@ -52,7 +52,7 @@ def test_what_is_wrong_in_it_costs_neither_the_id_nor_the_joined_hosts(
     path.write_text(json.dumps(whole | {"members": [{"addresses": ["10.0.0.5:True"]}]}))
     members = read(kept)
     assert members.own == file.members.own and list(members.joined) == ["gamma"]
-    assert "left out" in caplog.text and str(path) in caplog.text
+    assert "skipped" in caplog.text and str(path) in caplog.text
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"id": 5}', "ÿ" * 100, "[]"], ids=range(5))
@@ -79,4 +79,4 @@ def test_others_must_not_have_written_it(kept: Path, caplog: pytest.LogCaptureFi
 def test_a_folder_that_cannot_be_written_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "pool").write_text("no folder")
     filled(tmp_path / "kept")
-    assert "forgotten at the end" in caplog.text
+    assert "lost when this server ends" in caplog.text

@@ -118,7 +118,7 @@ def filled(members: MemberList) -> None:
 def test_a_full_list_takes_a_new_member_for_one_that_is_gone() -> None:
     members = MemberList(OWN)
     filled(members)
-    with pytest.raises(ConfigurationError, match="has 1000 members"):
+    with pytest.raises(ConfigurationError, match="already has 1000 members"):
         announce(members, 1000.0, id_="ff" * 16)
     assert not announce(members, 1000.0, "10.0.0.1", id_=f"{5:032x}"), "those that are known come again"
     members.step(1000.0)

@@ -50,7 +50,7 @@ def test_two_servers_that_run_with_one_folder_are_two(path: Path, caplog: pytest
         assert other.stdout is not None and other.stdout.readline() == f"{own}\n"
         before = path.read_text()
         file = KeyFile(path)
-        assert file.key.id != own and "runs with the key" in caplog.text
+        assert file.key.id != own and "another server uses the key" in caplog.text
         file.keep()
         assert path.read_text() == before
         other.communicate(timeout=DEADLINE)

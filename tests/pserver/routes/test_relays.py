@@ -120,11 +120,11 @@ def test_there_is_an_end_of_pairs_that_are_relayed(node: Node, monkeypatch: pyte
         one.send(b"forth")
         assert other.recv(9) == b"forth"
         node.prepare((1, 3))
-        assert node.answers == [None, "it relays 1 pairs of nodes, and no more"]
+        assert node.answers == [None, "it already relays 1 pairs of nodes, the maximum"]
         monkeypatch.setattr(module, "MOST_PAIRS", 3)
         for number in (3, 3, 4, 5):  # pairs that are being connected count as well, each once
             node.prepare((1, number))
-        assert node.answers[2:] == [None, None, None, "it relays 3 pairs of nodes, and no more"]
+        assert node.answers[2:] == [None, None, None, "it already relays 3 pairs of nodes, the maximum"]
 
 
 def test_where_no_thread_can_begin_the_two_are_let_go(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

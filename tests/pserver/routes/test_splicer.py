@@ -66,7 +66,7 @@ def test_a_pair_for_which_there_is_no_room_is_closed_and_the_others_go_on(
             patch.setattr(module, "splice", splice)
             for sock in spliced(splicer):
                 assert stack.enter_context(sock).recv(9) == b""
-            words = "two nodes are not relayed: Too many open files"
+            words = "cannot relay two nodes: Too many open files"
             wait_until(lambda: words in caplog.text, "the warning")
         for number in range(2):
             one, other = (stack.enter_context(sock) for sock in spliced(splicer))
