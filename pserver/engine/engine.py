@@ -311,7 +311,8 @@ class _Engine:
             with warnings.catch_warnings():
                 warnings.simplefilter("default")  # PYTHONWARNINGS may turn all warnings into errors
                 warnings.warn(
-                    f"other accounts may put files into {setup.directory}: your code imports modules from there",
+                    f"other accounts may put files into {setup.directory}, from which your code imports modules: use a "
+                    "folder that only this account can write to",
                     RuntimeWarning,
                     stacklevel=1,
                 )

@@ -53,7 +53,7 @@ class OtherNode(Peer):
 
     def remedy(self, connection: object) -> str:  # noqa: ARG002 - there is only one remedy
         """See `pconnect.link.peer.Peer.remedy`."""
-        return f"; its engine or machine is gone, and the client knows more: net[{self.node}].restart() there may help"
+        return f"; its engine or machine is gone: the client knows why, and net[{self.node}].restart() there may help"
 
 
 class Links:

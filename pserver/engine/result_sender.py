@@ -69,7 +69,7 @@ class ResultSender:
     def keep(self, number: int, data: bytes) -> str:
         """Keep the pickled result of a job on this node; return "" if it is kept, else the reason why not."""
         if self._page.is_detached():
-            return "the client has left"
+            return "the client has detached"
         return self._kept.keep("job", number, data, self._max_message_bytes - MAX_HEAD_BYTES)
 
     def report(self, number: int, value: object) -> None:

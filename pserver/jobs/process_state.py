@@ -89,7 +89,7 @@ class ProcessState:
                 if row.look() != kept:
                     row.put(kept)
         except Exception as error:
-            raise RuntimeError(f"{name} cannot be restored: {error}") from error
+            raise RuntimeError(f"cannot restore {name}: {error}") from error
         decimal.setcontext(self._decimal.copy())
         self._modules = len(sys.modules)
 

@@ -47,23 +47,25 @@ def read_member(words: Mapping[str, Any]) -> Member:
         case {"id": str(id_), "name": str(name), "addresses": [*addresses], "slots": int(slots)}:
             pass
         case _:
-            raise ConfigurationError("an announcement has the id, name, addresses and slots of a server")
+            raise ConfigurationError(
+                "an announcement must have the id, name, addresses and slots of a server"
+            )
     if not _ID.fullmatch(id_):
-        raise ConfigurationError(f"the id of a server has 32 hexadecimal digits, not {id_!r:.40}")
+        raise ConfigurationError(f"the id of a server must have 32 hexadecimal digits, not {id_!r:.40}")
     if not 0 < len(name) <= _MOST_NAME or not name.isprintable():
-        raise ConfigurationError(f"the name of a server has 1 to {_MOST_NAME} printable characters")
+        raise ConfigurationError(f"the name of a server must have 1 to {_MOST_NAME} printable characters")
     if isinstance(slots, bool) or not 0 <= slots <= _MOST_SLOTS:
-        raise ConfigurationError(f"a server has 0 to {_MOST_SLOTS} slots, not {slots!r:.20}")
+        raise ConfigurationError(f"a server must have 0 to {_MOST_SLOTS} slots, not {slots!r:.20}")
     if len(addresses) > MOST_ADDRESSES:
         raise ConfigurationError(
-            f"a server is announced with at most {MOST_ADDRESSES} addresses, not {len(addresses)}"
+            f"a server may announce at most {MOST_ADDRESSES} addresses, not {len(addresses)}"
         )
     return Member(id_, name, tuple(map(_address, addresses)), slots)
 
 
 def _address(text: object) -> str:
     if not isinstance(text, str) or len(text) > _MOST_ADDRESS or not text.isprintable():
-        raise ConfigurationError(f"an address is a printable text of at most {_MOST_ADDRESS} characters")
+        raise ConfigurationError(f"an address must be a printable text of at most {_MOST_ADDRESS} characters")
     hosts = parse_hosts(text)
     if len(hosts) != 1 or "*" in text or hosts[0].is_socket:
         raise ConfigurationError(f"{text!r:.60} is not the address of one server")

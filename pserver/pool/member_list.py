@@ -301,7 +301,7 @@ class MemberList:
 def _hash_of(words: Mapping[str, Any]) -> str:
     secret = words.get("secret")
     if not isinstance(secret, str) or not _SECRET.fullmatch(secret):
-        raise ConfigurationError("the secret of a server has 64 hexadecimal digits")
+        raise ConfigurationError("the secret of a server must have 64 hexadecimal digits")
     return hashlib.sha256(secret.encode()).hexdigest()
 
 

@@ -33,7 +33,7 @@ def through_login_shell(request: Mapping[str, Any]) -> dict[str, Any]:
     name, home, shell = _account()
     wanted = os.fsdecode(request["login"])
     if wanted not in {"", name}:
-        raise PermissionError(errno.EPERM, f"the server runs as {name} and cannot become {wanted}")
+        raise PermissionError(errno.EPERM, f"the server runs as {name} and cannot switch to {wanted}")
     (line,) = request["args"]
     environment = {
         **_STARTED_BY_SERVER,

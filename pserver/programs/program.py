@@ -196,7 +196,7 @@ def _check_folder(folder: bytes) -> None:
     try:
         os.stat(folder + b"/.")  # noqa: PTH116 - a Path would lose "/.", which checks that it may be entered
     except OSError as error:
-        text = f"cannot use the folder {os.fsdecode(folder)}, where it was to run: {error.strerror}"
+        text = f"cannot use the folder {os.fsdecode(folder)}, where the program was to run: {error.strerror}"
         raise StartError(OUR_FAILURE, error, folder, text) from error
 
 

@@ -67,7 +67,7 @@ def run_program(
         try:
             folder.fill(request.get("files", {}))
         except OSError as error:
-            text = f"cannot fill the private folder, where it was to run: {error.strerror}"
+            text = f"cannot fill the private folder, where the program was to run: {error.strerror}"
             return _not_started(StartError(OUR_FAILURE, error, os.fsencode(error.filename or path), text))
         return _run(number, {**request, "cwd": bytes(path)}, sender, end, listen)
     finally:

@@ -93,9 +93,8 @@ class Relays:
                 self._take_dialled(meeting, node, outcome)
 
             meeting.tasks.append(background.start(steps, deadline, take))
-        late = background.start(
-            wait_for_deadline(), deadline, lambda _: self._fail(meeting, "no node connected in time")
-        )
+        why = f"timed out after {seconds:g} s waiting for a node to connect"
+        late = background.start(wait_for_deadline(), deadline, lambda _: self._fail(meeting, why))
         meeting.tasks.append(late)
         self._look(meeting)
 

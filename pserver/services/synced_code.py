@@ -107,7 +107,7 @@ class SyncedCode:
 
     def _check(self, names: Collection[str], *, is_folder: bool) -> None:
         if not is_folder or not names:
-            raise ConfigurationError("code comes as a folder with at least one file")
+            raise ConfigurationError("code must be a folder with at least one file")
         for name in names:
             if "\\" in name:
                 raise UnreadableValueError(f"{name!r} is not the name of a file inside a folder")

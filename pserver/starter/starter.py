@@ -189,7 +189,7 @@ class Starter:
             try:
                 self._take(StarterProcess(self._descriptor_limit, has_accounts=self._has_accounts))
             except OSError as error:
-                log.error("the process that starts sessions cannot be started: %s", error)
+                log.error("cannot start the process that starts sessions: %s", error)
                 self._plan_next()
                 return
         assert self._process is not None  # noqa: S101 - there is one at this point

@@ -27,8 +27,8 @@ def in_lines(document: Facts) -> list[str]:
         f"Processing time {totals['processing_seconds']:.3f} s, transfer time {totals['transfer_seconds']:.3f} s; "
         f"{size(totals['bytes_in'])} in, {size(totals['bytes_out'])} out",
         f"Sessions: {totals['sessions']} so far, {len(document['sessions'])} shown here"
-        + (f", {count} of others" if (count := document["others"]["sessions"]) else "")
-        + f"; failed logins: {totals['logins_failed']}; slots waited for: {document['queue']['waiting']}",
+        + (f", {count} of other users" if (count := document["others"]["sessions"]) else "")
+        + f"; failed logins: {totals['logins_failed']}; slots awaited: {document['queue']['waiting']}",
         str(Table(_SLOTS, [_slot(slot) for slot in document["slots"]])),
     ]
     if document["sessions"]:

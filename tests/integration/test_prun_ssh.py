@@ -187,7 +187,7 @@ def test_failures_of_its_own_have_status_255(user: User) -> None:
     assert text.startswith("prun-ssh: nosuch: no server of the network has this name; there are: 127.0.0.2:")
     done = user.ssh("-l", "nobody-else", FIRST, "ls")
     assert done.returncode == 255
-    assert b"cannot become nobody-else" in done.stderr
+    assert b"cannot switch to nobody-else" in done.stderr
     done = user.ssh("-L", "1:host:2", FIRST)
     assert (done.returncode, done.stderr) == (
         255,

@@ -173,8 +173,7 @@ def test_a_worker_that_cannot_be_restored_is_replaced_and_the_log_says_why(
         assert sum(job.losses for job in jobs) == 0
         wait_until(
             lambda: (
-                f"replacing worker {before} after a job: the current folder cannot be restored: "
-                in server.log
+                f"replacing worker {before} after a job: cannot restore the current folder: " in server.log
             ),
             "a line in the log",
         )

@@ -63,4 +63,4 @@ def test_the_user_of_the_network_may_be_named_and_no_other(user: Prun) -> None:
     assert ssh(user, f"{user.environment['PCONNECT_USER']}@127.0.0.1", "echo ok").stdout == "ok\n"
     done = ssh(user, "nobody-else@127.0.0.1", "echo ok")
     assert (done.returncode, done.stdout) == (255, "")
-    assert "cannot become nobody-else" in done.stderr
+    assert "cannot switch to nobody-else" in done.stderr

@@ -25,7 +25,7 @@ def test_what_is_read_can_be_written() -> None:
         ({"name": ""}, "1 to 64"),
         ({"name": "x" * 65}, "1 to 64"),
         ({"name": "\x1b[31mred"}, "printable"),
-        ({"name": 5}, "has the id, name"),
+        ({"name": 5}, "must have the id, name"),
         ({"slots": -1}, "slots"),
         ({"slots": 10**9}, "slots"),
         ({"slots": True}, "slots"),
@@ -37,7 +37,7 @@ def test_what_is_read_can_be_written() -> None:
         ({"addresses": ["http://beta"]}, "URL"),
         ({"addresses": ["beta\n"]}, "printable"),
         ({"addresses": ["unix:/run/other"]}, "address of one server"),
-        ({"addresses": "beta"}, "has the id, name"),
+        ({"addresses": "beta"}, "must have the id, name"),
     ],
 )
 def test_what_makes_no_sense_is_refused(wrong: dict[str, object], why: str) -> None:

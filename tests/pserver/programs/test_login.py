@@ -99,7 +99,7 @@ def test_a_user_without_an_entry_has_a_shell_too(monkeypatch: pytest.MonkeyPatch
 def test_nobody_becomes_another(net: ClientNetwork) -> None:
     assert run(net, "id -un", ME.pw_name).stdout.decode() == f"{ME.pw_name}\n"
     with pytest.raises(
-        PermissionError, match=f"node 1 .*: the server runs as {ME.pw_name} and cannot become nobody-"
+        PermissionError, match=f"node 1 .*: the server runs as {ME.pw_name} and cannot switch to nobody-"
     ):
         run(net, "id -un", "nobody-else")
 

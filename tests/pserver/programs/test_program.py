@@ -47,7 +47,8 @@ def test_what_cannot_be_started_says_where_and_why(net: ClientNetwork, tmp_path:
     with pytest.raises(FileNotFoundError, match="there is no program \udcff"):
         net[1].run([b"\xff"], cwd="/")
     with pytest.raises(
-        FileNotFoundError, match="cannot use the folder /no/folder, where it was to run: No such file"
+        FileNotFoundError,
+        match="cannot use the folder /no/folder, where the program was to run: No such file",
     ):
         net[1].run(["true"], cwd="/no/folder")
     with pytest.raises(OSError, match="Argument list too long") as caught:

@@ -43,8 +43,8 @@ def test_all_that_counts_is_there() -> None:
     for part in (
         "Server one (pid 5, version 1) at h", "open until 06:00", "Load 1.5 on 2 processors",
         "memory 1.5 GB free of 2 GB; disk unknown", "Jobs: 3 done, 2 failed, 1 lost.",
-        "Programs: 6 done, 5 failed, 4 lost.", "1.23 kB in, 99 B out", "7 so far, 1 shown here, 1 of others",
-        "failed logins: 2; slots waited for: 4", "busy   alice", "192.0.2.1 port 5",
+        "Programs: 6 done, 5 failed, 4 lost.", "1.23 kB in, 99 B out", "7 so far, 1 shown here, 1 of other users",
+        "failed logins: 2; slots awaited: 4", "busy   alice", "192.0.2.1 port 5",
         "3/2/1", "6/5/4", "0.5 s", "0.01 s", "0.02 s", "3 kB", "0123abcd",
     ):  # fmt: skip
         assert part in text, text
