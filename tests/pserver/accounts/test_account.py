@@ -39,7 +39,7 @@ def test_there_is_no_such_account(name: str) -> None:
 
 def test_there_is_no_account_of_that_number() -> None:
     for number in (2**31 - 7, 2**40):
-        with pytest.raises(ConfigurationError, match=f"there is no account with the number {number}"):
+        with pytest.raises(ConfigurationError, match=f"there is no account with the user id {number}"):
             account_of(number)
 
 
@@ -65,7 +65,7 @@ def test_what_is_no_name_of_an_account(value: str, tmp_path: Path) -> None:
     path.write_text(f'alice = "physics1"\nbob = {value}\n')
     path.chmod(0o600)
     with pytest.raises(
-        ConfigurationError, match=r"accounts.toml, line 2: the account of 'bob' must be a text"
+        ConfigurationError, match=r"accounts.toml, line 2: the account of 'bob' must be a string"
     ):
         read_map(path)
 

@@ -38,11 +38,11 @@ for attempt in (lambda: os.setuid(0), lambda: os.setgroups([0])):
 def test_a_process_becomes_an_account_for_good(is_dumpable: bool) -> None:
     number = NUMBERS["alice"]
     assert run_in_own_accounts(_BECOME % (is_dumpable, is_dumpable)).splitlines() == [
-        "False",  # before anything of root's is open to debuggers
+        "False",  # before debuggers could read anything of root's
         f"({number}, {number}, {number}) ({number}, {number}, {number}) [{number}] /home/alice",
         "['LC_TIME', 'OMP_NUM_THREADS']",
         "/home/alice alice alice /bin/sh /usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games",
-        # What cannot be looked into belongs to root, see proc(5).
+        # Files in /proc of a process that cannot be inspected belong to root, see proc(5).
         str(number if is_dumpable else 0),
         "{True}" if is_dumpable else "",
         "refused",

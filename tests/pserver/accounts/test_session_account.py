@@ -50,7 +50,7 @@ from pathlib import Path
 from pserver.accounts.session_account import SessionAccount, make_way
 kept = Path(sys.argv[1])
 make_way(kept)
-for _ in range(2):  # the second time it is there
+for _ in range(2):  # the second time, the folder exists
     account = SessionAccount("alice", kept)
     import os
     if not os.fork():

@@ -1,4 +1,4 @@
-"""Who is let in, and the words for who is not."""
+"""Which users a server admits, and the messages to those it refuses."""
 
 from datetime import UTC, datetime
 
@@ -59,7 +59,7 @@ def utc(instant: float) -> datetime:
 
 
 def at(text: str, config: DutyOptions = NIGHT) -> Admission:
-    """Return what is asked at a time of the day, in UTC."""
+    """Return the admission at a time of day in UTC."""
     now = datetime.fromisoformat(f"2027-06-01 {text}Z").timestamp()
     return Admission(
         lambda: config,
@@ -123,7 +123,7 @@ def test_what_holds_is_found_out_when_it_changes_or_the_clock_is_set() -> None:
     admission = Admission(lambda: NIGHT, list, lambda: now[0], lambda instant: utc(instant + moved[0]))
     assert (str(admission), admission.time_left()) == ("closed until 17:00", 10)
     now[0] += 10
-    assert (admission.begins_jobs, admission.time_left()) == (True, 30)  # it looks again, whatever comes
+    assert (admission.begins_jobs, admission.time_left()) == (True, 30)  # it checks again in any case
     now[0] -= 1
     assert (admission.begins_jobs, admission.time_left()) == (False, 1)
     moved[0] = 3600  # to another time zone

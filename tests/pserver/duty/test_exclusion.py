@@ -1,4 +1,4 @@
-"""Who may have a server alone; and real servers on which somebody has."""
+"""Which sessions may use a server exclusively, also with real servers."""
 
 import os
 import signal
@@ -37,9 +37,9 @@ ALONE = Session(is_exclusive=True)
 def test_nobody_else_gets_in_where_one_is_alone() -> None:
     assert why_excluded("bob", "", [ALONE]).startswith("alice (session 7 since 19")
     assert why_excluded("bob", "bb", [ALONE]) and why_excluded("alice", "bb", [ALONE])
-    assert why_excluded("alice", "", [ALONE]) == ""  # it may be for the same network, which is seen later
+    assert why_excluded("alice", "", [ALONE]) == ""  # it may be for the same network, which is not known yet
     assert why_excluded("alice", "aa", [ALONE]) == ""
-    assert why_excluded("bob", "aa", [ALONE])  # anyone may say the number of a network
+    assert why_excluded("bob", "aa", [ALONE])  # anyone may send the number of a network
     for other in (
         Session(),
         Session(is_exclusive=True, is_detached=True),
@@ -60,7 +60,7 @@ def test_one_gets_it_alone_where_nobody_else_is() -> None:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Credentials]]:
-    """Give a server that somebody may have alone, and a second user of it."""
+    """Yield a server that allows exclusive use, and a second user of it."""
     folder = tmp_path_factory.mktemp("shared")
     alice, bob = Credentials("alice", "a long password 1"), Credentials("bob", "a long password 2")
     path = folder / "verifiers"

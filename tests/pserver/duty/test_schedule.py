@@ -1,4 +1,4 @@
-"""The hours of a server at instants around midnight and the days on which clocks are set, and what they are at all."""
+"""The hours of a server at instants around midnight and around changes of the clock, and their general properties."""
 
 import itertools
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def clock_of(zone: str) -> WallClock:
 
 
 def hours(text: str) -> ServiceHours:
-    """Return what a text such as ``17:00/06:00/08:00`` means; without an end it has a dash."""
+    """Return the hours for a text like ``17:00/06:00/08:00``; a dash in place of the end means that there is none."""
     start, stop, end = ("" if part == "-" else part for part in text.split("/"))
     return ServiceHours(
         time.fromisoformat(start), time.fromisoformat(stop), time.fromisoformat(end) if end else None
@@ -28,16 +28,16 @@ def hours(text: str) -> ServiceHours:
 
 
 def instant_of(text: str, zone: str) -> float:
-    """Return the instant of a local time; an "again" behind it means the second of two."""
+    """Return the instant of a local time; the suffix "again" means the second of two."""
     text, again, _ = text.partition(" again")
     found = datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone), fold=bool(again))
     return found.timestamp()
 
 
 NIGHT, DAY, SMALL = "17:00/06:00/08:00", "09:00/17:00/17:00", "02:15/02:45/03:30"
-#: Zone, hours, local time, then what holds: the phase, and when it changes and what runs is ended, as local times.
+#: Zone, hours, local time; then the expected phase, and when it changes and when sessions end, as local times.
 TABLE = [
-    # An ordinary night: over midnight.
+    # An ordinary night, past midnight.
     ("Europe/Berlin", NIGHT, "2027-06-01 16:59:59", CLOSED, "2027-06-01 17:00", None),
     ("Europe/Berlin", NIGHT, "2027-06-01 17:00:00", OPEN, "2027-06-02 06:00", "2027-06-02 08:00"),
     ("Europe/Berlin", NIGHT, "2027-06-01 23:59:59", OPEN, "2027-06-02 06:00", "2027-06-02 08:00"),
@@ -46,12 +46,12 @@ TABLE = [
     ("Europe/Berlin", NIGHT, "2027-06-02 06:00:00", LEAVING, "2027-06-02 08:00", "2027-06-02 08:00"),
     ("Europe/Berlin", NIGHT, "2027-06-02 07:59:59", LEAVING, "2027-06-02 08:00", "2027-06-02 08:00"),
     ("Europe/Berlin", NIGHT, "2027-06-02 08:00:00", CLOSED, "2027-06-02 17:00", None),
-    # An ordinary day, at whose stop all is ended.
+    # An ordinary day; everything ends at its stop.
     ("Europe/Berlin", DAY, "2027-06-01 08:59:59", CLOSED, "2027-06-01 09:00", None),
     ("Europe/Berlin", DAY, "2027-06-01 09:00:00", OPEN, "2027-06-01 17:00", "2027-06-01 17:00"),
     ("Europe/Berlin", DAY, "2027-06-01 16:59:59", OPEN, "2027-06-01 17:00", "2027-06-01 17:00"),
     ("Europe/Berlin", DAY, "2027-06-01 17:00:00", CLOSED, "2027-06-02 09:00", None),
-    # At midnight itself, from it, and to it; over the end of a year, and a leap day.
+    # At midnight, from midnight, and until midnight; across the end of a year, and a leap day.
     ("Europe/Berlin", "00:00/06:00/-", "2027-05-31 23:59:59", CLOSED, "2027-06-01 00:00", None),
     ("Europe/Berlin", "00:00/06:00/-", "2027-06-01 00:00:00", OPEN, "2027-06-01 06:00", None),
     ("Europe/Berlin", "18:00/00:00/00:30", "2027-12-31 23:59:59", OPEN, "2028-01-01 00:00", "2028-01-01 00:30"),
@@ -59,7 +59,7 @@ TABLE = [
     ("Europe/Berlin", "18:00/00:00/00:30", "2028-01-01 00:30:00", CLOSED, "2028-01-01 18:00", None),
     ("Europe/Berlin", NIGHT, "2028-02-28 23:00:00", OPEN, "2028-02-29 06:00", "2028-02-29 08:00"),
     ("Europe/Berlin", NIGHT, "2028-02-29 23:00:00", OPEN, "2028-03-01 06:00", "2028-03-01 08:00"),
-    # Nearly the whole day: the windows of two days almost touch.
+    # Almost the whole day: the windows of two days almost touch.
     ("Europe/Berlin", "08:00/07:00/07:59", "2027-06-02 07:58:59", LEAVING, "2027-06-02 07:59", "2027-06-02 07:59"),
     ("Europe/Berlin", "08:00/07:00/07:59", "2027-06-02 07:59:00", CLOSED, "2027-06-02 08:00", None),
     ("Europe/Berlin", "08:00/07:00/07:59", "2027-06-02 08:00:00", OPEN, "2027-06-03 07:00", "2027-06-03 07:59"),
@@ -72,7 +72,7 @@ TABLE = [
     ("Europe/Berlin", "22:00/02:30/04:00", "2027-03-28 03:00:00", LEAVING, "2027-03-28 04:00", "2027-03-28 04:00"),
     ("Europe/Berlin", "02:30/05:00/-", "2027-03-28 01:59:59", CLOSED, "2027-03-28 03:00", None),
     ("Europe/Berlin", "02:30/05:00/-", "2027-03-28 03:00:00", OPEN, "2027-03-28 05:00", None),
-    # Of this window nothing is left but its end; the next one is the next day's.
+    # Only the end is left of this window; the next one is on the next day.
     ("Europe/Berlin", SMALL, "2027-03-28 01:59:59", CLOSED, "2027-03-29 02:15", None),
     ("Europe/Berlin", SMALL, "2027-03-28 03:00:00", LEAVING, "2027-03-28 03:30", "2027-03-28 03:30"),
     ("Europe/Berlin", SMALL, "2027-03-28 03:30:00", CLOSED, "2027-03-29 02:15", None),
@@ -89,7 +89,7 @@ TABLE = [
     ("Europe/Berlin", SMALL, "2027-10-31 02:45:00", LEAVING, "2027-10-31 03:30", "2027-10-31 03:30"),
     ("Europe/Berlin", SMALL, "2027-10-31 02:20:00 again", LEAVING, "2027-10-31 03:30", "2027-10-31 03:30"),
     ("Europe/Berlin", SMALL, "2027-10-31 03:30:00", CLOSED, "2027-11-01 02:15", None),
-    # Elsewhere: across the ocean, in the south, by half an hour, at midnight, and a day that was left out.
+    # Other zones: across the ocean, in the south, by half an hour, at midnight, and a day that was skipped.
     ("America/New_York", NIGHT, "2027-03-14 03:00:00", OPEN, "2027-03-14 06:00", "2027-03-14 08:00"),
     ("America/New_York", "22:00/01:30/-", "2027-11-07 01:30:00", CLOSED, "2027-11-07 22:00", None),
     ("America/New_York", "22:00/01:30/-", "2027-11-07 01:29:00 again", CLOSED, "2027-11-07 22:00", None),
@@ -114,7 +114,7 @@ def test_what_holds_at_an_instant(row: tuple[str, str, str, Phase, str, str | No
 
 
 def minutes(zone: str, begin: datetime, count: int) -> Iterator[tuple[float, datetime]]:
-    """Give each minute, with the latest time that the wall clock has shown until then."""
+    """Yield each minute, with the latest time that the wall clock has shown until then."""
     clock, latest = clock_of(zone), datetime.min
     first = begin.replace(tzinfo=UTC).timestamp()
     for number in range(count):
@@ -141,7 +141,7 @@ DAYS = (
 def test_the_phase_follows_from_the_latest_time_shown(
     zone: str, day: datetime, start: int, opening: int, more: int
 ) -> None:
-    """The oracle steps through the minutes; it knows neither zones nor windows."""
+    """The oracle steps through the minutes; it knows nothing of zones or windows."""
     stop, end = start + opening, min(start + 1439, start + opening + more)
     given_hours = ServiceHours(*(time(*divmod(each % 1440, 60)) for each in (start, stop, end)))
     clock = clock_of(zone)

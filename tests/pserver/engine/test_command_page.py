@@ -1,4 +1,4 @@
-"""What engine and supervisor write and read, and what the engine's output streams were given."""
+"""The page shared by engine and supervisor, and the count of bytes written to the engine's output streams."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ from pserver.engine.command_page import CommandPage, GivenOutput, Mark, make_mem
 
 @pytest.fixture
 def ends() -> Iterator[tuple[CommandPage, CommandPage]]:
-    """Give the page at the engine and at the supervisor."""
+    """Yield the page on the engine's side and on the supervisor's."""
     memory = make_memory()
     pages = CommandPage(memory), CommandPage(memory)
     os.close(memory)
@@ -38,7 +38,7 @@ def test_the_supervisor_sees_which_command_runs(ends: tuple[CommandPage, Command
 def test_the_engine_sees_what_is_to_be_stopped(ends: tuple[CommandPage, CommandPage]) -> None:
     engine, supervisor = ends
     supervisor.interrupt(5)
-    supervisor.interrupt(3)  # it came late
+    supervisor.interrupt(3)  # it arrived late
     supervisor.interrupt_one(8)
     assert [number for number in range(1, 10) if engine.stops(number)] == [1, 2, 3, 4, 5, 8]
     assert engine.signals == 3
@@ -90,7 +90,7 @@ def test_an_engine_waits_for_room_and_not_for_ever(
 
 
 def test_what_is_in_the_pipe_and_what_was_taken_is_given(ends: tuple[CommandPage, CommandPage]) -> None:
-    """With a supervisor that reads all the time, the count is never too small nor too large."""
+    """While a supervisor reads all the time, the count is never too low or too high."""
     engine, supervisor = ends
     pipes = [os.pipe() for _ in range(2)]
     given = GivenOutput(engine, [writer for _, writer in pipes])

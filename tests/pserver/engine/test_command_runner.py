@@ -1,4 +1,4 @@
-"""Commands and services, run without an engine around."""
+"""Commands and services, run without an engine process."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ from tests.support.orders import Choices, every_way
 
 
 class Ends:
-    """A runner, and the client's view of its network."""
+    """A runner, and the client's side of its network."""
 
     def __init__(self, client: Network, engine: Network, folder: Path) -> None:
         self.client = client
@@ -192,7 +192,7 @@ def handler() -> Iterator[None]:
 
 
 class SteppedPage(CommandPage):
-    """The engine's page; before each look and each write of the engine, others may do something."""
+    """The engine's page. Before each of the engine's reads and writes, the other side may take a step."""
 
     before_step: Callable[[], object] = staticmethod(lambda: None)
 
@@ -206,7 +206,7 @@ class SteppedPage(CommandPage):
 
 
 class Engine:
-    """An engine that runs commands, and a supervisor whose steps come when `choices` says."""
+    """An engine that runs commands, and a supervisor whose steps happen when `choices` decides."""
 
     def __init__(self, choices: Choices) -> None:
         memory = make_memory()
@@ -240,7 +240,7 @@ class Engine:
         self.interrupts.cancelled.update(self.sent)
 
     def run(self, number: int) -> None:
-        """Do what `pserver.engine.command_runner` does."""
+        """Take the steps of `pserver.engine.command_runner`."""
         self.interrupts.number = number
         self.page.begin(number)
         try:
@@ -320,11 +320,11 @@ def test_a_cancelled_command_never_begins_or_is_interrupted_and_the_one_before_r
 def test_a_signal_of_the_user_s_own_ends_the_command() -> None:
     engine = Engine(Choices([], set()))
     engine.interrupts.number = 1
-    signal.raise_signal(signal.SIGINT)  # outside of commands nothing happens
+    signal.raise_signal(signal.SIGINT)  # outside of commands, the signal has no effect
     engine.interrupts.in_command = True
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
-    engine.supervisor.interrupt_one(2)  # a signal for another is not the user's own
+    engine.supervisor.interrupt_one(2)  # a signal for another command does not count as the user's own
     os.kill(os.getpid(), signal.SIGINT)
     engine.interrupts.in_command = False
     engine.close()

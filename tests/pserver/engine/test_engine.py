@@ -1,4 +1,4 @@
-"""What a command finds in an engine, and what becomes of the engine afterwards."""
+"""The environment that a command finds in an engine, and the engine's state after a command."""
 
 from collections.abc import Iterator
 
@@ -101,7 +101,7 @@ def test_no_error_of_a_command_ends_the_engine(net: Network, source: str, kind: 
 
 def test_an_interrupt_that_comes_before_the_command_has_begun_is_for_that_one_alone(net: Network) -> None:
     server = net.mesh.servers[1]  # type: ignore[attr-defined]
-    reval("", net).result(LIMIT)  # nothing of the tests before is under way, which would be interrupted too
+    reval("", net).result(LIMIT)  # wait for commands of earlier tests, which would also be interrupted
     for _ in range(50):
         command = reval("while True: pass", net)
         server.interrupt(command.number)

@@ -1,4 +1,4 @@
-"""Describing failures, without an engine around."""
+"""Descriptions of failures, without an engine process."""
 
 from pconnect.errors import UnsupportedValueError
 from pserver.engine.failure import describe

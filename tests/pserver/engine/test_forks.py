@@ -1,4 +1,4 @@
-"""How an engine forks workers: when it is idle, without harm to itself and its connections."""
+"""How an engine forks workers: while it is idle, without harm to itself and its connections."""
 
 import os
 import resource
@@ -35,7 +35,7 @@ def children(pid: int) -> list[int]:
 
 
 def new_workers(net: ClientNetwork, count: int) -> None:
-    """Have jobs in `count` processes of their own."""
+    """Run jobs in `count` separate processes."""
     executor = net.executor(isolate=True)
     pids = {job.result(DEADLINE) for job in [executor.submit(os.getpid) for _ in range(count)]}
     assert len(pids) == count
@@ -44,21 +44,21 @@ def new_workers(net: ClientNetwork, count: int) -> None:
 def test_a_worker_is_the_child_of_the_spawner_and_not_of_the_engine(net: ClientNetwork) -> None:
     pid, parent = net.submit(lambda: (os.getpid(), os.getppid())).result(DEADLINE)
     engine = engine_pid(net)
-    wait_until(lambda: children(engine) == [], "the end of the process between them")
+    wait_until(lambda: children(engine) == [], "the end of the intermediate process")
     assert {pid, engine} <= set(children(parent))
 
 
 def test_a_worker_has_the_workspace_after_the_last_command(net: ClientNetwork) -> None:
     reval("import time; x = 0\nfor _ in range(30): time.sleep(0.01); x += 1", net)
-    assert net.submit("lambda: x").result(DEADLINE) == 30  # not in the middle of it
+    assert net.submit("lambda: x").result(DEADLINE) == 30  # not while the loop is running
     net["x"] = "new"
     assert net.submit("lambda: x").result(DEADLINE) == "new"
     net.submit("lambda: globals().update(x=7)").result(DEADLINE)
-    assert net.eval("x").result() == ["new"]  # what a job does there is the worker's
+    assert net.eval("x").result() == ["new"]  # changes by a job stay in the worker
 
 
 def test_connections_of_the_engine_are_unharmed_by_forks(net: ClientNetwork) -> None:
-    """Values of 8 MB pass both ways before, while and after workers are made."""
+    """Values of 8 MB pass in both directions before, during and after the start of workers."""
     data = np.arange(MIB, dtype=np.float64)
 
     def exchange() -> None:
@@ -77,7 +77,7 @@ def test_connections_of_the_engine_are_unharmed_by_forks(net: ClientNetwork) -> 
 
 
 def test_a_value_that_is_under_way_goes_on(net: ClientNetwork) -> None:
-    """The engine's end of a half-sent value is in a command: the fork comes after it, the value is whole."""
+    """A command of the engine waits for a half-sent value: the fork happens after it, and the value arrives whole."""
     data = np.random.default_rng(0).random(MIB)
     reval("import time\nvalue = precv(sockets[0])\ntime.sleep(0.3)\npsend(value, sockets[0])", net)
     psend(data, net[1])
@@ -119,7 +119,7 @@ thread.start()
 def test_an_engine_that_cannot_fork_says_so_and_is_asked_again(
     net: ClientNetwork, which: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The first fork is the engine's, the second that of the process between the two."""
+    """The engine makes the first fork, the intermediate process the second."""
     source = f"""
 import errno, os
 true_fork, forks = os.fork, 0

@@ -1,4 +1,4 @@
-"""Peers that dial; with TLS, and what engines do with them, in test_links."""
+"""Peers that dial an engine. test_links covers TLS, and what engines do with the connections."""
 
 import contextlib
 import secrets
@@ -18,7 +18,7 @@ from tests.support.waiting import DEADLINE, wait_until
 
 
 def accepted() -> tuple[socket.socket, socket.socket]:
-    """Return both ends of a connection by TCP, that which was accepted last."""
+    """Return both ends of a TCP connection, the accepted one last."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         dialled = socket.create_connection(listener.getsockname())
         return dialled, listener.accept()[0]
@@ -36,7 +36,7 @@ def test_a_peer_hears_that_it_is_welcome_or_is_hung_up_on() -> None:
 
     dialled, sock = accepted()
     with dialled:
-        with pytest.raises(ConnectionLostError, match="it is not expected"):
+        with pytest.raises(ConnectionLostError, match="this node is not expected"):
             run(greet(sock, None, bytes(16), 1, None, check=refuse), deadline_after(DEADLINE))
         assert dialled.recv(100) == b""
 
@@ -62,7 +62,7 @@ def contexts(node: int) -> TlsContexts:
 
 
 def met(*wanted: tuple[int, int], use_tls: bool = True, check: Callable[[], None] = lambda: None) -> Meeting:
-    """Have two nodes meet; `wanted`: of each its number, and which one it expects."""
+    """Let two nodes meet. `wanted`: for each, its number and the number that it expects."""
     ends = accepted()
     steps: dict[int, Steps[Channel]] = {}
     for sock, (own, other) in zip(ends, wanted, strict=True):
@@ -82,10 +82,10 @@ def test_two_meet_whoever_of_them_has_dialled(wanted: tuple[tuple[int, int], ...
 
 
 def test_a_relay_can_bring_nobody_else() -> None:
-    """It may connect whom it likes: each end sees by the certificate who the other one is."""
+    """A relay may connect any two nodes: each one checks the other's certificate."""
     found = met((1, 2), (3, 1))
     assert isinstance(found[1], AuthenticationError) and "not node 2" in str(found[1])
-    other = found[3]  # which is connected with the one that it expects, and loses it
+    other = found[3]  # it is connected to the node that it expects, and loses the connection
     if isinstance(other, Channel):
         with contextlib.closing(other), pytest.raises(ConnectionLostError):
             run(other.receive_exactly(1), deadline_after(DEADLINE))

@@ -1,4 +1,4 @@
-"""Generators that a worker inherits have a new state, wherever users keep them."""
+"""Random number generators that a worker inherits get a new state, wherever users keep them."""
 
 import copy
 import functools
@@ -17,7 +17,7 @@ from tests.support.workers import two_workers
 
 
 class Model:
-    """Something of the user's that draws numbers."""
+    """An object of the user's code that draws random numbers."""
 
     def __init__(self, generator: Any) -> None:
         self.generator = generator
@@ -49,7 +49,7 @@ def _draw(generator: Any) -> float:
 def test_all_kinds_at_all_places(make: Any, keep: Any) -> None:
     generator = make()
     if isinstance(generator, RandomState):
-        generator.normal()  # keeps a second one
+        generator.normal()  # caches a second variate
     other = copy.deepcopy(generator)
     names = {"np": np, "text": "x", "kept": keep(generator)}
     renew_generators(names)

@@ -1,4 +1,4 @@
-"""Private folders of jobs, and the files that come back from them."""
+"""The private folders of jobs, and the files that they send back."""
 
 import os
 import stat
@@ -20,7 +20,7 @@ from tests.support.waiting import DEADLINE, wait_until
 
 @pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobFolders:
-    """Be a worker that runs job 7."""
+    """Act as a worker that runs job 7."""
     made = JobFolders(SessionFiles(tmp_path, 100), 150)
     monkeypatch.setattr(side, "number", 7)
     monkeypatch.setattr(side, "make_folder", made.make)

@@ -1,4 +1,4 @@
-"""One job in a worker: every way in which its function may end becomes a result."""
+"""One job in a worker: however its function ends, there is a result."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ from pserver.jobs.shared_status import SharedStatus
 
 
 class Sender:
-    """Keeps what is sent, and refuses what its name says."""
+    """Records sent results, and refuses values according to their names."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[int, list[Any]]] = []
@@ -41,7 +41,7 @@ class Sender:
 
 
 class Folders:
-    """The folders of jobs, of which none is asked for."""
+    """The folders of jobs; no job requests one."""
 
     def make(self, _: str | None) -> Path:
         raise AssertionError
@@ -52,7 +52,7 @@ class Folders:
 
 @pytest.fixture(autouse=True)
 def _no_output(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The descriptors 1 and 2 are those of the tests, not of a worker."""
+    """Descriptors 1 and 2 are those of the tests here, not of a worker."""
     monkeypatch.setattr(JobOutput, "take", lambda _: None)
     before = side.report, side.make_folder
     yield
@@ -159,7 +159,7 @@ bytearray(2**28)
 
 
 def run_script(script: str) -> str:
-    """Run a script in a process of its own, for it changes what belongs to the process."""
+    """Run a script in its own process, because it changes the state of the process."""
     done = subprocess.run(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True, timeout=60
     )

@@ -1,4 +1,4 @@
-"""Engines' parts in making a mesh, with the handing over done by the test instead of a daemon."""
+"""The engines' part in building a mesh; the test hands over connections in place of a daemon."""
 
 import contextlib
 import dataclasses
@@ -57,14 +57,14 @@ def setup(node: int, ports: list[int], *, use_tls: bool, timeout: float = LIMIT,
 
 
 class Engine:
-    """The links of an engine in a loop of its own."""
+    """The links of an engine in its own loop."""
 
     def __init__(self, words: Setup, handover: socket.socket, *, hears_routes: bool = True) -> None:
         self.event_loop = EventLoop()
         self.heard: list[str] = []
         self.refused: list[tuple[int, str]] = []
         self.unreached: list[tuple[int, int]] = []
-        self.hears_routes = hears_routes  # whether the client says that there is no other way
+        self.hears_routes = hears_routes  # whether the client answers that there is no other way
         listen = lambda: self.heard.append("listened")  # noqa: E731
         self.links = Links(words, handover, self.event_loop, listen, self._hear)
 
@@ -89,7 +89,7 @@ class Engine:
 
 @contextmanager
 def hand_over() -> Iterator[tuple[int, socket.socket]]:
-    """Take connections at a port and pass each with its preamble to the end that is given."""
+    """Accept connections on a port, and pass each one with its preamble to the given end."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     def serve() -> None:
@@ -112,7 +112,7 @@ def hand_over() -> Iterator[tuple[int, socket.socket]]:
 
 @contextmanager
 def joining(*engines: Engine) -> Iterator[None]:
-    """Let engines make their links, each in a thread, while the block is run."""
+    """Let engines build their links, each in its own thread, while the block runs."""
     threads = [threading.Thread(target=engine.finish, daemon=True) for engine in engines]
     for thread in threads:
         thread.start()
@@ -125,7 +125,7 @@ def joining(*engines: Engine) -> Iterator[None]:
 def call(
     port: int, from_node: int, to_node: int = 1, *, use_tls: bool, as_node: int | None = None
 ) -> Channel:
-    """Open the data connection of a node to another; with TLS it may have the certificate of a third."""
+    """Open the data connection from one node to another. With TLS, it may use the certificate of a third node."""
     tls = None
     if use_tls:
         key_pem, certificate, authority, *_ = identity(from_node if as_node is None else as_node)
@@ -136,7 +136,7 @@ def call(
 
 
 def exchange(engine: Engine, connection: Connection, channel: Channel, value: object) -> None:
-    """Check that a value comes from the far end, which is served by nobody else, to the engine and back."""
+    """Check that a value passes from the far end, which nothing else serves, to the engine and back."""
     far = Connection(0, "far", channel)
     far.post(Kind.VALUE, 7, value)
     far.flush()
@@ -175,7 +175,7 @@ def test_two_engines_and_a_client(use_tls: bool) -> None:
             assert not any(c.is_awaited or c.error for c in connections)
             assert all(c.encrypted == use_tls for c in connections if not c.is_own)
             exchange(engine, connections[0], clients[node - 1], f"client and {node}")
-            assert engine.heard  # the supervisor comes first
+            assert engine.heard  # messages from the supervisor are read first
 
 
 def test_a_stranger_is_refused_and_does_not_count(capfd: pytest.CaptureFixture[str]) -> None:
@@ -189,7 +189,7 @@ def test_a_stranger_is_refused_and_does_not_count(capfd: pytest.CaptureFixture[s
             client = call(port, 0, use_tls=True)
         assert engine.links.errors == {}
         client.close()
-    assert capfd.readouterr().err == ""  # which is the user's
+    assert capfd.readouterr().err == ""  # standard error belongs to the user
     assert [node for node, _ in engine.refused] == [0, 4]
     assert engine.refused[1] == (4, "this node is not expected, or is connected already")
 
@@ -219,7 +219,7 @@ def test_a_daemon_that_is_gone_hands_nothing_over() -> None:
 
 @pytest.fixture
 def joined() -> Iterator[tuple[Engine, int, Channel]]:
-    """Give an engine, node 3 of 3, with the port at which it can be dialled and its client's end."""
+    """Yield an engine, node 3 of 3, with the port for dialling it, and its client's end."""
     with hand_over() as (port, handover):
         words = setup(3, [1, 1, port], use_tls=True, together=[3], gone={1: "it died", 2: "it died, too"})
         with contextlib.closing(Engine(words, handover)) as engine:
@@ -235,7 +235,7 @@ def test_a_node_that_is_restarted_dials_and_its_connection_is_the_same_object(
     engine, port, client = joined
     connection = engine.links.connections[2]
     assert str(connection.error) == "it died, too"
-    old = []  # ends that nobody has closed: the engine believes these links alive
+    old = []  # ends that nobody has closed, so the engine considers these links alive
     for round_ in range(3):
         engine.links.renew([2, 3, 99], LIMIT)
         assert connection.is_awaited
@@ -277,7 +277,7 @@ def test_only_who_is_expected_gets_in(
 
 
 def test_who_has_hung_up_is_passed_over(joined: tuple[Engine, int, Channel]) -> None:
-    """An engine that dialled while this one was busy, and was killed before it was answered."""
+    """An engine dialled while this one was busy, and was killed before it got an answer."""
     engine, port, _ = joined
     with socket.create_connection(("127.0.0.1", port)) as sock:
         sock.sendall(Preamble(Purpose.DATA, NETWORK, 2, 3).pack())
@@ -305,7 +305,7 @@ def test_a_node_that_does_not_come_again_is_lost_and_may_still_come_later(
 
 @pytest.mark.parametrize("use_tls", [True, False])
 def test_an_engine_in_the_place_of_another_dials_those_that_were_there(use_tls: bool) -> None:
-    """Node 2 takes the place of another. Node 1, which is busy, is not waited for, and finds the link later."""
+    """Node 2 replaces another engine. Node 1, which is busy, is not waited for, and finds the link later."""
     with contextlib.ExitStack() as stack:
         (port_1, handover_1), (port_2, handover_2) = (stack.enter_context(hand_over()) for _ in range(2))
         ports = [port_1, port_2]
@@ -332,7 +332,7 @@ def test_an_engine_in_the_place_of_another_dials_those_that_were_there(use_tls: 
 
 
 def test_where_the_other_one_can_dial_there_is_one_connection() -> None:
-    """Node 1 cannot reach node 2; the client says that node 2 dials instead."""
+    """Node 1 cannot reach node 2; the client decides that node 2 dials instead."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         closed = sock.getsockname()[1]
     with contextlib.ExitStack() as stack:
@@ -348,7 +348,7 @@ def test_where_the_other_one_can_dial_there_is_one_connection() -> None:
             for node, port in ((1, port_1), (2, port_2)):
                 stack.enter_context(contextlib.closing(call(port, 0, node, use_tls=True)))
         assert first.links.errors == second.links.errors == {}
-        second.links.route(1, None)  # it stands
+        second.links.route(1, None)  # the link exists already
         assert second.links.unfinished() == []
 
 
@@ -375,7 +375,7 @@ def test_nodes_are_added_begin_anew_and_are_removed(joined: tuple[Engine, int, C
     channel.close()
     assert links.change({2: ["host2", [["127.0.0.1", 1]]]}, {}, LIMIT) == []
     assert links.connections[2].is_awaited
-    assert links.remove([2, 3, 9]) == [2]  # not itself, and nobody who is not there
+    assert links.remove([2, 3, 9]) == [2]  # neither itself, nor nodes that do not exist
     assert links.removed == {2: "host2"}
     assert links.remove([2]) == []
     for wrong in ({6: ["gap", [["127.0.0.1", 1]]]}, {2: ["back", [["127.0.0.1", 1]]]}, {0: ["client", []]}):
@@ -385,7 +385,7 @@ def test_nodes_are_added_begin_anew_and_are_removed(joined: tuple[Engine, int, C
 
 
 def test_a_node_that_fails_at_once_is_expected_and_not_dialled() -> None:
-    """As where this machine has no way to a network: the steps have ended before they are noted."""
+    """As on a machine without a route to a network: the steps end before they are recorded."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         words = setup(1, [1, 1], use_tls=False, timeout=LIMIT)

@@ -1,4 +1,4 @@
-"""Engines on one machine share its processors, unless whoever started the server has said otherwise."""
+"""Engines on one machine share its processors, unless the person who started the server has set something else."""
 
 import os
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a worker sends at once, what waits in its page, and what goes into the store."""
+"""Results of a worker: sent immediately, held back in its page, or written to the store."""
 
 import os
 import socket
@@ -25,7 +25,7 @@ MAX_BYTES = 2**20
 
 
 class Link:
-    """A sender, the page it writes, and the client and the supervisor at the other ends."""
+    """A sender, its page, and the client's and the supervisor's ends."""
 
     def __init__(self, folder: Path) -> None:
         memory = SharedStatus.make()

@@ -1,4 +1,4 @@
-"""What the client learns of a value that cannot be sent."""
+"""The error that the client gets for a value that cannot be sent."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Workers of a real engine: what a job finds, what it leaves behind, and how it is ended."""
+"""Workers of a real engine: the state that a job finds and leaves behind, and how jobs are ended."""
 
 import contextlib
 import ctypes
@@ -73,7 +73,7 @@ def test_all_that_a_job_prints_is_that_job_s(lone: ClientNetwork) -> None:
     for job in jobs:
         job.result(DEADLINE)
     for job, word in zip(jobs, ("one", "two"), strict=False):
-        # The system's order; what is buffered in the process comes when its buffer is full, or at the end of the job.
+        # This is the system's order: output buffered in the process arrives when the buffer is full or the job ends.
         lines = [f"C {word}", f"child {word}", f"print {word}", f"system {word}"]
         assert sorted(job.stdout.splitlines()) == lines
         assert job.stderr.splitlines() == [f"child error {word}", f"error {word}"]
@@ -131,7 +131,7 @@ def test_a_limit_of_time_interrupts_the_job_and_not_its_worker(lone: ClientNetwo
 
 
 def deaf_job() -> Callable[[Path], None]:
-    def be_deaf(folder: Path) -> None:  # comes with the job: to import it would take a part of its time
+    def be_deaf(folder: Path) -> None:  # sent with the job: importing it would take time
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         (folder / "begun").touch()
         time.sleep(1000)
@@ -167,7 +167,7 @@ def test_a_job_that_ignores_its_cancelling_is_killed_after_a_while(
 
 def test_only_the_job_that_is_meant_is_interrupted(lone: ClientNetwork) -> None:
     worker = lone.submit(os.getpid).result(DEADLINE)
-    for _ in range(30):  # so that a signal may come just before a job, or just behind it
+    for _ in range(30):  # so a signal may arrive just before a job, or just after it
         jobs: list[Job] = [lone.submit(time.sleep, random.uniform(0, 0.003)) for _ in range(10)]
         cancelled = random.choice(jobs)
         time.sleep(random.uniform(0, 0.01))
@@ -252,11 +252,11 @@ def test_numerical_libraries_share_the_processors(net: ClientNetwork, tmp_path: 
     share = max(1, len(os.sched_getaffinity(0)) // 2)
     for found in two_at_once(net, threads, tmp_path):
         assert found == [share] * len(found)
-        assert found  # numpy has one
+        assert found  # numpy's generator
 
 
 def open_links(pid: int) -> dict[int, str]:
-    """Return what the descriptors of a process are."""
+    """Return the targets of a process's descriptors."""
     return {int(path.name): str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
 
 
@@ -264,17 +264,17 @@ def test_a_worker_has_none_of_the_engine_s_connections(net: ClientNetwork, tmp_p
     engine = open_links(network_get_info(net)[1]["pid"])
     one, two = (open_links(pid) for pid in two_at_once(net, os.getpid, tmp_path))
     its_own = {link for link in engine.values() if not link.startswith(("pipe:", "/dev/null"))}
-    its_own |= {engine[1], engine[2]}  # what it prints to
+    its_own |= {engine[1], engine[2]}  # its output streams
     assert sum(link.startswith("socket:") for link in its_own) >= 4
     assert not its_own & {*one.values(), *two.values()}
-    # To the supervisor and to the client, and not those of other workers.
+    # Connections to the supervisor and to the client, but none to other workers.
     sockets = [{link for link in links.values() if link.startswith("socket:")} for links in (one, two)]
     assert [len(found) for found in sockets] == [2, 2]
     assert not sockets[0] & sockets[1]
 
 
 def test_no_result_waits_for_the_client_to_acknowledge_another(one_slot: Server) -> None:
-    """With Nagle's algorithm, those that wait in the system would be lost with the worker."""
+    """With Nagle's algorithm, results that wait in the kernel would be lost with the worker."""
 
     def delays() -> list[int]:
         found = []
@@ -300,7 +300,7 @@ def test_a_job_may_have_threads_that_report(lone: ClientNetwork) -> None:
     job = lone.submit(report)
     job.add_progress_callback(lambda job: told.append(job.progress))
     job.result(DEADLINE)
-    assert set(told) <= set(range(20))  # some may come before the callback
+    assert set(told) <= set(range(20))  # some may arrive before the callback is set
     assert job.progress in range(20)
 
 

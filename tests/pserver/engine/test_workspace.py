@@ -1,4 +1,4 @@
-"""Running commands, without an engine around."""
+"""Running commands in a workspace, without an engine process."""
 
 import pytest
 

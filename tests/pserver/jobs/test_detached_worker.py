@@ -1,4 +1,4 @@
-"""A worker's talk with its supervisor once the client has left."""
+"""The messages between a worker and its supervisor after the client has detached."""
 
 import contextlib
 import os
@@ -107,7 +107,7 @@ def test_large_results_are_kept_and_reports_are_not(
 
 @contextlib.contextmanager
 def moved_away(store: JobStore, seconds: float) -> Iterator[None]:
-    """Have the folder not be there, and after some seconds again."""
+    """Make the folder disappear, and come back after some seconds."""
     away = store.folder.parent.rename(store.folder.parent.parent / "away")
     timer = threading.Timer(seconds, lambda: away.rename(store.folder.parent))
     timer.start()
@@ -120,7 +120,7 @@ def moved_away(store: JobStore, seconds: float) -> Iterator[None]:
 def test_a_result_waits_for_its_folder(
     store: JobStore, ends: tuple[socket.socket, socket.socket], spare: SpareDescriptor
 ) -> None:
-    ends[0].send(CONNECTION)  # of the client, which has left
+    ends[0].send(CONNECTION)  # a connection of the client, which has detached
     with moved_away(store, 0.5):
         keep_results(ends[1], spare, store, encode_message(Kind.RESULT, 5, [PLAIN, bytearray(2**17)], 2**20))
     assert store.results() == {5}

@@ -1,4 +1,4 @@
-"""What a job prints is taken once, and the streams are there for the next job."""
+"""A job's output is taken once, and the streams are ready for the next job."""
 
 import subprocess
 import sys
@@ -43,7 +43,7 @@ print(facts)
 
 
 def run_script(script: str) -> str:
-    """Run a script in a process of its own, for it changes what belongs to the process."""
+    """Run a script in its own process, because it changes the state of the process."""
     done = subprocess.run(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True, timeout=60
     )

@@ -1,4 +1,4 @@
-"""The spool: who may look, who takes what, when it is removed."""
+"""The job store: who may read it, who gets which results, and when it is removed."""
 
 import os
 import resource
@@ -35,7 +35,7 @@ def find(kept: Path, user: str = "alice", secret: bytes = SECRET, node: int = 1)
 
 def test_nothing_is_left_of_one_for_which_there_are_no_descriptors(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for room in range(2):  # the folder is there, and its first file, too
+    for room in range(2):  # for the folder, and for its first file
         free = os.open("/", os.O_RDONLY)
         os.close(free)
         resource.setrlimit(resource.RLIMIT_NOFILE, (free + room, before[1]))
@@ -71,7 +71,7 @@ def test_only_who_has_the_secret_and_the_name(tmp_path: Path) -> None:
         find(tmp_path, user="eve")
     with pytest.raises(ConfigurationError, match="the secret in the token is wrong"):
         find(tmp_path, secret=b"another")
-    with pytest.raises(ConfigurationError, match="nothing is kept here"):
+    with pytest.raises(ConfigurationError, match="nothing of this network is kept here"):
         find(tmp_path, node=2)
 
 
@@ -88,7 +88,7 @@ def test_it_goes_with_the_last_job(tmp_path: Path) -> None:
     reader.remove_if_done()
     assert reader.take(10)
     reader.remove_if_done()
-    assert is_held(store.folder)  # whoever runs the jobs removes it
+    assert is_held(store.folder)  # the session that runs the jobs removes it
     store.end("")
     assert list(tmp_path.iterdir()) == []
 
@@ -125,11 +125,11 @@ def test_a_folder_that_was_moved_away_is_not_removed(tmp_path: Path) -> None:
 
 def test_the_sweep_takes_what_is_old_and_nobody_has(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
-    assert sweep(kept, 7, 0.0) == 0  # there is no folder yet
+    assert sweep(kept, 7, 0.0) == 0  # the folder does not exist yet
     store = make(kept)
     store.keep(3, [b"result"])
     now = max(path.stat().st_mtime for path in (store.folder, *store.folder.iterdir()))
-    assert sweep(kept, 7, now + 8 * DAY) == 0  # somebody works there
+    assert sweep(kept, 7, now + 8 * DAY) == 0  # a session still uses it
     store.end("")
     now = max(path.stat().st_mtime for path in (store.folder, *store.folder.iterdir()))
     assert sweep(kept, 7, now + 6.9 * DAY) == 0

@@ -1,4 +1,4 @@
-"""The trace of jobs, from a worker's words to lines of the log; a whole server with one is at the end."""
+"""The trace of jobs, from a worker's messages to lines of the log; the last tests use a whole server."""
 
 import functools
 import json
@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 
 
 class Strange:
-    """An object of a user's."""
+    """An object of the user's code."""
 
     def __getattr__(self, name: str) -> str:
         raise RuntimeError(name)

@@ -1,4 +1,4 @@
-"""The state of a process is kept and restored; the kinds are tested in `tests.integration.test_traces_of_jobs`."""
+"""The state of a process is kept and restored; `tests.integration.test_traces_of_jobs` tests each kind of state."""
 
 import subprocess
 import sys

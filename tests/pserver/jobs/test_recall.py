@@ -1,4 +1,4 @@
-"""Recall: in every order of the steps of the two ends they come to the same answer, and each job is done once."""
+"""Recall: in every order of steps, both sides get the same answer, and each job runs once."""
 
 import contextlib
 import mmap
@@ -20,10 +20,10 @@ _ANSWER_SECONDS = 20.0
 
 
 class Machine:
-    """Two processors, memory, a clock and the kernel's lock; it does one step of one of the two ends at a time.
+    """Two processors, memory, a clock and the kernel's lock; it executes one step of one side at a time.
 
-    What an end writes is seen by the other at any later time, but before `SHORT_SECONDS` have passed, and before the
-    next system call of the writer ends.
+    The other side sees a write at any later time, but no later than `SHORT_SECONDS` after it, and before the writer's
+    next system call returns.
     """
 
     def __init__(self, choices: Choices) -> None:
@@ -34,12 +34,12 @@ class Machine:
         self._owner = ""
         self._turns = {name: threading.Semaphore(0) for name in self._unseen}
         self._arrived = threading.Semaphore(0)
-        self._waiting: dict[str, Callable[[], bool]] = {}  # whether the next step of an end can be done
-        self._past: dict[str, list[object]] = {name: [] for name in self._unseen}  # what the steps have given
+        self._waiting: dict[str, Callable[[], bool]] = {}  # whether the next step of a side is possible
+        self._past: dict[str, list[object]] = {name: [] for name in self._unseen}  # the results of the steps
         self._is_over = False
 
     def run(self, ends: dict[str, Callable[[], Any]]) -> dict[str, Any]:
-        """Run both ends, their steps in an order that is chosen; return their results."""
+        """Run both sides with their steps in a chosen order; return their results."""
         results: dict[str, Any] = {}
 
         def be(name: str) -> None:
@@ -59,7 +59,7 @@ class Machine:
                     self._turns[name].release()
                 break
             able = [name for name, is_able in sorted(self._waiting.items()) if is_able()]
-            assert able, "both ends wait"
+            assert able, "both sides wait"
             writers = [name for name in sorted(self._unseen) if self._unseen[name]]
             pick = self._choices.pick(len(able) + len(writers))
             if pick >= len(able):
@@ -74,11 +74,11 @@ class Machine:
         return results
 
     def _state(self) -> object:
-        """Return what decides what can happen from here on."""
+        """Return everything that determines the possible continuations."""
         return repr((self._memory, self._unseen, self._now, self._owner, self._past, sorted(self._waiting)))
 
     def step(self, name: str, do: Callable[[], Any], is_able: Callable[[], bool] = lambda: True) -> Any:
-        """Do something when it is this end's turn."""
+        """Execute a step when it is this side's turn."""
         if self._is_over:
             raise BeenHereError
         self._waiting[name] = is_able
@@ -105,7 +105,7 @@ class Machine:
         self._unseen[name].append((position, value))
 
     def now(self) -> float:
-        """Return a time that is chosen, not before the last one."""
+        """Return a chosen time that is not before the last one."""
         later = [time for time in (0.0, SHORT_SECONDS, LONG_SECONDS) if time >= self._now]
         time = later[self._choices.pick(len(later))]
         if time > self._now:
@@ -130,14 +130,14 @@ class Machine:
 
 
 class SteppedRecord(RecallRecord):
-    """The record of one end, on such a machine."""
+    """The record of one side, on this simulated machine."""
 
     def __init__(self, machine: Machine, name: str) -> None:
         self._machine = machine
         self._name = name
 
     def started_before(self, job: int) -> "SteppedRecord":
-        """Begin a job at time 0, which the other end has seen."""
+        """Begin a job at time 0; the other side has seen that."""
         self._job, self._started = job, 0.0
         self._machine.store(self._name, 0, job)
         self._machine.unlock(self._name)
@@ -200,7 +200,7 @@ def test_a_recall_behind_a_job_says_nothing_of_the_next_in_any_order() -> None:
 
 @pytest.mark.parametrize("received", range(5))
 def test_each_job_is_done_once_wherever_the_worker_has_read_to(received: int) -> None:
-    """The client has sent 2 and 3 behind job 1, then the mark, and 4 when it had the answer."""
+    """The client has sent 2 and 3 after job 1, then the mark, and 4 once it had the answer."""
     stream: list[Callable[[Intake], None]] = [
         lambda intake: intake.add(2, None),
         lambda intake: intake.add(3, None),
@@ -215,7 +215,7 @@ def test_each_job_is_done_once_wherever_the_worker_has_read_to(received: int) ->
         return [number for number, *_ in intake.jobs]
 
     assert jobs_after(lambda _: None) == [2, 3, 4]
-    if received <= 2:  # the mark is sent while the job runs, and meanwhile the worker reads nothing
+    if received <= 2:  # the mark is sent while the job runs; the worker reads nothing then
         assert jobs_after(lambda intake: intake.recall(1)) == [4]
 
 
@@ -226,7 +226,7 @@ Records = tuple[RecallRecord, RecallRecord]
 
 @pytest.fixture
 def records() -> Iterator[Records]:
-    """Give the record at both ends."""
+    """Yield the record on both sides."""
     descriptor = SharedStatus.make()
     memories = [mmap.mmap(descriptor, RECORD_BYTES) for _ in range(2)]
     worker, supervisor = (RecallRecord(memory, descriptor) for memory in memories)
@@ -262,7 +262,7 @@ def test_behind_a_short_job_nothing_is_called_back(records: Records) -> None:
 
 
 def test_a_worker_that_is_at_the_end_of_its_job_is_not_waited_for(records: Records) -> None:
-    """The lock belongs to a process; so it takes two of them."""
+    """The lock belongs to a process, so the test needs two processes."""
     worker, supervisor = records
     worker.begin(7, 1.0)
     ours, theirs = multiprocessing.get_context("fork").Pipe()
@@ -274,7 +274,7 @@ def test_a_worker_that_is_at_the_end_of_its_job_is_not_waited_for(records: Recor
         os._exit(0)
     assert ours.recv() == "locked"
     assert not supervisor.recall(7)
-    os.kill(child, 9)  # it dies with the lock
+    os.kill(child, 9)  # it dies while it holds the lock
     os.waitpid(child, 0)
     assert supervisor.recall(7)
 

@@ -1,4 +1,4 @@
-"""The page that a worker and its supervisor share, each with a mapping of its own."""
+"""The page shared by a worker and its supervisor, each with its own mapping."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ NOTHING = Status(0, 0.0, 0.0, 0, 0.0, 0, 0.0, 0)
 
 @pytest.fixture
 def pages() -> Iterator[Pages]:
-    """Give the page at both ends."""
+    """Yield the page on both sides."""
     descriptor = SharedStatus.make()
     both = SharedStatus(descriptor), SharedStatus(descriptor)
     os.close(descriptor)

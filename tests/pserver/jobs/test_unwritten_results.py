@@ -1,4 +1,4 @@
-"""Results that wait for room on the disk."""
+"""Results that wait for disk space."""
 
 from pathlib import Path
 

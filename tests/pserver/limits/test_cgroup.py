@@ -1,4 +1,4 @@
-"""Cgroups, where ordinary folders stand for those of the kernel; tests/integration has the real ones."""
+"""Cgroups, with ordinary folders in place of the kernel's; tests/integration uses real ones."""
 
 import os
 from pathlib import Path
@@ -85,10 +85,10 @@ def test_what_cannot_be_divided_is_said_once(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "cgroup.subtree_control").mkdir()  # writing fails
     monkeypatch.setattr("pserver.limits.cgroup.own_cgroup", lambda: hierarchy(tmp_path))
     cgroups = Cgroups()
-    assert cgroups.folder(SessionLimits(time=5.0)) == "" == cgroups.why_not  # no need of them
+    assert cgroups.folder(SessionLimits(time=5.0)) == "" == cgroups.why_not  # not needed
     assert cgroups.folder(SessionLimits(memory=2**30)) == ""
     assert "Is a directory" in cgroups.why_not
-    assert (tmp_path / "cgroup.procs").read_text() == str(os.getpid())  # it was put back
+    assert (tmp_path / "cgroup.procs").read_text() == str(os.getpid())  # it was moved back
 
 
 def test_a_session_has_its_limits_in_a_child(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_session_has_its_limits_in_a_child(tmp_path: Path) -> None:
 
 
 def test_one_that_is_gone_cannot_be_entered(tmp_path: Path) -> None:
-    enter("")  # there is none
+    enter("")  # no cgroup
     with pytest.raises(FileNotFoundError) as caught:
         enter(str(tmp_path / "gone"))
     assert caught.value.strerror == f"cannot enter the cgroup {tmp_path}/gone: No such file or directory"

@@ -1,4 +1,4 @@
-"""How much a folder has: all of it, each thing once, and a little at a time."""
+"""The size of a folder: complete, without duplicates, and measured in small steps."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ MIB = 2**20
 
 
 def measure(size: FolderSize, now: float) -> tuple[float, int]:
-    """Measure until a round is over; return when, and in how many steps."""
+    """Measure until a round has ended; return the time, and the number of steps."""
     steps = 0
     while size.time_left(now) < 0.5:
         now += size.time_left(now)

@@ -1,4 +1,4 @@
-"""What is said of a limit that was met."""
+"""Messages about limits that were reached."""
 
 import errno
 import signal

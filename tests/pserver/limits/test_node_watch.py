@@ -1,4 +1,4 @@
-"""What one node tells the watch of its session."""
+"""What a node reports to the watch of its session."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ def nothing() -> bool:
 
 def test_it_looks_only_at_what_is_limited(tmp_path: Path) -> None:
     def never() -> tuple[object, bool, int]:
-        raise AssertionError("nobody wants to know")
+        raise AssertionError("this must not be called")
 
     node = NodeWatch(SessionWatch(SessionLimits(time=10.0), 0.0), str(tmp_path), never, nothing, 0.0)
     assert node.look(1.0) == ""

@@ -1,4 +1,4 @@
-"""Limits of a process by setrlimit, each in a child of its own."""
+"""Limits of a process through setrlimit, each in a separate child process."""
 
 import multiprocessing
 import os
@@ -17,12 +17,12 @@ from pserver.system.processes import private_bytes
 from tests.support.waiting import DEADLINE
 
 MIB = 2**20
-# More than any process of these tests has, whose size the limit counts from.
+# More than any process of these tests uses; the limit counts from the current size.
 TRY_MEMORY = "try:\n    bytearray(2**33)\nexcept MemoryError:\n    print('no')"
 
 
 def in_child(work: Callable[[], Any]) -> Any:
-    """Return what a function returns in a child of this process."""
+    """Return the result of a function called in a child of this process."""
     reader, writer = multiprocessing.Pipe(duplex=False)
     child = multiprocessing.get_context("fork").Process(target=lambda: writer.send(work()))
     child.start()

@@ -1,4 +1,4 @@
-"""The limits of a whole session, with a clock of the test's."""
+"""The limits of a whole session, with a simulated clock."""
 
 import math
 
@@ -43,7 +43,7 @@ def test_a_session_is_idle_when_all_its_nodes_are() -> None:
     session = watch(idle_timeout=60.0)
     first, second = session.add_node(BEGAN, nothing), session.add_node(BEGAN, nothing)
     assert session.time_left(BEGAN) == 5.0
-    session.note_work(first, (1, 0), BEGAN + 10, is_busy=False)  # it has said something
+    session.note_work(first, (1, 0), BEGAN + 10, is_busy=False)  # the client has done something
     session.note_work(second, (0, 0), BEGAN + 20, is_busy=True)
     session.note_work(first, (1, 0), BEGAN + 50, is_busy=False)  # nothing new
     session.note_work(second, (0, 0), BEGAN + 50, is_busy=False)
@@ -51,7 +51,7 @@ def test_a_session_is_idle_when_all_its_nodes_are() -> None:
     why = session.why_over(BEGAN + 80)
     assert "--idle-timeout 60" in why
     session.note_work(first, (2, 0), BEGAN + 81, is_busy=True)
-    assert session.why_over(BEGAN + 82) == why  # the other node has ended
+    assert session.why_over(BEGAN + 82) == why  # the other node has ended already
 
 
 def test_what_runs_is_not_idle_however_long_it_takes() -> None:
@@ -78,7 +78,7 @@ def test_output_of_all_nodes_and_engines_counts() -> None:
     first, second = session.add_node(BEGAN, nothing), session.add_node(BEGAN, nothing)
     session.note_output(first, 500)
     session.note_output(first, 600)
-    session.note_output(first, 0)  # another engine
+    session.note_output(first, 0)  # a new engine
     session.note_output(first, 100)
     session.note_output(second, 324)
     assert session.why_over(BEGAN) == ""
@@ -86,7 +86,7 @@ def test_output_of_all_nodes_and_engines_counts() -> None:
     assert session.why_over(BEGAN) == (
         "its commands have printed 1025 bytes; the server's administrator has set --session-output 1k"
     )
-    assert session.time_left(BEGAN) == 5.0  # a node whose own loop has nothing to do
+    assert session.time_left(BEGAN) == 5.0  # for a node whose loop is idle
 
 
 def test_folders_of_all_nodes_count() -> None:

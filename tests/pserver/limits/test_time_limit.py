@@ -1,4 +1,4 @@
-"""A time limit interrupts, and then kills."""
+"""A time limit first interrupts, then kills."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The engine's link to a client that vanishes: what is kept, what is sent again, what is lost."""
+"""The engine's link to a client that vanishes: which values are kept, sent again, or lost."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ from tests.support.links import LIMIT, channels
 
 
 class Engine:
-    """An engine's link in its loop, and clients that come and go."""
+    """An engine's link in its loop, and clients that connect and vanish."""
 
     def __init__(self, kept_bytes: int = 2**16) -> None:
         self.event_loop = EventLoop()
@@ -49,7 +49,7 @@ class Engine:
         self.await_vanished()
 
     def heard(self) -> list[tuple[int, object]]:
-        """Return the values that the present client has got."""
+        """Return the values that the current client has received."""
         self.event_loop.flush(self.link)
         while self.client.fill():
             pass
@@ -123,7 +123,7 @@ def test_a_client_may_be_left_that_is_still_there(engine: Engine) -> None:
     engine.send(Kind.VALUE, 1, "its last")
     engine.link.give_up()
     assert engine.link.is_orphaned
-    engine.link.give_up()  # nobody is there
+    engine.link.give_up()  # no client is connected
     assert engine.link.vanished == 1
     assert precv(engine.link, tag=1, timeout=LIMIT) == "its last"
 
@@ -165,7 +165,7 @@ def test_the_oldest_are_forgotten_and_counted_until_the_client_has_them_anyway()
     kept = KeptValues(3000)
     for tag in (1, 1, 2):
         kept.add(value(tag, 1000))
-    kept.take(1)  # that is the one that was forgotten
+    kept.take(1)  # this one was dropped earlier
     kept.take(1)
     kept.take(1)
     assert (kept.messages(), kept.take_lost()) == ([b"".join(value(2, 1000))], 0)
@@ -196,11 +196,11 @@ def test_a_value_that_waits_for_the_next_client_is_lost_only_with_that_one() -> 
 
 def test_values_of_several_tags_come_again_in_the_order_in_which_they_were_sent() -> None:
     kept = KeptValues(7000)
-    for tag in (1, 2, 1, 3, 2, 1):  # room for five of them: the first is forgotten
+    for tag in (1, 2, 1, 3, 2, 1):  # five of them fit: the first is dropped
         kept.add(value(tag, 1000 + tag))
     kept.take(3)
     kept.take(2)
-    kept.take(4)  # of which there is none
+    kept.take(4)  # there is no value with this tag
     assert kept.messages() == [b"".join(value(tag, 1000 + tag)) for tag in (1, 2, 1)]
     assert kept.take_lost() == 1
     kept.take(1)

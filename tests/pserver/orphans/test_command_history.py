@@ -1,4 +1,4 @@
-"""What an engine remembers of commands, and what a client that comes back is told."""
+"""An engine's record of commands, and the messages to a client that comes back."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def message(number: int, value: object) -> list[bytes | memoryview]:
 
 
 def told(history: CommandHistory, *waiting: tuple[int, str, bool], lost: int = 0) -> list[Message]:
-    """Return what a client hears."""
+    """Return the messages that a client receives."""
     near, far = channels()
     engine = Connection(0, "client", near, role=Role.ENGINE_DATA)
     client = Connection(1, "host", far, role=Role.CLIENT_DATA)

@@ -1,4 +1,4 @@
-"""What a supervisor keeps for a client that vanishes, without a supervisor."""
+"""A supervisor's state for a client that vanishes, tested without a supervisor."""
 
 import math
 from typing import Any
@@ -64,6 +64,6 @@ def test_what_a_client_hears_that_comes_back() -> None:
         (Kind.MESHED, facts | {"running": 0, "begun": 5}),
         (Kind.DIED, death),
     ]
-    meshed(orphan)  # another engine
+    meshed(orphan)  # a new engine
     [_, (_, unfinished)] = orphan.facts(running=0, begun=0, is_ready=False)
     assert unfinished["how"] == "the client disconnected while the engine was being restarted"

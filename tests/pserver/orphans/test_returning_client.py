@@ -1,4 +1,4 @@
-"""What a client says that comes back, and how its connection is given away."""
+"""A returning client's request, and how its connection is handed over."""
 
 import json
 import os

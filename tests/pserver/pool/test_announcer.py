@@ -1,4 +1,4 @@
-"""The process that announces a server; it is forked, as root's has no way back."""
+"""The process that announces a server; the test forks it, because root cannot switch back."""
 
 import json
 import os
@@ -27,7 +27,7 @@ WORDS = {
 
 
 def announced(hosts: list[str], file: Path, **more: object) -> dict[str, dict[str, Any]]:
-    """Return what comes of it, by host."""
+    """Return the outcome, by host."""
     order: dict[str, Any] = {
         "hosts": hosts, "member_file": str(file), "words": WORDS | more, "bind": ["192.0.2.7"], "cmd_port": 12502,
         "secret": "55" * 32,
@@ -65,16 +65,16 @@ def test_it_says_at_each_host_what_it_is_told_to_say(tmp_path: Path) -> None:
         assert "refused" in told[dead]["error"]
         [member] = alpha.ask("members")["members"]
         assert member["addresses"] == ["127.0.0.1", "192.0.2.7"] and member["name"] == "beta"
-        # A member may do no more than that.
+        # A member may not do anything else.
         assert "can only announce itself" in announced([alpha.host], file, do="stop")[alpha.host]["error"]
         assert "makes no sense" not in announced([alpha.host], file, name="\0")[alpha.host]["error"]
-        # Of so many addresses nothing is taken, and the server goes on.
+        # An announcement with too many addresses is refused, and the server runs on.
         many = ["10.0.0.1"] * 5000
         assert "error" in announced([alpha.host], file, addresses=many)[alpha.host]
         assert alpha.ask("members")["members"][0]["addresses"] == ["127.0.0.1", "192.0.2.7"]
         assert announced([alpha.host], file, do="leave")[alpha.host]["ok"] == {}
         assert alpha.ask("members")["members"] == []
-        # Others than members cannot announce a server, even if they may log in.
+        # Only members may announce a server, even if other users may log in.
         save_credentials(users[0], tmp_path / "alice")
         assert "not a member" in announced([alpha.host], tmp_path / "alice")[alpha.host]["error"]
         save_credentials(Credentials("member+pool", "a wrong password"), tmp_path / "wrong")

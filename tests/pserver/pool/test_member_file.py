@@ -32,7 +32,7 @@ def read(kept: Path) -> MemberList:
 
 def test_a_server_is_the_same_after_a_restart(kept: Path) -> None:
     MemberFile(kept, 0.0).write_if_changed()
-    assert read(kept).own != read(kept).own and not kept.parent.exists(), "nothing was kept"
+    assert read(kept).own != read(kept).own and not kept.parent.exists(), "nothing was stored"
     members = filled(kept)
     assert not members.is_changed
     assert read(kept).own == members.own and read(kept).announced.keys() == members.announced.keys()

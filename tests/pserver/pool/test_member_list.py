@@ -120,7 +120,7 @@ def test_a_full_list_takes_a_new_member_for_one_that_is_gone() -> None:
     filled(members)
     with pytest.raises(ConfigurationError, match="already has 1000 members"):
         announce(members, 1000.0, id_="ff" * 16)
-    assert not announce(members, 1000.0, "10.0.0.1", id_=f"{5:032x}"), "those that are known come again"
+    assert not announce(members, 1000.0, "10.0.0.1", id_=f"{5:032x}"), "known members come back"
     members.step(1000.0)
     announce(members, 1000.0, id_="ff" * 16)
     assert len(shown(members)) == MOST_MEMBERS
@@ -134,7 +134,7 @@ def test_one_address_has_so_many_members_and_makes_room_for_its_own_only() -> No
     announce(members, 50.0, id_=f"{1:032x}")
     announce(members, 60.0, id_="ff" * 16)
     ids = {id_ for id_, _ in members.announced}
-    assert len(ids) == MOST_OF_SOURCE + 1 and f"{2:032x}" not in ids, "the one that was silent for longest"
+    assert len(ids) == MOST_OF_SOURCE + 1 and f"{2:032x}" not in ids, "the one silent for longest is dropped"
     assert {"ee" * 16, "ff" * 16, f"{1:032x}"} <= ids
 
 
@@ -187,7 +187,7 @@ def test_a_server_that_has_other_words_each_time_does_not_fill_the_log() -> None
     assert members.answer("gamma", answer, 710.0) and not members.answer("gamma", answer, 720.0)
     assert not members.miss("gamma", "four", 730.0) and not members.answer("gamma", answer, 740.0)
     assert not members.miss("gamma", "five", 750.0)
-    assert members.miss("gamma", "five", 1400.0), "it is still so"
+    assert members.miss("gamma", "five", 1400.0), "it is still unreachable"
     assert members.joined["gamma"].why == "five"
 
 
@@ -203,7 +203,7 @@ def test_what_is_kept_is_the_same_later() -> None:
     other = MemberList(OWN)
     other.load(kept, 1000.0)
     assert [each[2] for each in shown(other)] == [False, False, True]
-    assert shown(other)[0][0] == "named", "one of the settings is there when these are read"
+    assert shown(other)[0][0] == "named", "hosts from the settings are not stored"
     assert other.step(1000.0 + MISSES * 30.0) == [] and not other.is_changed
 
 

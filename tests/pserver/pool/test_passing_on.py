@@ -31,7 +31,7 @@ class Daemon:
 
 @pytest.fixture
 def ends() -> Iterator[tuple[EventLoop, Connection, list[object]]]:
-    """Yield a loop, the supervisor's end of a command channel in it, and what the client's end gets."""
+    """Yield a loop, the supervisor's end of a command channel in it, and the messages that reach the client's end."""
     with contextlib.closing(EventLoop()) as loop:
         near, far = socket.socketpair()
         for end in (near, far):

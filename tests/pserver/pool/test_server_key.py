@@ -40,7 +40,7 @@ def test_a_key_that_is_kept_makes_the_same_server(path: Path) -> None:
 
 
 def test_two_servers_that_run_with_one_folder_are_two(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """As in two containers with one volume."""
+    """As with two containers that share a volume."""
     own = id_in(path)
     hold = "import sys; from pathlib import Path; from pserver.pool.server_key import KeyFile; file = KeyFile(Path("
     code = f"{hold}sys.argv[1])); print(file.key.id, flush=True); sys.stdin.read()"
@@ -69,7 +69,7 @@ def test_a_copy_is_another_server_also_on_a_machine_that_says_it_is_the_same(
     copy = shutil.copytree(path.parent, tmp_path / "copy") / path.name
     assert id_in(copy) != own and "a copy" in caplog.text
     path.rename(copy)
-    assert id_in(copy) == own, "one that was moved is no copy"
+    assert id_in(copy) == own, "a moved file is not a copy"
 
 
 def test_a_copy_is_another_server_on_a_machine_of_another_name(

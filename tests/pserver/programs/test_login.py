@@ -118,7 +118,7 @@ def test_one_line_it_is(net: ClientNetwork) -> None:
 
 
 def test_lines_are_of_one_kind_whatever_they_are(net: ClientNetwork) -> None:
-    """What is kept of each kind of program, such as how long it takes, must not grow with the lines."""
+    """Memory kept for each kind of program, such as durations, must not grow with the number of lines."""
     functions = scheduler_of(mesh_of(net)).functions
     assert run(net, "echo 1").args == ["login shell", "echo 1"]
     one = functions.get("login shell")

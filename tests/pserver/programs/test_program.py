@@ -1,4 +1,4 @@
-"""Starting programs: which is run, and why one is not."""
+"""Starting programs: which file runs, and the errors."""
 
 import errno
 import os
@@ -70,7 +70,7 @@ def test_on_a_terminal_the_same_can_be_started(net: ClientNetwork, tmp_path: Pat
 
 
 def test_a_script_without_a_first_line_is_run_by_sh(net: ClientNetwork, tmp_path: Path) -> None:
-    script = tmp_path / "ls"  # and not the other program of this name, further behind in PATH
+    script = tmp_path / "ls"  # not the program of the same name later in PATH
     script.write_text("echo by $1\n")
     script.chmod(0o755)
     assert net[1].run([script, "sh"], cwd="/").stdout == b"by sh\n"
@@ -88,6 +88,6 @@ def test_a_lower_priority_is_that_of_all_it_starts_from_the_beginning(net: Clien
     own = os.getpriority(os.PRIO_PROCESS, 0)
     assert run(7, ["sh", "-c", "nice; nice & wait"]).split() == [str(own + 7)] * 2
     assert run(19, ["nice"]).split() == ["19"]
-    assert run(0, ["nice"]).split() == [str(own)]  # and so the worker has kept its own
+    assert run(0, ["nice"]).split() == [str(own)]  # so the worker has kept its own
     with pytest.raises(FileNotFoundError, match="there is no program no-such-program"):
         run(1, ["no-such-program"])

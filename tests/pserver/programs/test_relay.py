@@ -1,4 +1,4 @@
-"""Streams, signals and ends of programs, by way of real workers."""
+"""Streams, signals and ends of programs, tested through real workers."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ from srp_tools.credentials import Credentials
 from tests.support.servers import run_server
 from tests.support.waiting import DEADLINE, TRIES, wait_gone, wait_until
 
-MAX_LINE_BYTES = 4095  # of what is typed; Linux drops the rest (termios(3), canonical mode)
+MAX_LINE_BYTES = 4095  # of a typed line; Linux drops the rest (termios(3), canonical mode)
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +67,12 @@ def test_what_nobody_reads_stops_the_program(net: ClientNetwork) -> None:
         def arrived() -> int:
             return sum(len(piece) for piece in raw._pieces)
 
-        wait_until(lambda: arrived() == WINDOW, "as much as may be on its way")
+        wait_until(lambda: arrived() == WINDOW, "as much as may be in flight")
         time.sleep(0.2)
         assert arrived() == WINDOW
         assert net[1].eval("1 + 1").result(DEADLINE) == 2
         program.stdout.read(3 * WINDOW)
-        program.stdout.close()  # it is as with `yes | head`
+        program.stdout.close()  # as with `yes | head`
         assert program.wait(DEADLINE) == -signal.SIGPIPE
 
 
@@ -93,7 +93,7 @@ def test_input_that_is_not_read_waits(net: ClientNetwork) -> None:
         thread = threading.Thread(target=write)
         thread.start()
         assert program.stdout.readline() == b"first\n"
-        wait_until(lambda: sent >= WINDOW, "as much as may be on its way")
+        wait_until(lambda: sent >= WINDOW, "as much as may be in flight")
         time.sleep(0.2)
         assert sent < 2 * WINDOW
         program.terminate()
@@ -130,7 +130,7 @@ def test_signals_reach_it(net: ClientNetwork, name: str) -> None:
 
 
 def test_one_that_comes_with_its_program_is_not_lost(tmp_path: Path, users: tuple[Credentials, Path]) -> None:
-    """The worker is so slow that it finds both at once."""
+    """The worker is so slow that it finds both messages at the same time."""
     with run_server(tmp_path / "server", "--slots=1", users=users) as server, server.connect() as net:
         worker = net.submit(os.getpid).result(DEADLINE)
         for _ in range(TRIES):
@@ -138,7 +138,7 @@ def test_one_that_comes_with_its_program_is_not_lost(tmp_path: Path, users: tupl
             with net.popen(["sleep", "1000"], cwd="/") as program:
                 wait_until(program.job.running, "it to be sent")
                 program.terminate()
-                time.sleep(0.2)  # until that has been sent, too
+                time.sleep(0.2)  # until that has been sent as well
                 os.kill(worker, signal.SIGCONT)
                 assert program.wait(DEADLINE) == -signal.SIGTERM
 
@@ -164,7 +164,7 @@ def test_what_has_left_the_group_ends_too_but_nothing_of_earlier_programs(net: C
     script = "setsid sleep 1000 > /dev/null 2>&1 < /dev/null & echo $!"
     earlier = int(net[1].run(["sh", "-c", script], cwd="/").stdout)
     ticks = ticks_since_boot()
-    wait_until(lambda: ticks_since_boot() > ticks, "a time that can be told from that of the earlier one")
+    wait_until(lambda: ticks_since_boot() > ticks, "a later start time than the first program")
     with pytest.raises(ProgramTimeoutError) as caught:
         net[1].run(["sh", "-c", f"{script}; exec sleep 100"], cwd="/", time_limit=0.3)
     assert isinstance(caught.value.stdout, bytes)
@@ -197,7 +197,7 @@ def test_a_cancelled_one_ends(net: ClientNetwork) -> None:
     assert net[1].run(["true"], cwd="/").returncode == 0
 
 
-# Starts a program, with a child that leads a session of its own, and waits.
+# Starts a program with a child that leads its own session, and waits.
 CLIENT = """
 import sys
 from pconnect import pconnect
@@ -227,10 +227,10 @@ def test_jobs_behind_a_long_one_are_done_by_others_and_its_worker_goes_on(
 ) -> None:
     with run_server(tmp_path / "server", "--slots=1", users=users) as server, server.connect() as net:
         for _ in range(20):
-            net.run(["true"], cwd="/")  # short ones, of which several are sent ahead
+            net.run(["true"], cwd="/")  # short ones: several are sent ahead
         long = net.popen(["sh", "-c", "read x; echo $x"], cwd="/")
         behind = [net.submit(abs, -number) for number in range(10)]
-        time.sleep(0.5)  # until the server has said that it is long
+        time.sleep(0.5)  # until the server has reported that it takes long
         assert not any(job.done() for job in behind)
         long.stdin.write(b"word\n")
         assert long.stdout.read() == b"word\n"

@@ -33,7 +33,7 @@ class Node:
         self.relays.prepare(pair, places, seconds, self.answers.append)
 
     def come(self, node: int, other: int) -> socket.socket:
-        """Be a node that dials the relay."""
+        """Act as a node that dials the relay."""
         near, far = socket.socketpair()
         near.settimeout(LIMIT)
         far.setblocking(False)
@@ -50,7 +50,7 @@ class Node:
 
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
-    monkeypatch.setattr(module, "prepare", lambda *_: None)  # these are no TCP sockets
+    monkeypatch.setattr(module, "prepare", lambda *_: None)  # these are not TCP sockets
     with contextlib.closing(Node()) as made:
         yield made
 
@@ -75,7 +75,7 @@ def test_one_is_dialled(node: Node) -> None:
             node.event_loop.poll(0.2)
             said = Preamble.unpack(sock.recv(PREAMBLE_BYTES, socket.MSG_WAITALL))
             assert (said.purpose, said.from_node, said.to_node) == (Purpose.RELAYED, 1, 2)
-            with node.come(2, 1) as early:  # it is dialled, and not to come
+            with node.come(2, 1) as early:  # it is dialled, so it must not dial itself
                 assert early.recv(1) == b""
             sock.send(HELLO)
             node.until_answered()

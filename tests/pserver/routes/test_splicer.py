@@ -88,7 +88,7 @@ def test_a_thread_that_has_ended_has_a_successor(monkeypatch: pytest.MonkeyPatch
     def splice(_: object, *pair: socket.socket) -> None:
         for sock in pair:
             sock.close()
-        raise SystemExit  # ends a thread without a word
+        raise SystemExit  # ends a thread silently
 
     with contextlib.ExitStack() as stack:
         monkeypatch.setattr(module, "splice", splice)

@@ -1,4 +1,4 @@
-"""A process of a Dask cluster by itself: where it listens, what it says, and when it ends."""
+"""A single process of a Dask cluster: its address, its report, and its end."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def settings(role: str, folder: Path, **changes: Any) -> dict[str, Any]:
 
 
 def run(*lines: str) -> tuple[subprocess.Popen[bytes], int]:
-    """Start a process, write lines to its standard input, and return it with the descriptor of its report."""
+    """Start a process and write lines to its standard input; return it with the descriptor of its report."""
     report, its_report = os.pipe()
     errors = os.dup(2)
     process = subprocess.Popen(
@@ -86,7 +86,7 @@ def test_it_ends_with_its_parent_though_others_have_its_standard_input(tmp_path:
         parent.stdin.write(json.dumps(settings("scheduler", tmp_path)).encode() + b"\n")
         parent.stdin.flush()
         pid = int(parent.stdout.readline())
-        # As a process has that was forked from an engine.
+        # Like a process that was forked from an engine.
         kept = os.open(f"/proc/{pid}/fd/0", os.O_WRONLY)
         assert said.readline()
         os.kill(pid, 0)

@@ -1,4 +1,4 @@
-"""The processes of a Dask cluster as an engine has them, in this process."""
+"""The processes of a Dask cluster, started as by an engine, but in this process."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ def begin(dask: DaskProcesses, *names: str, **settings: Any) -> None:
 
 
 def look_until(dask: DaskProcesses, name: str, fact: str) -> dict[str, Any]:
-    """Look until a fact of a process is known."""
+    """Call `look` until a fact about a process is known."""
     deadline = time.monotonic() + DEADLINE
     while (facts := dask.look("it", 0.1)[name])[fact] is None:
         assert time.monotonic() < deadline, f"no {fact} of {name}"
@@ -51,14 +51,14 @@ def look_until(dask: DaskProcesses, name: str, fact: str) -> dict[str, Any]:
 def test_a_cluster_from_its_keys_to_its_end(dask: DaskProcesses, tmp_path: Path) -> None:
     begin(dask, "scheduler", "worker")
     address = str(look_until(dask, "scheduler", "address")["address"])
-    assert dask.look("it", 0)["worker"]["address"] is None  # it has not been told
+    assert dask.look("it", 0)["worker"]["address"] is None  # it does not know the scheduler yet
     dask.connect("it", address)
     assert look_until(dask, "worker", "address")["address"] != address
     assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("dask-*")} == {0o700}
     pids = [facts["pid"] for facts in dask.look("it", 0).values()]
-    assert {os.getpgid(pid) for pid in pids} == {os.getpgid(0)}  # what ends the engine's group ends them
+    assert {os.getpgid(pid) for pid in pids} == {os.getpgid(0)}  # they end with the engine's process group
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)  # neither ends by itself because the other does
+        os.kill(pid, signal.SIGSTOP)  # so neither ends just because the other does
     assert dask.stop("it", 0.0) == ["scheduler", "worker"]
     wait_gone(*pids, timeout=0)
     assert dask.stop("it", 0.0) == []
@@ -77,7 +77,7 @@ def test_a_process_that_is_killed_while_it_starts(dask: DaskProcesses) -> None:
     begin(dask, "worker")
     os.kill(dask.look("it", 0)["worker"]["pid"], signal.SIGKILL)
     assert look_until(dask, "worker", "exit_code")["exit_code"] == -signal.SIGKILL
-    dask.connect("it", "tls://127.0.0.1:1")  # in vain, and no error
+    dask.connect("it", "tls://127.0.0.1:1")  # without effect, and without an error
 
 
 def test_a_python_that_is_gone(dask: DaskProcesses, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,10 +40,10 @@ def test_a_later_transfer_ends_an_earlier_one(session: SessionFiles, tmp_path: P
     assert len(list(Path("/proc/self/fd").iterdir())) == before - 1
     with pytest.raises(ConfigurationError, match="begin again"):
         session.put(b"1", [], [[0, 1, b"23", b""]])
-    session.end(b"1")  # not that of the second
+    session.end(b"1")  # this does not end the second transfer
     with pytest.raises(OSError, match="changed meanwhile"):
         session.put(b"2", [0], [])
-    with pytest.raises(ConfigurationError, match="begin again"):  # an error ends it
+    with pytest.raises(ConfigurationError, match="begin again"):  # an error ends the transfer
         session.put(b"2", [], [[0, 0, b"1", None]])
     assert Listing.unpack(session.begin_get(b"3", b"/" + encode_name(str(tmp_path / "x")))).total == 3
 
@@ -66,7 +66,7 @@ def test_outside_of_an_engine() -> None:
     ("mode", "group", "is_open"),
     [
         (0o755, None, False),
-        (0o775, None, False),  # what every file has, where each user has a group of his own
+        (0o775, None, False),  # usual on systems where each user has a separate group
         pytest.param(0o775, 7, True, marks=needs_root),
         (0o777, None, True),
         (0o1777, None, True),

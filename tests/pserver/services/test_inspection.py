@@ -1,4 +1,4 @@
-"""What a workspace holds."""
+"""The reported contents of a workspace."""
 
 import sys
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is kept, for how long, and what is not."""
+"""Which results are kept, and for how long."""
 
 import errno
 from pathlib import Path

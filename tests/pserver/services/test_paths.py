@@ -1,4 +1,4 @@
-"""Where the paths of clients lead."""
+"""The targets of the paths that clients give."""
 
 import hashlib
 from pathlib import Path
@@ -79,6 +79,6 @@ def test_nothing_is_put_behind_a_link_that_leads_out(session: SessionFiles, tmp_
         with pytest.raises(ConfigurationError, match=r"leads through a symbolic link to .*outside"):
             session.begin_put(b"token", remote, packed)
     assert [path.name for path in outside.iterdir()] == ["secret"]
-    session.begin_put(b"token", b"file", one)  # a link in the place of a file is replaced
+    session.begin_put(b"token", b"file", one)  # a link at the path of the file is replaced
     session.put(b"token", [], [[0, 0, b"new", hashlib.blake2b(b"new", digest_size=_DIGEST_BYTES).digest()]])
     assert (folder / "file").read_text() == "new" and (outside / "secret").read_text() == "secret"

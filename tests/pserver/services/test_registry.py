@@ -1,4 +1,4 @@
-"""The table of services, without an engine around, and at an engine whose user has assigned anything to anything."""
+"""The table of services, without an engine process, and in an engine whose user has reassigned every name."""
 
 import re
 from concurrent.futures import CancelledError

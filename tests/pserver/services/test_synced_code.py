@@ -1,4 +1,4 @@
-"""Trees of code at an engine, made in this process: what is imported, what is refused, what is left of failures."""
+"""Trees of code in an engine, created in this process: imports, refusals, and the state after failures."""
 
 import importlib
 import io
@@ -40,12 +40,12 @@ def made_in(folder: Path, in_use: Sequence[str] = ("numpy.linalg", "json")) -> S
 
 
 def packed(names: Iterable[Any], size: int = 1) -> list[Any]:
-    """Return a listing as a client, or a hostile one, sends it."""
+    """Return a listing in the form that a client, or a hostile one, sends."""
     return [True, [], [[name.encode() if isinstance(name, str) else name, size, 0o600, 0] for name in names]]
 
 
 def apply(code: SyncedCode, texts: dict[str, str], key: str = "tree") -> tuple[list[str], list[str]]:
-    """Give a tree as a client does; return the texts that had to be sent, and the names that changed."""
+    """Send a tree like a client; return the file contents that had to be sent, and the names that changed."""
     with tempfile.TemporaryDirectory() as folder:
         for number, text in enumerate(texts.values()):
             Path(folder, str(number)).write_text(text)
@@ -77,7 +77,7 @@ def test_only_what_is_lacking_is_sent(code: SyncedCode) -> None:
 
 def test_an_import_gives_the_newest(code: SyncedCode, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
-    for value in range(5):  # of one length and, most often, one second: times and sizes tell nothing
+    for value in range(5):  # same length and mostly the same second: times and sizes do not differ
         apply(code, {"synced_a.py": f"x = {value}"})
         assert load("synced_a").x == value
         assert Path(load("synced_a").__cached__).exists()
@@ -205,7 +205,7 @@ def test_the_workspace_is_not_hidden(code: SyncedCode) -> None:
 
 def test_a_failure_leaves_what_was(code: SyncedCode, tmp_path: Path) -> None:
     apply(code, {"synced_a.py": "x = 1"})
-    with pytest.raises(OSError):  # one name is a file and a folder
+    with pytest.raises(OSError):  # the same name is a file and a folder
         apply(code, {"synced_a.py": "x = 2", "a": "1", "a/b": "2"})
     code.begin(b"token", "tree", packed(["synced_a.py"]))
     with pytest.raises(FileNotFoundError, match=r"1 files .* did not arrive"):
@@ -227,7 +227,7 @@ def test_a_new_engine_begins_with_nothing(tmp_path: Path) -> None:
 def test_strange_modules_are_left_alone(code: SyncedCode) -> None:
     class Touchy(types.ModuleType):
         def __getattr__(self, name: str) -> object:
-            raise AssertionError(f"{name} was asked for")
+            raise AssertionError(f"{name} was looked up")
 
     for name, module in (("synced_x", Touchy("synced_x")), ("synced_y", None)):
         sys.modules[name] = module  # type: ignore[assignment]

@@ -102,7 +102,7 @@ def test_another_one_takes_its_place(engine: EngineProcess) -> None:
         assert engine.pid != first
         assert Path(f"/proc/{engine.pid}").exists()
         assert not select.select([engine.pidfd], [], [], 0)[0]
-    assert open_files() <= before + 1  # the first pidfd was opened when it was asked for
+    assert open_files() <= before + 1  # the first pidfd was opened during the request
 
 
 _BE_SPAWNER = """
@@ -113,10 +113,10 @@ be_spawner(socket.socket(fileno=int(sys.argv[1])))
 
 
 def spawner_at(end: socket.socket) -> None:
-    """Do what the server's daemon does: have a process become the spawner at this end."""
+    """Act as the server's daemon: have a process become the spawner at this end."""
     arguments = [sys.executable, "-c", _BE_SPAWNER, str(end.fileno())]
     process = subprocess.Popen(arguments, pass_fds=[end.fileno()])
-    process.returncode = 0  # others wait for it
+    process.returncode = 0  # other code waits for it
 
 
 def test_another_spawner_takes_the_place_of_one_that_is_killed(
@@ -177,7 +177,7 @@ def test_without_another_spawner_the_error_says_what_is_missing(engine: EnginePr
     assert engine.waits_for == "the server's daemon, which must start a new process that starts engines"
     kept.pop().close()
     assert open_files() <= before
-    start(engine, spawner_at)  # what was asked before is forgotten
+    start(engine, spawner_at)  # the earlier request is forgotten
     assert engine.pid
 
 

@@ -1,4 +1,4 @@
-"""A child that runs a function: how it ends, and that nothing is open where there is none."""
+"""A child process that runs a function: its end, and that nothing stays open if it cannot be forked."""
 
 import errno
 import os

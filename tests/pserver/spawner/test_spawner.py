@@ -1,4 +1,4 @@
-"""The process that starts engines: what it starts, how it ends it, and what befalls the engine when it ends itself."""
+"""The process that starts engines: how it starts and ends them, and what happens to an engine when it ends itself."""
 
 import contextlib
 import itertools
@@ -28,7 +28,7 @@ from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 @pytest.fixture
 def _any_may_be_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have children of the test stand for workers, which descend from the spawner."""
+    """Use children of the test as workers, so that they descend from the spawner."""
     monkeypatch.setattr(spawner_process, "descends_from", lambda *_: True)
 
 
@@ -48,7 +48,7 @@ def spawner(process: SpawnerProcess) -> Iterator[Spawner]:
 
 @pytest.fixture
 def ends() -> Iterator[list[int]]:
-    """Give an engine's ends, which nobody speaks to, and keep the others open."""
+    """Yield an engine's ends, and keep the other ends open without using them."""
     with contextlib.ExitStack() as stack:
         pairs = [socket.socketpair() for _ in range(5)]
         for pair in pairs:
@@ -79,7 +79,7 @@ def test_what_is_not_for_an_account_is_closed_before_its_debuggers_can_look(
 
 def test_one_engine_after_the_other(process: SpawnerProcess, spawner: Spawner, ends: list[int]) -> None:
     start(spawner, ends)
-    spawner.end_engine()  # now it has closed what is not for it
+    spawner.end_engine()  # by now, it has closed what it must not keep
     before = open_files(), open_files(process.pid)
     for _ in range(5):
         pid = start(spawner, ends)
@@ -124,15 +124,15 @@ def test_each_node_has_an_engine_of_its_own(process: SpawnerProcess, ends: list[
     before = open_files(process.pid)
     third = process.for_node()
     pids.append(start(third, ends))
-    # The last one was forked when the spawner held all of the others.
-    wait_until(lambda: open_files(pids[2]) == open_files(pids[0]), "the engine to close what is not its own")
+    # The last engine was forked while the spawner held the descriptors of all others.
+    wait_until(lambda: open_files(pids[2]) == open_files(pids[0]), "the engine to close unneeded ends")
     first.close()
     wait_gone(pids[0])
     assert second.end_engine() == -signal.SIGKILL
     third.close()
     wait_gone(pids[2])
     wait_until(
-        lambda: open_files(process.pid) < before, "the end of what was the first node's and the third's"
+        lambda: open_files(process.pid) < before, "the end of the descriptors of the first and the third node"
     )
     pids.append(start(second, ends))
     second.close()
@@ -142,7 +142,7 @@ def test_each_node_has_an_engine_of_its_own(process: SpawnerProcess, ends: list[
 def test_the_end_of_one_engine_that_takes_long_delays_no_other(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ends: list[int]
 ) -> None:
-    """An engine with very much memory takes long to end; here, one that is not killed at first."""
+    """An engine with very much memory ends slowly; here, it is simulated by one that is not killed at first."""
     deaf, kill = tmp_path / "deaf", _Engine.kill
     monkeypatch.setattr(_Engine, "kill", lambda self: deaf.read_text() == str(self.pid) or kill(self))
     process = SpawnerProcess([])
@@ -169,7 +169,7 @@ def test_a_supervisor_that_leaves_an_answer_unread_harms_no_other_node(
     pid = start(spawner, ends)
     other = process.for_node()
     other.request_engine(ends)
-    assert select.select([other._sock], [], [], DEADLINE)[0]  # it is answered, which nobody reads
+    assert select.select([other._sock], [], [], DEADLINE)[0]  # there is an answer, but nobody reads it
     other.close()
     third = process.for_node()
     start(third, ends)
@@ -198,7 +198,7 @@ def test_a_supervisor_that_takes_no_news_delays_no_other_node(
 def test_a_worker_that_takes_long_to_end_delays_no_other_node(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """It has much memory to give back, or hangs in the kernel; here, it is not killed."""
+    """The engine has much memory to release, or hangs in the kernel; here, it is simulated by not killing it."""
     monkeypatch.setattr(spawner_process, "kill_with_group", lambda _: None)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     process = SpawnerProcess([])
@@ -239,7 +239,7 @@ def test_a_spawner_without_room_for_descriptors_refuses_and_loses_nothing(
 ) -> None:
     pid = start(spawner, ends)
     folder = Path(f"/proc/{process.pid}/fd")
-    # It says the number of the engine before it closes what it has passed on, the engine's page among that.
+    # It reports the number of the engine before it closes the passed descriptors, including the engine's page.
     wait_until(
         lambda: not any("memfd:" in str(path.resolve()) for path in folder.iterdir()), "the end of its copies"
     )
@@ -259,7 +259,7 @@ def test_a_spawner_without_room_for_descriptors_refuses_and_loses_nothing(
     resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (free, hard))
     with subprocess.Popen(["sleep", "20"], start_new_session=True) as worker:
         spawner.adopt(worker.pid)
-        assert worker.wait(DEADLINE) == -signal.SIGKILL  # nobody could see its end
+        assert worker.wait(DEADLINE) == -signal.SIGKILL  # nobody could observe its end
     wait_until(lambda: spawner.read_death() == (worker.pid, -signal.SIGKILL), "the news")
     resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (soft, hard))
     assert Path(f"/proc/{pid}").exists()
@@ -277,7 +277,7 @@ def test_it_does_not_end_before_the_supervisors(ends: list[int]) -> None:
 
 
 def test_an_engine_that_cannot_be_started_is_an_error_and_the_next_one_can(ends: list[int]) -> None:
-    """In a process of its own, because the limit is one of the whole user, and is not taken back."""
+    """Run in a separate process, because the limit applies to the whole user, and cannot be raised again."""
     script = f"""
 import os, resource, socket
 from pserver.accounts.account import Account

@@ -1,4 +1,4 @@
-"""What the spawner does with the workers and orphans of a session."""
+"""How the spawner handles the workers and orphans of a session."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ def spawner() -> Iterator[Spawner]:
 
 
 def wait_death(spawner: Spawner) -> tuple[int, int] | None:
-    assert select.select([spawner.deaths], [], [], DEADLINE)[0], "no death was told"
+    assert select.select([spawner.deaths], [], [], DEADLINE)[0], "no death was reported"
     return spawner.read_death()
 
 
@@ -55,7 +55,7 @@ def test_a_request_that_makes_no_sense_changes_nothing(orphans: Orphans, request
         socket.send_fds(process._root, [request_], [null.fileno()])
     engine.send(b"x")
     named = wait_death(spawner)
-    if named == (0, -signal.SIGKILL):  # of this it is told that there is none
+    if named == (0, -signal.SIGKILL):  # the spawner reports that this one does not exist
         named = wait_death(spawner)
     assert named == (pid, 3)
     assert spawner.end_engine() == -signal.SIGKILL
@@ -69,7 +69,7 @@ def test_a_process_that_has_ended_already_is_told_to_be_dead(spawner: Spawner) -
 
 
 def stand_in_engine(pipe: socket.socket, *_: object) -> None:
-    """Do what forks and the user's code do: leave orphans, and say who they are; end one when told to."""
+    """Act like forks and the user's code: leave orphans and report their numbers; end one on request."""
     os.setsid()
     told, tell = os.pipe()
     awaited, end = os.pipe()
@@ -91,7 +91,7 @@ def stand_in_engine(pipe: socket.socket, *_: object) -> None:
 
 @pytest.fixture
 def orphans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Orphans]:
-    """Give a spawner with two orphans, one of which ends with status 3 when its engine is told."""
+    """Yield a spawner with two orphans, one of which exits with status 3 when its engine gets a message."""
     monkeypatch.setattr("pserver.spawner.spawner_process.engine_main", stand_in_engine)
     monkeypatch.setattr("pserver.spawner.spawner_process._LOOK", 0.05)
     with contextlib.ExitStack() as stack:
@@ -163,7 +163,7 @@ def test_an_orphan_that_nobody_has_named_is_reaped(
     os.kill(other, signal.SIGKILL)
     wait_until(lambda: not Path(f"/proc/{other}").exists(), "the end of the other zombie")
     assert spawner.read_death() is None
-    assert spawner.end_engine() == -signal.SIGKILL  # it goes on
+    assert spawner.end_engine() == -signal.SIGKILL  # the spawner continues
 
 
 def test_named_orphans_end_with_the_spawner(orphans: Orphans) -> None:

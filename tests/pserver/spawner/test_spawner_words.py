@@ -1,4 +1,4 @@
-"""Numbers in requests to the spawner."""
+"""Requests to the spawner, and the numbers in them."""
 
 import pytest
 

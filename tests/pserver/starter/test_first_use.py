@@ -1,4 +1,4 @@
-"""What the starter does beforehand: nothing stays, and no two processes get the same secrets."""
+"""Initialization in the starter: no results stay, and no two processes get the same secrets."""
 
 import multiprocessing
 from multiprocessing.connection import Connection

@@ -1,4 +1,4 @@
-"""Sessions that are being started, by a program of this test that does what it is told in the place of the starter."""
+"""Sessions that are being started, with a program of this test that follows instructions in place of the starter."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ from pserver.starter.session_starts import SessionStarts, Started
 from tests.support.servers import open_files
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
-# Does with each session what its `peer` says.
+# Handles each session according to its `peer`.
 _PROGRAM = """
 import json, os, signal, socket, sys
 sock = socket.socket(fileno=int(sys.argv[1]))
@@ -66,7 +66,7 @@ while True:
 
 
 class Place:
-    """Starts, and what has come of them."""
+    """Starts, and their outcomes."""
 
     def __init__(self, selector: selectors.BaseSelector, folder: Path) -> None:
         self.selector = selector
@@ -115,7 +115,7 @@ def test_a_session_that_starts(place: Place) -> None:
         [started] = place.started
         assert started.pid == place.starts.starter.pid
         assert len(place.starts) == 0
-        assert open_files() == before + 3  # the client's, the control socket, and what stands for the process
+        assert open_files() == before + 3  # the client's connection, the control socket, and the pidfd
         assert place.failed == []
 
 
@@ -129,7 +129,7 @@ def test_one_that_does_not_costs_its_client_alone(place: Place, what: str, why: 
         assert why in place.failed[0]
         assert client.recv(1) == b""
     assert (len(place.starts), len(place.started)) == (0, 1)
-    assert open_files() <= before + 2  # what tests before this one have left may be closed meanwhile
+    assert open_files() <= before + 2  # descriptors left by earlier tests may be closed in the meantime
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_first_word_that_makes_no_sense_costs_its_client_alone(place: Place, w
         assert "no sense" in place.failed[0] or "no room" in place.failed[0]
         assert client.recv(1) == b""
     assert (len(place.starts), len(place.started)) == (0, 1)
-    assert open_files() <= before + 2  # what tests before this one have left may be closed meanwhile
+    assert open_files() <= before + 2  # descriptors left by earlier tests may be closed in the meantime
 
 
 def test_another_starter_gets_what_one_had_when_it_died(place: Place) -> None:
@@ -177,12 +177,12 @@ def test_what_a_stopped_starter_has_not_read_goes_to_the_next(place: Place) -> N
 
 
 def test_a_session_that_was_forked_is_not_forked_again(place: Place) -> None:
-    """The starter dies between the fork and the session's first word: the client is not given away twice."""
+    """The starter dies between the fork and the session's first message: the client is not handed over twice."""
     starter = place.starts.starter.pid
     with place.start("die after fork") as client:
         place.until(lambda: place.starts.starter.pid not in {None, starter}, "another starter")
         assert (len(place.starts), place.started) == (1, [])
-        client.send(b"x")  # the session goes on, and says its word
+        client.send(b"x")  # the session continues, and reports itself
         place.until(lambda: place.started, "the session")
         [started] = place.started
         assert started.pid not in {starter, place.starts.starter.pid}

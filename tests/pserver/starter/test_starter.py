@@ -1,4 +1,4 @@
-"""The starter as the daemon holds it, with a process that runs another program in its place."""
+"""The daemon's handle on the starter, with another program in place of the starter."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from pserver.starter.starter import Starter, StarterProcess
 from tests.support.servers import open_files
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
-# Answers each request with what it was, and with how many descriptors came.
+# Answers each request with its text, and with the number of descriptors that arrived.
 _ECHO = """
 import json, socket, sys
 sock = socket.socket(fileno=int(sys.argv[1]))
@@ -32,7 +32,7 @@ while True:
 
 
 class Place:
-    """A starter, and what it has said."""
+    """A starter, and its messages."""
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self.selector = selector
@@ -76,7 +76,7 @@ def test_what_is_asked_reaches_it_with_copies_of_the_descriptors(place: Place) -
     place.starter.request({"b": 2})
     place.until(lambda: len(place.answers) == 2, "the answers")
     assert place.answers == [{"asked": {"a": 1}, "ends": 2}, {"asked": {"b": 2}, "ends": 0}]
-    place.until(lambda: place.starter.time_left() is None, "the look at whether it has read all")
+    place.until(lambda: place.starter.time_left() is None, "the check whether it has read everything")
 
 
 def test_what_is_asked_before_there_is_one_waits(place: Place) -> None:
@@ -131,7 +131,7 @@ def test_a_stopped_one_is_replaced_and_the_next_hears_what_nobody_would_ask_for_
     place.starter.begin(100)
     stopped = place.pid
     place.starter.request({"read": 1})
-    place.until(lambda: place.answers and place.starter.time_left() is None, "it to have read all")
+    place.until(lambda: place.answers and place.starter.time_left() is None, "the starter to read everything")
     os.kill(stopped, signal.SIGSTOP)
     begin = time.monotonic()
     place.starter.request({"a": 1})
@@ -172,7 +172,7 @@ def test_without_descriptors_it_is_tried_again_later(place: Place, caplog: pytes
             place.starter.request({"a": 1}, range(3))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert "cannot be started" in caplog.text
+    assert "cannot start the process" in caplog.text
     place.starter.request({"a": 1})
     place.until(lambda: place.answers, "the answer")
 

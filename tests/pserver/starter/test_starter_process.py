@@ -1,4 +1,4 @@
-"""The starter itself: what its processes have and have not, and what becomes of requests that it cannot do."""
+"""The starter itself: what its processes inherit and do not inherit, and the answers to requests that fail."""
 
 import gc
 import json
@@ -41,7 +41,7 @@ def ask(starter: StarterProcess, words: dict[str, Any], *ends: socket.socket) ->
 def start(
     starter: StarterProcess, number: int, settings: dict[str, Any]
 ) -> tuple[socket.socket, socket.socket]:
-    """Ask for a session; return the client's end of its connection, and the daemon's of its control socket."""
+    """Request a session; return the client's end of its connection, and the daemon's end of its control socket."""
     client, sock = socket.socketpair()
     control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with sock, theirs:
@@ -95,7 +95,7 @@ def test_a_session_has_nothing_of_the_starter_and_its_signals_as_they_should_be(
         masks = dict(line.split(":\t") for line in status.splitlines() if line.startswith("Sig"))
         assert int(masks["SigBlk"], 16) == 0
         ignored = {number for number in signal.Signals if int(masks["SigIgn"], 16) >> (number - 1) & 1}
-        assert ignored - {signal.SIGINT} <= {signal.SIGPIPE, signal.SIGXFSZ}  # as Python has it
+        assert ignored - {signal.SIGINT} <= {signal.SIGPIPE, signal.SIGXFSZ}  # Python's own default
         inode = Path(f"/proc/{starter.pid}/fd/{starter_socket(starter)}").stat().st_ino
         inodes = {link.stat().st_ino for link in Path(f"/proc/{pid}/fd").iterdir() if link.exists()}
         assert inode not in inodes
@@ -108,7 +108,7 @@ def starter_socket(starter: StarterProcess) -> str:
 
 def test_everything_is_loaded_in_the_starter() -> None:
     modules = {"numpy", "tlslite", "cryptography", "pserver.session.supervisor", "pserver.engine.engine"}
-    assert modules <= set(sys.modules)  # by the import of the starter's module, which its process does, too
+    assert modules <= set(sys.modules)  # imported with the starter's module, as in its process
     assert gc.get_freeze_count() > 0
     assert starter_process.main.__module__ == "pserver.starter.starter_process"
 
@@ -182,7 +182,7 @@ def test_folders_that_earlier_servers_left_are_removed(starter: StarterProcess, 
     form = {"file": str(log), "format": "text", "level": "info"}
     ask(starter, {"clean": name, "before": time.time() + 1, "log": form})
     wait_until(lambda: not Path(left).exists(), "the folder to be removed")
-    wait_until(lambda: f"removed {left}: a session of an earlier" in log.read_text(), "the line in the log")
+    wait_until(lambda: f"removed {left}: left behind by" in log.read_text(), "the line in the log")
 
 
 def test_old_results_are_removed_by_a_process_of_their_own(starter: StarterProcess, tmp_path: Path) -> None:

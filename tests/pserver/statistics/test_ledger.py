@@ -7,7 +7,7 @@ SLOTS = {100: 0, 200: 1}
 
 def test_work_counts_for_the_server_and_its_slots() -> None:
     ledger = Ledger()
-    told = Told([(100, Work(2)), (200, Work(jobs_failed=1)), (300, Work(99))])  # 300 is of somebody else
+    told = Told([(100, Work(2)), (200, Work(jobs_failed=1)), (300, Work(99))])  # 300 belongs to another node
     ledger.take("node", ALICE, told, SLOTS.get, 0.0)
     ledger.take("node", ALICE, Told([(100, Work(1))]), SLOTS.get, 0.0)
     assert ledger.total == Work(3, 1) and ledger.of_slot(0) == Work(3) and ledger.of_slot(5) == Work()
@@ -56,7 +56,7 @@ def test_the_timeline_has_the_newest_first_and_hides_what_is_of_others() -> None
         ("alice", 11, "late"),
         (None, None, None),
     ]
-    assert len(ledger.timeline(10.5, None)) == 2  # told later, whenever it ended
+    assert len(ledger.timeline(10.5, None)) == 2  # the time of the report counts, not that of the end
 
 
 def test_bytes_of_sessions_that_have_ended_still_count() -> None:
@@ -82,5 +82,5 @@ def test_much_work_of_one_user_leaves_that_of_others_in_the_timeline() -> None:
     ledger.take("a", ALICE, Told(spans=spans), SLOTS.get, 1.0)
     labels = [each["label"] for each in ledger.timeline(-1.0, None)]
     assert (labels.count("bobs"), labels.count("alices")) == (3, 1997)
-    assert ledger.timeline(-1.0, None)[0]["end"] == 3009  # of the other user's the oldest have gone
+    assert ledger.timeline(-1.0, None)[0]["end"] == 3009  # the oldest entries of the other user were dropped
     assert ledger.timeline(-1.0, None)[1996]["end"] == 1013

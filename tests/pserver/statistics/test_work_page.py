@@ -1,4 +1,4 @@
-"""The memory at both ends."""
+"""The memory on both sides."""
 
 import math
 import mmap
@@ -27,7 +27,7 @@ def test_each_end_is_counted_as_what_it_was(memory: mmap.mmap) -> None:
         assert supervisor.running(number) == Running(1000.0, is_program, f"name {number}")
         assert supervisor.running(number + 1) is None
         worker.end(1000.0, 0.5, 0.25, has_failed=has_failed)
-    worker.end(1002.0, 0.0, 0.0, has_failed=True)  # it failed before it was known what it is
+    worker.end(1002.0, 0.0, 0.0, has_failed=True)  # it failed before its label was known
     assert supervisor.counts() == Work(1, 2, 0, 1, 1, 0, 2.0, 1.0)
     spans, count = supervisor.spans(3)
     assert (spans, count) == (
@@ -42,7 +42,7 @@ def test_of_many_the_last_are_there(memory: mmap.mmap) -> None:
         page.end(float(number), 0.0, 0.0, has_failed=False)
     spans, count = page.spans(0)
     assert count == 3 * RING and page.counts().jobs_done == 3 * RING
-    # The oldest place is the one that the worker writes next.
+    # The oldest entry is the one that the worker overwrites next.
     assert [span.begin for span in spans] == [float(number) for number in range(2 * RING + 1, 3 * RING)]
     assert page.spans(count) == ([], count)
 
@@ -57,7 +57,7 @@ def test_a_long_name_is_cut_between_characters(memory: mmap.mmap) -> None:
 
 def test_what_user_code_has_written_there_does_no_harm(memory: mmap.mmap) -> None:
     page = WorkPage(memory, AT)
-    memory[AT:] = b"\xff" * WORK_BYTES  # numbers that are none, and no text
+    memory[AT:] = b"\xff" * WORK_BYTES  # invalid numbers, and invalid text
     assert page.counts().processing_seconds == 0.0
     assert page.spans(0)[0] == [] and page.running(2**64 - 1) is None
     memory[AT:] = b"\0" * WORK_BYTES

@@ -1,4 +1,4 @@
-"""What a daemon is told of workers, which are pages of memory here."""
+"""Reports about workers to a daemon; here, the workers are pages of memory."""
 
 import mmap
 import time
@@ -45,7 +45,7 @@ class Worker:
 
 
 class Daemon:
-    """What is told; and whether it takes something."""
+    """Records reports; `room` limits how many it accepts."""
 
     def __init__(self) -> None:
         self.has_daemon = True
@@ -68,7 +68,7 @@ class Daemon:
         return sums
 
     def spans(self) -> list[tuple[int, str, str]]:
-        """Return what has ended: lease, outcome, what."""
+        """Return the ended jobs: lease, outcome, label."""
         spans = [each for words in self.told for each in read_told(words).spans]
         return [(lease, span.outcome, span.label) for lease, span in spans]
 
@@ -110,7 +110,7 @@ def test_it_tells_once_a_second_and_only_news(daemon: Daemon, report: WorkReport
 def test_what_runs_in_a_worker_that_dies_is_lost(daemon: Daemon, report: WorkReport) -> None:
     first, second = Worker(1), Worker(2)
     first.begin(1)
-    second.page.job = 2  # which it does not know yet itself
+    second.page.job = 2  # it has not recorded the job yet
     report.tend([first, second], 1000.0)
     report.ended(first)
     report.end([second])
@@ -132,7 +132,7 @@ def test_nothing_is_forgotten_while_there_is_no_daemon(daemon: Daemon, report: W
     report.tend([worker], 1002.0)
     assert daemon.work() == {100: Work(1, processing_seconds=0.5, bytes_in=10, bytes_out=20)}
     assert [words["running"] for words in daemon.told if "running" in words] == [[[100, 1000.0, False, "f"]]]
-    # The next daemon knows nothing of what runs.
+    # A new daemon does not know the running jobs.
     daemon.has_daemon = False
     report.tend([worker], 1003.0)
     daemon.has_daemon, daemon.told = True, []
@@ -146,7 +146,7 @@ def test_many_workers_are_told_of_in_parts_that_are_not_too_long(daemon: Daemon,
         worker.begin(1)
         worker.end()
         worker.begin(2, "ü".encode() * 40)
-    daemon.room = 5  # the socket is full in the middle
+    daemon.room = 5  # the socket becomes full halfway
     report.tend(workers, 1000.0)
     daemon.room = 1000
     report.tend(workers, 1001.0)
