@@ -41,11 +41,8 @@ class Admission:
         self._sessions = sessions
         self._admins = admins
         self._is_drained = self._finishes_jobs = False
-        self._known: tuple[ServiceHours | None, float, State] = (
-            None,
-            0.0,
-            _ALWAYS,
-        )  # since when, for which hours
+        # Hours, time of the evaluation, and its result.
+        self._known: tuple[ServiceHours | None, float, State] = (None, 0.0, _ALWAYS)
 
     def drain(self, *, finishes_jobs: bool = False) -> None:
         """Accept no new sessions and begin no jobs from now on. `finishes_jobs`: begin jobs of existing sessions."""

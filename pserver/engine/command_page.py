@@ -1,7 +1,7 @@
 """A few pages of memory that an engine shares with its supervisor, so that neither has to query the other.
 
-The client sends commands to the engine, not to the supervisor. The page shows the supervisor the running command, and
-the engine which commands to stop. It also records which command printed which output. Each field has one writer::
+The client sends commands to the engine, not to the supervisor. The page shows the supervisor which command is running,
+and the engine which commands to stop. It also records which command printed which output. Each field has one writer::
 
     running     the running command; 0 between commands              engine
     begun       the last command that has begun                      engine
@@ -31,8 +31,8 @@ after the check, before the command ends   the signal arrives after both, and en
 after the command ends                     the signal does nothing; the next command has a higher number
 =========================================  =========================================================================
 
-*Cancelling one command.* A cancelled command may wait behind others, which must run on. So the supervisor sends CANCEL
-to the engine, increments ``cancels``, and then reads ``begun``. The engine writes ``begun``, and then reads
+*Cancelling one command.* A cancelled command may wait behind others, which must keep running. So the supervisor sends
+CANCEL to the engine, increments ``cancels``, and then reads ``begun``. The engine writes ``begun``, and then reads
 ``cancels``. On both sides, system calls separate the two steps, so at least one side sees the other's write. If the
 command has not begun, it never will. If it is running, the supervisor writes ``one`` and sends the signal.
 

@@ -70,7 +70,7 @@ class Interrupts:
         self.cancelled.add(number)
 
     def may_begin(self) -> bool:
-        """Return whether the command may run that the page records as begun."""
+        """Return whether the command that the page records as begun may run."""
         cancels = self._page.cancels
         if cancels != self._cancels:
             self._await_cancels(cancels)
@@ -83,7 +83,7 @@ class Interrupts:
 
 # A value of up to this size is sent together with the end of its command.
 _SMALL_BYTES = 2**14
-_COUNT_SECONDS = 0.1  # between two counts of bytes: one takes longer than a small command
+_COUNT_SECONDS = 0.1  # between two counts of bytes: each takes longer than a small command
 
 
 class CommandRunner:
@@ -91,7 +91,7 @@ class CommandRunner:
 
     `services`: the state that services work on. `outbox`: messages to the front end, attributed to the running command.
     `interrupts`: may end the running command. `page`: shows the supervisor the running command. `given`: counts the
-    bytes written to the engine's output streams. `mesh`, `workspace`, `services`: of the engine. `number`: the running
+    bytes written to the engine's output streams. `mesh`, `workspace`, `services`: the engine's. `number`: the running
     command, or the last one; 0 before the first. `has_limit`: whether it has a time limit. `server_limits`: limits that
     an error may be due to.
     """
@@ -119,7 +119,7 @@ class CommandRunner:
         self._process = os.getpid()
         self.number = 0
         self.has_limit = False
-        #: The outcomes of commands for a client that reconnects; ``None`` if clients cannot.
+        #: The outcomes of commands for a client that reconnects; ``None`` if clients cannot reconnect.
         self.history: CommandHistory | None = None
         self._count_at = 0.0
 

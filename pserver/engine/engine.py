@@ -85,7 +85,7 @@ def engine_main(  # noqa: PLR0917 - everything that a new process gets
     # Make new streams: the starter's were made for its own files.
     sys.stdout, sys.stderr = open_text(1), open_text(2)
     pipe.setblocking(False)
-    np.random.seed()  # otherwise all engines would draw the same numbers, as forks of one process
+    np.random.seed()  # as forks of one process, all engines would otherwise draw the same numbers
     _Engine(pipe, handover, forks, lifeline, page, outputs).run()
 
 
@@ -121,7 +121,7 @@ class _Engine:
         self._forks = Forks(forks, self._event_loop)
         self._commands: deque[Message] = deque()
         self._setup: Setup | None = None
-        self._kept_bytes = 0  # for a client that reconnects; 0: clients cannot
+        self._kept_bytes = 0  # for a client that reconnects; 0: clients cannot reconnect
         self._links: Links | None = None
         self._closing = False
         self._outbox = Outbox(self._supervisor, self._event_loop)

@@ -58,7 +58,7 @@ def meet(
 ) -> Steps[Channel]:
     """Open a connection through a relay, and check that the other end is the given node.
 
-    `nodes`: this node and the other one. The node with the lower number is the TLS client, since both of them may have
+    `nodes`: this node and the other one. The node with the lower number is the TLS client, because both may have
     dialled the relay, or neither. If the other end is the wrong node, or `check` raises, the socket is closed.
     """
     own, other = nodes

@@ -62,7 +62,7 @@ class Links:
     `handover`: the socket on which the daemon passes accepted connections; watched from now on. `event_loop`: runs all
     steps. `listen`: receives pending messages from the supervisor; called before anything is accepted from the
     handover. `tell`: sends the supervisor REFUSED, for a connection that was refused, and UNREACHED, for a node.
-    `kept_bytes`: how much to keep for a client that reconnects; 0: clients cannot.
+    `kept_bytes`: how much to keep for a client that reconnects; 0: clients cannot reconnect.
     """
 
     def __init__(
@@ -256,7 +256,7 @@ class Links:
         self._tell(Kind.UNREACHED, [text, relay], node)
 
     def route(self, node: int, way: int | str | None) -> None:
-        """Take another way to a node that is expected: dial it, or the relay at a node; a text is why there is none."""
+        """Take another way to an expected node: dial it or a relay. If `way` is a text, it says why there is none."""
         if node not in self._expected:
             return
         task = self._expected.pop(node)
@@ -327,7 +327,7 @@ class Links:
         expected = self._expected.get(node)
 
         def is_expected() -> bool:
-            # Compare identities: an engine from before a restart is not expected; its wait may have ended meanwhile.
+            # Compare identities: a connection that an engine dialled before it restarted is no longer expected.
             return expected is not None and self._expected.get(node) is expected
 
         def end(outcome: Channel | Exception) -> None:

@@ -2,7 +2,7 @@
 
 It has a copy of the engine's workspace from the time of the fork, and its own data connection to the client. It records
 its state in a page that the supervisor can read, see `pserver.jobs.shared_status`. It sends results of short jobs
-together: those of about a millisecond, or all that are ready when no job is waiting.
+together: about every millisecond, or when no job is waiting.
 """
 
 import os

@@ -141,12 +141,11 @@ class JobStore:
         return {number: float((folder / str(number)).read_bytes()) for number in _numbers(folder, "")}
 
     def forget_stop(self, number: int) -> None:
-        """Record that a job that a client wanted to end has ended."""
+        """Record the end of a job that a client wanted to end."""
         (self.folder / _STOPS / str(number)).unlink()
 
     def _write(self, name: str, *data: bytes | memoryview) -> None:
-        # Use one name per process: the supervisor may write a worker's last result while the worker is still writing
-        # it.
+        # Use one name per process: the supervisor may write a worker's last result at the same time as the worker.
         path = self.folder / f"{name}.{os.getpid()}.new"
         try:
             with path.open("wb") as file:

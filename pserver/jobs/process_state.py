@@ -33,7 +33,7 @@ _HANDLED = [int(number) for number in (
     signal.SIGALRM, signal.SIGTERM, signal.SIGCHLD, signal.SIGXCPU, signal.SIGVTALRM, signal.SIGPROF, signal.SIGWINCH,
 )]  # fmt: skip
 _ENVIRONMENT, _PATH = os.environ, sys.path
-_HAS_NUMPY_CONTEXTS = int(np.__version__.partition(".")[0]) >= 2  # else the process has it
+_HAS_NUMPY_CONTEXTS = int(np.__version__.partition(".")[0]) >= 2  # else it is the process's
 
 
 def open_text(descriptor: int) -> TextIO:
@@ -63,7 +63,7 @@ class ProcessState:
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         self._mask = pthread_sigmask(signal.SIG_BLOCK, ())
-        # Jobs get copies of the context, but a context variable in all copies refers to the same object.
+        # Jobs get copies of the context, but a context variable refers to the same object in all copies.
         self._decimal = decimal.getcontext().copy()
         self._modules = len(sys.modules)
 

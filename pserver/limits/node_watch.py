@@ -7,7 +7,7 @@ from pserver.limits.session_watch import SessionWatch
 
 
 class NodeWatch:
-    """One node's share of the use that its session's limits restrict.
+    """One node's use of the resources that its session's limits restrict.
 
     `folder`: the node's folder. `work`: returns a value that changes with every activity of the client; whether a
     command or a job is running; and the number of bytes that the current engine has printed. `runs_programs`: whether

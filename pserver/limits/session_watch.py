@@ -21,7 +21,7 @@ _MOST_SECONDS = 5.0  # between two checks
 
 @dataclass
 class NodeUse:
-    """The use of one node.
+    """The resources that one node has used.
 
     `runs_programs`: whether the node has processes besides its engine and its workers; the check takes a few
     milliseconds. `seen`: any value that changes when the client does something.
@@ -36,7 +36,7 @@ class NodeUse:
 
 
 class SessionWatch:
-    """The use of a session. `now`: its start, by the clock of all later calls."""
+    """The resources that a session has used. `now`: its start, by the clock of all later calls."""
 
     def __init__(self, limits: SessionLimits, now: float) -> None:
         self._limits = limits

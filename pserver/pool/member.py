@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from pconnect.link.host_names import DEFAULT_CMD_PORT, parse_hosts
 from srp_tools.errors import ConfigurationError
 
-#: Seconds for announcing a server everywhere, and the maximal length of an answer to that.
+#: Seconds for announcing a server everywhere, and the maximum length of an answer to that.
 ROUND_SECONDS, ANSWER_BYTES = 20.0, 2**15
 MOST_ADDRESSES = 16  #: addresses of one server
 _MOST_NAME = 64  # characters

@@ -136,7 +136,7 @@ def start(request: Mapping[str, Any]) -> Program:
 def _start_lowered(request: Mapping[str, Any]) -> Program:
     """Start a program with a lower priority, which it has from its start, as do all its child processes.
 
-    A thread has its own priority, which the processes that it starts inherit. This process could not raise its own
+    A thread has its own priority, which its child processes inherit. This process could not raise its own priority
     again.
     """
     outcome: list[Program | BaseException] = []

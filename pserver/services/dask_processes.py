@@ -34,7 +34,7 @@ _MAX_REPORT_BYTES = 4096
 _KILL_TIMEOUT = 5.0
 
 # Dask's own starter of workers sets these: the tasks of a worker run in threads already, so none needs further threads.
-# Its log would have lines for every worker that joins or leaves. The engine's environment takes precedence.
+# The log level suppresses lines for every worker that joins or leaves. The engine's environment takes precedence.
 _ENVIRONMENT = {
     "DASK_LOGGING__DISTRIBUTED": "warning",
     "MALLOC_TRIM_THRESHOLD_": "65536",

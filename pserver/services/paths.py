@@ -1,4 +1,4 @@
-"""The rule for where a path leads that a client gives for a file on a node; all services share it.
+"""How services interpret the path that a client gives for a file on a node.
 
 - An absolute path is used as it is.
 - ``~`` alone, or before a ``/``, is the home folder of the server's account.

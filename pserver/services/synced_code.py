@@ -154,7 +154,7 @@ def _prune(folder: Path, wanted: Collection[Path]) -> None:
 
 
 def _top_module(name: str) -> str:
-    """Return the top-level name under which a file is imported, or the package whose ``__init__`` it is; else "".
+    """Return the top-level module name of a file, or of the package whose ``__init__`` it is; "" if it has none.
 
     Examples
     --------

@@ -73,7 +73,8 @@ class EngineProcess:
         daemon has passed on to an earlier engine are closed. All attributes except the two handover ends and the
         spawner are new.
 
-        Raises `OSError` if that is impossible; the text says why. The state is then that after the end of an engine.
+        Raises `OSError` if that is impossible; the text says why. The state is then the same as after the end of an
+        engine.
         """
         self.waits_for = "the process that starts engines"
         has_renewed = False

@@ -1,7 +1,7 @@
 """The spawner: a process that starts the engines of one session, and ends them with all their child processes.
 
 The session process forks it before the client's login begins. At that moment, it has the state that the starter gave
-it: numpy is loaded (which would take half a second), and it holds no secret. It stays in that state, because it only
+it: numpy is loaded (loading it takes half a second), and it holds no secret. It stays in that state, because it only
 waits for requests. So whenever it forks, its children inherit nothing that an engine must not have. If it dies, the
 starter replaces it from the same clean state.
 
@@ -59,7 +59,7 @@ def be_spawner(root: socket.socket) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     name_process("spawner", of_session=True)
     adopt_orphans()
-    go_on_after_parent()  # otherwise, stopping a session's group and killing it would leave the engines
+    go_on_after_parent()  # otherwise, stopping a session's group and killing it would leave engines behind
     _Spawner(root).run()
 
 
@@ -105,7 +105,7 @@ class _Spawner:
         del self._watched[descriptor]
 
     def kill_marked(self, mark: int, worker: int = 0) -> None:
-        """Call `pserver.system.process_marks.kill_marked`, which works even if no descriptor is free."""
+        """Call `pserver.system.process_marks.kill_marked`; this works even if no descriptor is free."""
         self._spare.use(lambda: kill_marked(mark, worker))
 
     def has_orphan(self, pid: int) -> bool:

@@ -33,7 +33,7 @@ log = logging.getLogger("pserver")
 _MESSAGE_BYTES = 4096
 _STABLE_SECONDS = 10.0  # a starter that lived this long resets the count of deaths
 _PAUSES = (0.0, 0.1, 0.5, 2.0, 10.0)  # seconds until the next start, by the number of early deaths
-_RETRY_SECONDS = 0.05  # until a request is resent that did not fit into the socket
+_RETRY_SECONDS = 0.05  # until a request that did not fit into the socket is resent
 _LOOK_SECONDS = 0.5  # between checks whether requests have been read; that takes milliseconds
 _END_SECONDS = 2.0  # for the process to end
 
@@ -167,7 +167,7 @@ class Starter:
     def request(self, words: Mapping[str, object], ends: Sequence[int] = ()) -> None:
         """Send a request now, or as soon as possible. The descriptors stay the caller's.
 
-        Raises `OSError` if the request must be kept, and no descriptors are free for copies of its own.
+        Raises `OSError` if the request must be kept, and no descriptors are free for copies of the given ones.
         """
         data = json.dumps(words).encode()
         if not ends:

@@ -94,7 +94,7 @@ class Ledger:
     def timeline(self, since: float, user: str | None) -> list[dict[str, Any]]:
         """Return the running work, followed by the work reported as ended since an instant, newest first.
 
-        `user`: for whom; the owners and labels of other users' work are hidden. ``None``: show everything.
+        `user`: the reader; the owners and labels of other users' work are hidden. ``None``: show everything.
         """
         running = [
             _shown(slot, owner, (what.begin, None, what.is_program, "running", what.label), user)
