@@ -42,7 +42,7 @@ class SessionAccount:
             self.account = find_account(name)
         except ConfigurationError as error:
             self.account, self._why = None, str(error)
-            _spend_as_much(name)
+            _look_up_groups(name)
         self.kept = account_folder(kept, name) / kept.name if self.account else kept
 
     def become(self) -> None:
@@ -69,7 +69,7 @@ def _nobody() -> Account:
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, (entry.pw_gid,), "/", "/bin/false")
 
 
-def _spend_as_much(name: str) -> None:
+def _look_up_groups(name: str) -> None:
     """Look up the groups of a name that has no account, as `find_account` does for existing ones.
 
     The lookup may involve another machine. So a client cannot tell from the response time whether the account exists.

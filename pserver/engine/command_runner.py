@@ -146,7 +146,7 @@ class CommandRunner:
         self._page.end()
         given = self._given.count()
         self._page.mark(0, given)
-        self._tell_end(number, outcome, given)
+        self._send_end(number, outcome, given)
         if self.history is not None and message.kind is Kind.CALL:
             self.history.forget(number)
         now = time.perf_counter()
@@ -157,9 +157,9 @@ class CommandRunner:
     def refuse(self, number: int, error: ProtocolError) -> None:
         """Fail a malformed command."""
         outcome = describe(error) | {"values_sent": self._client.values_sent, "seconds": 0.0}
-        self._tell_end(number, outcome, self._given.count())
+        self._send_end(number, outcome, self._given.count())
 
-    def _tell_end(self, number: int, outcome: float | dict[str, Any], given: Sequence[int]) -> None:
+    def _send_end(self, number: int, outcome: float | dict[str, Any], given: Sequence[int]) -> None:
         with self.mesh.event_loop.sigint_deferred:
             if self.history is not None:
                 outcome = self.history.end(number, outcome, self._link)

@@ -150,7 +150,7 @@ class _Engine:
             # Fork between two commands. If the engine was idle, a command may have arrived before the request.
             if self._forks.asked and (after_command or not self._can_begin):
                 after_command = False
-                self._forks.fork(self._leave_to_engine, self._terms())
+                self._forks.fork(self._close_in_worker, self._terms())
             else:
                 after_command = True
                 self._run(self._commands.popleft())
@@ -258,7 +258,7 @@ class _Engine:
             kept_bytes=self._kept_bytes,
         )
         links.client.on_message = self._commands.append
-        links.on_client = self._tell_history
+        links.on_client = self._send_history
         self._wait(lambda: self._closing or not links.unfinished())
         errors = {str(node): text for node, text in links.errors.items()}
         if errors and setup.together is None:
@@ -317,7 +317,7 @@ class _Engine:
                     stacklevel=1,
                 )
 
-    def _tell_history(self) -> None:
+    def _send_history(self) -> None:
         """Send a client that has reconnected the outcomes of earlier commands."""
         client = self._links.client if self._links is not None else None
         if self._runner is None or self._runner.history is None or not isinstance(client, ClientLink):
@@ -343,7 +343,7 @@ class _Engine:
             runner.server_limits,
         )
 
-    def _leave_to_engine(self) -> None:
+    def _close_in_worker(self) -> None:
         """Close the engine's own resources in a worker forked from it."""
         error = ConfigurationError(
             "a job has no connections to other nodes: only engines have them; use `progress` to report to the client"

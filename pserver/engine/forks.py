@@ -53,7 +53,7 @@ class Forks:
             request, ends = receive_descriptors(self._sock, _MESSAGE_BYTES, _ENDS_OF_A_WORKER)
             if not ends:
                 return  # the supervisor is gone; the engine detects that elsewhere
-            self._fork(lambda: self._be_worker(ends, int(request), leave, terms))
+            self._fork(lambda: self._run_worker(ends, int(request), leave, terms))
         except OSError as error:
             with contextlib.suppress(OSError):  # the supervisor is gone
                 self._sock.send(f"the engine cannot fork: {error.strerror}".encode())
@@ -85,7 +85,7 @@ class Forks:
         finally:
             os._exit(1)
 
-    def _be_worker(self, ends: list[int], threads: int, leave: Callable[[], None], terms: Terms) -> None:
+    def _run_worker(self, ends: list[int], threads: int, leave: Callable[[], None], terms: Terms) -> None:
         leave()
         self._sock.close()
         worker_main(ends, threads, terms)

@@ -121,7 +121,7 @@ class JobRunner:
         except BaseException as error:  # noqa: BLE001 - also SystemExit and Ctrl-C end the job only
             own = (options or {}).get("memory")
             add_hint(error, self._limits, is_job=not own or own >= self._limits.job_memory)
-            kind, value = FAILED, _account(error, options or {})
+            kind, value = FAILED, _describe_failure(error, options or {})
             self._blame_server(value, begin, options or {})
         self._end_copy()
         self.ended_at = end = time.monotonic()
@@ -173,7 +173,7 @@ class JobRunner:
         try:
             files = self._folders.take_outputs()
         except Exception as error:  # noqa: BLE001 - report any error to the client
-            files, result[:2] = None, [FAILED, _account(error, options)]
+            files, result[:2] = None, [FAILED, _describe_failure(error, options)]
         if output or files:
             result += [output, files] if files else [output]
         # Encoding a result may run the user's code, which may raise anything, even SystemExit.
@@ -184,9 +184,9 @@ class JobRunner:
             if not options.get("pickle"):
                 keep = functools.partial(self._sender.keep, number)
                 error = keep_unsent(error, result[1], "job", keep)
-            problem = _account(error, options)
+            problem = _describe_failure(error, options)
         except BaseException as error:  # noqa: BLE001
-            problem = _account(error, options)
+            problem = _describe_failure(error, options)
             options = {}
             del result[5:]  # the files, which may have exceeded the limit
         if options.get("pickle"):
@@ -194,7 +194,7 @@ class JobRunner:
                 self._sender.send(number, [PICKLED, pickle_value(result[1]), *result[2:]])
                 return False
             except BaseException as error:  # noqa: BLE001
-                problem = _account(error, options)
+                problem = _describe_failure(error, options)
         self._sender.send(number, [FAILED, problem, *result[2:]])
         return True
 
@@ -204,7 +204,7 @@ def raise_interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def _account(error: BaseException, options: dict[str, Any]) -> dict[str, Any]:
+def _describe_failure(error: BaseException, options: dict[str, Any]) -> dict[str, Any]:
     """Return the description of a failure, with the pickled exception if the caller allows pickle and it succeeds."""
     explain(error)
     account = describe(error)

@@ -114,7 +114,7 @@ class Links:
                 self._expect(node, deadline)
             elif node in setup.beyond:
                 why = f"node {setup.node} could not connect to node {node} before"
-                self._miss(node, math.inf if node in setup.busy else deadline, 0, why)
+                self._report_unreached(node, math.inf if node in setup.busy else deadline, 0, why)
             elif node != setup.node:
                 self._dial(node, math.inf if node in setup.busy else deadline)
 
@@ -238,7 +238,7 @@ class Links:
             if isinstance(outcome, Channel):
                 self._open(node, outcome)
             else:
-                self._miss(
+                self._report_unreached(
                     node, deadline, relay, f"node {setup.node} could not connect to node {node}: {outcome}"
                 )
 
@@ -247,7 +247,7 @@ class Links:
         if self.connections[node].is_awaited and node not in self._expected:
             self._dialling[node] = task
 
-    def _miss(self, node: int, deadline: float, relay: int, text: str) -> None:
+    def _report_unreached(self, node: int, deadline: float, relay: int, text: str) -> None:
         """Report to the client that a node cannot be reached: it may know another way. Expect to be dialled."""
         if time.monotonic() >= deadline:
             self._fail(node, text)
@@ -320,9 +320,9 @@ class Links:
         if has_hung_up(sock):  # the peer was killed while it waited for this engine
             sock.close()
             return
-        self._welcome(sock, Preamble.unpack(data))
+        self._identify(sock, Preamble.unpack(data))
 
-    def _welcome(self, sock: socket.socket, preamble: Preamble) -> None:
+    def _identify(self, sock: socket.socket, preamble: Preamble) -> None:
         node = preamble.from_node
         expected = self._expected.get(node)
 

@@ -29,8 +29,8 @@ _SESSION = "pserver-session-"
 _CPU_PERIOD = 100_000  # microseconds, the kernel's own default
 _LEAST_QUOTA = 1000  # microseconds; the kernel accepts no less
 _REMOVE_SECONDS = 1.0  # killed processes are gone within milliseconds
-_LOOK = 0.005
-_MOST_LOOKS = 20  # attempts to move all processes of the server, which starts few
+_CHECK_SECONDS = 0.005
+_MAX_ATTEMPTS = 20  # attempts to move all processes of the server, which starts few
 
 
 class Cgroups:
@@ -108,7 +108,7 @@ def divide(folder: Path) -> tuple[str, ...]:
     server = folder / _SERVER
     moved: list[int] = []
     try:
-        for _ in range(_MOST_LOOKS):
+        for _ in range(_MAX_ATTEMPTS):
             found = _own_processes(folder)
             server.mkdir(exist_ok=True)
             for pid in found:
@@ -231,7 +231,7 @@ class SessionCgroup:
                 return
             except OSError:  # it still has processes, or one is just ending
                 _kill_all(folder)
-                time.sleep(_LOOK)
+                time.sleep(_CHECK_SECONDS)
 
 
 def _write_limits(folder: Path, limits: SessionLimits) -> None:

@@ -70,7 +70,7 @@ class CommandHistory:
         if command is None:
             return outcome
         command.outcome = outcome
-        return _told(command) if command.lost_bytes and command.link != link else outcome
+        return _outcome_of(command) if command.lost_bytes and command.link != link else outcome
 
     def forget(self, number: int) -> None:
         """Forget a command."""
@@ -89,13 +89,13 @@ class CommandHistory:
             if command.value is not None:
                 client.post_encoded([command.value])
             if command.outcome is not None:
-                client.post(Kind.DONE, number, [_told(command), 0, 0, 0])
+                client.post(Kind.DONE, number, [_outcome_of(command), 0, 0, 0])
         for number, source, has_value in waiting:
             client.post(Kind.KNOWN, number, [source[:_MAX_SOURCE], has_value])
         client.post(Kind.KNOWN, 0, lost)
 
 
-def _told(command: _Command) -> float | dict[str, Any]:
+def _outcome_of(command: _Command) -> float | dict[str, Any]:
     outcome = command.outcome
     assert outcome is not None  # noqa: S101 - it has ended
     if isinstance(outcome, dict):

@@ -59,14 +59,14 @@ def announce(end: socket.socket, order: Order) -> None:
                 leave_root()
         except (ParallelError, OSError) as error:
             for host in order.hosts:
-                _tell(end, {"host": host, "error": str(error)})
+                _send_answer(end, {"host": host, "error": str(error)})
             return
         attempts = {host: Attempt(parse_hosts(host)[0]) for host in order.hosts}
         tell = functools.partial(_announce_at, terms=terms, order=order, words=words, end=end)
         steps = {host: tell(host, attempt) for host, attempt in attempts.items()}
         for host, outcome in run_all(steps, deadline_after(ROUND_SECONDS)).items():
             if isinstance(outcome, Exception):
-                _tell(end, {"host": host, "error": str(attempts[host].explain(outcome))})
+                _send_answer(end, {"host": host, "error": str(attempts[host].explain(outcome))})
 
 
 def _terms(path: Path) -> LoginTerms:
@@ -93,10 +93,10 @@ def _announce_at(
         facts = yield from request_over(channel, {**words, "secret": secret}, text)
     finally:
         channel.close()
-    _tell(end, {"host": text, "ok": facts})  # send it now: another host may take long
+    _send_answer(end, {"host": text, "ok": facts})  # send it now: another host may take long
 
 
-def _tell(end: socket.socket, words: dict[str, object]) -> None:
+def _send_answer(end: socket.socket, words: dict[str, object]) -> None:
     if isinstance(words.get("error"), str):
         words["error"] = str(words["error"])[:_MAX_REASON]
     data = json.dumps(words).encode()

@@ -30,7 +30,7 @@ _SECONDS_EACH = 0.5
 # Messages may arrive out of order by at most this much. A message older than that was sent after a clock was set back.
 _LATE_SECONDS = 60.0
 _NEVER = -math.inf, -math.inf
-_TOLD_SECONDS = 600.0  # between two log lines about the same unreachable server
+_LOG_SECONDS = 600.0  # between two log lines about the same unreachable server
 _SECRET = re.compile(r"[0-9a-f]{64}")
 _LAST = 2.0**40  # the highest time of a clock, in seconds
 
@@ -197,7 +197,7 @@ class MemberList:
             return False
         joined.failed += 1
         joined.why = why
-        if why == joined.told or now - joined.told_at < _TOLD_SECONDS:
+        if why == joined.told or now - joined.told_at < _LOG_SECONDS:
             return False
         joined.told, joined.told_at = why, now
         return True

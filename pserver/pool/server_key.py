@@ -40,7 +40,7 @@ class KeyFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = -1  # the locked file, as long as this server uses its key
-        self._is_anothers = False
+        self._is_in_use = False
         seed = self._read() if os.path.lexists(path) else None
         self._is_kept = seed is not None
         self._seed = seed or secrets.token_bytes(_SEED_BYTES)
@@ -62,9 +62,9 @@ class KeyFile:
                 "the key in %s is a copy of another server's, so this server has a new id", self._path
             )
             return None
-        return bytes.fromhex(seed) if self._take() else None
+        return bytes.fromhex(seed) if self._lock_file() else None
 
-    def _take(self) -> bool:
+    def _lock_file(self) -> bool:
         """Lock the file, so that no other server runs with this key; return whether that succeeded.
 
         The lock ends with this process; forked processes do not hold it.
@@ -75,9 +75,9 @@ class KeyFile:
                 fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except (BlockingIOError, PermissionError):
                 log.warning("another server uses the key in %s, so this server has a new id", self._path)
-                self._is_anothers = True
+                self._is_in_use = True
                 self.close()
-        return not self._is_anothers
+        return not self._is_in_use
 
     def close(self) -> None:
         """Release the key for the next server."""
@@ -90,7 +90,7 @@ class KeyFile:
 
         Raises `CredentialError` or `OSError` if it cannot be written.
         """
-        if self._is_kept or self._is_anothers:
+        if self._is_kept or self._is_in_use:
             return
         words: dict[str, object] = {"version": 1, "machine": _machine(), "seed": self._seed.hex()}
         write_private(self._path, json.dumps(words), outlasts_power=False)
@@ -99,7 +99,7 @@ class KeyFile:
             file.write(json.dumps(words | {"file": [facts.st_dev, facts.st_ino]}))
         self._is_kept = True
         self.close()
-        self._take()
+        self._lock_file()
 
     def announcing_secret(self) -> str:
         """Return the base of the secrets that accompany announcements, see `pserver.pool.announcer`."""

@@ -59,7 +59,7 @@ class SessionFiles:
 
     def put(self, token: bytes, kept: Sequence[int], pieces: Sequence[Any]) -> None:
         """Keep some files unchanged, and write pieces of others; see `Incoming`."""
-        with self._going_on(token) as transfer:
+        with self._current_transfer(token) as transfer:
             assert isinstance(transfer, Incoming)  # noqa: S101 - the token is of a put
             transfer.keep(kept)
             transfer.write(pieces)
@@ -69,7 +69,7 @@ class SessionFiles:
 
         Raises `FileNotFoundError` if a file did not arrive. Those that did arrive stay.
         """
-        with self._going_on(token) as transfer:
+        with self._current_transfer(token) as transfer:
             assert isinstance(transfer, Incoming)  # noqa: S101 - the token is of a put
             if transfer.missing:
                 raise FileNotFoundError(
@@ -95,13 +95,13 @@ class SessionFiles:
 
     def digests(self, token: bytes, offers: Sequence[Any]) -> list[bytes]:
         """Return the digests of the files that the client already has; see `Outgoing.digests`."""
-        with self._going_on(token) as transfer:
+        with self._current_transfer(token) as transfer:
             assert isinstance(transfer, Outgoing)  # noqa: S101 - the token is of a get
             return transfer.digests(offers)
 
     def get(self, token: bytes, batch: Sequence[Any]) -> list[list[Any]]:
         """Return pieces of files; see `Outgoing.read`."""
-        with self._going_on(token) as transfer:
+        with self._current_transfer(token) as transfer:
             assert isinstance(transfer, Outgoing)  # noqa: S101 - the token is of a get
             return transfer.read(batch)
 
@@ -122,7 +122,7 @@ class SessionFiles:
         return path
 
     @contextlib.contextmanager
-    def _going_on(self, token: bytes) -> Iterator[Incoming | Outgoing]:
+    def _current_transfer(self, token: bytes) -> Iterator[Incoming | Outgoing]:
         """Return the current transfer as a context; any error in the context ends it."""
         if self._transfer is None or token != self._token:
             raise ConfigurationError(

@@ -52,7 +52,7 @@ class SpawnerProcess:
         with theirs, contextlib.suppress(OSError):
             ends = [*not_for_it, self._root]
             self._process = ForkedProcess(
-                lambda: _be_spawner(theirs, ends, self.cgroup.limits.cgroup, account)
+                lambda: _run_spawner(theirs, ends, self.cgroup.limits.cgroup, account)
             )
 
     @property
@@ -75,7 +75,7 @@ class SpawnerProcess:
         self.cgroup.close()
 
 
-def _be_spawner(
+def _run_spawner(
     root: socket.socket, not_for_it: Sequence[socket.socket], cgroup: str, account: Account | None
 ) -> None:
     enter(cgroup)
@@ -236,7 +236,7 @@ class Spawner:
         try:
             socket.send_fds(self._sock, [request], descriptors)
         except TimeoutError as error:
-            raise _silent() from error
+            raise _timed_out() from error
         except ConnectionError as error:
             raise self._gone() from error
 
@@ -246,7 +246,7 @@ class Spawner:
             try:
                 answer = self._sock.recv(MESSAGE_BYTES)
             except TimeoutError as error:
-                raise _silent() from error
+                raise _timed_out() from error
             except ConnectionError:
                 answer = b""
             if not answer:
@@ -266,5 +266,5 @@ class Spawner:
         return ConnectionLostError("the process that starts engines has ended")
 
 
-def _silent() -> ConnectionLostError:
+def _timed_out() -> ConnectionLostError:
     return ConnectionLostError(f"timed out after {_TIMEOUT:g} s waiting for the process that starts engines")

@@ -50,8 +50,8 @@ from pserver.system.session_folder import is_session_folder, remove_folder
 
 _ENDS_OF_AN_ENGINE = 6  # pipe, handover, standard output, standard error, forks, memory
 _END_TIMEOUT = 5.0  # seconds for an engine to end; releasing much memory takes time
-_TELL_AGAIN = 0.05  # seconds until a report is repeated to a supervisor that is not reading
-_LOOK = 5.0  # seconds between checks for ended orphans that no supervisor has named
+_RESEND_SECONDS = 0.05  # seconds until a report is repeated to a supervisor that is not reading
+_CHECK_SECONDS = 5.0  # seconds between checks for ended orphans that no supervisor has named
 
 
 def be_spawner(root: socket.socket) -> None:
@@ -74,12 +74,12 @@ class _Spawner:
         self._watched: dict[int, Callable[[], object]] = {}
         self._ended_others: set[int] = set()
         self._spare = SpareDescriptor()
-        self.watch(root.fileno(), self._hear_root)
+        self.watch(root.fileno(), self._on_root_request)
 
     def run(self) -> None:
         try:
             while self._root is not None or self._nodes:
-                due = min([time.monotonic() + _LOOK, *(node.due for node in self._nodes)])
+                due = min([time.monotonic() + _CHECK_SECONDS, *(node.due for node in self._nodes)])
                 wait = max(0.0, due - time.monotonic()) * 1000
                 ready = [(number, self._watched[number]) for number, _ in self._poll.poll(wait)]
                 for descriptor, callback in ready:
@@ -130,7 +130,7 @@ class _Spawner:
         for node in self._nodes:
             node.close_all()
 
-    def _hear_root(self) -> None:
+    def _on_root_request(self) -> None:
         assert self._root is not None  # noqa: S101 - it is being watched, so it exists
         try:
             request, descriptors = receive_descriptors(self._root, words.MESSAGE_BYTES, 2)
@@ -167,21 +167,24 @@ class _Node:
         self._folder = b""
         self._engine: _Engine | None = None
         self._workers: dict[int, int] = {}  # their process numbers, by the descriptor of the process
-        self._untold: deque[bytes] = deque()  # reports that do not fit into `deaths` yet
+        self._unreported: deque[bytes] = deque()  # reports that do not fit into `deaths` yet
         self._ending = 0  # number of the request to end the engine
         # A request to start an engine once the current one has ended.
         self._next: tuple[int, Sequence[int]] | None = None
-        self._is_left = False  # the supervisor is gone
+        self._is_orphaned = False  # the supervisor is gone
         # Until when to wait for the end of the engine; 0: it is not being ended.
         self._ends_by = 0.0
         self._deaths.setblocking(False)
-        spawner.watch(self._sock.fileno(), self._hear)
+        spawner.watch(self._sock.fileno(), self._on_request)
 
     @property
     def due(self) -> float:
         """The instant when `look` next has something to do, if nothing happens before."""
         now = time.monotonic()
-        return min(self._ends_by or now + _LOOK, now + (_TELL_AGAIN if self._untold else _LOOK))
+        return min(
+            self._ends_by or now + _CHECK_SECONDS,
+            now + (_RESEND_SECONDS if self._unreported else _CHECK_SECONDS),
+        )
 
     def close_all(self) -> None:
         """Close what is open here; called in a process forked from this one."""
@@ -197,7 +200,7 @@ class _Node:
         """Whether a process is the engine or a worker of this node."""
         return pid in self._workers.values() or (self._engine is not None and self._engine.pid == pid)
 
-    def _hear(self) -> None:
+    def _on_request(self) -> None:
         try:
             request, descriptors = receive_descriptors(self._sock, words.MESSAGE_BYTES, _ENDS_OF_AN_ENGINE)
         except NoRoomError as error:
@@ -218,9 +221,9 @@ class _Node:
     def _end(self, number: int | None) -> None:
         """End the engine. `number`: of the request; ``None`` if the supervisor is gone."""
         self._ending = number or 0
-        self._is_left = number is None
+        self._is_orphaned = number is None
         self._forget_next()
-        if self._is_left:
+        if self._is_orphaned:
             self._spawner.unwatch(self._sock.fileno())
             self._end_workers()
         self._end_engine()
@@ -266,7 +269,7 @@ class _Node:
 
     def look(self, now: float) -> None:
         """Report the end of the engine, or that it has not ended in time, and the reports that were not sent yet."""
-        self._tell_untold()
+        self._send_reports()
         if self._engine is not None and self._ends_by and now >= self._ends_by:
             self._spawner.unwatch(self._engine.pidfd)
             engine, self._engine, self._ends_by = self._engine, None, 0.0
@@ -274,8 +277,8 @@ class _Node:
 
     def _engine_ended(self, code: int | None) -> None:
         following, self._next = self._next, None
-        if self._is_left:
-            self._leave()
+        if self._is_orphaned:
+            self._clean_up()
         else:
             self._answer(self._ending, "" if code is None else str(code))
         if following is not None:
@@ -287,7 +290,7 @@ class _Node:
                 os.close(descriptor)
             self._next = None
 
-    def _leave(self) -> None:
+    def _clean_up(self) -> None:
         """Once engine and workers of a node without a supervisor have ended, clean up after it."""
         if self._engine is not None or self._workers:
             return
@@ -324,23 +327,23 @@ class _Node:
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         except ChildProcessError:  # not a child of this process yet: its parent is just ending
             code = -signal.SIGKILL
-        if self._is_left:
-            self._leave()
+        if self._is_orphaned:
+            self._clean_up()
         else:
             self.tell(words.death(pid, code))
 
     def tell(self, news: bytes) -> None:
         """Send the supervisor a report for `Spawner.read_death`."""
-        self._untold.append(news)
-        self._tell_untold()
+        self._unreported.append(news)
+        self._send_reports()
 
-    def _tell_untold(self) -> None:
+    def _send_reports(self) -> None:
         """Send the reports that fit. A supervisor that ends many workers may itself be waiting for an answer."""
         with contextlib.suppress(BlockingIOError):
-            while self._untold:
+            while self._unreported:
                 with contextlib.suppress(ConnectionError):  # gone, as the next request will show
-                    self._deaths.send(self._untold[0])
-                self._untold.popleft()
+                    self._deaths.send(self._unreported[0])
+                self._unreported.popleft()
 
     def _end_workers(self) -> None:
         """Kill all workers and their child processes; `_report_end` reaps each one when it has ended."""
@@ -363,7 +366,7 @@ class _Engine:
             apply_limits(facts.limits)
             spawner.close_all()
             self._lifeline.close()
-            _be_engine(descriptors, its_lifeline)
+            _run_engine(descriptors, its_lifeline)
 
         with its_lifeline:
             try:
@@ -390,7 +393,7 @@ class _Engine:
         self._lifeline.close()
 
 
-def _be_engine(descriptors: Sequence[int], lifeline: Connection) -> None:
+def _run_engine(descriptors: Sequence[int], lifeline: Connection) -> None:
     pipe, handover, *outputs, forks, memory = descriptors
     engine_main(
         socket.socket(fileno=pipe),

@@ -62,7 +62,7 @@ class SessionStarts:
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self._selector = selector
-        self.starter = Starter(selector, self._answered, self._starter_gone)
+        self.starter = Starter(selector, self._on_answer, self._starter_gone)
         self._starts: dict[int, _Start] = {}
         self._last_number = 0
         self._children: set[int] = set()  # sessions whose end the current starter will report
@@ -100,7 +100,7 @@ class SessionStarts:
         try:
             with theirs:
                 self.starter.request(words, [start.sock.fileno(), theirs.fileno()])
-            self._selector.register(control, selectors.EVENT_READ, lambda: self._hear(number))
+            self._selector.register(control, selectors.EVENT_READ, lambda: self._on_control(number))
         except BaseException:
             control.close()
             raise
@@ -109,7 +109,7 @@ class SessionStarts:
 
     # --- the outcome ---
 
-    def _hear(self, number: int) -> None:
+    def _on_control(self, number: int) -> None:
         """Handle the first message of a session, or the end of its control socket."""
         start = self._starts[number]
         if start.control is None:
@@ -124,7 +124,7 @@ class SessionStarts:
         except OSError:
             data, ends = b"", []
         if not data:
-            self._leave_control(start)
+            self._close_control(start)
             if start.is_cut:
                 self._try_again(number)
             return
@@ -141,7 +141,7 @@ class SessionStarts:
         when_ended = functools.partial(self._when_ended, number)
         start.on_started(Started(pid, ends[0], start.control, when_ended))
 
-    def _leave_control(self, start: _Start) -> None:
+    def _close_control(self, start: _Start) -> None:
         if start.control is not None:
             self._selector.unregister(start.control)
             start.control.close()
@@ -159,18 +159,18 @@ class SessionStarts:
 
     def _fail(self, number: int, why: str) -> None:
         start = self._starts.pop(number)
-        self._leave_control(start)
+        self._close_control(start)
         start.on_failed(why)
         start.sock.close()
 
-    def _answered(self, words: Mapping[str, Any]) -> None:
+    def _on_answer(self, words: Mapping[str, Any]) -> None:
         match words:
             case {"failed": int(number), "why": str(why)}:
                 if number in self._starts:
                     self._fail(number, why)
             case {"ended": int(number), "code": int(code)}:
                 if number in self._starts:
-                    self._hear(number)  # its first message may be waiting
+                    self._on_control(number)  # its first message may be waiting
                 if number in self._starts:
                     self._fail(number, f"it ended immediately ({code})")
                 elif number in self._asked:

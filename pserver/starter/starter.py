@@ -34,7 +34,7 @@ _MESSAGE_BYTES = 4096
 _STABLE_SECONDS = 10.0  # a starter that lived this long resets the count of deaths
 _PAUSES = (0.0, 0.1, 0.5, 2.0, 10.0)  # seconds until the next start, by the number of early deaths
 _RETRY_SECONDS = 0.05  # until a request that did not fit into the socket is resent
-_LOOK_SECONDS = 0.5  # between checks whether requests have been read; that takes milliseconds
+_CHECK_SECONDS = 0.5  # between checks whether requests have been read; that takes milliseconds
 _END_SECONDS = 2.0  # for the process to end
 
 _READY_SECONDS = 25.0  # for loading its modules, perhaps from a network file system; a start waits for 30
@@ -148,7 +148,7 @@ class Starter:
         self._unread: list[bytes] = []
         self._deaths = 0  # of starters that died early, in a row
         self._due = math.inf  # when to start the next one, or to resend requests
-        self._look_due = math.inf  # when to check whether it has read everything
+        self._check_due = math.inf  # when to check whether it has read everything
 
     @property
     def pid(self) -> int | None:
@@ -175,13 +175,13 @@ class Starter:
         sock = self._process.sock if self._process else None
         is_sent = self._outbox.post(sock, data, ends, topic="" if ends else data.decode()) is None
         if self._process is not None:
-            self._plan(is_sent=is_sent)
+            self._schedule(is_sent=is_sent)
 
     def step(self) -> None:
         """Do what is due: start a new starter, resend unsent requests, or check whether the current one is stopped."""
         now = time.monotonic()
-        if now >= self._look_due:
-            self._look()
+        if now >= self._check_due:
+            self._check_unread()
         if now < self._due:
             return
         self._due = math.inf
@@ -190,19 +190,19 @@ class Starter:
                 self._take(StarterProcess(self._descriptor_limit, has_accounts=self._has_accounts))
             except OSError as error:
                 log.error("cannot start the process that starts sessions: %s", error)
-                self._plan_next()
+                self._schedule_start()
                 return
         assert self._process is not None  # noqa: S101 - there is one at this point
         if len(self._outbox):
-            self._plan(is_sent=self._outbox.send(self._process.sock) is None)
+            self._schedule(is_sent=self._outbox.send(self._process.sock) is None)
 
     def time_left(self) -> float | None:
         """Return the seconds until `step` has something to do; ``None``: not until an event occurs."""
-        first = min(self._due, self._look_due)
+        first = min(self._due, self._check_due)
         return None if first == math.inf else max(0.0, first - time.monotonic())
 
-    def _look(self) -> None:
-        self._look_due = math.inf
+    def _check_unread(self) -> None:
+        self._check_due = math.inf
         if self._process is None:
             return
         if self._process.has_read_all:
@@ -211,7 +211,7 @@ class Starter:
         elif is_stopped(self._process.pid):
             self.replace("is stopped")
         else:
-            self._look_due = time.monotonic() + _LOOK_SECONDS
+            self._check_due = time.monotonic() + _CHECK_SECONDS
 
     def replace(self, why: str = "does not answer") -> None:
         """Kill the current starter because it does not respond; its end is handled like any other."""
@@ -228,18 +228,18 @@ class Starter:
             process.close()
         self._due = math.inf
 
-    def _plan(self, *, is_sent: bool) -> None:
+    def _schedule(self, *, is_sent: bool) -> None:
         """Schedule the steps after an attempt to send: try again, and check whether the starter has read everything."""
         now = time.monotonic()
         if not is_sent:  # the socket is full, too many descriptors are in flight, or the starter just died
             self._due = min(self._due, now + _RETRY_SECONDS)
-        self._look_due = min(self._look_due, now + _LOOK_SECONDS)
+        self._check_due = min(self._check_due, now + _CHECK_SECONDS)
 
     def _take(self, process: StarterProcess) -> None:
         self._process = process
-        self._selector.register(process.sock, selectors.EVENT_READ, lambda: self._hear(process))
+        self._selector.register(process.sock, selectors.EVENT_READ, lambda: self._on_message(process))
 
-    def _hear(self, process: StarterProcess) -> None:
+    def _on_message(self, process: StarterProcess) -> None:
         try:
             data = process.sock.recv(_MESSAGE_BYTES)
         except BlockingIOError:
@@ -257,9 +257,9 @@ class Starter:
         for request in self._unread:
             self._outbox.post(None, request, topic=request.decode())
         self._deaths = 0 if process.began + _STABLE_SECONDS < time.monotonic() else self._deaths
-        self._plan_next()
+        self._schedule_start()
         self._on_gone()
 
-    def _plan_next(self) -> None:
+    def _schedule_start(self) -> None:
         self._due = time.monotonic() + _PAUSES[min(self._deaths, len(_PAUSES) - 1)]
         self._deaths += 1

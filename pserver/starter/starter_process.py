@@ -78,8 +78,8 @@ class _Starter:
         self._sock = sock
         self._sessions: dict[int, int] = {}  # the numbers of their requests, by process number
         self._sweeping: int | None = None  # the process that removes old results
-        self._bell, self._ring = socket.socketpair()
-        for end in (self._bell, self._ring):
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        for end in (self._wake_reader, self._wake_writer):
             end.setblocking(False)
 
     def run(self) -> None:
@@ -91,20 +91,20 @@ class _Starter:
 
     def _run(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in its terminal is for the daemon alone
-        signal.set_wakeup_fd(self._ring.fileno(), warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         poll = select.poll()
-        for sock in (self._sock, self._bell):
+        for sock in (self._sock, self._wake_reader):
             poll.register(sock, select.POLLIN)
         while True:
             ready = {descriptor for descriptor, _ in poll.poll()}
-            if self._bell.fileno() in ready:
-                self._bell.recv(1000)
+            if self._wake_reader.fileno() in ready:
+                self._wake_reader.recv(1000)
                 self._reap()
-            if self._sock.fileno() in ready and not self._hear():
+            if self._sock.fileno() in ready and not self._on_request():
                 return
 
-    def _hear(self) -> bool:
+    def _on_request(self) -> bool:
         """Handle one request; return False if the daemon is gone."""
         try:
             data, ends = receive_descriptors(self._sock, MESSAGE_BYTES, _MAX_ENDS)
@@ -122,7 +122,7 @@ class _Starter:
             self._do(request, ends)
         except OSError as error:
             if "session" in request:
-                self._tell({"failed": request["session"], "why": error.strerror or str(error)})
+                self._answer({"failed": request["session"], "why": error.strerror or str(error)})
         finally:
             for end in ends:
                 os.close(end)
@@ -132,11 +132,11 @@ class _Starter:
         match request:
             case {"session": int(number), "settings": dict(settings), "received": str(received)}:
                 _check(ends, 2)
-                pid = self._fork(lambda: _be_session(ends, settings, bytes.fromhex(received)))
+                pid = self._fork(lambda: _run_session(ends, settings, bytes.fromhex(received)))
                 self._sessions[pid] = number
             case {"spawner": int(session), "uid": uid}:
                 _check(ends, 1)
-                self._fork(lambda: _be_spawner(ends[0], session, uid))
+                self._fork(lambda: _run_spawner(ends[0], session, uid))
             case {"announce": dict(order)}:
                 _check(ends, 1)
                 self._fork(lambda: _announce(ends[0], order))
@@ -154,7 +154,7 @@ class _Starter:
             return pid
         code = 1
         try:
-            self._leave()
+            self._close_own()
             work()
             code = 0
         except BaseException:  # noqa: BLE001 - no caller is left that would show it
@@ -165,12 +165,12 @@ class _Starter:
                     stream.flush()
             os._exit(code)
 
-    def _leave(self) -> None:
+    def _close_own(self) -> None:
         """Close the starter's own resources, and restore the default handling of signals."""
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
-        for end in (self._sock, self._bell, self._ring):
+        for end in (self._sock, self._wake_reader, self._wake_writer):
             end.close()
 
     def _reap(self) -> None:
@@ -180,9 +180,9 @@ class _Starter:
                     self._sweeping = None
                 number = self._sessions.pop(pid, None)
                 if number is not None:
-                    self._tell({"ended": number, "code": os.waitstatus_to_exitcode(ended[1])})
+                    self._answer({"ended": number, "code": os.waitstatus_to_exitcode(ended[1])})
 
-    def _tell(self, words: dict[str, object]) -> None:
+    def _answer(self, words: dict[str, object]) -> None:
         with contextlib.suppress(ConnectionError):  # the daemon is gone, as the next read will show
             self._sock.send(json.dumps(words).encode())
 
@@ -192,7 +192,7 @@ def _check(ends: Sequence[int], count: int) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
-def _be_session(ends: Sequence[int], settings: dict[str, Any], received: bytes) -> None:
+def _run_session(ends: Sequence[int], settings: dict[str, Any], received: bytes) -> None:
     sock, control = (socket.socket(fileno=end) for end in ends)
     own = os.pidfd_open(os.getpid())
     socket.send_fds(control, [json.dumps({"here": os.getpid()}).encode()], [own])
@@ -200,7 +200,7 @@ def _be_session(ends: Sequence[int], settings: dict[str, Any], received: bytes) 
     session_main(sock, control, SessionSettings.from_json(settings), received)
 
 
-def _be_spawner(end: int, session: int, uid: int | None) -> None:
+def _run_spawner(end: int, session: int, uid: int | None) -> None:
     os.setsid()
     enter_that_of(session)  # not possible after switching to another account
     if uid is not None:

@@ -73,7 +73,7 @@ def test_what_is_not_for_an_account_is_closed_before_its_debuggers_can_look(
         monkeypatch.setattr(spawner_module, "become", lambda *_, **__: order.append(theirs.fileno()))
         monkeypatch.setattr(spawner_module, "be_spawner", order.append)
         account = Account("alice", 1, 1, (1,), "/", "/bin/sh")
-        spawner_module._be_spawner(ours, [theirs], "", account)
+        spawner_module._run_spawner(ours, [theirs], "", account)
     assert order == [-1, ours]
 
 
@@ -319,7 +319,7 @@ def test_why_a_spawner_failed_is_in_the_log_of_its_session(
     def fail(*_: object) -> None:
         raise RuntimeError("this machine is broken")
 
-    monkeypatch.setattr(spawner_process._Node, "_hear", fail)
+    monkeypatch.setattr(spawner_process._Node, "_on_request", fail)
     process = SpawnerProcess([])
     spawner = process.for_node()
     spawner.forget_engine()

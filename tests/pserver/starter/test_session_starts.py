@@ -208,7 +208,7 @@ def test_how_a_session_ended_is_told_once(place: Place, asked_first: bool) -> No
         if asked_first:
             started.when_ended(codes.append)
             assert codes == []
-            place.starts._answered({"ended": place.starts._last_number, "code": 3})
+            place.starts._on_answer({"ended": place.starts._last_number, "code": 3})
         else:
             place.until(lambda: place.starts._codes, "the exit code")
             started.when_ended(codes.append)

@@ -144,7 +144,7 @@ def test_a_stopped_one_is_replaced_and_the_next_hears_what_nobody_would_ask_for_
 
 
 def test_one_that_is_slow_is_not_replaced(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starter_module, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(starter_module, "_CHECK_SECONDS", 0.01)
     monkeypatch.setattr(starter_module, "_CODE", "import time\ntime.sleep(0.5)" + _ECHO)
     place.starter.begin(100)
     slow = place.pid

@@ -97,7 +97,7 @@ def test_all_hosts_are_told_at_once_and_again_when_they_want(office: Office) -> 
 def test_a_failure_is_logged_once(
     office: Office, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(member_list, "_TOLD_SECONDS", 0.0)
+    monkeypatch.setattr(member_list, "_LOG_SECONDS", 0.0)
     caplog.set_level(logging.INFO)
     office.members.join("alpha", given=True)
     for outcome in (
