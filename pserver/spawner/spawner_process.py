@@ -12,8 +12,7 @@ is gone, for whatever reason, the spawner ends the engine without a request. Whe
 supervisors are gone, it ends itself. If it is killed, the kernel kills the engines, see `pserver.engine.engine`.
 
 An engine forks workers through a process that ends immediately. So the workers become children of the spawner, which
-adopts all orphans of its session. It reports the end of the workers that a supervisor has named, however busy the
-engine is.
+adopts all orphans of its session. It reports the end of those that a supervisor has named, even if the engine is busy.
 """
 
 import contextlib
@@ -50,8 +49,8 @@ from pserver.system.session_folder import is_session_folder, remove_folder
 
 _ENDS_OF_AN_ENGINE = 6  # pipe, handover, standard output, standard error, forks, memory
 _END_TIMEOUT = 5.0  # seconds for an engine to end; releasing much memory takes time
-_RESEND_SECONDS = 0.05  # seconds until a report is repeated to a supervisor that is not reading
-_CHECK_SECONDS = 5.0  # seconds between checks for ended orphans that no supervisor has named
+_RESEND = 0.05  # seconds until a report is repeated to a supervisor that is not reading
+_CHECK = 5.0  # seconds between checks for ended orphans that no supervisor has named
 
 
 def be_spawner(root: socket.socket) -> None:
@@ -79,7 +78,7 @@ class _Spawner:
     def run(self) -> None:
         try:
             while self._root is not None or self._nodes:
-                due = min([time.monotonic() + _CHECK_SECONDS, *(node.due for node in self._nodes)])
+                due = min([time.monotonic() + _CHECK, *(node.due for node in self._nodes)])
                 wait = max(0.0, due - time.monotonic()) * 1000
                 ready = [(number, self._watched[number]) for number, _ in self._poll.poll(wait)]
                 for descriptor, callback in ready:
@@ -181,10 +180,7 @@ class _Node:
     def due(self) -> float:
         """The instant when `look` next has something to do, if nothing happens before."""
         now = time.monotonic()
-        return min(
-            self._ends_by or now + _CHECK_SECONDS,
-            now + (_RESEND_SECONDS if self._unreported else _CHECK_SECONDS),
-        )
+        return min(self._ends_by or now + _CHECK, now + (_RESEND if self._unreported else _CHECK))
 
     def close_all(self) -> None:
         """Close what is open here; called in a process forked from this one."""
@@ -229,8 +225,7 @@ class _Node:
         self._end_engine()
 
     def _answer(self, number: int, text: str) -> None:
-        # A supervisor that is gone shows that with its next request. One that is stopped may have many requests
-        # pending.
+        # A supervisor that is gone shows that with its next request; one that is stopped may have many pending.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError, BlockingIOError):
             self._sock.send(f"{number}={text}".encode(), socket.MSG_DONTWAIT)
 

@@ -93,7 +93,7 @@ def stand_in_engine(pipe: socket.socket, *_: object) -> None:
 def orphans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Orphans]:
     """Yield a spawner with two orphans, one of which exits with status 3 when its engine gets a message."""
     monkeypatch.setattr("pserver.spawner.spawner_process.engine_main", stand_in_engine)
-    monkeypatch.setattr("pserver.spawner.spawner_process._CHECK_SECONDS", 0.05)
+    monkeypatch.setattr("pserver.spawner.spawner_process._CHECK", 0.05)
     with contextlib.ExitStack() as stack:
         process = SpawnerProcess([])
         stack.callback(process.close)
