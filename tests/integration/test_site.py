@@ -7,10 +7,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.browser import SIZES, chromium, opened
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 DOC = Path(__file__).parent.parent.parent / "doc"
@@ -24,7 +28,8 @@ SEARCHES = {
     "random numbers": "reference/jobs.html",
     "Network.submit": "reference/api/jobs.html",
     "--max-sessions": "reference/cli/pserver.html",
-    "deadlock": "reference/deadlocks.html",
+    "DeadlockError": "reference/api/errors.html",
+    "firewalls": "howto/nat.html",
 }
 
 
@@ -70,18 +75,31 @@ def served(site: Path) -> Iterator[str]:
     server.server_close()
 
 
-@pytest.mark.parametrize("where", ["files", "http"])
-def test_search_finds_pages(site: Path, where: str, request: pytest.FixtureRequest) -> None:
-    base = site.as_uri() if where == "files" else request.getfixturevalue("served")
+def search(page: "Page", words: str, wanted: str) -> None:
+    """Search as a reader does, and wait for a result that leads to a page."""
+    page.get_by_role("button", name="Search").first.click()
+    page.locator("dialog input[type=search]").fill(words)
+    page.keyboard.press("Enter")
+    page.locator(f"#search-results a[href*='{wanted}']").first.wait_for()
+    page.get_by_text("Search finished").wait_for()
+
+
+def test_search_finds_pages_without_a_server(site: Path) -> None:
     with chromium(OFFLINE) as browser:
         for words, wanted in SEARCHES.items():
-            with opened(browser, f"{base}/index.html") as page:
-                page.get_by_role("button", name="Search").first.click()
-                page.locator("dialog input[type=search]").fill(words)
-                page.keyboard.press("Enter")
-                page.locator(f"#search-results a[href*='{wanted}']").first.wait_for()
+            with opened(browser, f"{site.as_uri()}/index.html") as page:
+                search(page, words, wanted)
+                assert page.locator("#search-results .context").count() == 0
+
+
+def test_search_has_excerpts_over_http(served: str) -> None:
+    with chromium(OFFLINE) as browser:
+        # Not for names: Sphinx finds no text for an anchor with a dot, takes the page's, and says so in the console.
+        for words in ("random numbers", "firewalls"):
+            with opened(browser, f"{served}/index.html") as page:
+                search(page, words, SEARCHES[words])
+                page.locator("#search-results .context").first.wait_for()
                 page.wait_for_load_state("networkidle")  # excerpts are fetched from the pages found
-                assert (page.locator("#search-results .context").count() > 0) == (where == "http")
 
 
 def test_pages_fit_the_screen_and_load_nothing_from_elsewhere(site: Path) -> None:

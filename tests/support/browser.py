@@ -50,7 +50,7 @@ def opened(browser: "Browser", url: str, size: str = "desktop", **options: Any) 
     page.goto(url)
     yield page
     context.close()
-    assert wrong == []
+    assert wrong == [], wrong
 
 
 def axe_violations(page: "Page") -> list[str]:
