@@ -1,4 +1,4 @@
-"""Questions of users for the statistics: there may be more than the daemon has time to answer one by one.
+"""Users' requests for the statistics: there may be more than the daemon has time to answer one by one.
 
 Making a document takes milliseconds, in the thread that accepts all connections. So each user gets a limited share of
 that time, however many sessions and logins ask, and so do all users together. After an answer, the next answer for the
@@ -48,7 +48,7 @@ class _Answer(NamedTuple):
 
 
 class Questions:
-    """The questions of all users.
+    """The requests of all users for the statistics.
 
     `make`: returns the document for a user, in JSON. `clock`: returns the time in seconds.
     """

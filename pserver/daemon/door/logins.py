@@ -30,9 +30,9 @@ _DOUBTFUL_PROOF_SECONDS = 1.0
 # In addition to the login's time limit: for its processes to start and end, and for an administrator's first request.
 _GRACE_SECONDS = 10.0
 _IS_OLD = (
-    "a login was refused; if its password is correct, this server has another users' file than the machine where the "
-    "user was created: compare the fingerprints that pserver status prints here and generate-srp-data --fingerprint "
-    "prints there"
+    "a login was refused; if its password is correct, the users' file on this server is not the one from the machine "
+    "where the user was created: compare the fingerprints that pserver status prints here and generate-srp-data "
+    "--fingerprint prints there"
 )
 _LOCKED_OUT = "too many failed logins of this user from there"
 
