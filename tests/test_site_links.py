@@ -88,3 +88,27 @@ def test_each_page_is_in_a_toctree() -> None:
                 found = sorted(path.parent.glob(f"{entry}.md")) + sorted(path.parent.glob(f"{entry}.ipynb"))
                 listed |= {each.resolve().relative_to(DOC).with_suffix("").as_posix() for each in found}
     assert sorted(pages - listed) == []
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Return the anchors of the headings of a page, as code hosts and the site make them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    titles = [title.lower().strip() for title in re.findall(r"^#+ (.*)$", text, re.MULTILINE)]
+    return {re.sub(r"[^\w\- ]", "", title).replace(" ", "-") for title in titles}
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    """On the code host, where the root has pages, too."""
+    wrong = []
+    for page in [*DOC.rglob("*.md"), *DOC.parent.glob("*.md")]:
+        text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", text)):
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path) if path else page
+            if re.match(r"[a-z]+:", link):
+                continue
+            if not target.exists():
+                wrong.append(f"{page.relative_to(DOC.parent)}: {link} leads to no file")
+            elif anchor and target.suffix == ".md" and anchor not in anchors_of(target):
+                wrong.append(f"{page.relative_to(DOC.parent)}: {link} leads to no heading")
+    assert wrong == []
