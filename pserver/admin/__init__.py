@@ -1,1 +1,1 @@
-"""Start, find and stop servers, and the options that they take."""
+"""Start, find and stop servers; read and document their options."""

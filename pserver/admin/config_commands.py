@@ -1,4 +1,4 @@
-"""The commands that show and write the settings of a server."""
+"""The commands that show and save the settings of a server."""
 
 import argparse
 import json
@@ -13,19 +13,19 @@ from srp_tools.private_files import write_private
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a server, and that of its configuration file."""
+    """Add the options of a server, and ``--config`` for its configuration file."""
     add_options(parser)
-    text = "Take settings from this file. Default: pserver.toml beside the users' file, if it is there."
+    text = "Read settings from this file. Default: pserver.toml next to the users' file, if it exists."
     parser.add_argument("--config", type=Path, metavar="FILE", help=text)
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """Return the settings that a command line means here; raise `ConfigurationError` if one cannot be used."""
+    """Return the settings of a command line on this machine; raise `ConfigurationError` if one of them is invalid."""
     return resolve(given_options(options), os.environ, options.config)
 
 
 def save_config(options: argparse.Namespace) -> int:
-    """Write a configuration file, or print it, and say what was left out of it."""
+    """Write or print a configuration file; name the settings that were left out."""
     text, left_out = as_toml(settings_of(options).config)
     if options.save_config == "-":
         print(text, end="")
@@ -33,18 +33,18 @@ def save_config(options: argparse.Namespace) -> int:
         write_private(Path(options.save_config), text)
         print(f"Wrote {options.save_config}.", file=sys.stderr)
     if left_out:
-        print(f"Left out, because it is right for one machine only: {', '.join(left_out)}.", file=sys.stderr)
+        print(f"Left out settings that fit one machine only: {', '.join(left_out)}.", file=sys.stderr)
     return 0
 
 
 def show_config(options: argparse.Namespace) -> int:
-    """Print all settings, and where each is from."""
+    """Print all settings and their sources."""
     print(shown_settings(settings_of(options)))
     return 0
 
 
 def shown_settings(settings: Settings) -> str:
-    """Return all settings, and where each is from, for people."""
+    """Return all settings and their sources as a table for people."""
     rows = [
         [name, _shown(getattr(settings.config, name)), settings.sources.get(name, "default")]
         for name in server_options()
@@ -55,7 +55,7 @@ def shown_settings(settings: Settings) -> str:
 
 
 def _shown(value: object) -> object:
-    """Return a value as the configuration file has it, but texts without quotation marks, and nothing as a hyphen."""
+    """Return a value in TOML's notation, but strings without quotation marks, and a hyphen for ``None``."""
     if value is None:
         return "-"
     return os.fspath(value) if isinstance(value, str | os.PathLike) else json.dumps(value)

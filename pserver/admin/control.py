@@ -1,14 +1,13 @@
-"""Start a server in the background, end it, return its status.
+"""Start a server in the background, stop it, return its status.
 
-`start_server` runs ``python -m pserver start --foreground --detach`` and hands it one end of a socket pair.
-On it the new daemon writes one line: that both ports listen, or why it could not start. If the line is
-missing, its log tells more. A parent that gave up has closed its end; then the daemon cannot tell that it is
-ready, and ends, so no server is left behind that somebody was told does not exist.
+`start_server` runs ``python -m pserver start --foreground --detach`` and gives it one end of a socket pair. The new
+daemon writes one line to that socket: its status once both ports are open, or the reason why it could not start. If
+the line is missing, `start_server` quotes the daemon's log. A parent that gives up closes its end. The daemon then
+cannot report that it is ready and exits: it never keeps running after its parent has reported a failure.
 
-The daemon must live on when its parent ends, and a parent that lives long, such as a notebook, must not have
-to wait for it. So the process that is started here is not the daemon: it forks and ends at once
-(``--detach``), and the system's first process inherits the daemon. Forking in the parent itself would be
-shorter, but copies its threads' locks without its threads.
+The daemon must outlive its parent, and a long-lived parent, such as a notebook, must not have to reap it. The process
+started here is therefore not the daemon: it forks and exits (``--detach``), and the init process adopts the daemon.
+Forking in the parent itself would be shorter, but it would copy the locks of the parent's threads without the threads.
 """
 
 import contextlib
@@ -44,12 +43,12 @@ from srp_tools.packages import missing_packages
 from srp_tools.private_files import server_file
 from srp_tools.verifier_file import VerifierFile
 
-# Importing numpy from a busy network file system can take most of it.
+# Importing numpy from a busy network file system can take most of this time.
 _START_TIMEOUT = 30.0
 
-_STOP_TIMEOUT = 10.0  # seconds for sessions whose server was killed
+_STOP_TIMEOUT = 10.0  # seconds for the sessions of a killed server
 
-# A status has some hundred bytes; a fresh daemon has no sessions that would make it longer.
+# A status has a few hundred bytes; a fresh daemon has no sessions that would make it longer.
 _MAX_ANSWER_BYTES = 65536
 
 # Enough for a traceback.
@@ -60,7 +59,7 @@ _Options = ParamSpec("_Options")
 
 
 class _Pserver(Protocol[_Options]):
-    """How `pserver` is called: with the keywords that `ServerConfig` takes, or with an action."""
+    """The call signature of `pserver`: either the keywords of `ServerConfig`, or an action."""
 
     @overload
     def __call__(
@@ -73,9 +72,9 @@ class _Pserver(Protocol[_Options]):
 
 
 def _with_options_of(
-    config: Callable[_Options, ServerConfig],  # noqa: ARG001 - lends its keywords to the type
+    config: Callable[_Options, ServerConfig],  # noqa: ARG001 - provides the keywords for the type
 ) -> Callable[[Callable[..., Any]], _Pserver[_Options]]:
-    """Let a function show the options of a server, to callers, type checkers and ``help``."""
+    """Give a function the options of a server as its signature, for callers, type checkers and ``help``."""
 
     def decorate(function: Callable[..., Any]) -> _Pserver[_Options]:
         document_options(function)
@@ -86,36 +85,36 @@ def _with_options_of(
 
 @_with_options_of(ServerConfig)
 def pserver(action: str | None = None, /, **options: Any) -> dict[str, object] | bool | None:
-    """Start a server on this machine, end it, or return its status.
+    """Start a server on this machine, stop it, or return its status.
 
     Parameters
     ----------
     action
-        ``None`` starts a server in the background, which lives on when this process ends. ``"kill"`` ends it, and kills
-        it after 10 s; it also ends the sessions of a server that was killed before. ``"status"`` changes nothing. Of
-        the options, only `name` goes with the last two.
+        ``None`` starts a server in the background. The server keeps running when this process ends. ``"kill"`` stops
+        the server, or kills it if it has not stopped after 10 s; it also ends the sessions of a server that was killed
+        earlier. ``"status"`` changes nothing. The last two actions accept only the option `name`.
     {options}
 
     Returns
     -------
     dict, bool or None
-        After a start: the status of the server, whose ports listen now. After ``"kill"``: whether there was
-        one. After ``"status"``: the status, or None if no server of that name runs.
+        After a start: the status of the server, whose ports are now open. After ``"kill"``: whether there was a
+        server. After ``"status"``: the status, or None if no server of that name is running.
 
     Raises
     ------
     ConfigurationError
-        The server could not start; the text has the reason. No server was left behind. Or an action or an
-        option cannot be used; then nothing was done.
+        The server could not start; the message gives the reason. No server was left behind. Or an action or an
+        option is invalid; then nothing was done.
     CredentialError
-        The file of verifiers is missing, open to others, or without users. Nothing was done.
+        The users' file is missing, accessible to other accounts, or has no users. Nothing was done.
 
     Warns
     -----
     RuntimeWarning
-        After ``"kill"``: the server did not end in time and was ended by force, its sessions without order; or it ran
-        detached jobs, which are lost. After a start: its log cannot be written, or users of `allow_users` are not in
-        the file of verifiers.
+        After ``"kill"``: the server did not stop in time and was killed, with its sessions; or it was running
+        detached jobs, which are lost. After a start: the server cannot write its log, or the users' file lacks some
+        users of `allow_users`.
 
     Notes
     -----
@@ -130,10 +129,10 @@ def pserver(action: str | None = None, /, **options: Any) -> dict[str, object] |
         return status
     if action not in ("kill", "status"):
         raise ConfigurationError(
-            f'pserver({action!r}): the actions are "kill" and "status"; without one, a server starts'
+            f'pserver({action!r}): unknown action; use "kill" or "status", or no action to start a server'
         )
     if options.keys() - {"name"}:
-        raise ConfigurationError(f"pserver({action!r}): the only option of this action is name")
+        raise ConfigurationError(f"pserver({action!r}): this action accepts only the option name")
     name = server_name(options.get("name"))
     return _kill(name) if action == "kill" else _status(name)
 
@@ -145,7 +144,7 @@ def _kill(name: str) -> bool:
     stopped = stop_server(name)
     sessions = end_left_sessions(name, _STOP_TIMEOUT)
     if stopped is not None and stopped.killed:
-        message = f"the server {name!r} (pid {stopped.pid}) did not end in time and was killed"
+        message = f"the server {name!r} (pid {stopped.pid}) did not stop in time and was killed"
         warnings.warn(message, RuntimeWarning, stacklevel=3)
     return stopped is not None or bool(sessions)
 
@@ -156,24 +155,24 @@ def _status(name: str) -> dict[str, object] | None:
 
 
 def check_start(config: ServerConfig) -> None:
-    """Refuse to start a server that should not, that nobody could log in to, or that is in the way of another.
+    """Raise an error if a server with this configuration must not start, has no users, or conflicts with another.
 
-    Raises `ConfigurationError` if users have no accounts, or would share one, and `config` does not allow it; if root
-    would run its page, packages for it are missing, or its token can be guessed; if this process may have too few
-    descriptors; if a server of this name, or with this log, is running; if there can be no folder for results. Raises
-    `CredentialError` if the file of verifiers is missing, open to others, malformed, or without users, or if others can
-    read the token of the page.
+    Raises `ConfigurationError` if users have no accounts, or would share one, and `config` does not allow it; if the
+    status page would run as root, its packages are missing, or its token is easy to guess; if this process may not open
+    enough descriptors; if a server with this name or log file is already running; if the folder for results cannot be
+    created. Raises `CredentialError` if the users' file is missing, accessible to other accounts, malformed or empty,
+    or if other accounts can read the token of the status page.
     """
     if config.has_accounts and not config.use_tls:
         raise ConfigurationError(
-            "this is root, and without a login there are no users whose accounts sessions could have; leave out "
-            "--no-tls, start the server from an ordinary account, or, if that is what you want, with --allow-root "
-            "(allow_root=True): then everyone who reaches the ports can do everything on this machine"
+            "this account is root, and without logins the server cannot run sessions under the accounts of users; "
+            "leave out --no-tls, or start the server from an ordinary account; --allow-root (allow_root=True) starts "
+            "it anyway: then everyone who can reach the ports has full control of this machine"
         )
     if config.has_accounts and config.status_page is not None:
         raise ConfigurationError(
-            "--status-page: a server whose sessions have several accounts has none, because the page would run as "
-            "root; leave it out, and use pstat --serve in your account"
+            "--status-page: not available on a server that runs sessions under several accounts, because the page "
+            "would run as root; leave the option out, and run pstat --serve in your own account"
         )
     if config.status_page is not None and (missing := missing_packages(PACKAGES)):
         raise ConfigurationError(
@@ -190,7 +189,7 @@ def check_start(config: ServerConfig) -> None:
             Path(config.spool_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(
-                f"--spool-dir {config.spool_dir}: it cannot be made ({error.strerror}); give a folder"
+                f"--spool-dir {config.spool_dir}: cannot create this folder ({error.strerror}); give another one"
             ) from error
     if config.use_tls:
         path = Path(config.auth_file or server_file())
@@ -202,18 +201,20 @@ def check_start(config: ServerConfig) -> None:
         check_users(config, users)
         if config.join:
             load_member(config.member_path())
-        # No user has this name. It has the companions of the file read, which every login needs, and the seed made.
+        # No user has this name. The lookup reads the files that every login needs, and creates the seed.
         verifiers.lookup("")
 
 
 def warnings_of(status: Mapping[str, object], config: ServerConfig) -> list[str]:
-    """Return what is wrong with a server that has started: with its log, or with the users of `allow_users`."""
+    """Return the problems of a server that has started: with its log, or with the users of `allow_users`."""
     found = []
     if status.get("log_error"):
         log = status["log_file"] or "on standard error"
-        found.append(f"the log {log} cannot be written ({status['log_error']}); lines of it are lost")
+        found.append(f"cannot write the log {log} ({status['log_error']}); lines of it are lost")
     if config.has_accounts or config.allow_users:
-        with contextlib.suppress(CredentialError):  # it has changed since it was checked; the log says that
+        with contextlib.suppress(
+            CredentialError
+        ):  # the file has changed since the check; the log reports that
             users = VerifierFile(Path(config.auth_file or server_file())).users()
             if config.has_accounts:
                 found += without_account(read_map(config.account_map), users).values()
@@ -225,14 +226,14 @@ def warnings_of(status: Mapping[str, object], config: ServerConfig) -> list[str]
 def start_server(
     config: ServerConfig, given: Mapping[str, Any] | None = None, path: Path | None = None
 ) -> dict[str, object]:
-    """Start a server in the background; return its status when both ports listen.
+    """Start a server in the background; return its status when both ports are open.
 
-    `config`: its settings. `given`, `path`: those of them that were given, and the configuration file, so that the
-    server can read the others again; without, all were given.
+    `config`: its settings. `given`, `path`: the settings that were given, and the configuration file; with them the
+    server can read the other settings again. Without `given`, all settings count as given.
 
-    Raises `ConfigurationError` if it could not start, the text has the reason, or the last lines of its log if it ended
-    without one. Also if it was not ready within 30 s; it then ends by itself. Raises `CredentialError` as by
-    `check_start`.
+    Raises `ConfigurationError` if the server could not start. The message gives the reason, or the last lines of the
+    log if the server exited without one. Also raised if the server was not ready within 30 s; it then exits by itself.
+    Raises `CredentialError` under the conditions of `check_start`.
     """
     check_start(config)
     log_file = Path(config.log_file or default_log(config.name)).absolute()
@@ -249,16 +250,16 @@ def start_server(
                 answer = _read_answer(ours, deadline)
             except TimeoutError:
                 raise ConfigurationError(
-                    f"the server {config.name!r} was not ready within {_START_TIMEOUT:g} s; "
+                    f"timed out after {_START_TIMEOUT:g} s waiting for the server {config.name!r} to start; "
                     f"its log is {log_file}"
                 ) from None
             finally:
-                # It has long ended, except where something hangs before it can detach.
+                # It exited long ago, unless something blocks before it can detach.
                 process.kill()
                 process.wait()
     if answer is None:
         raise ConfigurationError(
-            f"the server {config.name!r} ended while it started{_tail(log_file, log_size)}"
+            f"the server {config.name!r} exited while starting{_tail(log_file, log_size)}"
         )
     status = answer.get("ready")
     if not isinstance(status, dict):
@@ -267,7 +268,7 @@ def start_server(
 
 
 def _spawn(settings: int, announcements: socket.socket, log: io.FileIO) -> subprocess.Popen[bytes]:
-    # -P: the folder that somebody starts a server from may have a file select.py.
+    # -P: the current folder may contain a file such as select.py.
     command = [sys.executable, "-P", "-m", "pserver", "start", "--foreground", "--detach"]
     try:
         return subprocess.Popen(
@@ -284,7 +285,7 @@ def _spawn(settings: int, announcements: socket.socket, log: io.FileIO) -> subpr
 
 
 def _read_answer(sock: socket.socket, deadline: float) -> dict[str, object] | None:
-    """Return what the daemon says, or None if it ended without a word."""
+    """Return the daemon's line, or None if it exited without writing one."""
     data = b""
     while not data.endswith(b"\n") and len(data) < _MAX_ANSWER_BYTES:
         remaining = deadline - time.monotonic()
@@ -300,7 +301,7 @@ def _read_answer(sock: socket.socket, deadline: float) -> dict[str, object] | No
 
 
 def _tail(path: Path, start: int) -> str:
-    """Return the last lines that were added to a log since it had `start` bytes."""
+    """Return the last lines of a log, as far as they were added after `start` bytes."""
     with path.open("rb") as log:
         end = log.seek(0, io.SEEK_END)
         log.seek(max(start, end - _LOG_TAIL_BYTES))

@@ -1,4 +1,4 @@
-"""The commands that administer a server that runs: ``pserver ctl WORD`` and ``pserver reload``."""
+"""The commands that administer a running server: ``pserver ctl WORD`` and ``pserver reload``."""
 
 import argparse
 import json
@@ -17,42 +17,42 @@ from pserver.statistics.in_words import in_lines
 from pserver.system.pidfile import find_server
 from srp_tools.printable import printable_name
 
-_RELOAD_SECONDS = 30.0  # a file of many users, on a slow file system
+_RELOAD_SECONDS = 30.0  # enough for a file with many users on a slow file system
 _HEADINGS = ["SESSION", "USER", "FROM", "SINCE", "NODES", "COMMANDS", "JOBS", "IDLE", "CLIENT"]
 
-# What each word does, and its argument with its description, if it has one.
+# The help text of each word, and its argument with a description if it has one.
 _WORDS: Mapping[str, tuple[str, tuple[str, str] | None]] = {
-    "sessions": ("show the sessions, and what they have done", None),
-    "statistics": ("show what has run, in which slots, and how the machine is", None),
-    "kill": ("end a session, or all of a user", ("WHAT", "the number of a session, or the name of a user")),
+    "sessions": ("show the sessions, and how much they have done", None),
+    "statistics": ("show jobs and commands by time and slot, and the load of the machine", None),
+    "kill": ("end one session, or all sessions of a user", ("WHAT", "a session number or a user name")),
     "slots": (
-        "have another number of slots, until the next reload or start",
-        ("N", "how many processes for jobs may run at once"),
+        "change the number of slots until the next reload or start",
+        ("N", "how many job processes may run at the same time"),
     ),
-    "drain": ("let no new session in, and begin no jobs; what runs goes on", None),
-    "resume": ("let new sessions in again", None),
-    "release": ("let no new session in, and end the server with its last one", None),
-    "reload": ("read users and settings again", None),
+    "drain": ("accept no new sessions and start no jobs; running work continues", None),
+    "resume": ("accept new sessions again", None),
+    "release": ("accept no new sessions, and stop the server when the last one ends", None),
+    "reload": ("read the users and settings again", None),
     "log-level": (
-        "write more or less to the log, until the next reload or start",
+        "set the detail of the log until the next reload or start",
         ("LEVEL", "debug, info, warning or error"),
     ),
-    "members": ("show the servers that it knows, of its pool", None),
+    "members": ("show the servers of its pool that it knows", None),
     "join": (
-        "announce it to another server, and say whether that has worked",
-        ("HOST[:PORT]", "that server, with its command port"),
+        "announce this server to another server, and report the answer",
+        ("HOST[:PORT]", "the other server, with its command port"),
     ),
-    "leave": ("announce it there no more", ("HOST[:PORT]", "that server, as it was named")),
+    "leave": ("stop announcing this server there", ("HOST[:PORT]", "the other server, as given to join")),
     "forget": (
-        "take members that announce themselves out of its list",
-        ("ID|SOURCE", "the id of a member, or the address from which it announces itself"),
+        "remove members that announce themselves from the list",
+        ("ID|SOURCE", "the id of a member, or the address that its announcements come from"),
     ),
-    "status": ("show the server", None),
-    "stop": ("end the server, as pserver stop", None),
-    "exit": ("end it with its last session, as pserver stop --when-idle", None),
-    "quit": ("end it now, with detached jobs, as pserver stop --force", None),
+    "status": ("show the status of the server", None),
+    "stop": ("stop the server, like pserver stop", None),
+    "exit": ("stop the server when its last session ends, like pserver stop --when-idle", None),
+    "quit": ("stop the server now, even with detached jobs, like pserver stop --force", None),
 }
-_ELSEWHERE = {"exit": "release", "quit": "stop"}  # what the server calls them
+_ELSEWHERE = {"exit": "release", "quit": "stop"}  # the server's own words for these requests
 _ENDING: Mapping[str, Mapping[str, bool]] = {"stop": {}, "exit": {"when_idle": True}, "quit": {"force": True}}
 
 Facts = Mapping[str, Any]
@@ -61,22 +61,22 @@ Facts = Mapping[str, Any]
 def add_ctl(commands: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add the commands and their options."""
     common = CommandParser(add_help=False, argument_default=argparse.SUPPRESS)
-    common.add_argument("--name", help="the server's name, default: that of the configuration, or default")
-    host_help = "administer the server at this command port, by a login as a user of its --admins"
+    common.add_argument("--name", help="name of the server; default: the configured name, or default")
+    host_help = "administer the server at this command port; log in as one of the users in its --admins"
     common.add_argument("--host", metavar="HOST[:PORT]", help=host_help)
-    common.add_argument("--user", help="the user for --host; default: as for pconnect")
-    common.add_argument("--json", action="store_true", help="print one object, for programs")
-    parser = commands.add_parser("ctl", help="administer a server that runs", parents=[common])
+    common.add_argument("--user", help="user name for --host; default: the same as for pconnect")
+    common.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+    parser = commands.add_parser("ctl", help="administer a running server", parents=[common])
     words = parser.add_subparsers(dest="word", required=True, metavar="|".join(_WORDS))
     for word, (what, argument) in _WORDS.items():
         each = words.add_parser(word, help=what, parents=[common])
         if argument is not None:
             each.add_argument("argument", metavar=argument[0], help=argument[1])
-    commands.add_parser("reload", help="read users and settings again", parents=[common])
+    commands.add_parser("reload", help="read the users and settings again", parents=[common])
 
 
 def ctl(options: argparse.Namespace) -> int:
-    """Do what a command line says; return the exit status."""
+    """Run the command; return the exit status."""
     word = getattr(options, "word", "reload")
     if host := getattr(options, "host", None):
         return _show(options, word, _ask_elsewhere(options, host, word))
@@ -95,7 +95,7 @@ def ctl(options: argparse.Namespace) -> int:
 
 
 def _ask_elsewhere(options: argparse.Namespace, host: str, word: str) -> Facts:
-    # Late: it brings the client with it, which other commands need not wait for.
+    # A late import: the client is slow to load, and other commands do not need it.
     from pserver.admin.remote_control import ask_at  # noqa: PLC0415
 
     request = request_for(_ELSEWHERE.get(word, word), getattr(options, "argument", ""))
@@ -106,7 +106,9 @@ def _ask_elsewhere(options: argparse.Namespace, host: str, word: str) -> Facts:
 
 def _show(options: argparse.Namespace, word: str, facts: Facts) -> int:
     if getattr(options, "json", False):
-        print(json.dumps(facts, indent=None if word == "statistics" else 2))  # thousands of numbers
+        print(
+            json.dumps(facts, indent=None if word == "statistics" else 2)
+        )  # statistics: thousands of numbers
     else:
         for line in _LINES[word](facts):
             print(line)
@@ -114,12 +116,12 @@ def _show(options: argparse.Namespace, word: str, facts: Facts) -> int:
 
 
 def request_for(word: str, argument: str) -> dict[str, object]:
-    """Return what the server is asked for."""
+    """Return the request for the server."""
     match word:
         case "kill" | "forget":
             return {"do": word, "what": argument}
         case "slots":
-            # What is no number is refused by the server, in its words.
+            # The server itself refuses anything that is not a number, with its own message.
             is_number = argument.isascii() and argument.isdigit() and len(argument) < 10
             return {"do": word, "total": int(argument) if is_number else argument}
         case "log-level":
@@ -160,24 +162,26 @@ def _forgotten(facts: Facts) -> list[str]:
 
 def _drained(facts: Facts) -> list[str]:
     return [
-        f"No new session is let in, and no job begins; what runs in {session_count(facts['sessions'])} goes on. "
-        "To take sessions again: pserver ctl resume"
+        f"The server accepts no new sessions and starts no jobs. Running work in "
+        f"{session_count(facts['sessions'])} continues. To accept sessions again: pserver ctl resume"
     ]
 
 
 def _released(facts: Facts) -> list[str]:
     if not facts["sessions"]:
-        return ["The server ends now: it has no sessions."]
-    return [f"The server ends with the last of {session_count(facts['sessions'])}; no new one is let in."]
+        return ["The server has no sessions and is stopping now."]
+    return [
+        f"The server stops when the last of {session_count(facts['sessions'])} ends. It accepts no new ones."
+    ]
 
 
 def _stopped(facts: Facts) -> list[str]:
-    return [f"The server ends, with {session_count(len(facts['ended']))}."]
+    return [f"The server is stopping, with {session_count(len(facts['ended']))}."]
 
 
 def _reloaded(facts: Facts) -> list[str]:
     return [
-        *(_changes(facts["changed"]) or ["No setting has changed that a running server takes in."]),
+        *(_changes(facts["changed"]) or ["No setting changed that a running server can apply."]),
         *(f"{each} (needs a restart)" for each in _changes(facts["restart"])),
         *(
             f"Ended session {each['session']} of user {each['user']}: {each['why']}."
@@ -202,16 +206,16 @@ _LINES: Mapping[str, Callable[[Facts], list[str]]] = {
         f"{facts['total']} slots instead of {facts['before']}; {facts['used']} are in use."
     ],
     "drain": _drained,
-    "resume": lambda _: ["New sessions are let in."],
+    "resume": lambda _: ["The server accepts new sessions."],
     "release": _released,
     "exit": _released,
     "stop": _stopped,
     "quit": _stopped,
     "reload": _reloaded,
-    "log-level": lambda facts: [f"The log has lines of the level {facts['level']} and above."],
+    "log-level": lambda facts: [f"The log contains lines of level {facts['level']} and above."],
     "members": lambda facts: [str(member_table(facts["members"]))],
     "join": lambda facts: [joined_words(facts)],
-    "leave": lambda facts: [f"The server is no member at {facts['host']} any more."],
+    "leave": lambda facts: [f"The server is no longer a member at {facts['host']}."],
     "forget": _forgotten,
     "status": lambda facts: [str(status_table([(str(facts["name"]), int(facts["pid"]), facts)]))],
 }

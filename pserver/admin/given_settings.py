@@ -1,7 +1,7 @@
-"""What a server was started with, for a daemon that reads its settings again: they pass to it as they were given.
+"""The settings that a server was started with, passed to the daemon unchanged so that it can read its settings again.
 
-Its parent hands them over in a file without a name (memfd_create(2)): lists and values that no option can express stay
-what they are. All paths are whole there, because the daemon runs in another folder.
+The parent passes them in an anonymous file (memfd_create(2)), which preserves lists and values that no command-line
+option can express. All paths in it are absolute, because the daemon runs in another folder.
 """
 
 import json
@@ -19,16 +19,21 @@ Given = Mapping[str, Any]
 
 
 def hand_over(given: Given, path: Path | None, log_file: Path) -> int:
-    """Return a descriptor of a file with what was given; `path`: the configuration file; `log_file`: the default."""
+    """Write the given settings to an anonymous file; return its descriptor.
+
+    `path`: the configuration file. `log_file`: the default log file.
+    """
     values = {name: whole(name, value) for name, value in given.items()}
     told = {"given": values, "config": path and str(path.absolute()), "log": str(log_file)}
     descriptor = os.memfd_create("pserver-settings")
-    os.write(descriptor, json.dumps(told, default=_plain).encode())  # memory takes all at once
+    os.write(
+        descriptor, json.dumps(told, default=_plain).encode()
+    )  # a memory file accepts everything in one call
     return descriptor
 
 
 def take_over(descriptor: int) -> tuple[dict[str, Any], Path | None, Path]:
-    """Return what `hand_over` was told; close the descriptor."""
+    """Return the arguments of `hand_over`; close the descriptor."""
     with open(descriptor, encoding="utf-8") as file:
         file.seek(0)
         told = json.load(file)
@@ -36,7 +41,7 @@ def take_over(descriptor: int) -> tuple[dict[str, Any], Path | None, Path]:
 
 
 def whole_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment whose variables for settings have whole paths."""
+    """Return an environment in which the variables for settings have absolute paths."""
     found = dict(environment)
     for name in PATHS:
         variable = variable_of(name)
@@ -48,9 +53,10 @@ def whole_variables(environment: Mapping[str, str]) -> dict[str, str]:
 def settings_reader(
     given: Given, path: Path | None, log_file: Path | None = None
 ) -> Callable[[], ServerConfig]:
-    """Return a function that returns the settings of a server as they are then.
+    """Return a function that reads the current settings of a server.
 
-    It raises `ConfigurationError` if they cannot be used. `log_file`: that of a server that was given none.
+    The function raises `ConfigurationError` if a setting is invalid. `log_file`: the log file if the settings name
+    none.
     """
     environment = dict(os.environ)
 
@@ -62,14 +68,14 @@ def settings_reader(
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON can express in the place of a value of Python."""
+    """Return the JSON equivalent of a Python value."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     for method, kind in (
         ("__index__", int),
         ("__float__", float),
         ("__iter__", list),
-    ):  # such as those of numpy
+    ):  # for example numpy's scalars and arrays
         if hasattr(value, method):
             return kind(value)
-    raise ConfigurationError(f"{value!r:.100} is no value of a setting")
+    raise ConfigurationError(f"{value!r:.100} is not a valid value for a setting")

@@ -1,8 +1,8 @@
-"""Sessions that go on by themselves: because their server was killed, or because their client has detached them.
+"""Sessions that run on their own, because their server was killed or their client has detached them.
 
-Those of a killed server live for the next server of this name, or until they are ended here. The server has written
-which there are. What counts is only what still has the number and the start time from there, so no stranger is taken
-for a session.
+Sessions of a killed server wait for the next server of the same name, or until `end_left_sessions` ends them. The
+server recorded their process ids and start times. Only a process that matches both counts, so no unrelated process is
+ever mistaken for a session.
 """
 
 import contextlib
@@ -15,40 +15,40 @@ from typing import NamedTuple
 from pserver.system.pidfile import find_server, killed_servers
 from pserver.system.processes import await_ends, start_ticks
 
-_KILL_SECONDS = 5.0  # for those that were killed
-_ENDING_SECONDS = 1.0  # for those that have nothing left to do
+_KILL_SECONDS = 5.0  # for killed sessions
+_ENDING_SECONDS = 1.0  # for sessions that have nothing left to do
 
 
 class LeftSession(NamedTuple):
     """A session without a server, or without a client."""
 
     pid: int
-    start_ticks: int  #: of the process
-    user: str | None  #: ``None`` if nobody has logged in yet
+    start_ticks: int  #: start time of the process
+    user: str | None  #: ``None`` if no user has logged in yet
     network: str | None
-    is_detached: bool = False  #: whether it runs jobs that their client will recover
+    is_detached: bool = False  #: whether it runs jobs whose results its client will collect later
 
     def __str__(self) -> str:
-        """Say what there is, for people."""
+        """Describe the session, for people."""
         who = "that is logging in" if self.user is None else f"of user {self.user!r}, network {self.network}"
         return f"session {self.pid} {who}"
 
 
 def left_sessions(name: str | None = None) -> dict[str, list[LeftSession]]:
-    """Return the sessions that live without their server, by its name; only of `name`, if given.
+    """Return the sessions that have outlived their server, by server name; with `name`, only those of that server.
 
-    Raises `ConfigurationError` if the run-time folder is not private.
+    Raises `ConfigurationError` if other accounts can access the run-time folder.
     """
     found = {server: _living(status) for server, status in killed_servers().items()}
     return {server: sessions for server, sessions in found.items() if sessions and name in {None, server}}
 
 
 def detached_sessions(name: str) -> list[LeftSession]:
-    """Return the sessions that would lose jobs by an end of the server of a name, whether it runs or was killed.
+    """Return the sessions that would lose jobs if the server of this name stopped; the server may be running or killed.
 
-    One whose last result was just recovered is about to end; for that this waits a moment.
+    A session whose last result was just recovered is about to end; this function waits briefly for it.
 
-    Raises `ConfigurationError` as by `find_server`.
+    Raises `ConfigurationError` under the conditions of `find_server`.
     """
     deadline = time.monotonic() + _ENDING_SECONDS
     while True:
@@ -67,9 +67,9 @@ def _living(status: Mapping[str, object]) -> list[LeftSession]:
 
 
 def end_left_sessions(name: str, timeout: float) -> list[LeftSession]:
-    """End the sessions that live without their server, as the server would; return them.
+    """End the sessions that have outlived their server, in the same way as the server would; return them.
 
-    `timeout`: seconds after which those that live are killed.
+    `timeout`: seconds after which the remaining sessions are killed.
     """
     sessions = left_sessions(name).get(name, [])
     with contextlib.ExitStack() as stack:
@@ -78,7 +78,7 @@ def end_left_sessions(name: str, timeout: float) -> list[LeftSession]:
             with contextlib.suppress(ProcessLookupError):
                 pidfd = os.pidfd_open(session.pid)
                 stack.callback(os.close, pidfd)
-                # If it has the number now, it had it when the descriptor was opened.
+                # If it has the process id now, it also had it when the descriptor was opened.
                 if start_ticks(session.pid) == session.start_ticks:
                     living.add(pidfd)
         for number, seconds in ((signal.SIGTERM, timeout), (signal.SIGKILL, _KILL_SECONDS)):
@@ -90,7 +90,7 @@ def end_left_sessions(name: str, timeout: float) -> list[LeftSession]:
 
 
 def _read(facts: object) -> LeftSession | None:
-    """Return a session of which a server has told, if it still lives."""
+    """Return the session that a server recorded, if it is still running."""
     match facts:
         case {"pid": int(pid), "start_ticks": int(ticks), "user": user, "network": network, **more} if (
             pid > 0 and start_ticks(pid) == ticks

@@ -1,4 +1,4 @@
-"""The members of a server, for people: what ``pserver ctl members`` and ``pserver status`` show of them."""
+"""The members of a server, formatted for ``pserver ctl members`` and ``pserver status``."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,15 +10,15 @@ from pconnect.pool.closure import state_of
 from srp_tools.printable import printable_name
 
 _HEADINGS = ["SERVER", "ADDRESSES", "SLOTS", "STATE", "HEARD", "HOW", "FROM", "WHY NOT"]
-_MOST_NAMED = 10  # in the status
-_ANSWER_SECONDS = 25.0  # an announcement has 20
+_MOST_NAMED = 10  # number of members that the status names
+_ANSWER_SECONDS = 25.0  # an announcement may take 20 s
 _LOOK_SECONDS = 0.1
 
 Facts = Mapping[str, Any]
 
 
 def member_table(members: Sequence[Mapping[str, Any]]) -> Table:
-    """Return a table of what a server says of its members."""
+    """Return a table of the members that a server reports."""
     return Table(_HEADINGS, [_row(member) for member in members])
 
 
@@ -37,9 +37,9 @@ def _row(member: Mapping[str, Any]) -> Sequence[object]:
 
 
 def await_answer(ask: Callable[[], Facts], host: str, seconds: float = _ANSWER_SECONDS) -> dict[str, object]:
-    """Wait until a server has been announced to a host that it has joined; return what came of it, for `joined_words`.
+    """Wait until a server has announced itself to a host that it joined; return the outcome for `joined_words`.
 
-    `ask`: returns what the server says of its members.
+    `ask`: returns the server's report of its members.
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -47,7 +47,7 @@ def await_answer(ask: Callable[[], Facts], host: str, seconds: float = _ANSWER_S
             each for each in ask()["members"] if each["how"] == "joined" and each["addresses"][0] == host
         ]
         if not found:
-            return {"why": "meanwhile it was left again"}
+            return {"why": "it was left again in the meantime"}
         if found[0]["why"]:
             return {"why": found[0]["why"]}
         if found[0]["id"]:
@@ -57,18 +57,18 @@ def await_answer(ask: Callable[[], Facts], host: str, seconds: float = _ANSWER_S
 
 
 def joined_words(facts: Facts) -> str:
-    """Return what came of joining a host, in words."""
+    """Describe the outcome of joining a host."""
     host = facts["host"]
     if "server" in facts:
         return f"The server is a member at {host}, which is the server {printable_name(facts['server'])}."
     if "why" in facts:
         why = printable_name(str(facts["why"]))
-        return f"The server is not a member at {host} yet: {why}. It is tried again and again; see pserver ctl members."
+        return f"The server is not a member at {host} yet: {why}. It keeps trying; see pserver ctl members."
     return f"The server announces itself to {host}; see pserver ctl members."
 
 
 def member_lines(name: str, members: object) -> list[str]:
-    """Return what the status says of the members of a server, whose name is `name`."""
+    """Return the lines about members for the status of the server `name`."""
     if not isinstance(members, list) or not members:
         return []
     shown = [f"{printable_name(each['name'])} ({each['addresses'][0]}, {state_of(each)})" for each in members]

@@ -1,6 +1,6 @@
-"""The options of a server, made of the fields of `ServerConfig`: command line, keywords and documentation.
+"""The options of a server, derived from the fields of `ServerConfig`: command line, keywords and documentation.
 
-A new option is a new field there; nothing here names one.
+To add an option, add a field to `ServerConfig`; nothing here names a single option.
 """
 
 import argparse
@@ -17,13 +17,13 @@ from srp_tools.errors import ConfigurationError
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser that takes no abbreviations and whose errors name the option that was probably meant."""
+    """A parser that accepts no abbreviations; its errors suggest the option that was probably meant."""
 
     def __init__(self, **more: Any) -> None:
         super().__init__(allow_abbrev=False, **more)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse all arguments; end the process with usage and status 2 where one is unknown."""
+        """Parse all arguments; on an unknown one, print the usage and exit with status 2."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             shown = [action for action in self._actions if action.help != argparse.SUPPRESS]
@@ -70,20 +70,20 @@ def _undoing(flag: str) -> str:
 
 
 def given_options(namespace: argparse.Namespace) -> dict[str, Any]:
-    """Return those settings that a command line has."""
+    """Return the settings that appear on a command line."""
     return {name: getattr(namespace, name) for name in server_options() if hasattr(namespace, name)}
 
 
 def config_of(namespace: argparse.Namespace) -> ServerConfig:
-    """Return the settings that parsed options mean, and nothing else.
+    """Return the settings of parsed options alone, without environment or configuration file.
 
-    Raises `ConfigurationError` if a setting cannot be used.
+    Raises `ConfigurationError` if a setting is invalid.
     """
     return ServerConfig(**given_options(namespace))
 
 
 def start_options(config: ServerConfig) -> list[str]:
-    """Return the options of ``pserver start`` that mean `config`."""
+    """Return the options of ``pserver start`` that produce `config`."""
     values = {name: getattr(config, name) for name in server_options()}
     for name, field in server_options().items():
         if isinstance(field.default, bool) and values[name] == field.default:
@@ -92,7 +92,7 @@ def start_options(config: ServerConfig) -> list[str]:
 
 
 def options_of(values: Mapping[str, Any]) -> list[str]:
-    """Return the options that mean these settings, whatever a configuration file has."""
+    """Return the options that produce these settings, whatever the configuration file contains."""
     options: list[str] = []
     for name, field in server_options().items():
         value = values.get(name)
@@ -107,9 +107,9 @@ def options_of(values: Mapping[str, Any]) -> list[str]:
 
 
 def check_keywords(function: str, names: Iterable[str]) -> None:
-    """Refuse keywords that are no options of a server.
+    """Refuse keywords that are not options of a server.
 
-    Raises `TypeError` if one of them is unknown; the text names the one that was probably meant.
+    Raises `TypeError` for an unknown keyword; the message suggests the one that was probably meant.
     """
     known = list(server_options())
     for name in names:
@@ -118,9 +118,9 @@ def check_keywords(function: str, names: Iterable[str]) -> None:
 
 
 def document_options(function: Callable[..., Any]) -> None:
-    """Give a function whose keywords are the options of a server their signature and their description.
+    """Give a function the signature and the descriptions of a server's options, which it takes as keywords.
 
-    The line ``{options}`` of its docstring is replaced.
+    The descriptions replace the line ``{options}`` of its docstring.
     """
     own = inspect.signature(function)
     positional = [each for each in own.parameters.values() if each.kind is each.POSITIONAL_ONLY]
@@ -139,18 +139,18 @@ def document_options(function: Callable[..., Any]) -> None:
 
 
 def server_options() -> dict[str, "dataclasses.Field[Any]"]:
-    """Return the settings of a server by name; the metadata of each have its `Option`."""
+    """Return the settings of a server by name; the metadata of each contain its `Option`."""
     return {field.name: field for field in dataclasses.fields(ServerConfig)}
 
 
 def flags_of(field: "dataclasses.Field[Any]") -> Sequence[str]:
-    """Return what a setting is called on the command line."""
+    """Return the flags of a setting on the command line."""
     option: Option = field.metadata["option"]
     return option.flags or (f"--{field.name.replace('_', '-')}",)
 
 
 def _paragraph(option: Option) -> str:
-    """Return the description of an option as numpydoc has it; its default is in the signature."""
+    """Return the description of an option in numpydoc's format; the signature shows its default."""
     text = f"{option.help} Default: {option.default_text}." if option.default_text else option.help
     return textwrap.fill(text, 100, initial_indent="    ", subsequent_indent="    ")
 
@@ -162,6 +162,6 @@ def _parser_for(option: Option) -> Callable[[str], object]:
         except ConfigurationError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
-    # By its name argparse calls a value that cannot be parsed, as in "invalid int value".
+    # argparse quotes this name when a value cannot be parsed, as in "invalid int value".
     parse.__name__ = getattr(option.parse, "__name__", "option")
     return parse

@@ -1,4 +1,4 @@
-"""Asking a server on another machine: by a login as of any client, for a session without an engine."""
+"""Administer a server on another machine: log in like any client, to a session without an engine."""
 
 import os
 from collections.abc import Mapping
@@ -15,21 +15,21 @@ from srp_tools.steps import deadline_after, run
 
 
 def ask_at(host: str, user: str | None, request: Mapping[str, object], seconds: float) -> dict[str, Any]:
-    """Ask the server at a host for something, as one of its administrators; return what it says.
+    """Send a request to the server at a host, as one of its administrators; return the answer.
 
-    The password comes from where `pconnect` finds it. Raises `ConfigurationError` if the server refuses, and what a
-    login raises.
+    The password comes from the same places as for `pconnect`. Raises `ConfigurationError` if the server refuses the
+    request, and the errors of a login.
     """
     hosts = parse_hosts(host)
     if len(hosts) != 1:
-        raise ConfigurationError(f"--host {host}: name one server")
+        raise ConfigurationError(f"--host {host}: give exactly one server")
     credentials = find_credentials(user, None, os.environ.get("PCONNECT_CREDENTIALS") or None)
     terms = make_terms(credentials, Limits(), DEFAULT_PEER_TIMEOUT, local_links=False)
     deadline = deadline_after(seconds)
     try:
         channel, _ = run(open_control(hosts[0], terms), deadline)
     except AuthenticationError as refusal:
-        hint = "if root started the server, an administrator needs a Unix account there, as each user does"
+        hint = "if root started the server, an administrator needs a Unix account there, like every user"
         raise AuthenticationError(f"{host}: {refusal}; {hint}") from refusal
     try:
         return run(request_over(channel, request, host), deadline)

@@ -1,4 +1,4 @@
-"""The command that makes a server a service of this machine: it writes a unit of systemd."""
+"""The command that makes a server a service of this machine: it writes a systemd unit."""
 
 import argparse
 import os
@@ -31,14 +31,14 @@ from srp_tools.private_files import server_file
 _SYSTEM_UNITS = Path("/etc/systemd/system")
 
 _EPILOG = """\
-All options of pserver start go into the unit, and so do variables such as PSERVER_SLOTS. Root makes a unit of the
-system: with --account, for a server whose users share that account; without, for one whose sessions run under the
-accounts of their users. Everybody else makes a unit for the manager of their own account.
+All options of pserver start go into the unit, as do variables such as PSERVER_SLOTS. Root writes a system unit: with
+--account, for a server whose users share that account; without, for a server that runs each session under the account
+of its user. Any other account writes a user unit for its own systemd manager.
 """
 
 
 class Target(NamedTuple):
-    """A unit, and where it belongs."""
+    """A unit, and the place where it belongs."""
 
     path: Path
     text: str
@@ -49,15 +49,15 @@ class Target(NamedTuple):
 def add_install_service(commands: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add the command ``install-service``."""
     parser = commands.add_parser(
-        "install-service", help="have systemd start a server when the machine starts", epilog=_EPILOG
+        "install-service", help="have systemd start a server at boot", epilog=_EPILOG
     )
     add_settings(parser)
-    parser.add_argument("--account", help="Run the server, and all sessions, under this account.")
-    parser.add_argument("--print-unit", action="store_true", help="Print the unit, and write nothing.")
+    parser.add_argument("--account", help="Run the server and all sessions under this account.")
+    parser.add_argument("--print-unit", action="store_true", help="Print the unit without writing it.")
 
 
 def install_service(options: argparse.Namespace) -> int:
-    """Write a unit, or print it, and say what to do next."""
+    """Write or print a unit, and list the next steps."""
     target = make_unit(options)
     if options.print_unit:
         print(target.text, end="")
@@ -70,17 +70,17 @@ def install_service(options: argparse.Namespace) -> int:
 
 
 def make_unit(options: argparse.Namespace) -> Target:
-    """Return the unit that a command line means.
+    """Return the unit for a command line.
 
-    Raises `ConfigurationError` if a setting cannot be used, the account cannot be that of a server, or the unit is one
-    of the system and this is not root.
+    Raises `ConfigurationError` if a setting is invalid, if the account cannot run a server, or if this is a system unit
+    and the command does not run as root.
     """
     is_system = options.account is not None or os.geteuid() == 0
     if is_system and os.geteuid() != 0 and not options.print_unit:
         raise ConfigurationError(
-            "only root can write a unit of the system: run this as root, or print it with --print-unit"
+            "only root can write a system unit: run this as root, or print the unit with --print-unit"
         )
-    # The default file is read by the server itself, when it starts: that of its own account.
+    # The server itself reads the default file of its own account when it starts.
     settings = resolve(
         given_options(options), os.environ, options.config, has_default_file=options.account is None
     )
@@ -103,15 +103,15 @@ def make_unit(options: argparse.Namespace) -> Target:
 def _system_unit(
     account: str | None, config: ServerConfig, command: list[str], given: dict[str, Any]
 ) -> tuple[str, str]:
-    """Return the unit, and under which account the server starts."""
+    """Return the unit, and the account under which the server starts."""
     ports = (config.cmd_port,) if config.one_port else (config.cmd_port, config.data_port)
     if account is None:
-        if config.spool_dir is None:  # the default is in root's folder, which no account can pass through
+        if config.spool_dir is None:  # the default is in root's home folder, which no other account can enter
             given["spool_dir"] = state_folder(config.name)
         _warn_of_closed(None)
         return accounts_unit(config.name, command + options_of(given), ports), "root"
     entry = _entry(account)
-    given.setdefault("shared_account", True)  # which is what --account says
+    given.setdefault("shared_account", True)  # --account implies it
     _warn_of_closed(entry)
     text = account_unit(config.name, command + options_of(given), ports, _place(entry, config))
     return text, entry.pw_name
@@ -123,16 +123,16 @@ def _entry(name: str) -> pwd.struct_passwd:
     except (KeyError, ValueError):
         make = f"useradd --system --create-home --home-dir /var/lib/{name} --shell /usr/sbin/nologin {name}"
         raise ConfigurationError(
-            f"--account {name}: there is no such account; make it with: {make}"
+            f"--account {name}: there is no such account; create it with: {make}"
         ) from None
     if entry.pw_uid == 0:
         raise ConfigurationError(
-            "--account root: all users would be root; leave --account out, and each has an account of its own"
+            "--account root: all users would be root; leave out --account to run each session under its user's account"
         )
     home = Path(entry.pw_dir)
     if not home.is_dir() or home.stat().st_uid != entry.pw_uid:
         raise ConfigurationError(
-            f"--account {name}: it has no folder of its own, where its users' file would be; give it one with: "
+            f"--account {name}: it has no home folder for its users' file; give it one with: "
             f"usermod --home /var/lib/{name} {name}; install --directory --mode=0700 --owner={name} /var/lib/{name}"
         )
     return entry
@@ -147,27 +147,27 @@ def _place(entry: pwd.struct_passwd, config: ServerConfig) -> Place:
         if not path.is_dir() and str(path.parent) not in MADE_BELOW:
             make = f"install --directory --mode=0700 --owner={entry.pw_name} {shlex.quote(str(path))}"
             print(
-                f"pserver: WARNING: there is no folder {path}, and the unit cannot start without; make it with: {make}",
+                f"pserver: WARNING: the unit cannot start because there is no folder {path}; create it with: {make}",
                 file=sys.stderr,
             )
     return Place(entry.pw_name, home, outside, _own_folders())
 
 
 def _own_folders() -> list[Path]:
-    """Return where Python, its packages and this one are."""
+    """Return the folders of Python, its packages and this package."""
     found = {Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2]}
     return sorted(path for path in found if not any(path.is_relative_to(other) for other in found - {path}))
 
 
 def _warn_of_closed(entry: pwd.struct_passwd | None) -> None:
-    """Warn of a folder that the account cannot pass through, or, without one, most accounts cannot."""
+    """Warn of a folder that the account cannot enter, or, without an account, that most accounts cannot enter."""
     who = "the accounts of users" if entry is None else f"the account {entry.pw_name}"
     for folder in _own_folders():
         for path in [folder, *folder.parents]:
             if not _is_open(path, entry):
                 print(
-                    f"pserver: WARNING: {who} cannot pass through {path}, so sessions cannot load {folder}; install "
-                    "pserver where all can read it, such as /opt/pserver",
+                    f"pserver: WARNING: {who} cannot enter {path}, so sessions cannot load {folder}; install pserver "
+                    "where all accounts can read it, such as /opt/pserver",
                     file=sys.stderr,
                 )
                 return
@@ -183,7 +183,7 @@ def _is_open(path: Path, entry: pwd.struct_passwd | None) -> bool:
 
 
 def user_units() -> Path:
-    """Return where this account has the units of its own manager."""
+    """Return the folder for units of this account's systemd manager."""
     return platformdirs.user_config_path("systemd", appauthor=False) / "user"
 
 
@@ -205,25 +205,27 @@ def _next_steps(target: Target) -> list[str]:
     control = "systemctl" if target.is_system else "systemctl --user"
     journal = "journalctl" if target.is_system else "journalctl --user"
     steps = [
-        "To start it now, and whenever the machine starts:",
+        "To start it now and at every boot:",
         f"  {control} daemon-reload",
         f"  {control} enable --now {unit}",
-        f"Its state and its log: {control} status {unit}; {journal} --unit={unit}",
+        f"To see its state and its log: {control} status {unit}; {journal} --unit={unit}",
     ]
     if not target.is_system:
         steps += [
-            "The manager of your account ends when you log out, and the server with it, unless it may linger. To have",
-            "both start with the machine and stay:",
+            "The systemd manager of your account ends when you log out, and the server with it, unless lingering is",
+            "enabled. To start both at boot and keep them running:",
             f"  loginctl enable-linger {shlex.quote(target.account)}",
         ]
     users = _missing_users_file(target)
     if users is not None:
-        steps.append(f"It needs users: as {target.account}, generate-srp-data USER makes them, in {users}.")
+        steps.append(
+            f"It needs users: as {target.account}, create them in {users} with: generate-srp-data USER"
+        )
     return steps
 
 
 def _missing_users_file(target: Target) -> Path | None:
-    """Return the users' file of the account, if it has none yet and the unit names no other."""
+    """Return the users' file of the account if it does not exist yet and the unit names no other."""
     if "--auth-file" in target.text or "--config" in target.text:
         return None
     home = Path(pwd.getpwnam(target.account).pw_dir)

@@ -1,7 +1,7 @@
 """The settings of a server, from the command line, the environment and its configuration file.
 
-What stands first in this list counts. The keys of the file are the names of the fields of `ServerConfig`; the variables
-of the environment are the same names in capitals, behind ``PSERVER_``.
+Settings from earlier in this list override later ones. The keys of the file are the field names of `ServerConfig`; the
+environment variables have the same names in capitals, with the prefix ``PSERVER_``.
 """
 
 import json
@@ -26,7 +26,7 @@ from pserver.system.runtime_dir import OWN_VARIABLE
 from srp_tools.errors import ConfigurationError
 from srp_tools.private_files import server_folder
 
-#: The settings that are right for one machine only, so they are not saved for others.
+#: The settings that fit one machine only; they are not saved for other machines.
 OF_ONE_MACHINE = ("name", "bind")
 
 _PREFIX = "PSERVER_"
@@ -34,44 +34,44 @@ _GIVEN = "command line"
 _OTHER_VARIABLES = {
     "PSERVER_SHADOW",
     OWN_VARIABLE,
-}  # those of stand-ins of compilers, and of the run-time folder
+}  # the variables of compiler stand-ins, and of the run-time folder
 _SWITCH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-# What values of TOML are called, and of which types they are, by what makes them of a text.
+# The name of each kind of value in messages, and its types in TOML, by the function that parses its text.
 _KINDS: Mapping[Callable[[str], object], tuple[str, tuple[type, ...]]] = {
     int: ("a whole number", (int,)),
     float: ("a number", (int, float)),
-    parse_duration: ('a number of seconds, or a text such as "90m"', (int, float, str)),
-    parse_size: ('a number of bytes, or a text such as "64m"', (int, str)),
-    parse_list: ("a list of texts", (list, str)),
-    parse_joined: ("a list of texts", (list, str)),
-    parse_addresses: ("a list of texts", (list, str)),
-    parse_advertised: ("a list of texts", (list, str)),
-    parse_time_of_day: ('a text such as "17:00"', (str,)),
-    page_address: ("a text", (str,)),
-    str: ("a text", (str,)),
+    parse_duration: ('a number of seconds, or a string such as "90m"', (int, float, str)),
+    parse_size: ('a number of bytes, or a string such as "64m"', (int, str)),
+    parse_list: ("a list of strings", (list, str)),
+    parse_joined: ("a list of strings", (list, str)),
+    parse_addresses: ("a list of strings", (list, str)),
+    parse_advertised: ("a list of strings", (list, str)),
+    parse_time_of_day: ('a string such as "17:00"', (str,)),
+    page_address: ("a string", (str,)),
+    str: ("a string", (str,)),
 }
 
 
 class Settings(NamedTuple):
-    """The settings of a server, and where they are from."""
+    """The settings of a server, and their sources."""
 
     config: ServerConfig
-    sources: Mapping[str, str]  #: of each setting that was given somewhere, by name
+    sources: Mapping[str, str]  #: source of each setting that was given, by name
     path: Path | None  #: the configuration file, if there is one
 
 
 def variable_of(name: str) -> str:
-    """Return the variable of the environment for a setting."""
+    """Return the environment variable for a setting."""
     return f"{_PREFIX}{name.upper()}"
 
 
 def whole(name: str, value: Any) -> Any:
-    """Return the value of a setting for a process in another folder: a path is whole there."""
+    """Return the value of a setting for a process in another folder: its paths are absolute."""
     return str(Path(value).absolute()) if name in PATHS and value else value
 
 
 def default_file() -> Path:
-    """Return where the configuration of this account's servers is. It need not exist."""
+    """Return the path of this account's configuration file. The file need not exist."""
     return server_folder() / "pserver.toml"
 
 
@@ -84,14 +84,14 @@ def resolve(
 ) -> Settings:
     """Return the settings of a server.
 
-    `given`: those of the command line, or keywords. `path`: the configuration file, which then has to be there;
-    ``None``: the default one, if it is, and unless `has_default_file` is false, for a server of another account.
+    `given`: the settings from the command line, or keywords. `path`: the configuration file, which must exist; ``None``
+    reads the default file if it exists, unless `has_default_file` is false (for a server of another account).
 
-    Raises `ConfigurationError` if one cannot be used; the text says which, where it is, and why.
+    Raises `ConfigurationError` if a setting is invalid; the message names the setting, its source, and the reason.
     """
     file = None if path is None and not has_default_file else read_toml(path or default_file())
     if file is None and path is not None:
-        raise ConfigurationError(f"--config {path}: there is no such file that this account can read")
+        raise ConfigurationError(f"--config {path}: this file does not exist, or this account cannot read it")
     values, sources = ({}, {}) if file is None else _of_file(file)
     for variable, text in environment.items():
         if variable.startswith(_PREFIX) and variable not in _OTHER_VARIABLES:
@@ -106,19 +106,19 @@ def resolve(
 
 
 def server_name(given: str | None) -> str:
-    """Return the name of the server that is meant: one that was given, or that of the configuration."""
+    """Return the name of the server: the given one, or the one from the configuration."""
     if given:
         return given
     try:
         return resolve({}, os.environ).config.name
     except ConfigurationError as error:
-        raise ConfigurationError(f"{error}; --name NAME does without the configuration") from None
+        raise ConfigurationError(f"{error}; give --name NAME to bypass the configuration") from None
 
 
 def as_toml(config: ServerConfig) -> tuple[str, list[str]]:
-    """Return a configuration file with all that is not the default, and the names of what was left out of it.
+    """Return a configuration file with every setting that differs from its default, and the names that were left out.
 
-    What is right for one machine only is left out.
+    Settings that fit one machine only are left out.
     """
     values = {
         name: getattr(config, name)
@@ -131,7 +131,7 @@ def as_toml(config: ServerConfig) -> tuple[str, list[str]]:
 
 
 def _toml(name: str, value: object) -> str:
-    # JSON and TOML write these alike, but one character.
+    # JSON and TOML write these values alike, except for one character.
     return json.dumps(whole(name, value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -146,7 +146,7 @@ def _of_file(file: TomlFile) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _of_toml(name: str, value: Any) -> object:
-    """Return what a value of TOML means."""
+    """Return the setting for a TOML value."""
     options = server_options()
     if name not in options:
         raise ConfigurationError(f"there is no setting {name!r}{nearest(name, list(options))}")
@@ -168,9 +168,9 @@ def _of_toml(name: str, value: Any) -> object:
     except ConfigurationError as error:
         raise ConfigurationError(f"{name}: {error}") from None
     if name in PATHS:
-        expanded = Path(os.path.expanduser(value))  # noqa: PTH111 - which leaves ~x as it is, if there is no x
+        expanded = Path(os.path.expanduser(value))  # noqa: PTH111 - leaves ~x unchanged if there is no user x
         if not expanded.is_absolute():
-            raise ConfigurationError(f"{name} {value}: give a whole path, which begins with / or ~")
+            raise ConfigurationError(f"{name} {value}: give an absolute path, which begins with / or ~")
         return expanded
     return value
 
@@ -186,7 +186,7 @@ def _of_variable(variable: str, name: str, text: str) -> object:
         return _checked(name, parse(text))
     except ConfigurationError as error:
         raise ConfigurationError(f"{variable}={text}: {error}") from None
-    except ValueError:  # of `int` and `float`
+    except ValueError:  # raised by `int` and `float`
         raise ConfigurationError(f"{variable}={text}: it must be {_KINDS[parse][0]}") from None
 
 
@@ -194,11 +194,11 @@ def _switch(text: str) -> bool:
     try:
         return _SWITCH[text.lower()]
     except KeyError:
-        raise ConfigurationError("give yes or no") from None
+        raise ConfigurationError("it must be yes or no") from None
 
 
 def _checked(name: str, value: Any) -> object:
-    """Return a value that a server can have; raise `ConfigurationError` if it is none by itself."""
+    """Return a value if it is valid for this setting by itself; raise `ConfigurationError` otherwise."""
     try:
         ServerConfig(**(_companions(name, value) | {name: value}))
     except ConfigurationError as error:
@@ -210,8 +210,8 @@ def _checked(name: str, value: Any) -> object:
 
 
 def _companions(name: str, value: object) -> dict[str, Any]:
-    """Return values of those other settings that might keep this one from being right by itself."""
-    companions: dict[str, Any] = {"cmd_port": 0, "data_port": 0}  # port 0 may be that of both
+    """Return values for other settings that could otherwise make this one invalid by itself."""
+    companions: dict[str, Any] = {"cmd_port": 0, "data_port": 0}  # both ports may be 0
     if name.startswith("service_"):
         other = "12:00" if value == "00:00" else "00:00"
         companions["service_stop" if name == "service_start" else "service_start"] = other
@@ -219,7 +219,7 @@ def _companions(name: str, value: object) -> dict[str, Any]:
 
 
 def _elsewhere(text: str, sources: Mapping[str, str]) -> list[str]:
-    """Return where those settings are from that an error names, unless they were given."""
+    """Return the sources of the settings that an error names, unless they were given."""
     fields = server_options()
     return [
         f"{name} is from {where}"

@@ -1,4 +1,4 @@
-"""The command that shows which servers run, and what commands say about servers that do not."""
+"""The command that shows running servers, and messages about servers that are not running."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ from pserver.ctl.live_status import live_server, live_servers
 from pserver.page.address_file import shown_address
 from pserver.system.pidfile import RunningServer, list_servers
 
-# The same as that of systemctl and of scripts in /etc/init.d (Linux Standard Base, section 22.2).
+# The same status as systemctl and scripts in /etc/init.d return (Linux Standard Base, section 22.2).
 NOT_RUNNING = 3
 
 _HEADINGS = ["NAME", "PID", "COMMANDS", "DATA", "ADDRESS", "TLS", "SINCE", "SESSIONS", "SLOTS"]
@@ -23,12 +23,12 @@ _HEADINGS = ["NAME", "PID", "COMMANDS", "DATA", "ADDRESS", "TLS", "SINCE", "SESS
 
 def add_status(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("--name", help="only this one, default: all")
-    parser.add_argument("--json", action="store_true", help="print a list of objects, for programs")
+    parser.add_argument("--name", help="show only the server of this name; default: all servers")
+    parser.add_argument("--json", action="store_true", help="print a list of JSON objects, for programs")
 
 
 def status(options: argparse.Namespace) -> int:
-    """Print which servers run, and sessions of such that were killed; return the exit status."""
+    """Print running servers, and sessions of killed servers; return the exit status."""
     if options.name is None:
         servers = live_servers()
     else:
@@ -58,16 +58,16 @@ def _print_users(servers: Sequence[RunningServer]) -> None:
         match server.status.get("users"):
             case {"file": file, "fingerprint": fingerprint}:
                 shown = fingerprint or "unknown, see the log"
-                print(f"The users of {server.name}: {file}, fingerprint {shown}")
+                print(f"Users of {server.name}: {file}, fingerprint {shown}")
         if page := shown_address(server.name, server.folder):
-            print(f"The page of {server.name}: {page}")
+            print(f"Status page of {server.name}: {page}")
         if server.folder is not None:
             folder = str(server.folder).removeprefix(f"/proc/{server.pid}/root")
-            print(f"The run-time folder of {server.name} (pid {server.pid}) is {folder}.")
+            print(f"Run-time folder of {server.name} (pid {server.pid}): {folder}")
 
 
 def report_none(name: str | None) -> int:
-    """Say that a server does not run, and which do; return the exit status."""
+    """Report that a server is not running, and name the running ones; return the exit status."""
     which = "no server" if name is None else f"no server named {name!r}"
     others = ", ".join(server.name for server in list_servers())
     hint = f"; choose one of these with --name: {others}" if others else ""
@@ -78,27 +78,29 @@ def report_none(name: str | None) -> int:
 def _report_left(left: Mapping[str, Sequence[LeftSession]]) -> None:
     for name, sessions in left.items():
         option = name_option(name)
-        count = "1 session lives" if len(sessions) == 1 else f"{len(sessions)} sessions live"
+        count = (
+            "1 session is still alive" if len(sessions) == 1 else f"{len(sessions)} sessions are still alive"
+        )
         print(
             f"pserver: the server {name!r} was killed, and {count}: {'; '.join(map(str, sessions))}. "
-            f"To go on with them, start it again with the same options: pserver start{option}; "
+            f"To keep using them, start the server again with the same options: pserver start{option}; "
             f"to end them: pserver stop{option}",
             file=sys.stderr,
         )
 
 
 def session_count(number: int) -> str:
-    """Return a number of sessions in words."""
+    """Return a number of sessions with its noun."""
     return "1 session" if number == 1 else f"{number} sessions"
 
 
 def name_option(name: str) -> str:
-    """Return the option that names a server, for a command line; empty for the default one."""
+    """Return the option that names a server, for a command line; empty for the default server."""
     return "" if name == ServerConfig.name else f" --name {shlex.quote(name)}"
 
 
 def address_of(status: Mapping[str, object]) -> str:
-    """Return where a server listens, in words."""
+    """Return the addresses where a server listens, for people."""
     if status.get("socket"):
         return f"unix:{status['socket']}"
     bind = status.get("bind")
@@ -106,7 +108,7 @@ def address_of(status: Mapping[str, object]) -> str:
 
 
 def status_table(servers: Iterable[tuple[str, int, Mapping[str, object]]]) -> Table:
-    """Return a table of servers, each by its name, its process number, and what it says."""
+    """Return a table of servers, each given by its name, process id and status."""
     return Table(_HEADINGS, [_row(*server) for server in servers])
 
 
@@ -139,8 +141,8 @@ def orphans(status: Mapping[str, object]) -> list[str]:
     """Return a line for each session whose client has vanished."""
     sessions = status.get("sessions")
     return [
-        f"Session {session.get('pid')} of {session.get('user')} is orphaned since "
-        f"{datetime.fromtimestamp(since):%Y-%m-%d %H:%M:%S}: its client has vanished, and may come back."
+        f"Session {session.get('pid')} of {session.get('user')} has been orphaned since "
+        f"{datetime.fromtimestamp(since):%Y-%m-%d %H:%M:%S}: its client vanished, and may come back."
         for session in (sessions if isinstance(sessions, list) else [])
         if isinstance(session, dict) and isinstance(since := session.get("orphaned"), float)
     ]

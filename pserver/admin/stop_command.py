@@ -1,4 +1,4 @@
-"""The command that ends a server."""
+"""The command that stops a server."""
 
 import argparse
 import json
@@ -15,37 +15,37 @@ from pserver.ctl.asking import NoAnswerError, ask
 from pserver.system.pidfile import RunningServer, find_server, stop_server
 from srp_tools.errors import ConfigurationError
 
-_LOOK_SECONDS = 1.0  # until a server that ends when idle is asked whether it still does
+_LOOK_SECONDS = 1.0  # interval for checking that a server still stops when idle
 
 
 def add_stop(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    help_name = "the server's name, default: that of the configuration, or default"
+    help_name = "name of the server; default: the configured name, or default"
     parser.add_argument("--name", help=help_name)
-    help_timeout = "how long it may take before it is killed, default: %(default)s"
+    help_timeout = "time until the server is killed; default: %(default)s"
     parser.add_argument(
-        "--force", action="store_true", help="even while it runs detached jobs, which are lost"
+        "--force", action="store_true", help="stop even if detached jobs are running; they are lost"
     )
-    help_idle = "let no new session in, wait until the last one has ended, and then end the server"
+    help_idle = "accept no new sessions, wait until the last one has ended, then stop the server"
     parser.add_argument("--when-idle", action="store_true", help=help_idle)
     parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help=help_timeout)
 
 
 def stop(options: argparse.Namespace) -> int:
-    """End a server; return the exit status."""
+    """Stop a server; return the exit status."""
     options.name = server_name(options.name)
     if options.when_idle:
         return _await_idle(options)
     detached = detached_sessions(options.name)
     if detached and not options.force:
         raise ConfigurationError(
-            f"the server {options.name!r} runs detached jobs: {'; '.join(map(str, detached))}. "
-            f"Wait for them with: pserver stop --when-idle{name_option(options.name)}, or lose these jobs with: "
-            f"pserver stop --force{name_option(options.name)} (results that are ready stay)"
+            f"the server {options.name!r} is running detached jobs: {'; '.join(map(str, detached))}. "
+            f"Wait for them with: pserver stop --when-idle{name_option(options.name)}, or discard them with: "
+            f"pserver stop --force{name_option(options.name)} (finished results are kept)"
         )
     ended = _sessions(options.name)
     stopped = stop_server(options.name, options.timeout)
-    left = end_left_sessions(options.name, options.timeout)  # of one that was killed, here or before
+    left = end_left_sessions(options.name, options.timeout)  # of a server killed here or earlier
     if stopped is None and not left:
         return report_none(options.name)
     lines: list[str] = []
@@ -53,7 +53,7 @@ def stop(options: argparse.Namespace) -> int:
         server = f"{stopped.name} (pid {stopped.pid})"
         if stopped.killed:
             print(
-                f"pserver: {server} did not end within {options.timeout:g} s and was killed", file=sys.stderr
+                f"pserver: {server} did not stop within {options.timeout:g} s and was killed", file=sys.stderr
             )
         else:
             lines.append(f"Stopped {server}.")
@@ -72,18 +72,18 @@ def stop(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace, facts: Mapping[str, object], lines: Sequence[str]) -> None:
-    """Print what was done; `pserver ctl stop --json` wants it for programs."""
+    """Print the outcome, as JSON for `pserver ctl stop --json`."""
     print(
         *([json.dumps(facts, indent=2)] if getattr(options, "json", False) else lines), sep="\n", flush=True
     )
 
 
 def _sessions(name: str) -> list[dict[str, Any]]:
-    """Return the sessions with a client that the end of a server ends, as far as it says so."""
+    """Return the sessions with a client that will end with the server, if the server reports them."""
     server = find_server(name)
     try:
         rows: list[dict[str, Any]] = ask(server, {"do": "sessions"})["sessions"] if server else []
-    except (ConfigurationError, OSError):  # none is running, or it hangs
+    except (ConfigurationError, OSError):  # no server is running, or it hangs
         return []
     return [row for row in rows if row["user"] and not row["detached"]]
 
@@ -94,27 +94,27 @@ def _ended(row: dict[str, Any]) -> str:
 
 
 def _await_idle(options: argparse.Namespace) -> int:
-    """Have a server end with its last session, and wait for that."""
+    """Have a server stop when its last session ends, and wait for that."""
     server = find_server(options.name)
     if server is None:
         return report_none(options.name)
     try:
         pidfd = os.pidfd_open(server.pid)
-    except ProcessLookupError:  # it has just ended
+    except ProcessLookupError:  # it has just stopped
         return report_none(options.name)
     try:
         again = find_server(options.name)
-        if again is None or again.pid != server.pid:  # another process may have its number
+        if again is None or again.pid != server.pid:  # the process id may have been reused
             return report_none(options.name)
         if options.force:
             raise ConfigurationError(
-                "--when-idle and --force: the first waits for sessions, the other ends them"
+                "--when-idle and --force exclude each other: the first waits for sessions, the second ends them"
             )
         sessions = ask(server, {"do": "release"})["sessions"]
         if sessions and not getattr(options, "json", False):
             print(
-                f"Waiting for the end of {session_count(sessions)}; no new one is let in. "
-                "Ctrl-C ends only the waiting.",
+                f"Waiting for {session_count(sessions)} to end. The server accepts no new ones. "
+                "Ctrl-C stops only the waiting.",
                 flush=True,
             )
         while not select.select([pidfd], [], [], _LOOK_SECONDS)[0]:
@@ -127,12 +127,12 @@ def _await_idle(options: argparse.Namespace) -> int:
 
 
 def _check_is_ending(server: RunningServer) -> None:
-    """Raise `ConfigurationError` if the server does not wait for its last session any more."""
+    """Raise `ConfigurationError` if the server no longer waits for its last session."""
     try:
         status = ask(server, {"do": "status"})
-    except NoAnswerError:  # it is stopped or busy, or ends just now
+    except NoAnswerError:  # it is stopped or busy, or exiting at this moment
         return
     if not status["admission"]["drained"]:
         raise ConfigurationError(
-            f"somebody had the server {server.name!r} go on (pserver ctl resume): it does not end with its last session"
+            f"the server {server.name!r} accepts sessions again (pserver ctl resume): it no longer stops when idle"
         )

@@ -287,7 +287,7 @@ def test_stop_ends_the_sessions_of_a_daemon_that_is_dead(revived: Revived) -> No
 
     told = run("status")
     assert told.returncode == 3
-    assert f"was killed, and 1 session lives: session {session} of user 'alice'" in told.stderr
+    assert f"was killed, and 1 session is still alive: session {session} of user 'alice'" in told.stderr
     assert run("stop").returncode == 0
     wait_gone(session, *pids.values())
     assert not folder.exists()

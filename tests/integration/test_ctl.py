@@ -113,7 +113,7 @@ def test_stop_when_idle_waits_and_an_end_at_once_names_what_it_ends(server: Serv
             env=os.environ | {"XDG_RUNTIME_DIR": str(server.folder)},
         )
         assert waiting.stdout is not None
-        assert "Waiting for the end of 1 session" in waiting.stdout.readline()
+        assert "Waiting for 1 session to end" in waiting.stdout.readline()
         job = net.submit("__import__('time').sleep", 1000)
         wait_until(lambda: rows(server)[0]["running"] == 1, "the job")
         assert not job.done()

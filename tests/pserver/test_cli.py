@@ -75,7 +75,7 @@ def test_start_status_stop(capsys: pytest.CaptureFixture[str]) -> None:
     assert row.split()[:6] == ["default", str(status["pid"]), *ports, "127.0.0.1", "yes"]
     assert row.split()[-4:] == ["0", "0", "of", str(processor_count())]
     file = VerifierFile(server_file())
-    assert users == f"The users of default: {file.path}, fingerprint {file.fingerprint()}"
+    assert users == f"Users of default: {file.path}, fingerprint {file.fingerprint()}"
     assert status["users"] == {"file": str(file.path), "fingerprint": file.fingerprint()}
 
     assert main(["stop"]) == 0
@@ -114,7 +114,7 @@ def test_stop_names_the_detached_jobs_that_it_would_lose(
     assert main(["stop", "--name=one"]) == 1
     session = rf"session \d+ of user '\(no login\)', network {network}"
     assert re.search(
-        rf"pserver: the server 'one' runs detached jobs: {session}\. Wait .* --when-idle --name one, .*"
+        rf"pserver: the server 'one' is running detached jobs: {session}\. Wait .* --when-idle --name one, .*"
         "pserver stop --force --name one",
         capsys.readouterr().err,
     )
@@ -305,7 +305,7 @@ def test_a_server_that_hangs_is_killed(capsys: pytest.CaptureFixture[str]) -> No
     capsys.readouterr()
     assert main(["stop", "--timeout", "0.1"]) == 0
     assert capsys.readouterr().err == (
-        f"pserver: default (pid {server.pid}) did not end within 0.1 s and was killed\n"
+        f"pserver: default (pid {server.pid}) did not stop within 0.1 s and was killed\n"
     )
     assert not listens(server.status["cmd_port"])
 
@@ -329,7 +329,7 @@ def test_sessions_run_as_root_only_if_that_is_allowed(capsys: pytest.CaptureFixt
             "pserver: no user can log in: the user 'alice' cannot log in: there is no account"
         )
         assert main(["start", *options, *mode, "--no-tls"]) == 1
-        assert capsys.readouterr().err.startswith("pserver: this is root, and without a login")
+        assert capsys.readouterr().err.startswith("pserver: this account is root, and without logins")
     assert list_servers() == []
 
 

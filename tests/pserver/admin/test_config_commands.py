@@ -1,4 +1,4 @@
-"""The configuration as an administrator meets it: written, shown, and used by real servers."""
+"""The configuration from an administrator's view: written, shown, and used by real servers."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def test_a_server_has_what_the_file_and_the_environment_say(
     assert server is not None
     status: Any = server.status
     assert status["slots"]["total"] == 2
-    assert status["cmd_port"] != 1  # which the command line has
+    assert status["cmd_port"] != 1  # the command line overrides the file
     path.unlink()
     assert main(["stop"]) == 3
     write('name = "gpu"\n')
@@ -54,7 +54,7 @@ def test_what_was_saved_is_used(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["start", *OPTIONS, *options]) == 0
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == f"Wrote {saved}.\nLeft out, because it is right for one machine only: name, bind.\n"
+    assert err == f"Wrote {saved}.\nLeft out settings that fit one machine only: name, bind.\n"
     assert saved.stat().st_mode & 0o777 == 0o600
     assert find_server("one") is None
     assert main(["show-config", f"--config={saved}"]) == 0

@@ -71,7 +71,7 @@ def test_a_folder_full_of_traps_does_not_matter(tmp_path: Path, monkeypatch: pyt
 def test_stop_and_start_again_on_the_same_ports() -> None:
     first = start_server(config())
     cmd_port, data_port = as_number(first["cmd_port"]), as_number(first["data_port"])
-    # The server closes these, so that it has connections in TIME_WAIT.
+    # The server closes these connections, which leaves it with sockets in TIME_WAIT.
     with (
         socket.create_connection(("127.0.0.1", cmd_port)),
         socket.create_connection(("127.0.0.1", data_port)),
@@ -86,7 +86,7 @@ def test_stop_of_an_idle_server_takes_less_than_a_second() -> None:
     status = start_server(config())
     begin = time.monotonic()
     assert pserver("kill") is True
-    assert time.monotonic() - begin < 5.0  # idle: a tenth of a second, but machines are busy
+    assert time.monotonic() - begin < 5.0  # 0.1 s on an idle machine, but this one may be busy
     assert not listens(status["cmd_port"])
     assert not listens(status["data_port"])
     assert pserver("status") is None
@@ -107,7 +107,7 @@ def test_the_same_name_twice() -> None:
     with pytest.raises(ConfigurationError, match=rf"is already running \(pid {first['pid']}\)"):
         start_server(config())
     assert pserver("status") == first
-    assert log.read_bytes() == written  # nothing of the second one is in the log of the first
+    assert log.read_bytes() == written  # the second server wrote nothing to the log of the first
 
 
 def test_two_servers_do_not_share_a_log() -> None:
@@ -169,7 +169,7 @@ def test_a_log_that_takes_no_lines_is_a_warning() -> None:
 
 def test_a_folder_for_results_that_cannot_be_one_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigurationError, match=r"--spool-dir .*file: .*give a folder"):
+    with pytest.raises(ConfigurationError, match=r"--spool-dir .*file: cannot create .*give another"):
         start_server(dataclasses.replace(config(), spool_dir=tmp_path / "file"))
 
 
@@ -208,14 +208,16 @@ def test_a_start_without_a_word_shows_the_end_of_the_log(monkeypatch: pytest.Mon
     log.parent.mkdir(parents=True)
     log.write_text("of a former start\n")
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
-    with pytest.raises(ConfigurationError, match=f"(?s)ended while it started; .*{log}:\n.*Python") as caught:
+    with pytest.raises(ConfigurationError, match=f"(?s)exited while starting; .*{log}:\n.*Python") as caught:
         start_server(config())
     assert "former" not in str(caught.value)
 
 
 def test_a_start_that_takes_too_long_leaves_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "_START_TIMEOUT", 0.0)
-    with pytest.raises(ConfigurationError, match=r"not ready within 0 s; its log is .*default-.*\.log"):
+    with pytest.raises(
+        ConfigurationError, match=r"timed out after 0 s .*to start; its log is .*default-.*\.log"
+    ):
         start_server(config())
     assert list_servers() == []
 
@@ -303,9 +305,9 @@ def test_several_users_share_an_account_only_if_that_is_wanted(allowed: dict[str
 
 def test_unknown_actions_and_options_are_errors() -> None:
     start_server(config())
-    with pytest.raises(ConfigurationError, match=r"pserver\('stop'\): the actions are"):
+    with pytest.raises(ConfigurationError, match=r"pserver\('stop'\): unknown action"):
         pserver("stop")  # type: ignore[call-overload]
-    with pytest.raises(ConfigurationError, match="only option of this action is name"):
+    with pytest.raises(ConfigurationError, match="this action accepts only the option name"):
         pserver("kill", cmd_port=0)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="colour"):
         pserver(colour=10)  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""What the words of `pserver ctl` ask for and print; real servers are in `tests.integration.test_ctl`."""
+"""Requests and output of the words of `pserver ctl`; `tests.integration.test_ctl` covers real servers."""
 
 import json
 from pathlib import Path
@@ -72,7 +72,7 @@ def test_a_reload_says_what_has_changed_and_what_needs_a_restart() -> None:
         "cmd_port: 1 -> 2 (needs a restart)",
         "Ended session 17 of user bob: he is gone.",
     ]
-    assert "No setting has changed" in _LINES["reload"]({"changed": {}, "restart": {}, "ended": []})[0]
+    assert "No setting changed" in _LINES["reload"]({"changed": {}, "restart": {}, "ended": []})[0]
 
 
 def test_without_a_server_each_word_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""What a server was given, on its way to its daemon, and read again there."""
+"""The given settings of a server, passed to its daemon and read again there."""
 
 import dataclasses
 import os
@@ -35,7 +35,7 @@ def test_what_is_handed_over_arrives_with_whole_paths(tmp_path: Path) -> None:
     }  # fmt: skip
     assert (path, log_file) == (tmp_path / "own.toml", Path("/var/log/x"))
     assert ServerConfig(**given) == ServerConfig(**GIVEN | {"auth_file": str(tmp_path / "tpasswd")})
-    with pytest.raises(ConfigurationError, match="no value of a setting"):
+    with pytest.raises(ConfigurationError, match="not a valid value for a setting"):
         hand_over({"slots": object()}, None, Path("/x"))
 
 
@@ -55,7 +55,7 @@ def test_the_file_and_the_environment_of_the_start_are_read_each_time(
     file.chmod(0o600)
     monkeypatch.setenv("PSERVER_MAX_FAILURES", "2")
     read = settings_reader({"login_processes": 3}, None, tmp_path / "log")
-    monkeypatch.setenv("PSERVER_MAX_FAILURES", "9")  # of another program by now
+    monkeypatch.setenv("PSERVER_MAX_FAILURES", "9")  # the number now belongs to another program
     first = read()
     assert (first.slots, first.max_failures, first.login_processes) == (1, 2, 3)
     assert first.log_file == tmp_path / "log"

@@ -1,4 +1,4 @@
-"""Sessions whose server was killed, with processes in their place that do nothing."""
+"""Sessions whose server was killed, simulated by idle processes."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def session(request: pytest.FixtureRequest) -> Iterator["subprocess.Popen[bytes]
 
 
 def be_killed(*sessions: object) -> None:
-    """Leave what a server leaves that is killed."""
+    """Leave the files that a killed server leaves behind."""
     subprocess.run([sys.executable, "-c", _KILLED, json.dumps(sessions)], check=False, timeout=DEADLINE)
 
 
@@ -65,9 +65,9 @@ def test_status_and_stop_name_them_and_stop_ends_them(
         out, err = capsys.readouterr()
         assert (out, err) == (
             "",
-            "pserver: the server 'one' was killed, and 1 session lives: "
-            f"session {session.pid} of user 'alice', network ab. To go on with them, start it again with the same "
-            "options: pserver start --name one; to end them: pserver stop --name one\n",
+            "pserver: the server 'one' was killed, and 1 session is still alive: "
+            f"session {session.pid} of user 'alice', network ab. To keep using them, start the server again with the "
+            "same options: pserver start --name one; to end them: pserver stop --name one\n",
         )
     assert main(["stop"]) == 3  # another name
     capsys.readouterr()
@@ -85,7 +85,8 @@ def test_detached_jobs_of_a_killed_server_are_not_lost_without_a_word(
     be_killed(facts(session) | {"detached": True})
     assert main(["stop", "--name=one"]) == 1
     assert (
-        f"runs detached jobs: session {session.pid} of user 'alice', network ab." in capsys.readouterr().err
+        f"is running detached jobs: session {session.pid} of user 'alice', network ab."
+        in capsys.readouterr().err
     )
     assert session.poll() is None
     assert main(["stop", "--name=one", "--force"]) == 0
@@ -128,4 +129,4 @@ def test_those_of_a_server_that_lives_are_its_own(session: "subprocess.Popen[byt
     with PidFile("one") as pid_file:
         pid_file.write({"name": "one", "pid": os.getpid(), "sessions": [facts(session)]})
         assert left_sessions() == {}
-    assert left_sessions() == {}  # it ended in order
+    assert left_sessions() == {}  # it stopped cleanly

@@ -54,7 +54,7 @@ def test_every_setting_reaches_the_daemon() -> None:
 def test_several_addresses_are_all_kept() -> None:
     assert parse_start(["--bind=10.0.0.1", "--bind", "::1,[fd00::2]"]).bind == ("10.0.0.1", "::1", "fd00::2")
     assert parse_start(["--bind=::1", "--bind=::1"]).bind == ("::1",)
-    assert parse_start(["--slots=2", "--slots=3"]).slots == 3  # the last one counts, as usual
+    assert parse_start(["--slots=2", "--slots=3"]).slots == 3  # the last value wins, as usual
 
 
 def test_the_function_has_all_options_with_their_defaults() -> None:
@@ -117,7 +117,7 @@ def test_an_unknown_keyword_names_the_nearest() -> None:
 
 
 def test_a_type_checker_knows_the_options() -> None:
-    """The comments are errors if they are not needed."""
+    """mypy reports each comment below that it does not need."""
     if hasattr(pserver, "nothing"):  # never run
         pserver(slots="4")  # type: ignore[call-overload]
         pserver(auth_file="users")["pid"]

@@ -1,4 +1,4 @@
-"""Administration by a login, at a real server."""
+"""Administration of a real server over a login."""
 
 import contextlib
 import os
@@ -104,7 +104,7 @@ def test_a_user_has_few_logins_that_stay_and_keeps_no_others_out(
             told = run(request_over(asked[-1], STAY, server.host), deadline_after(DEADLINE))
             assert told["server"]["name"] == server.status["name"]
         wait_until(lambda: len(logins()) == MOST_OF_USER, "the end of the first logins")
-        for channel in asked[-MOST_OF_USER:]:  # these were asked last, and stay
+        for channel in asked[-MOST_OF_USER:]:  # these had the latest requests, and stay
             run(request_over(channel, STAY, server.host), deadline_after(DEADLINE))
         with pytest.raises(ConnectionError):
             run(request_over(asked[0], STAY, server.host), deadline_after(DEADLINE))
@@ -117,7 +117,7 @@ def test_a_login_that_asks_once_is_over(server: Server, monkeypatch: pytest.Monk
     channel, _ = run(open_control(parse_hosts(server.host)[0], terms), deadline_after(DEADLINE))
     try:
         run(request_over(channel, {"do": "statistics"}, server.host), deadline_after(DEADLINE))
-        with pytest.raises(ConnectionError):  # and no time-out, though the client stays
+        with pytest.raises(ConnectionError):  # no timeout, although the client stays
             run(receive_packed(channel), deadline_after(DEADLINE))
     finally:
         channel.close()
@@ -132,7 +132,7 @@ def test_who_is_no_administrator_is_ended_with_the_refusal(
     try:
         run(send_packed(channel, {"do": "status"}), deadline_after(DEADLINE))
         assert b"is not among" in run(receive_packed(channel), deadline_after(DEADLINE))
-        with pytest.raises(ConnectionError):  # and no time-out, though the client stays
+        with pytest.raises(ConnectionError):  # no timeout, although the client stays
             run(receive_packed(channel), deadline_after(DEADLINE))
     finally:
         channel.close()
@@ -151,13 +151,13 @@ def test_a_drained_server_can_be_administered_and_ended(server: Server) -> None:
             env=dict(os.environ),
         ).stdout
 
-    assert "No new session is let in" in ctl("drain")
+    assert "accepts no new sessions" in ctl("drain")
     with pytest.raises(ServerRefusedError):
         server.connect()
-    assert "New sessions are let in" in ctl("resume")
+    assert "The server accepts new sessions" in ctl("resume")
     server.connect().close()
     assert ctl("status").splitlines()[1].startswith(str(server.status["name"]))
-    assert "The server ends" in ctl("quit")
+    assert "The server is stopping" in ctl("quit")
     server.process.wait(DEADLINE)
 
 

@@ -1,4 +1,4 @@
-"""The command that writes a unit; how a server runs by it is in `tests.integration.test_service`."""
+"""The command that writes a unit; `tests.integration.test_service` runs servers from such units."""
 
 import argparse
 import os
@@ -37,7 +37,7 @@ def parse(*words: str) -> argparse.Namespace:
 
 
 def as_person(attempt: Callable[[], object]) -> str:
-    """Return what there is to say, for somebody who is not root."""
+    """Return the message that an account other than root gets."""
     return in_child(NOBODY, lambda: str(attempt())) if os.geteuid() == 0 else str(attempt())
 
 
@@ -96,8 +96,8 @@ def test_a_person_makes_a_unit_of_the_own_manager(tmp_path: Path) -> None:
 
 
 def test_only_root_writes_a_unit_of_the_system() -> None:
-    assert "only root can write a unit of the system" in as_person(lambda: failure_of("--account=daemon"))
-    assert "--account nobody-at-all: there is no such account; make it with: useradd" in as_person(
+    assert "only root can write a system unit" in as_person(lambda: failure_of("--account=daemon"))
+    assert "--account nobody-at-all: there is no such account; create it with: useradd" in as_person(
         lambda: failure_of("--account=nobody-at-all", "--print-unit")
     )
 
@@ -114,7 +114,7 @@ def failure_of(*words: str) -> str:
     ("account", "error"),
     [
         ("root", "all users would be root"),
-        ("daemon", "it has no folder of its own"),
+        ("daemon", "it has no home folder"),
         ("no\0body", "there is no such account"),
     ],
 )
@@ -130,15 +130,15 @@ def test_a_unit_for_one_account(tmp_path: Path) -> None:
     text = run_in_own_accounts(
         code.replace("main(", "sys.stderr = sys.stdout; main("), "install-service", *options
     )
-    make = "make it with: install --directory --mode=0700 --owner=alice /srv/log"
-    assert f"there is no folder /srv/log, and the unit cannot start without; {make}" in text
+    make = "create it with: install --directory --mode=0700 --owner=alice /srv/log"
+    assert f"the unit cannot start because there is no folder /srv/log; {make}" in text
     text = run_in_own_accounts(code, "install-service", *options)
     unit = Unit(text)
     assert unit.one("User") == "alice"
     assert unit.words("ReadWritePaths") == ["/home/alice", "/srv/log", "/tmp", "/var/tmp"]
     assert unit.words("BindPaths") == ["/home/alice"]
     assert "--shared-account" in unit.command
-    # The account is not one of this machine.
+    # The account does not exist on this machine itself.
     assert (
         verify(
             text.replace("User=alice", "User=daemon"), tmp_path, is_system=True, name="pserver-lab.service"

@@ -1,4 +1,4 @@
-"""Settings from the command line, the environment and a file: which counts, and what the error of a wrong one says."""
+"""Settings from the command line, the environment and a file: precedence, and error messages for invalid ones."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from pserver.config.server_config import ServerConfig
 from srp_tools.errors import ConfigurationError
 from srp_tools.private_files import server_folder
 
-#: Of each setting a value that no server can have, of a type that it may have or not, and the same as a variable.
+#: An invalid value of each setting, of a right or a wrong type, and an invalid value of its variable.
 WRONG: Mapping[str, tuple[str, str]] = {
     "name": ('"a/b"', "a/b"),
     "orphan_timeout": ("-1", "x"),
@@ -163,7 +163,9 @@ def test_an_unknown_variable_names_the_nearest() -> None:
 
 
 def test_a_home_that_nobody_has_is_an_error_with_its_line(file: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"line 1: log_file ~nobody-has-this/log: give a whole path"):
+    with pytest.raises(
+        ConfigurationError, match=r"line 1: log_file ~nobody-has-this/log: give an absolute path"
+    ):
         resolve({}, {}, write(file, 'log_file = "~nobody-has-this/log"\n'))
 
 
@@ -178,7 +180,7 @@ def test_others_may_not_write_the_file(file: Path) -> None:
     write(file, "slots = 3\n").chmod(0o666)
     with pytest.raises(ConfigurationError, match="chmod"):
         resolve({}, {}, file)
-    with pytest.raises(ConfigurationError, match="--config /nowhere/x: there is no such file"):
+    with pytest.raises(ConfigurationError, match="--config /nowhere/x: this file does not exist"):
         resolve({}, {}, Path("/nowhere/x"))
 
 

@@ -45,7 +45,7 @@ def test_sessions_whose_client_has_vanished_are_named_with_the_instant() -> None
     sessions = [vanished, {"pid": 8, "user": "bob", "orphaned": None}]
     assert " 2 (1 orphaned) " in str(status_table([("one", 10, {**STATUS, "sessions": sessions})]))
     (line,) = orphans({"sessions": sessions})
-    assert line.startswith("Session 7 of alice is orphaned since 19")
+    assert line.startswith("Session 7 of alice has been orphaned since 19")
     assert orphans({}) == []
 
 

@@ -1,4 +1,4 @@
-"""The end of a server by the command; what clients see of it is in `tests.integration.test_ctl`."""
+"""The command that stops a server; `tests.integration.test_ctl` covers the clients' view."""
 
 import json
 import re

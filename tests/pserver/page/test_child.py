@@ -58,7 +58,7 @@ def test_pserver_status_says_where_and_only_to_the_same_account(server: Server) 
     environment = os.environ | {"PSERVER_RUNTIME_DIR": str(server.folder)}
     command = [sys.executable, "-m", "pserver", "status"]
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    assert f"The page of {server.status['name']}: {address(server)}" in said
+    assert f"Status page of {server.status['name']}: {address(server)}" in said
     assert "token" not in json.dumps(server.status_now()) and page_of(server)[1] not in server.log
 
 
