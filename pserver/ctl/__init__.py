@@ -1,1 +1,1 @@
-"""Asking a server that runs for something, by its control socket in the run-time folder."""
+"""Send requests to a running server over its control socket in the run-time folder."""

@@ -1,8 +1,8 @@
-"""A session that starts no engine: it passes a user's requests to the daemon, and the answers back.
+"""A session without an engine: it forwards a user's requests to the daemon, and the answers back.
 
-The daemon knows from the session's login who asks, and decides whether that user may; see
-`pserver.daemon.control.control`. What the client sends is passed on as it is. One word of it means something here: with
-``"stay": true`` the session takes a further request after this one, if the daemon lets it.
+The daemon knows the user from the session's login and decides whether the user may make the request; see
+`pserver.daemon.control.control`. The session forwards requests unchanged. It reads one key itself: after a request with
+``"stay": true`` it accepts another one, if the daemon permits.
 """
 
 import json
@@ -20,16 +20,16 @@ from srp_tools.channel import Channel
 from srp_tools.errors import ParallelError
 from srp_tools.steps import deadline_after, run
 
-# Until the first request, for which clients do not wait: meanwhile the login has a place that others wait for.
+# Time limit for the first request, which clients send immediately. Until then the login occupies a place in the queue.
 _FIRST_SECONDS = 5.0
-_SILENCE_SECONDS = 60.0  # a user who says nothing for so long is gone
-_ANSWER_SECONDS = 60.0  # for the daemon, and for the client to take the answer
-PART_BYTES = 2**15  # of an answer, which may be long
+_SILENCE_SECONDS = 60.0  # a client that sends nothing for this long counts as gone
+_ANSWER_SECONDS = 60.0  # time limit for the daemon to answer, and for the client to receive the answer
+PART_BYTES = 2**15  # part size of an answer, which may be long
 
 
 def serve_administrator(channel: Channel, user: str, control: socket.socket) -> None:
-    """Do so until the client is gone, or the daemon; `control`: the socket to the daemon. Both are closed then."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the last answer may be that the server ends
+    """Forward requests until the client or the daemon is gone; then close both. `control`: the socket to the daemon."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the last answer may report that the server stops
     control.settimeout(_ANSWER_SECONDS)
     try:
         with control:
@@ -44,24 +44,24 @@ def serve_administrator(channel: Channel, user: str, control: socket.socket) -> 
                 _send(channel, answer)
                 may_stay = request.get("stay") is True and not json.loads(answer).get("is_last")
                 stays, patience = may_stay and _is_asked_again(channel, control), _ANSWER_SECONDS
-    except (ParallelError, OSError):  # one of both is gone, or the client says what makes no sense
+    except (ParallelError, OSError):  # client or daemon is gone, or the client sent an invalid message
         return
     finally:
         channel.close()
 
 
 def _is_asked_again(channel: Channel, control: socket.socket) -> bool:
-    """Wait for another request, or the end of either side; return whether the client has something to say."""
+    """Wait for another request or for the end of either side; return whether the client has sent something."""
     poll = select.poll()
     poll.register(channel.fileno(), select.POLLIN)
     poll.register(control, select.POLLIN)
     ready = dict(poll.poll(_SILENCE_SECONDS * 1000))
-    # The daemon says nothing of its own accord.
+    # The daemon sends nothing unasked, so readable means closed.
     return channel.fileno() in ready and control.fileno() not in ready
 
 
 def _read(data: bytes) -> dict[str, Any]:
-    """Return a request; an empty one if it makes no sense."""
+    """Return a request; an empty one if it is invalid."""
     request: Any = decoder.unpack(data)
     try:
         is_right = isinstance(request, dict) and len(json.dumps(request)) <= MAX_REQUEST_BYTES // 2

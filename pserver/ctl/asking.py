@@ -1,8 +1,8 @@
-"""One request to a server, and its answer: a line of JSON each way on the socket ``NAME.control``.
+"""One request to a server and its answer, each a line of JSON on the socket ``NAME.control``.
 
-A request is ``{"do": WORD, ...}``; `pserver.daemon.control.words` has the words. An answer is ``{"ok": FACTS}``, or
-``{"error": TEXT}``. Whoever asks has a deadline: a server that is stopped (SIGSTOP) takes the connection and says
-nothing.
+A request is ``{"do": WORD, ...}``; `pserver.daemon.control.words` defines the words. An answer is ``{"ok": FACTS}`` or
+``{"error": TEXT}``. Every request has a deadline, because a stopped server (SIGSTOP) accepts the connection but never
+answers.
 """
 
 import json
@@ -20,16 +20,16 @@ from pserver.system.runtime_dir import run_time_folder
 from srp_tools.errors import ConfigurationError
 
 MAX_REQUEST_BYTES = 4096
-_MAX_ANSWER_BYTES = 2**24  # a line for each of many thousand sessions
+_MAX_ANSWER_BYTES = 2**24  # room for the lines of many thousand sessions
 ANSWER_SECONDS = 2.0
 
 
 class NoAnswerError(ConfigurationError):
-    """There is no server at the control socket, or it has said nothing in time."""
+    """There is no server at the control socket, or it did not answer in time."""
 
 
 def control_path(name: str, folder: Path | None = None) -> Path:
-    """Return where the control socket of the server of a name is; `folder`: its run-time folder, if not ours."""
+    """Return the path of a server's control socket; `folder`: its run-time folder, if not this account's."""
     check_server_name(name)
     return (folder or run_time_folder()) / f"{name}.control"
 
@@ -37,52 +37,52 @@ def control_path(name: str, folder: Path | None = None) -> Path:
 def ask(
     server: RunningServer, request: Mapping[str, object], seconds: float = ANSWER_SECONDS
 ) -> dict[str, Any]:
-    """Ask a server of this account for something; return what it says.
+    """Send a request to a server of this account; return the answer.
 
-    Raises `NoAnswerError` if there is none, or it does not answer within some seconds: it may do it or not. Raises
-    `ConfigurationError` if it refuses; the text has the reason.
+    Raises `NoAnswerError` if there is no server, or if it does not answer within `seconds`; it may still carry out the
+    request. Raises `ConfigurationError` if it refuses; the message gives the reason.
     """
     return Question(control_path(server.name, server.folder), request).answer(time.monotonic() + seconds)
 
 
 class Question:
-    """A request that is under way.
+    """A request in progress.
 
-    Raises `NoAnswerError` if no process takes it.
+    Raises `NoAnswerError` if no process accepts it.
     """
 
     def __init__(self, path: Path, request: Mapping[str, object]) -> None:
         data = json.dumps(dict(request)).encode() + b"\n"
         if len(data) > MAX_REQUEST_BYTES:
-            raise ConfigurationError(f"a request has at most {MAX_REQUEST_BYTES} bytes")
+            raise ConfigurationError(f"a request may have at most {MAX_REQUEST_BYTES} bytes")
         self._path = path
         try:
             self._sock = connect(path)
         except (OSError, AuthenticationError) as error:
-            raise NoAnswerError(f"no server answers at {path}: {error}") from error
+            raise NoAnswerError(f"no server is listening on {path}: {error}") from error
         try:
-            self._sock.send(data)  # there is room for it in a new socket
+            self._sock.send(data)  # a new socket has room for it
         except OSError as error:
             self._sock.close()
-            raise NoAnswerError(f"the server at {path} takes no request: {error}") from error
+            raise NoAnswerError(f"the server at {path} did not accept the request: {error}") from error
 
     def fileno(self) -> int:
-        """Return the descriptor that can be read from once there is an answer."""
+        """Return the descriptor that becomes readable when the answer arrives."""
         return self._sock.fileno()
 
     def close(self) -> None:
-        """Wait for no answer."""
+        """Abandon the request."""
         self._sock.close()
 
     def answer(self, deadline: float) -> dict[str, Any]:
-        """Return the answer, waiting until `deadline` at most; raise as `ask` does. Call this once."""
+        """Wait for the answer until `deadline` and return it; raise the same errors as `ask`. Call this once."""
         with self._sock:
             told = json_object(self._read_line(deadline))
         error, facts = told.get("error"), told.get("ok")
         if isinstance(error, str):
             raise ConfigurationError(error)
         if not isinstance(facts, dict):
-            raise NoAnswerError(f"the server at {self._path} ended, or says what makes no sense")
+            raise NoAnswerError(f"the server at {self._path} closed the connection or sent an invalid answer")
         return facts
 
     def _read_line(self, deadline: float) -> bytes:

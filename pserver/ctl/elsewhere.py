@@ -1,4 +1,4 @@
-"""A request to a server on another machine, over a channel that a login has made, and its answer."""
+"""A request to a server on another machine, over the channel of a login, and its answer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,9 +14,9 @@ _MAX_ANSWER_BYTES = 2**24
 
 
 def request_over(channel: Channel, request: Mapping[str, object], host: str) -> Steps[dict[str, Any]]:
-    """Send a request, and return the facts that answer it; `host`: the server as the user named it.
+    """Send a request and return the facts of the answer; `host`: the server as the user named it.
 
-    Raises `ConfigurationError` if the server refuses, `ProtocolError` if it says something else.
+    Raises `ConfigurationError` if the server refuses the request, `ProtocolError` if its answer is invalid.
     """
     yield from send_packed(channel, dict(request))
     told = json_object((yield from _receive(channel)))
@@ -24,7 +24,7 @@ def request_over(channel: Channel, request: Mapping[str, object], host: str) -> 
         raise ConfigurationError(f"{host}: {error}")
     facts = told.get("ok")
     if not isinstance(facts, dict):
-        raise ProtocolError(f"the server at {host} says what makes no sense")
+        raise ProtocolError(f"the server at {host} sent an invalid answer")
     return facts
 
 
@@ -38,4 +38,4 @@ def _receive(channel: Channel) -> Steps[bytes]:
                     return answer
             case _:
                 break
-    raise ProtocolError("the answer of the server cannot be understood")
+    raise ProtocolError("the server sent an answer that is too long or malformed")

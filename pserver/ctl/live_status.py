@@ -1,8 +1,8 @@
-"""What servers say of themselves now.
+"""The current status of running servers.
 
-`pserver.system.pidfile` finds servers by locks on files, which tell without a doubt which daemons live, also those that
-do not answer. The file beside each lock has what must outlive a daemon that is killed: its ports and its sessions. All
-else is asked for here, at the daemon itself, so it is never old.
+`pserver.system.pidfile` finds servers by file locks, which show reliably which daemons are alive, even those that do
+not answer. The file next to each lock contains everything that must outlive a killed daemon: its ports and its
+sessions. All other facts come from the daemon itself, so they are always current.
 """
 
 import contextlib
@@ -22,23 +22,23 @@ _STATUS = {"do": "status"}
 
 
 def live_server(name: str) -> RunningServer | None:
-    """Return the running server of a name with what it says now; ``None`` if there is none.
+    """Return the running server of a name with its current status; ``None`` if there is none.
 
-    Its status has ``"answers": False``, and what is in its file, if it does not answer. Raises `ConfigurationError` as
-    by `find_server`.
+    If the server does not answer, its status contains ``"answers": False`` and the contents of its file. Raises
+    `ConfigurationError` under the conditions of `find_server`.
     """
     server = find_server(name)
     return None if server is None else _with_answers([server])[0]
 
 
 def live_servers() -> list[RunningServer]:
-    """Return all running servers of this account, by name, as `live_server` does."""
+    """Return all running servers of this account, sorted by name, with the same status as `live_server`."""
     return _with_answers(list_servers())
 
 
 def _with_answers(servers: list[RunningServer]) -> list[RunningServer]:
-    """All are asked at once: those that do not answer take no longer than one, and keep no other from answering."""
-    numbered = dict(enumerate(servers))  # one name may be in several run-time folders
+    """Ask all servers in parallel, so that servers that do not answer delay neither each other nor the rest."""
+    numbered = dict(enumerate(servers))  # the same name may exist in several run-time folders
     answers = ask_all(numbered, dict.fromkeys(numbered, _STATUS))
     return [
         dataclasses.replace(server, status=answers.get(number, {**server.status, "answers": False}))
@@ -51,9 +51,9 @@ def ask_all(
     requests: Mapping[Key, Mapping[str, object]],
     seconds: float = ANSWER_SECONDS,
 ) -> dict[Key, dict[str, Any]]:
-    """Ask servers of this account at once; return the answers of those that give one within some seconds.
+    """Send requests to servers of this account in parallel; return the answers that arrive within `seconds`.
 
-    `requests`: what each is asked for. Servers, requests and answers have the same keys.
+    `requests`: one request for each server. Servers, requests and answers have the same keys.
     """
     questions: dict[Key, Question] = {}
     for key, server in servers.items():
@@ -73,7 +73,7 @@ def _await_answers(questions: Mapping[Key, Question], seconds: float) -> dict[Ke
         for descriptor, _ in ready:
             poll.unregister(descriptor)
             key = waiting.pop(descriptor)
-            with contextlib.suppress(ConfigurationError):  # it has just ended
+            with contextlib.suppress(ConfigurationError):  # the server has just stopped
                 answers[key] = questions[key].answer(time.monotonic() + ANSWER_SECONDS)
     for key in waiting.values():
         questions[key].close()

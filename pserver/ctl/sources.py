@@ -1,4 +1,4 @@
-"""What a server has said, and the servers of this account on this machine, which are asked at their control sockets."""
+"""Answers of servers, and the servers of this account on this machine, reached at their control sockets."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -11,41 +11,41 @@ from srp_tools.errors import ConfigurationError
 
 Document = Mapping[str, Any]
 
-_MISSED_SECONDS = 600.0  # for which a server that has gone is listed
+_MISSED_SECONDS = 600.0  # how long a server stays listed after it is gone
 
 
 class Answer(NamedTuple):
-    """What one server has said."""
+    """The answer of one server."""
 
-    name: str  #: which server
+    name: str  #: of the server
     document: Document | None  #: ``None`` if it did not answer
-    error: str = ""  #: why not
-    answered_at: float | None = None  #: when it did last, by the clock of `time.monotonic`
+    error: str = ""  #: why it did not answer
+    answered_at: float | None = None  #: time of its last answer, by the clock of `time.monotonic`
 
 
 class Source(Protocol):
     """Servers that can be asked."""
 
     def ask(self, seconds: float, since: Mapping[str, float] | None = None) -> list[Answer]:
-        """Return what all say within some seconds, always in the same order.
+        """Return the answers that arrive within `seconds`, always in the same order.
 
-        `since`: by name, of which instant on samples and timeline are wanted; ``None``: neither is wanted.
+        `since`: by server name, the time from which samples and timeline are wanted; ``None``: neither is wanted.
         """
 
     def stop(self, name: str, session: int) -> str:
-        """End a session of a server; return in words what has happened.
+        """End a session of a server; return a description of the outcome.
 
-        Raises a `ParallelError` or an `OSError` if that is not possible; the text has the reason.
+        Raises a `ParallelError` or an `OSError` if that is not possible; the message gives the reason.
         """
 
     def close(self) -> None:
-        """Ask no more."""
+        """Close all connections."""
 
 
 class OwnServers:
-    """The servers of this account on this machine; those that have gone are listed for a while, as they may come back.
+    """The servers of this account on this machine. Vanished servers stay listed for a while, as they may come back.
 
-    `name`: of the only one that is meant.
+    `name`: the only server to include.
     """
 
     def __init__(self, name: str | None = None) -> None:
@@ -91,9 +91,10 @@ class OwnServers:
 
 
 def by_name(servers: Sequence[RunningServer]) -> dict[str, RunningServer]:
-    """Return servers by names that tell them apart: one name may be in several run-time folders.
+    """Return servers by unique names; the same name may exist in several run-time folders.
 
-    A server in the folder of this process has its name, and another one its number as well if the name is not enough.
+    A server in this process's run-time folder keeps its name. A server in another one keeps it if it is unique, and
+    otherwise gets its process id appended.
     """
     names = [server.name for server in servers]
     return {
@@ -105,7 +106,7 @@ def by_name(servers: Sequence[RunningServer]) -> dict[str, RunningServer]:
 
 
 def request_for(since: Mapping[str, float] | None, name: str) -> dict[str, object]:
-    """Return what the server of a name is asked for, see `Source.ask`."""
+    """Return the request to the server of a name; see `Source.ask`."""
     if since is None:
         return {"do": "statistics", "brief": True}
     return {"do": "statistics", **({"since": since[name]} if name in since else {})}
@@ -117,6 +118,6 @@ def request_to_kill(session: int) -> dict[str, object]:
 
 
 def killed_in_words(facts: Mapping[str, Any]) -> str:
-    """Return in words what a server has answered to that."""
+    """Describe the answer of a server to that request."""
     ended = [f"{each['session']} of {each['user']}" for each in facts["killed"]]
     return f"Ended session {', '.join(ended)}."

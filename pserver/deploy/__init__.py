@@ -1,1 +1,1 @@
-"""``pserver deploy``: servers on other machines, installed and started over the user's own ssh."""
+"""``pserver deploy``: install and start servers on other machines, over the user's own ssh."""

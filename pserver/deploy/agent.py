@@ -1,14 +1,14 @@
-"""The part of ``pserver deploy`` that works on a host, under a Python that was found there.
+"""The part of ``pserver deploy`` that runs on a host, under a Python that was found there.
 
-It is sent as text and needs nothing but the standard library. It reads one request from standard input, a line of JSON,
-and after it the contents of the files that the request names. It answers with lines of JSON behind a mark.
+It is sent as text and needs only the standard library. It reads one request from standard input: a line of JSON,
+followed by the contents of the files that the request names. It answers with lines of JSON, each after a mark.
 
-All that it makes is in one folder, for each machine and each name of a server: homes may be shared by machines.
+All files that it creates are in one folder for each machine and server name, because machines may share home folders:
 
-    env-KEY/       an environment; there is a file `complete` in it when all is installed
+    env-KEY/       an environment; contains a file `complete` when the installation is finished
     server/        the servers' part of the login
-    log            of the server
-    record.json    what was deployed: the environment, and the options of the server
+    log            log of the server
+    record.json    record of the deployment: the environment, and the options of the server
 """
 
 import contextlib
@@ -26,18 +26,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
-_TAIL = 1500  # characters of what a program printed before it failed
+_TAIL = 1500  # characters of output to quote when a program fails
 _REACH_SECONDS = 5.0
 _CHUNK = 2**20
 Say = Callable[..., None]
 
-# Asks the environment that runs the server: for its state, and for the addresses at which others may find it.
+# Asks the environment that runs the server for the server's state, and for the addresses where others may reach it.
 _ASK = """
 import json, sys
 from pserver.system.interfaces import own_addresses
 try:
     from pserver.ctl.live_status import live_server as find_server
-except ImportError:  # an older version is there
+except ImportError:  # an older version is installed there
     from pserver.system.pidfile import find_server
 server = find_server(sys.argv[1])
 status = None if server is None else dict(server.status)
@@ -46,11 +46,11 @@ print(json.dumps([status, own_addresses(status["bind"] if status else [])]))
 
 
 class RefusedError(Exception):
-    """What was asked for cannot be done; the text says why."""
+    """The request cannot be carried out; the message says why."""
 
 
 def main(stream: BinaryIO, say: Say) -> int:
-    """Do what the request says; return the exit status."""
+    """Carry out the request; return the exit status."""
     request = json.loads(stream.readline())
     try:
         say(done=_OPERATIONS[request["do"]](request, stream, say))
@@ -61,15 +61,15 @@ def main(stream: BinaryIO, say: Say) -> int:
 
 
 def place_of(name: str) -> Path:
-    """Return the folder of all that is made for a server of this name on this machine."""
+    """Return the folder for a server of this name on this machine."""
     base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
     return base / "pserver/deploy" / (platform.node() or "localhost") / name
 
 
 def look(request: dict[str, Any], _: BinaryIO, __: Say) -> dict[str, Any]:
-    """Return what is here, and change nothing."""
+    """Return the state of this host; change nothing."""
     if sys.platform != "linux":
-        raise RefusedError(f"servers need Linux, and this is {platform.system()}")
+        raise RefusedError(f"servers need Linux, but this host runs {platform.system()}")
     place = place_of(request["name"])
     record = _read_record(place)
     return {
@@ -83,7 +83,7 @@ def look(request: dict[str, Any], _: BinaryIO, __: Say) -> dict[str, Any]:
 
 
 def deploy(request: dict[str, Any], stream: BinaryIO, say: Say) -> dict[str, Any]:
-    """Install, copy the files, and start the server, as far as that has not been done."""
+    """Install the package, copy the files, and start the server; skip steps that are already done."""
     name, wanted = request["name"], request["record"]
     place = place_of(name)
     with _locked(place), _received(request["files"], stream, place) as received:
@@ -99,7 +99,7 @@ def deploy(request: dict[str, Any], stream: BinaryIO, say: Say) -> dict[str, Any
         _keep_files(place / "server", received / "server")
         if not fits:
             say(step="starting the server")
-            # An installation takes long: a client may have come meanwhile.
+            # An installation takes long; a client may have connected in the meantime.
             _refuse_if_used(_ask(place, record, name)["status"], force=request["force"])
             _restart(place, record, wanted, name)
         _write_record(place, wanted)
@@ -110,7 +110,7 @@ def deploy(request: dict[str, Any], stream: BinaryIO, say: Say) -> dict[str, Any
 
 
 def remove(request: dict[str, Any], _: BinaryIO, __: Say) -> dict[str, Any]:
-    """Stop the server, and remove what was made."""
+    """Stop the server, and remove everything that `deploy` created."""
     name = request["name"]
     place = place_of(name)
     if not place.exists():
@@ -121,14 +121,14 @@ def remove(request: dict[str, Any], _: BinaryIO, __: Say) -> dict[str, Any]:
         if record is not None:
             _pserver(place, record, "stop", "--force", "--name", name, also=(3,))
         shutil.rmtree(place)
-    for folder in list(place.parents)[:3]:  # of this machine, of deploy, of pserver
-        with contextlib.suppress(OSError):  # there is something else in it
+    for folder in list(place.parents)[:3]:  # the folders of this machine, of deploy, and of pserver
+        with contextlib.suppress(OSError):  # the folder is not empty
             folder.rmdir()
     return {"removed": str(place), "cmd_port": _cmd_port(record)}
 
 
 def reach(request: dict[str, Any], _: BinaryIO, __: Say) -> dict[str, Any]:
-    """Try to connect to others; return why it failed, for each where it did."""
+    """Try to connect to other hosts; return the reason for each host that cannot be reached."""
     with ThreadPoolExecutor(32) as pool:
         failures = dict(pool.map(_try_to_reach, request["targets"]))
     return {"failures": {host: why for host, why in failures.items() if why}}
@@ -152,7 +152,7 @@ _OPERATIONS = {"look": look, "deploy": deploy, "remove": remove, "reach": reach}
 
 @contextlib.contextmanager
 def _locked(place: Path) -> Iterator[None]:
-    """Make the folder, and keep other deployments out of it."""
+    """Create the folder, and lock it against other deployments."""
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     place.chmod(0o700)
     descriptor = os.open(place, os.O_RDONLY)
@@ -160,7 +160,9 @@ def _locked(place: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RefusedError("another pserver deploy is at work there; try again when it is done") from None
+            raise RefusedError(
+                "another pserver deploy is running on this host; try again when it is done"
+            ) from None
         yield
     finally:
         os.close(descriptor)
@@ -168,7 +170,7 @@ def _locked(place: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _received(files: list[tuple[str, int]], stream: BinaryIO, place: Path) -> Iterator[Path]:
-    """Write the files that come after the request into a folder, for as long as the block lasts."""
+    """Write the files that follow the request into a folder that lasts as long as the block."""
     with tempfile.TemporaryDirectory(prefix="incoming-", dir=place) as folder:
         for name, size in files:
             path = Path(folder, name)
@@ -179,17 +181,17 @@ def _received(files: list[tuple[str, int]], stream: BinaryIO, place: Path) -> It
                 while left:
                     data = stream.read(min(left, _CHUNK))
                     if not data:
-                        raise RefusedError("the connection ended before all files had come")
+                        raise RefusedError("the connection ended before all files had arrived")
                     file.write(data)
                     left -= len(data)
         yield Path(folder)
 
 
 def _install(environment: Path, received: Path, packages: list[str]) -> None:
-    """Make an environment with the wheel that was sent, and what that needs."""
-    if environment.exists():  # an earlier attempt broke off
+    """Create an environment with the wheel that was sent, and its dependencies."""
+    if environment.exists():  # left by an earlier attempt that failed
         shutil.rmtree(environment)
-    _run("the environment cannot be made", [sys.executable, "-I", "-m", "venv", str(environment)])
+    _run("cannot create the environment", [sys.executable, "-I", "-m", "venv", str(environment)])
     wheels = received / "wheels"
     source = ["--no-index", "--find-links", str(wheels)] if wheels.exists() else []
     settings = {"PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
@@ -197,7 +199,7 @@ def _install(environment: Path, received: Path, packages: list[str]) -> None:
     variables = {key: text for key, text in os.environ.items() if key not in {"PIP_TARGET", "PIP_PREFIX"}}
     pip = [str(environment / "bin/python"), "-I", "-m", "pip", "--quiet", "install", *source]
     _run(
-        "the packages cannot be installed (for machines without internet there is --wheels DIR)",
+        "cannot install the packages (for machines without internet access, use --wheels DIR)",
         [*pip, *map(str, received.glob("*.whl")), *packages],
         variables | settings,
     )
@@ -205,7 +207,7 @@ def _install(environment: Path, received: Path, packages: list[str]) -> None:
 
 
 def _keep_files(folder: Path, received: Path) -> None:
-    """Put the servers' part of the login in its place: each file is there whole, or as it was."""
+    """Move the servers' part of the login into place. Each file is replaced as a whole."""
     if not received.exists():
         return
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -215,14 +217,14 @@ def _keep_files(folder: Path, received: Path) -> None:
 
 
 def _restart(place: Path, before: dict[str, Any] | None, wanted: dict[str, Any], name: str) -> None:
-    """Stop the server that runs and start the new one; if that cannot be, start the old one again."""
+    """Stop the running server and start the new one; if that fails, start the old one again."""
     if before is not None:
         _pserver(place, before, "stop", "--force", "--name", name, also=(3,))
     try:
         _start(place, wanted)
     except RefusedError:
         if before is not None and (place / before["environment"] / "complete").exists():
-            with contextlib.suppress(RefusedError):  # the first reason is the one to tell
+            with contextlib.suppress(RefusedError):  # report the first reason only
                 _start(place, before)
         raise
 
@@ -233,18 +235,18 @@ def _start(place: Path, record: dict[str, Any]) -> None:
 
 
 def _pserver(place: Path, record: dict[str, Any], *arguments: str, also: tuple[int, ...] = ()) -> None:
-    """Run the command of an environment; `also`: what else than 0 may be its exit status."""
+    """Run the pserver command of an environment; `also`: exit statuses to accept besides 0."""
     python = place / record["environment"] / "bin/python"
     _run(f"pserver {arguments[0]}", [str(python), "-P", "-m", "pserver", *arguments], also=also)
 
 
 def _ask(place: Path, record: dict[str, Any] | None, name: str) -> dict[str, Any]:
-    """Return the state of the server, ``None`` if it does not run, and the addresses of this machine."""
+    """Return the state of the server (``None`` if it is not running) and the addresses of this machine."""
     python = place / (record or {}).get("environment", "none") / "bin/python"
     if not python.exists():
         return {"status": None, "addresses": []}
     try:
-        said = _run("the server cannot be asked", [str(python), "-P", "-c", _ASK, name])
+        said = _run("cannot get the state of the server", [str(python), "-P", "-c", _ASK, name])
     except RefusedError as error:
         raise RefusedError(
             f"{error}; if the environment is broken, stop the server and remove {place}"
@@ -258,16 +260,16 @@ def _refuse_if_used(status: dict[str, Any] | None, *, force: bool) -> None:
     if sessions:
         users = ", ".join(sorted({str(session.get("user")) for session in sessions}))
         count = "a network uses" if len(sessions) == 1 else f"{len(sessions)} networks use"
-        raise RefusedError(f"{count} the server (of {users}); wait for the end, or end them with --force")
+        raise RefusedError(f"{count} the server (of {users}); wait until they end, or end them with --force")
 
 
 def _start_of(record: dict[str, Any]) -> tuple[Any, Any]:
-    """Return that part of a record which a server has from its start; it reads its users anew at each login."""
+    """Return the part of a record that takes effect when the server starts; it rereads its users at each login."""
     return record["environment"], record["options"]
 
 
 def _cmd_port(record: dict[str, Any] | None) -> int | None:
-    """Return the port for logins of what was deployed."""
+    """Return the command port of a deployed server."""
     options = [] if record is None else record["options"]
     return next(
         (int(option.partition("=")[2]) for option in options if option.startswith("--cmd-port=")), None
@@ -291,7 +293,7 @@ def _write_record(place: Path, record: dict[str, Any]) -> None:
 def _run(
     what: str, command: list[str], variables: dict[str, str] | None = None, also: tuple[int, ...] = ()
 ) -> str:
-    """Run a program and return what it prints. Raises `RefusedError` with the end of that if it fails."""
+    """Run a program and return its output. Raises `RefusedError`, which quotes the end of the output, if it fails."""
     done = subprocess.run(
         command,
         stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
@@ -304,10 +306,10 @@ def _run(
 
 
 def answer_behind(mark: str) -> Say:
-    """Return a function that writes lines of an answer."""
+    """Return a function that writes the lines of an answer."""
 
     def say(**facts: Any) -> None:
-        # On a line of its own, whatever has been written before.
+        # Start on a new line, whatever was written before.
         sys.stdout.write(f"\n{mark}{json.dumps(facts)}\n")
         sys.stdout.flush()
 

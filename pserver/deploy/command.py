@@ -1,4 +1,4 @@
-"""The options of ``pserver deploy``, and what it prints."""
+"""The options and the output of ``pserver deploy``."""
 
 import argparse
 import shlex
@@ -13,53 +13,63 @@ from pserver.deploy.plan import make_plan, parse_targets
 from pserver.deploy.ssh import Ssh
 from srp_tools.errors import ConfigurationError
 
-_INSTALL_SECONDS = 900.0  # of packages from the internet, on a slow disk
+_INSTALL_SECONDS = 900.0  # for downloading packages to a slow disk
 
 DESCRIPTION = """\
 Install this version on other machines over ssh, copy the servers' part of the login there, start a server on each, and
-check that all of them can be reached from here and from each other. What is there already is not done again.
+check that this machine and all hosts can reach each other. Steps that are already done are skipped.
 """
 
 
 def add_deploy_options(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes: its own options, and those of a server."""
+    """Add the command's own options, and those of a server."""
     add = parser.add_argument
     add(
         "hosts",
         nargs="+",
         metavar="HOST",
-        help="as you give it to ssh, which must work there without a question",
+        help="the host as you give it to ssh, which must connect without asking for anything",
     )
-    add("--remove", action="store_true", help="Stop the servers, and remove what was made for them.")
-    python_help = (
-        "The Python there, a path or a name. Default: one like that of this machine. May be HOST=PYTHON."
+    add(
+        "--remove",
+        action="store_true",
+        help="Stop the servers, and remove everything that was installed for them.",
     )
+    python_help = "Python on the hosts, a path or a name. Default: preferably the version used here. May be HOST=PYTHON."
     add("--python", action="append", default=[], metavar="PYTHON", help=python_help)
     setup_help = (
-        "Lines for the shell (bash, as after a login) before anything else, such as 'module load python'. "
+        "Shell lines (bash, as after a login) to run before anything else, such as 'module load python'. "
         "May be HOST=LINES."
     )
     add("--setup", action="append", default=[], metavar="LINES", help=setup_help)
-    package_help = "Install this there, too, such as scipy or 'matplotlib>=3.8'; may be given several times."
+    package_help = (
+        "Also install this package, such as scipy or 'matplotlib>=3.8'; may be given several times."
+    )
     add("--with", action="append", default=[], dest="packages", metavar="PACKAGE", help=package_help)
     wheels_help = (
-        "Take the packages from this folder of wheels, which is copied, for machines without internet."
+        "Copy this folder of wheels and install packages from it, for machines without internet access."
     )
     add("--wheels", type=Path, metavar="DIR", help=wheels_help)
-    add("--ssh", default="ssh", metavar="COMMAND", help="Such as 'ssh -F FILE'. Default: %(default)s.")
-    add("--force", action="store_true", help="Restart or stop a server even while networks use it.")
-    timeout_help = "How long an installation may take. Default: %(default)g."
+    add(
+        "--ssh",
+        default="ssh",
+        metavar="COMMAND",
+        help="ssh command, such as 'ssh -F FILE'. Default: %(default)s.",
+    )
+    add("--force", action="store_true", help="Restart or stop servers even while networks use them.")
+    timeout_help = "Time limit for an installation. Default: %(default)g."
     add("--timeout", type=float, default=_INSTALL_SECONDS, metavar="SECONDS", help=timeout_help)
     group = parser.add_argument_group(
-        "options of the servers", "as of pserver start; --auth-file is a file here, all other paths are there"
+        "options of the servers",
+        "the same as for pserver start; --auth-file is on this machine, all other paths are on the hosts",
     )
     add_options(group)
 
 
 def run_deploy(options: argparse.Namespace, say: Callable[[str], None]) -> list[str]:
-    """Do what the options say, and tell it line by line; return the errors.
+    """Deploy as the options say, and report progress line by line; return the errors.
 
-    Raises `ConfigurationError` or `CredentialError` if nothing can be done at all.
+    Raises `ConfigurationError` or `CredentialError` if the command cannot begin.
     """
     config = config_of(options)
     targets = parse_targets(options.hosts, options.python, options.setup)
@@ -70,7 +80,7 @@ def run_deploy(options: argparse.Namespace, say: Callable[[str], None]) -> list[
         remove_hosts(config_file(), outcome.removed)
     else:
         if config.cmd_port == 0 or config.data_port == 0:
-            raise ConfigurationError("port 0 would be another one after each start: give numbers")
+            raise ConfigurationError("port 0 would select a different port at each start: give fixed ports")
         plan = make_plan(config, options.packages, options.wheels, force=options.force)
         outcome = deployment.deploy(plan)
         _tell(outcome, say, use_tls=config.use_tls)
@@ -78,7 +88,7 @@ def run_deploy(options: argparse.Namespace, say: Callable[[str], None]) -> list[
 
 
 def _tell(outcome: Outcome, say: Callable[[str], None], *, use_tls: bool) -> None:
-    """Say how to connect to the hosts that are ready, and let `pconnect` without hosts find them if all are."""
+    """Show how to connect to the hosts that are ready; if all are, add them to the hosts of `pconnect`."""
     names = [each.name for each in outcome.deployed]
     if not names:
         return
@@ -91,5 +101,5 @@ def _tell(outcome: Outcome, say: Callable[[str], None], *, use_tls: bool) -> Non
     if add_hosts(path, names):
         say(f"Connect with: pconnect(), because {path} names them; or pconnect([{shown}])")
     else:
-        say(f"Connect with: pconnect([{shown}]); or with pconnect() after you put into {path}:")
+        say(f"Connect with: pconnect([{shown}]); or with pconnect() after adding this line to {path}:")
         say(hosts_line(names))

@@ -1,6 +1,6 @@
-"""Deploying to hosts side by side: each gets what it lacks, and is then reached from the client and from the others.
+"""Deploy to hosts in parallel: bring each host up to date, then check connections from the client and between hosts.
 
-A host that fails does not hold up the others. All errors come at the end, in the order of the hosts.
+A host that fails does not delay the others. All errors are reported at the end, in the order of the hosts.
 """
 
 import socket
@@ -14,26 +14,26 @@ from pserver.deploy.plan import Plan
 from pserver.deploy.ssh import DeployError, Ssh, Target
 from srp_tools.errors import ParallelError
 
-_AT_ONCE = 32  # calls of ssh
-_LOOK_SECONDS = 60.0  # a busy network file system may take some for the first Python
+_AT_ONCE = 32  # ssh calls at the same time
+_LOOK_SECONDS = 60.0  # on a busy network file system, starting Python may take several seconds
 _REACH_SECONDS = 10.0
 T = TypeVar("T")
 
 
 @dataclass
 class Deployed:
-    """A host where a server runs."""
+    """A host with a running server."""
 
     target: Target
-    address: str  #: the name under which ssh connects to it
+    address: str  #: the name or address that ssh connects to
     cmd_port: int
     data_port: int
-    machine: str  #: its own name
-    addresses: list[str] = field(default_factory=list)  #: its own, without loopback ones
+    machine: str  #: its host name
+    addresses: list[str] = field(default_factory=list)  #: its own addresses, without loopback
 
     @property
     def name(self) -> str:
-        """How `pconnect` names it."""
+        """The name of the host for `pconnect`."""
         if self.cmd_port == DEFAULT_CMD_PORT:
             return self.address
         return (
@@ -43,15 +43,15 @@ class Deployed:
 
 @dataclass
 class Outcome:
-    """What has come of it."""
+    """The outcome for all hosts."""
 
     deployed: list[Deployed] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)  #: the names that `pconnect` had for them
+    removed: list[str] = field(default_factory=list)  #: the names of removed servers for `pconnect`
     errors: dict[str, list[str]] = field(default_factory=dict)  #: by host, in the order of the hosts
 
 
 class Deployment:
-    """Calls all hosts at once. `say` gets a host and what happened there; `timeout`: seconds for an installation."""
+    """Calls all hosts in parallel. `say` gets a host and an event; `timeout`: seconds for an installation."""
 
     def __init__(
         self, ssh: Ssh, targets: Sequence[Target], say: Callable[[str, str], None], timeout: float
@@ -62,7 +62,7 @@ class Deployment:
         self._timeout = timeout
 
     def deploy(self, plan: Plan) -> Outcome:
-        """Have a server on each host, and see whether all can reach each other."""
+        """Run a server on each host, and check whether all can reach each other."""
         found = self._at_all(lambda target: self._deploy_to(target, plan))
         outcome = _outcome(found)
         for host, reasons in self.unreached(outcome.deployed).items():
@@ -72,7 +72,7 @@ class Deployment:
         return outcome
 
     def remove(self, name: str, *, force: bool) -> Outcome:
-        """Stop the server of this name on each host, and remove what was made for it."""
+        """Stop the server of this name on each host, and remove everything that was installed for it."""
         outcome = Outcome()
 
         def remove(target: Target) -> None:
@@ -89,7 +89,7 @@ class Deployment:
         return outcome
 
     def _at_all(self, work: Callable[[Target], T]) -> dict[str, T | str]:
-        """Do the same for all hosts; return what came of it, or why it failed."""
+        """Do the same work for all hosts; return each host's result, or its error message."""
 
         def attempt(target: Target) -> T | str:
             try:
@@ -128,7 +128,7 @@ class Deployment:
         return deployed
 
     def unreached(self, deployed: Sequence[Deployed]) -> dict[str, list[str]]:
-        """Return what cannot be reached, by the host that cannot be: from here, and from the other hosts."""
+        """Return the failed connections by the host that cannot be reached: from here, and from the other hosts."""
         reasons: dict[str, list[str]] = {}
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for each, (found, missed) in zip(deployed, pool.map(_reach_from_here, deployed), strict=True):
@@ -140,7 +140,7 @@ class Deployment:
         return {host: texts for host, texts in reasons.items() if texts}
 
     def _reach_from(self, host: Deployed, all_of_them: Sequence[Deployed]) -> tuple[str, Mapping[str, str]]:
-        """Return which of the others a host cannot reach, and why."""
+        """Return the hosts that one host cannot reach, and why."""
         others = [each for each in all_of_them if each is not host]
         request = {"do": "reach", "name": "", "targets": [_seen_from(host, each) for each in others]}
         if not others:
@@ -172,7 +172,7 @@ def _outcome(found: Mapping[str, object]) -> Outcome:
 def _describe(target: Target, address: str, seen: Mapping[str, Any], state: Mapping[str, Any]) -> Deployed:
     status = state["status"]
     if status is None:
-        raise DeployError("the server ended as soon as it had started; see its log there")
+        raise DeployError("the server exited right after it started; see its log on that host")
     ports = int(status["cmd_port"]), int(status["data_port"])
     return Deployed(target, address, *ports, str(seen["machine"]), list(state["addresses"]))
 
@@ -182,7 +182,7 @@ def _ports(deployed: Deployed) -> str:
 
 
 def _reach_from_here(deployed: Deployed) -> tuple[list[str], list[str]]:
-    """Return the address under which a host is found from here, and what cannot be reached."""
+    """Return the address that reaches a host from here, and the errors of ports that cannot be reached."""
     found, failures = [], []
     for what, port, option in (
         ("command port", deployed.cmd_port, "--cmd-port"),
@@ -198,17 +198,17 @@ def _reach_from_here(deployed: Deployed) -> tuple[list[str], list[str]]:
 
 
 def _with_remedy(reason: str, option: str) -> str:
-    """Add what to do about a port that cannot be reached."""
+    """Add a suggestion about a port that cannot be reached."""
     if "refused" in reason:
         return (
-            f"{reason}; the server listens at another address (--bind), a firewall refuses, or it ended with the "
-            "login of ssh (logind.conf(5), KillUserProcesses): then run loginctl enable-linger there"
+            f"{reason}; the server listens on another address (--bind), a firewall rejects the connection, or the "
+            "server ended with the ssh login (logind.conf(5), KillUserProcesses): then run loginctl enable-linger there"
         )
     return f"{reason}; open that port in the firewalls in between, or choose another with {option}"
 
 
 def _seen_from(host: Deployed, other: Deployed) -> tuple[str, list[str], int]:
-    """Return how a host finds another one: a loopback address leads to itself."""
+    """Return how a host can reach another one; a loopback address would lead back to the host itself."""
     here = host.machine == other.machine
     addresses = [each for each in other.addresses if here or not (each.startswith("127.") or each == "::1")]
     return other.target.host, addresses, other.data_port

@@ -1,6 +1,7 @@
-"""The hosts of the client's configuration, so that `pconnect` without hosts connects to what was deployed.
+"""The host list of the client's configuration: `pconnect` without hosts connects to the deployed servers.
 
-Only a file that this module wrote is changed. It has one list; whoever writes anything else into it makes it their own.
+This module changes only files that it wrote itself. Such a file contains nothing but one list; a file with any other
+content belongs to the user.
 """
 
 import json
@@ -14,7 +15,7 @@ _HEAD = "# pserver deploy keeps this list as long as there is nothing else in th
 
 
 def add_hosts(path: Path, names: Sequence[str]) -> bool:
-    """Put hosts behind those that are there, and make the file if it is missing; return whether they are there now."""
+    """Append hosts to the list, and create the file if it is missing; return whether the list now contains them."""
     with exclusive_access(path):
         present = _read(path)
         if present is None:
@@ -24,7 +25,7 @@ def add_hosts(path: Path, names: Sequence[str]) -> bool:
 
 
 def remove_hosts(path: Path, names: Iterable[str]) -> None:
-    """Take hosts out of a file that was written here, and remove it with the last one."""
+    """Remove hosts from a file that this module wrote; delete the file with the last host."""
     gone = set(names)
     if not path.exists():
         return
@@ -35,7 +36,7 @@ def remove_hosts(path: Path, names: Iterable[str]) -> None:
 
 
 def hosts_line(names: Iterable[str]) -> str:
-    """Return the line of the configuration that names hosts.
+    """Return the configuration line that names hosts.
 
     Examples
     --------
@@ -46,7 +47,7 @@ def hosts_line(names: Iterable[str]) -> str:
 
 
 def _read(path: Path) -> list[str] | None:
-    """Return the hosts of a file that was written here, none if it is missing; ``None`` if it is somebody else's."""
+    """Return the hosts in a file of this module; an empty list without a file, ``None`` for a user's own file."""
     try:
         text = path.read_text(encoding="utf-8")
         names = tomllib.loads(text).get("hosts")

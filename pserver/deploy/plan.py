@@ -1,4 +1,4 @@
-"""What is to be on each host, made of the options of the command."""
+"""The wanted state of each host, derived from the options of the command."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from srp_tools.errors import ConfigurationError, CredentialError
 from srp_tools.private_files import read_private_bytes, server_file
 from srp_tools.verifier_file import VerifierFile
 
-_MAX_FILE_BYTES = 16 * 2**20  # as of verifiers
-_DIGITS = 16  # of a key
+_MAX_FILE_BYTES = 16 * 2**20  # limit for the users' file and its companions
+_DIGITS = 16  # length of a key
 
 
 def parse_targets(hosts: Sequence[str], pythons: Sequence[str], setups: Sequence[str]) -> list[Target]:
-    """Return the hosts with their options; each option is for all, or for one host as ``HOST=VALUE``.
+    """Return the hosts with their options; each option applies to all hosts, or to one as ``HOST=VALUE``.
 
-    Raises `ConfigurationError` if a host is no name for ssh.
+    Raises `ConfigurationError` if ssh cannot accept a host's name.
 
     Examples
     --------
@@ -30,14 +30,14 @@ def parse_targets(hosts: Sequence[str], pythons: Sequence[str], setups: Sequence
     """
     for host in hosts:
         if not host or host.startswith("-") or any(each.isspace() for each in host):
-            raise ConfigurationError(f"{host!r} is no name of a host: give one as you give it to ssh")
+            raise ConfigurationError(f"{host!r} is not the name of a host: give it as you give it to ssh")
     return [
         Target(host, _of(host, hosts, pythons), _of(host, hosts, setups)) for host in dict.fromkeys(hosts)
     ]
 
 
 def _of(host: str, hosts: Sequence[str], values: Sequence[str]) -> str | None:
-    """Return the value for a host: the last one for it alone, else the last one for all."""
+    """Return the value for a host: the last one for this host alone, else the last one for all hosts."""
     for_all = [value for value in values if value.partition("=")[0] not in hosts]
     for_it = [value.partition("=")[2] for value in values if value.partition("=")[0] == host and "=" in value]
     return next(iter([*for_it[::-1], *for_all[::-1]]), None)
@@ -45,18 +45,20 @@ def _of(host: str, hosts: Sequence[str], values: Sequence[str]) -> str | None:
 
 @dataclass(frozen=True)
 class Plan:
-    """What each host is to have."""
+    """The wanted state of each host."""
 
     name: str  #: of the server
     wheel: Wheel
-    packages: Sequence[str]  #: besides this one
-    wheels: Path | None  #: a folder that pip takes all packages from, for hosts without internet
-    options: Sequence[str]  #: of ``pserver start``; ``{place}`` stands for the folder of what is made there
-    verifiers: dict[str, bytes]  #: the servers' part of the login, by the names of its files
+    packages: Sequence[str]  #: in addition to this one
+    wheels: Path | None  #: a folder of wheels for all packages, for hosts without internet access
+    options: Sequence[
+        str
+    ]  #: of ``pserver start``; ``{place}`` stands for the deployment's folder on the host
+    verifiers: dict[str, bytes]  #: the servers' part of the login, by file name
     force: bool
 
     def record(self, python: str, version: str) -> dict[str, Any]:
-        """Return what a host has when all is done: the same for the same contents."""
+        """Return the record of a finished deployment; equal contents give equal records."""
         key = hashlib.sha256(
             "\0".join([self.wheel.digest(), *sorted(self.packages), python, version]).encode()
         )
@@ -68,7 +70,7 @@ class Plan:
         }
 
     def files(self, *, with_packages: bool) -> list[tuple[str, Path | bytes]]:
-        """Return the names and contents of what is sent."""
+        """Return the names and contents of the files to send."""
         found: list[tuple[str, Path | bytes]] = [
             (f"server/{name}", data) for name, data in self.verifiers.items()
         ]
@@ -82,9 +84,9 @@ class Plan:
 
 
 def make_plan(config: ServerConfig, packages: Sequence[str], wheels: Path | None, *, force: bool) -> Plan:
-    """Return the plan for a configuration whose users' file is here, and whose other paths are on the hosts.
+    """Return the plan for a configuration; its users' file is on this machine, its other paths are on the hosts.
 
-    Raises `CredentialError` if the users' file cannot be used, `ConfigurationError` if there is no folder of wheels.
+    Raises `CredentialError` if the users' file is invalid, `ConfigurationError` if the folder of wheels does not exist.
     """
     if wheels is not None and not wheels.is_dir():
         raise ConfigurationError(f"--wheels {wheels}: there is no such folder")
@@ -105,12 +107,12 @@ def make_plan(config: ServerConfig, packages: Sequence[str], wheels: Path | None
 
 
 def _verifiers(path: Path) -> dict[str, bytes]:
-    """Return the files that a server needs. The secret for unknown users is made if need be: all servers share it."""
+    """Return the files that a server needs. Create the secret for unknown users if needed: all servers share it."""
     file = VerifierFile(path)
     if not file.users():
-        raise CredentialError(f"{path} has no users; the command generate-srp-data makes them")
+        raise CredentialError(f"{path} has no users; create them with: generate-srp-data USER")
     file.lookup("")
-    # On the hosts they have the usual names, whatever they have here.
+    # On the hosts the files have the default names, whatever their names are here.
     files = {f"tpasswd{suffix}": path.with_name(f"{path.name}{suffix}") for suffix in ("", ".conf", ".seed")}
     member = path.with_name("member")
     files |= {"member": member} if member.exists() else {}  # for servers that join others

@@ -1,11 +1,12 @@
-"""What is said to a host's shell, and how its answer is read.
+"""The input for a host's shell, and the parser of its output.
 
-The login shell there may be any: csh, fish, a bash whose start files print. It sees one line in single quotes, without
-anything that one of them reads in its own way, and that line runs ``/bin/sh``. All else comes on standard input: first
-a script for ``/bin/sh``, which finds a Python, then a program for that Python, then what the program reads.
+The login shell may be anything: csh, fish, a bash whose startup files print text. It gets one line in single quotes,
+without characters that any of these shells treats specially, and that line runs ``/bin/sh``. Everything else arrives on
+standard input: first a script for ``/bin/sh``, which finds a Python, then a program for that Python, then the program's
+input.
 
-What start files print comes before the answer, or between its lines. So each line of the answer begins with a mark that
-is drawn anew for each call.
+The output of startup files appears before the answer or between its lines. Each line of the answer therefore begins
+with a mark that is random for each call.
 """
 
 import json
@@ -17,10 +18,10 @@ from typing import Any
 
 from pserver.deploy import agent
 
-# `head -c` takes no byte more than it was asked for, as `sh -s` would: what follows is for Python.
+# `head -c` reads exactly this many bytes; `sh -s` could read more, and the rest is for Python.
 _COMMAND = "/bin/sh -c 'eval \"$(head -c {size})\"'"
 
-# Where people put Pythons that a shell without a terminal does not find.
+# Usual places of Pythons that are not in the PATH of a shell without a terminal.
 _USUAL_PLACES = (
     "/usr/local/bin/python3",
     "$HOME/miniforge3/bin/python3",
@@ -28,7 +29,7 @@ _USUAL_PLACES = (
     "$HOME/anaconda3/bin/python3",
     "/opt/conda/bin/python3",
 )
-_NEWEST_MINOR = 15  # more are found as python3
+_NEWEST_MINOR = 15  # newer versions are found as python3
 
 _BOOT = "import sys; exec(compile(sys.stdin.buffer.read(int(sys.argv[1])), 'deploy', 'exec'))"
 _PROBE = "import sys, ensurepip, venv; print('%d.%d' % sys.version_info[:2])"
@@ -48,7 +49,7 @@ done
 printf '\\n%s\\n' {mark}"no python"
 """
 
-# In a shell as after a login, where `module` and the like are defined. What it reads meanwhile is nothing of ours.
+# Runs in a shell as after a login, where `module` and similar commands are defined, with standard input hidden from it.
 _SET_UP = """\
 shell=sh
 command -v bash >/dev/null 2>&1 && shell=bash
@@ -62,9 +63,9 @@ exec 0<&3 3<&-
 
 
 def candidates(python: str | None) -> list[str]:
-    """Return the Pythons to try, as words for a shell: the one that was named, else first one like that of the client.
+    """Return the Pythons to try, as words for a shell: the named one, or else the client's version first.
 
-    Functions are sent best between the same minor versions.
+    Functions transfer most reliably between equal minor versions.
     """
     if python is not None:
         home, rest = ("$HOME/", python[2:]) if python.startswith("~/") else ("", python)
@@ -78,8 +79,8 @@ def candidates(python: str | None) -> list[str]:
 def script(mark: str, program_size: int, python: str | None = None, setup: str | None = None) -> str:
     """Return the script for ``/bin/sh``.
 
-    `mark`: begins each line of the answer. `program_size`: bytes of the program that follows. `python`: a path or a
-    name. `setup`: lines for a shell, before anything else.
+    `mark`: the beginning of each line of the answer. `program_size`: bytes of the program that follows. `python`: a
+    path or a name. `setup`: shell lines to run first.
     """
     find = _FIND.format(
         candidates=" ".join(candidates(python)),
@@ -96,14 +97,14 @@ def script(mark: str, program_size: int, python: str | None = None, setup: str |
 def command_and_input(
     mark: str, request: dict[str, Any], python: str | None, setup: str | None
 ) -> tuple[str, bytes]:
-    """Return the line for the login shell, and what comes on standard input before the contents of files."""
+    """Return the line for the login shell, and the standard input before the contents of files."""
     program = Path(agent.__file__).read_bytes()
     text = script(mark, len(program), python, setup).encode()
     return _COMMAND.format(size=len(text)), text + program + json.dumps(request).encode() + b"\n"
 
 
 def read_answer(mark: str, line: str) -> dict[str, Any] | None:
-    """Return what a line of the answer says; ``None`` if it is not ours.
+    """Return the contents of a line of the answer; ``None`` for other output.
 
     Examples
     --------
@@ -124,7 +125,7 @@ def read_answer(mark: str, line: str) -> dict[str, Any] | None:
 
 
 def why_no_python(tried: Sequence[str], python: str | None, host: str) -> str:
-    """Return why none of the Pythons can be used, and what to do."""
+    """Explain why no Python on the host is suitable, and suggest a remedy."""
     needed = "Python 3.11 or newer with its module venv"
     remedy = f"name one with --python {host}=PATH, or load one with --setup {shlex.quote(f'{host}=module load python')}"
     if any("without venv" in each for each in tried):

@@ -1,7 +1,7 @@
-"""One call of a host through the user's ssh: the program is run, so that its configuration, agents and jump hosts hold.
+"""One call to a host through the user's ssh program, which applies the user's configuration, agents and jump hosts.
 
-Nothing is asked: a password or an unknown host key is an error, which says what to do. No file is copied by scp or
-sftp, which fail where a start file of the login shell prints: files travel in the same stream as the request.
+ssh never prompts: a missing key or an unknown host key is an error that suggests a remedy. Files travel in the same
+stream as the request, not by scp or sftp, which fail if startup files of the login shell print text.
 """
 
 import contextlib
@@ -22,71 +22,71 @@ from pserver.deploy.shell import command_and_input, read_answer, why_no_python
 from srp_tools.errors import ParallelError
 from srp_tools.printable import printable_text
 
-# The user's own options come first, and ssh takes the first value that it meets.
+# The user's own options come first, and ssh uses the first value of each option.
 _OPTIONS = (
     "-T", "-x", "-oLogLevel=ERROR",
     "-oBatchMode=yes", "-oConnectTimeout=15", "-oServerAliveInterval=15", "-oServerAliveCountMax=4",
     "-oClearAllForwardings=yes", "-oRemoteCommand=none",
 )  # fmt: skip
-_FAILED = 255  # ssh itself, by ssh(1); another status is that of the command
+_FAILED = 255  # status of ssh's own failures (ssh(1)); any other status comes from the command
 
-# What ssh says, and what to do then; `{host}` is as the user has named it.
+# Messages of ssh and their remedies; `{host}` is the host as the user named it.
 _REMEDIES = (
     ("Host key verification failed", "run ssh {host} once, and compare and accept its key"),
     ("REMOTE HOST IDENTIFICATION HAS CHANGED", "find out why, then run ssh-keygen -R {host} and ssh {host}"),
     (
         "Permission denied",
-        "ssh {host} has to work without a question: ssh-copy-id {host}, or ssh-add for a key",
+        "ssh {host} must work without asking for anything: run ssh-copy-id {host}, or ssh-add for a key",
     ),
     (
         "Too many authentication failures",
         "name the key in ~/.ssh/config: IdentityFile, with IdentitiesOnly yes",
     ),
     ("Could not resolve hostname", "correct the name, or describe the host in ~/.ssh/config"),
-    ("Connection refused", "no ssh server listens there: start one, or name its port in ~/.ssh/config"),
-    ("timed out", "the machine is off, or a firewall is in between: try ssh {host}"),
-    ("No route to host", "the machine is off, or not in this network: try ssh {host}"),
+    ("Connection refused", "no ssh server is listening there: start one, or give its port in ~/.ssh/config"),
+    ("timed out", "the machine is off, or a firewall blocks the connection: try ssh {host}"),
+    ("No route to host", "the machine is off, or not on this network: try ssh {host}"),
 )
 
 _MAX_LINE_BYTES = 2**20
-_SHOWN_LINES = 5  # of what a host printed besides its answer
+_SHOWN_LINES = 5  # how much of a host's other output to quote
 
 
 class DeployError(ParallelError):
-    """Something could not be done on a host; the text says what, why, and what to do."""
+    """A step failed on a host; the message says what failed, why, and what to do."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A host, and how to come to a Python there."""
+    """A host, and how to find Python on it."""
 
-    host: str  #: as ssh knows it
-    python: str | None = None  #: a path or a name there
-    setup: str | None = None  #: lines for a shell
+    host: str  #: the host's name for ssh
+    python: str | None = None  #: path or name of Python on the host
+    setup: str | None = None  #: shell lines to run first
 
 
 @dataclass
 class _Said:
-    """What a host has said."""
+    """The output of a host."""
 
     done: dict[str, Any] | None = None
     error: str | None = None
-    tried: list[str] = field(default_factory=list)  # Pythons
+    tried: list[str] = field(default_factory=list)  # Pythons that were tried
     no_python: bool = False
-    setup: str | None = None  # how it failed
+    setup: str | None = None  # how the setup lines failed
     noise: deque[str] = field(default_factory=lambda: deque(maxlen=_SHOWN_LINES))
 
 
 class Ssh:
-    """Calls hosts by a command such as ``ssh`` or ``ssh -F FILE``."""
+    """Calls hosts with a command such as ``ssh`` or ``ssh -F FILE``."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = list(command)
 
     def address_of(self, host: str) -> str:
-        """Return the name under which ssh would connect to a host: its own, or what the configuration says.
+        """Return the name that ssh would connect to: the host itself, or the name from the ssh configuration.
 
-        Raises `DeployError` if ssh cannot be run, or does not understand the name.
+        Raises `DeployError` if ssh cannot be run, or rejects the name.
         """
         try:
             answer = subprocess.run(
@@ -95,7 +95,7 @@ class Ssh:
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
             raise DeployError(
-                f"{self._command[0]} cannot be run ({error}): install the OpenSSH client"
+                f"cannot run {self._command[0]} ({error}): install the OpenSSH client"
             ) from error
         words = (line.partition(" ") for line in answer.stdout.splitlines())
         name = next((rest for word, _, rest in words if word == "hostname"), None)
@@ -112,9 +112,9 @@ class Ssh:
         timeout: float,
         on_step: Callable[[str], None] = lambda _: None,
     ) -> dict[str, Any]:
-        """Have a host do something, and return what it answers.
+        """Run a request on a host, and return the answer.
 
-        `files`: names, relative to what the request is about, and contents. `on_step` gets each step that takes long.
+        `files`: names, relative to the folder of the request, and contents. `on_step` gets the name of each long step.
         Raises `DeployError`.
         """
         mark = f"@{secrets.token_hex(8)}@"
@@ -131,7 +131,7 @@ class Ssh:
                 status = _run(command, given, errors, timeout, lambda each: _take(said, mark, each, on_step))
             except TimeoutError:
                 raise DeployError(
-                    f"it has not answered within {timeout:g} s; --timeout gives it more"
+                    f"timed out after {timeout:g} s waiting for the host; increase the limit with --timeout"
                 ) from None
             errors.seek(0, os.SEEK_END)
             errors.seek(max(0, errors.tell() - 4096))
@@ -160,10 +160,10 @@ def _run(
     timeout: float,
     on_line: Callable[[str], None],
 ) -> int:
-    """Run a program to its end, and return its exit status. Raises `TimeoutError`; then it has been killed."""
+    """Run a program to its end; return its exit status. Raises `TimeoutError` after killing the program."""
     with subprocess.Popen(command, stdin=given, stdout=subprocess.PIPE, stderr=errors) as process:
         try:
-            if process.stdout is not None:  # it is a pipe, as was asked for
+            if process.stdout is not None:  # always true here; for the type checker
                 for line in _lines(process.stdout, timeout):
                     on_line(line)
             return process.wait(timeout=5)
@@ -174,9 +174,9 @@ def _run(
 
 
 def _lines(output: IO[bytes], timeout: float) -> Iterator[str]:
-    """Return the lines that a process prints, until it closes its output.
+    """Yield the lines that a process prints, until it closes its output.
 
-    Raises `TimeoutError` when the time has passed, and `DeployError` for a line without end.
+    Raises `TimeoutError` at the time limit, and `DeployError` for a line that is too long.
     """
     deadline = time.monotonic() + timeout
     rest = b""
@@ -190,14 +190,14 @@ def _lines(output: IO[bytes], timeout: float) -> Iterator[str]:
         if not data:
             break
         if len(rest) > _MAX_LINE_BYTES:
-            raise DeployError(f"it printed a line of more than {_MAX_LINE_BYTES} bytes")
+            raise DeployError(f"the host printed a line of more than {_MAX_LINE_BYTES} bytes")
     if rest:
         yield rest.decode(errors="replace")
 
 
 def _take(said: _Said, mark: str, line: str, on_step: Callable[[str], None]) -> None:
     answer = None
-    with contextlib.suppress(ValueError):  # cut off with the connection
+    with contextlib.suppress(ValueError):  # the connection ended in the middle of a line
         answer = read_answer(mark, line)
     match answer:
         case {"step": str() as step}:
@@ -217,7 +217,7 @@ def _take(said: _Said, mark: str, line: str, on_step: Callable[[str], None]) -> 
 
 
 def _why(said: _Said, status: int, stderr: Sequence[str], target: Target) -> str:
-    """Return why there is no result, from what came and how ssh ended."""
+    """Explain why there is no result, from the output and the exit status of ssh."""
     tail = [line.strip() for line in stderr if line.strip()][-_SHOWN_LINES:]
     if said.error is not None:
         return said.error
@@ -228,11 +228,11 @@ def _why(said: _Said, status: int, stderr: Sequence[str], target: Target) -> str
     if status == _FAILED:
         whole = "\n".join(stderr)
         remedy = next((what for words, what in _REMEDIES if words in whole), "try ssh {host}")
-        reason = tail[-1].removeprefix("ssh: ") if tail else "it failed without a word"
+        reason = tail[-1].removeprefix("ssh: ") if tail else "ssh failed without a message"
         return f"ssh: {reason}; {remedy.format(host=target.host)}"
     printed = "; ".join([*said.noise, *tail]) or "nothing"
     return (
-        f"the login shell there has not run what it was given (status {status}; it printed: {printed}): without a "
-        "terminal, its start files must not start another shell, read standard input, or end; try: "
+        f"the login shell did not run the given command (status {status}; it printed: {printed}): without a terminal, "
+        "its startup files must not start another shell, read standard input, or exit; try: "
         f"ssh {target.host} /bin/sh -c id"
     )

@@ -1,7 +1,7 @@
-"""A wheel of the packages that run here, from their own files.
+"""A wheel of this package, built from its installed files.
 
-Neither an index nor the source tree has to be there, and no tool that builds: what runs here is what runs there. The
-same files make the same bytes, so that their digest tells whether a host has them already.
+Building it needs no package index, no source tree and no build tool: the hosts run the same files as this machine.
+Equal files give equal bytes, so the digest of the wheel shows whether a host already has it.
 """
 
 import base64
@@ -15,26 +15,26 @@ from typing import NamedTuple
 
 _PACKAGES = ("srp_tools", "pconnect", "pserver")
 _ROOT = Path(__file__).parent.parent.parent
-# What describes one installation, and not the distribution.
-_FILES_OF_PAGES = "static"  # what folders of files for browsers are called
+_FILES_OF_PAGES = "static"  # name of folders with files for browsers
+# Metadata of one installation, not of the distribution.
 _OF_THIS_INSTALLATION = {"RECORD", "INSTALLER", "REQUESTED", "WHEEL", "direct_url.json", "uv_cache.json"}
 _WHEEL = "Wheel-Version: 1.0\nGenerator: pserver-deploy\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-_FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of zip archives
+_FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # earliest date in zip archives
 
 
 class Wheel(NamedTuple):
     """A wheel in memory."""
 
-    name: str  #: of its file
+    name: str  #: file name
     data: bytes
 
     def digest(self) -> str:
-        """Return what is another one for other contents."""
+        """Return a digest of the contents."""
         return hashlib.sha256(self.data).hexdigest()
 
 
 def make_wheel() -> Wheel:
-    """Return the wheel of what runs here."""
+    """Return the wheel of the running package."""
     distribution = _distribution()
     name = f"pserver-{distribution.version}"
     files = dict(sorted(_sources()))
@@ -52,7 +52,7 @@ def make_wheel() -> Wheel:
 
 
 def _distribution() -> importlib.metadata.Distribution:
-    """Return what is installed; in a source tree its build, which has less, may be found before."""
+    """Return the installed distribution; in a source tree, its incomplete build folder may be found first."""
     found = list(importlib.metadata.distributions(name="pserver"))
     return next(
         (each for each in found if each.read_text("METADATA")), None
@@ -67,7 +67,7 @@ def _sources() -> Iterator[tuple[str, bytes]]:
 
 
 def _description(distribution: importlib.metadata.Distribution, folder: str) -> Iterator[tuple[str, bytes]]:
-    """Return names, dependencies, commands and licence, as the installation here has them."""
+    """Return names, dependencies, commands and licence of the installation on this machine."""
     for path in sorted(distribution.files or [], key=str):
         if path.parts[0].endswith(".dist-info") and path.name not in _OF_THIS_INSTALLATION:
             yield "/".join([folder, *path.parts[1:]]), Path(str(path.locate())).read_bytes()

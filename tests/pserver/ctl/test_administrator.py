@@ -1,4 +1,4 @@
-"""A session without an engine, between a client and a daemon that are sockets here."""
+"""A session without an engine, between sockets that stand for the client and the daemon."""
 
 import json
 import signal
@@ -32,7 +32,7 @@ class Place:
         stack.callback(self.client.close)
         before = signal.getsignal(signal.SIGTERM)
         stack.callback(signal.signal, signal.SIGTERM, before)
-        # A signal handler is set by the main thread alone, so the client is in the other one.
+        # Only the main thread can set a signal handler, so the client runs in the other thread.
         self.serve: Callable[[], None] = lambda: serve_administrator(Channel(theirs), "alice", control)
 
     def ask(self, request: object) -> bytes:
@@ -63,7 +63,7 @@ def test_requests_and_answers_are_passed_on_whatever_they_are(place: Place) -> N
     def be_client() -> None:
         run(expect_hello(place.client), deadline_after(DEADLINE))
         answers.append(place.ask({"do": "kill", "what": "bob", "stay": True}))
-        answers.append(place.ask({"do": "status"}))  # and no more: it ends
+        answers.append(place.ask({"do": "status"}))  # the last request: the session ends
 
     def be_daemon() -> None:
         while data := place.daemon.recv(10_000):
@@ -92,7 +92,7 @@ def test_what_makes_no_sense_is_an_empty_request(place: Place, request_: object)
 def test_one_that_stays_ends_at_once_when_the_daemon_wants_that(place: Place) -> None:
     place.daemon.send(b"{}")
     run(send_packed(place.client, {"do": "status", "stay": True}), deadline_after(DEADLINE))
-    place.daemon.shutdown(socket.SHUT_WR)  # after the answer, while the client is silent
+    place.daemon.shutdown(socket.SHUT_WR)  # the daemon ends after the answer, while the client is silent
     place.serve()
 
 
@@ -108,7 +108,7 @@ def test_it_ends_with_the_daemon(place: Place) -> None:
 def test_it_ends_after_the_refusal_of_a_user_who_is_no_administrator(place: Place) -> None:
     place.daemon.send(b'{"error": "no administrator", "is_last": true}')
     run(send_packed(place.client, {"do": "stop"}), deadline_after(DEADLINE))
-    place.serve()  # the client, which stays, could ask for more
+    place.serve()  # the client stays connected and could make another request
     run(expect_hello(place.client), deadline_after(DEADLINE))
     told = decoder.unpack(run(receive_packed(place.client), deadline_after(DEADLINE)))
     assert isinstance(told, dict) and b"no administrator" in told["part"]

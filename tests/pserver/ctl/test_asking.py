@@ -1,4 +1,4 @@
-"""Requests to servers that answer, refuse, are silent, or are none."""
+"""Requests to servers that answer, refuse, stay silent, or do not exist."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextlib.contextmanager
 def answering(answer: Callable[[socket.socket, dict[str, object]], object]) -> Iterator[None]:
-    """A server named one that does something with each request."""
+    """Run a server named one that calls a function for each request."""
     with listen(control_path("one")) as listener:
 
         def serve() -> None:
@@ -65,13 +65,13 @@ def test_a_refusal_is_an_error_with_its_words() -> None:
 def test_what_makes_no_sense_is_no_answer(said: bytes) -> None:
     with (
         answering(lambda sock, _: sock.sendall(said)),
-        pytest.raises(NoAnswerError, match="ended, or says what makes no sense"),
+        pytest.raises(NoAnswerError, match="closed the connection or sent an invalid answer"),
     ):
         ask(ONE, {"do": "stop"}, DEADLINE)
 
 
 def test_one_that_is_silent_costs_the_deadline_and_no_more() -> None:
-    with listen(control_path("one")):  # nobody accepts, as in a process that is stopped
+    with listen(control_path("one")):  # no process accepts, like a stopped server
         begin = time.monotonic()
         with pytest.raises(NoAnswerError, match="does not answer"):
             ask(ONE, {"do": "status"}, 0.2)
@@ -79,9 +79,9 @@ def test_one_that_is_silent_costs_the_deadline_and_no_more() -> None:
 
 
 def test_one_that_is_not_there_is_named() -> None:
-    with pytest.raises(NoAnswerError, match=r"no server answers at .*/two\.control"):
+    with pytest.raises(NoAnswerError, match=r"no server is listening on .*/two\.control"):
         ask(TWO, {"do": "status"})
-    listen(control_path("two")).close()  # a server that was killed leaves its path
+    listen(control_path("two")).close()  # a killed server leaves its path behind
     with pytest.raises(NoAnswerError, match="Connection refused"):
         ask(TWO, {"do": "status"})
 

@@ -15,7 +15,7 @@ from tests.support.waiting import DEADLINE
 
 
 def asked(*parts: object) -> Any:
-    """Return what comes of a request that has these parts of an answer."""
+    """Return the outcome of a request whose answer has these parts."""
     ends = socket.socketpair()
     for end in ends:
         end.setblocking(False)
@@ -48,9 +48,9 @@ def test_an_answer_comes_in_parts() -> None:
     ("part", "kind", "text"),
     [
         ({"part": b'{"error": "no word"}', "is_last": True}, ConfigurationError, "beta: no word"),
-        ({"part": b"{}", "is_last": True}, ProtocolError, "beta says what makes no sense"),
-        ({"part": 5, "is_last": True}, ProtocolError, "cannot be understood"),
-        ([], ProtocolError, "cannot be understood"),
+        ({"part": b"{}", "is_last": True}, ProtocolError, "beta sent an invalid answer"),
+        ({"part": 5, "is_last": True}, ProtocolError, "too long or malformed"),
+        ([], ProtocolError, "too long or malformed"),
     ],
 )
 def test_what_is_no_answer_is_an_error(part: object, kind: type[Exception], text: str) -> None:

@@ -1,4 +1,4 @@
-"""What servers say of themselves, among them one that is stopped."""
+"""The status of running servers, including a stopped one."""
 
 import signal
 import time
@@ -32,7 +32,7 @@ def test_a_server_is_asked_and_one_that_is_stopped_is_listed_as_such(
         )
         begin = time.monotonic()
         found = {server.name: server.status for server in live_servers()}
-        assert time.monotonic() - begin < 10.0  # two seconds, on a machine that is not busy
+        assert time.monotonic() - begin < 10.0  # 2 s on an idle machine
         stopped = found[first.status["name"]]
         assert (stopped["answers"], stopped["cmd_port"]) == (False, first.cmd_port)
         assert "slots" not in stopped

@@ -44,7 +44,7 @@ def test_too_long_is_refused(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_what_is_not_read_takes_a_bounded_number_of_memory_files(ends: Ends) -> None:
     ends[0].setblocking(False)
-    send_long(ends[0], bytes(2**15))  # which is not long
+    send_long(ends[0], bytes(2**15))  # the longest short message
     sent = 0
     with pytest.raises(BlockingIOError):
         for _ in range(300):

@@ -18,14 +18,14 @@ from tests.support.waiting import DEADLINE, wait_gone
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]) -> Iterator[Server]:
-    """Give a server that the tests may stop."""
+    """Run a server that the tests may stop."""
     with run_server(tmp_path_factory.mktemp("asked"), "--slots=1", "--name=same", users=users) as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
 def places(asked: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the server's run-time folder."""
+    """Use the server's run-time folder."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(asked.folder))
     monkeypatch.setenv("PSERVER_RUNTIME_DIR", str(asked.folder))
 

@@ -1,4 +1,4 @@
-"""What is done on a host, here on this one, with the environment of the tests in the place of one that is made."""
+"""The agent on this host, with the environment of the tests in place of a new one."""
 
 import contextlib
 import fcntl
@@ -21,7 +21,7 @@ from tests.support.places import use_private_places
 
 
 class Host:
-    """Does what requests say, as at the other end of ssh."""
+    """Carries out requests like the other end of ssh."""
 
     def __init__(self, folder: Path) -> None:
         self.place = agent.place_of("default")
@@ -126,7 +126,7 @@ def test_a_server_that_is_used_is_neither_restarted_nor_removed(host: Host) -> N
             "a network uses the server (of alice)" in host.deploy(host.record("env-a", "--slots=1"))["error"]
         )
         assert "a network uses" in host.do({"do": "remove"})["error"]
-        assert "done" in host.deploy(host.record())  # new users are no reason to restart
+        assert "done" in host.deploy(host.record())  # new users need no restart
         assert net.eval("3").result() == [3]
         assert pid() == first
         assert "done" in host.deploy(host.record("env-a", "--slots=1"), force=True)
@@ -150,7 +150,7 @@ def test_a_broken_environment_comes_with_what_to_do(host: Host) -> None:
     (host.place / "record.json").write_text(json.dumps(host.record()))
     (host.place / "env-a/bin/python").write_text("#!/bin/sh\necho broken >&2; exit 1\n")
     said = host.do({"do": "look"})
-    assert said["error"].startswith("the server cannot be asked: broken; ")
+    assert said["error"].startswith("cannot get the state of the server: broken; ")
     assert f"remove {host.place}" in said["error"]
 
 
@@ -183,7 +183,7 @@ def test_another_deploy_at_the_same_time_is_refused(host: Host) -> None:
     descriptor = os.open(host.place, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        assert "another pserver deploy is at work" in host.deploy(host.record())["error"]
+        assert "another pserver deploy is running" in host.deploy(host.record())["error"]
     finally:
         os.close(descriptor)
     assert "done" in host.deploy(host.record())
@@ -192,7 +192,7 @@ def test_another_deploy_at_the_same_time_is_refused(host: Host) -> None:
 def test_files_that_do_not_come_whole_are_an_error(host: Host) -> None:
     lend_environment(host.place, "env-a")
     said = host.deploy(host.record(), files=[["server/tpasswd", 10**6]])
-    assert said == {"error": "the connection ended before all files had come"}
+    assert said == {"error": "the connection ended before all files had arrived"}
     assert not (host.place / "server").exists()
     assert list(host.place.glob("incoming-*")) == []
 
@@ -203,7 +203,7 @@ def test_an_installation_that_fails_comes_with_what_to_do(
 ) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     said = host.deploy(host.record("env-b"), packages=["numpy==0"], files=[])
-    assert "the packages cannot be installed" in said["error"]
+    assert "cannot install the packages" in said["error"]
     assert "--wheels" in said["error"]
     assert not (host.place / "env-b/complete").exists()
     assert pid() is None

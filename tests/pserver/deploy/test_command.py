@@ -1,4 +1,4 @@
-"""The command: its options, what it prints, and its exit status."""
+"""The command: its options, its output and its exit status."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def test_errors_of_hosts_are_reported_in_order_and_the_status_is_1(
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--cmd-port", "0"], "port 0 would be another one"),
+        (["--cmd-port", "0"], "port 0 would select a different port"),
         (["--auth-file", "/no/file"], "generate-srp-data"),
         (["--wheels", "/no/folder"], "no such folder"),
         (["--slots", "x"], "invalid"),

@@ -1,4 +1,4 @@
-"""Hosts side by side, by a program in the place of ssh: one host is this machine, the others fail."""
+"""Several hosts in parallel, with a program in place of ssh: one host is this machine, the others fail."""
 
 import platform
 import shlex
@@ -19,7 +19,7 @@ from srp_tools import generate_srp_data
 from tests.support.deploying import free_ports, lend_environment
 from tests.support.places import use_private_places
 
-# `alpha` and `alpha2` are here; `nobody` cannot be called; any other is a shell that does nothing of what it should.
+# `alpha` and `alpha2` are this machine; `nobody` cannot be reached; any other host has a shell that ignores its input.
 _SSH = """#!/bin/sh
 [ "$1" = -G ] && {{ echo hostname 127.0.0.1; exit; }}
 for line; do host=$before before=$line; done
@@ -32,7 +32,7 @@ echo Welcome
 
 
 class Hosts:
-    """Deploys, and keeps what was said."""
+    """Deploys, and records the messages."""
 
     def __init__(self, folder: Path) -> None:
         self.users = generate_srp_data("alice", bits=2048, folder=folder / "srp").server
@@ -72,7 +72,7 @@ def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosts]:
     use_private_places(tmp_path, monkeypatch)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     found = Hosts(tmp_path)
-    # What would take a minute is there already.
+    # The environment already exists, because creating one takes a minute.
     environment = found.plan().record(sys.executable, platform.python_version())["environment"]
     lend_environment(place_of("default"), environment)
     yield found

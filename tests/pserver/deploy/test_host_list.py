@@ -16,7 +16,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def hosts() -> object:
-    """Return the hosts that `pconnect` takes when its caller names none."""
+    """Return the hosts that `pconnect` uses if its caller names none."""
 
     @profiles.configured
     def connect(hosts: object = None, *, profile: str | None = None) -> object:

@@ -1,4 +1,4 @@
-"""What is to be on each host, from the options."""
+"""The wanted state of each host, derived from the options."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def test_options_are_for_all_hosts_or_for_one(
 
 @pytest.mark.parametrize("host", ["", "-oProxyCommand=x", "a b"])
 def test_what_is_no_name_for_ssh_is_refused(host: str) -> None:
-    with pytest.raises(ConfigurationError, match="is no name of a host"):
+    with pytest.raises(ConfigurationError, match="is not the name of a host"):
         parse_targets([host], [], [])
 
 

@@ -1,4 +1,4 @@
-"""What a shell is given, and what it makes of that."""
+"""The input for a shell, and the shell's result."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ MARK = "@0123@"
 
 
 def fake(folder: Path, name: str, version: str, *, venv: bool = True) -> None:
-    """Put a program there that answers as a Python of some version would, and says that it was chosen."""
+    """Create a program that answers like a Python of some version, and reports that it was chosen."""
     (folder / name).write_text(
         "#!/bin/sh\n"
         f'case "$*" in *exec*) echo; echo "{MARK}{{\\"done\\": \\"{name}\\"}}";; '
@@ -98,7 +98,7 @@ def test_why_there_is_no_python(tried: list[str], python: str | None, texts: lis
 
 
 def test_the_line_for_the_login_shell_means_the_same_in_all_of_them() -> None:
-    """Nothing in it that csh or fish read in their own way: one pair of single quotes, no line break, no history."""
+    """It has nothing that csh or fish treat specially: one pair of single quotes, no line break, no history."""
     line, given = command_and_input(MARK, {"do": "look"}, None, "it's \\ a ! test\n$HOME")
     assert line.startswith("/bin/sh -c '")
     assert line.count("'") == 2

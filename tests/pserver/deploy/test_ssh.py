@@ -1,4 +1,4 @@
-"""Calls by a program in the place of ssh; real ssh servers have their test in `tests/integration/test_deploy`."""
+"""Calls with a program in place of ssh; `tests/integration/test_deploy` uses real ssh servers."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ LOOK = {"do": "look", "name": "default"}
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    """Return where programs are found: there, python3 is that of the tests."""
+    """Return a PATH in which python3 is the Python of the tests."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/python3").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     (tmp_path / "bin/python3").chmod(0o755)
@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> str:
 
 
 def saying(folder: Path, script: str) -> Ssh:
-    """Return an ssh that does only this."""
+    """Return an ssh that only runs this script."""
     (folder / "ssh").write_text(f"#!/bin/sh\n{script}\n")
     (folder / "ssh").chmod(0o755)
     return Ssh([str(folder / "ssh")])
@@ -83,7 +83,7 @@ def test_a_shell_that_does_something_else_comes_with_what_it_printed(tmp_path: P
 def test_a_host_that_does_not_answer_ends_at_the_limit(tmp_path: Path) -> None:
     ssh = saying(tmp_path, "echo $$ > pid; exec sleep 60".replace("pid", str(tmp_path / "pid")))
     began = time.monotonic()
-    with pytest.raises(DeployError, match=r"within 0\.5 s"):
+    with pytest.raises(DeployError, match=r"timed out after 0\.5 s"):
         ssh.call(Target("alpha"), LOOK, timeout=0.5)
     assert time.monotonic() - began < 20
     with pytest.raises(ProcessLookupError):

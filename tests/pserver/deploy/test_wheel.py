@@ -1,4 +1,4 @@
-"""The wheel of what runs here: pip takes it, and it has what it was made of."""
+"""The wheel of the running package: pip can install it, and it contains the installed files."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the wheel into a folder of its own."""
+    """Install the wheel into a separate folder."""
     folder = tmp_path_factory.mktemp("wheel")
     wheel = make_wheel()
     (folder / wheel.name).write_bytes(wheel.data)
