@@ -1,1 +1,1 @@
-"""What `make demo` runs."""
+"""The demonstration: ``pserver demo``, which `make demo` runs."""

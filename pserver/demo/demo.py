@@ -1,7 +1,7 @@
-"""The demonstration: three real servers on this machine, two real computations, and their results checked.
+"""The demonstration: run two real computations on three real servers of this machine, and check the results.
 
-Everything is private to it: users, run-time files and ports are its own, in a temporary folder, and all of it
-is gone at the end, also after an error or Ctrl-C. Servers of this user that run already are not touched.
+The demonstration has its own users, run-time files and ports, in a temporary folder. It removes all of them at the end,
+also after an error or Ctrl-C. It does not touch other servers of this user.
 """
 
 import argparse
@@ -50,20 +50,20 @@ _TIMEOUT = 60.0
 _LINK_BYTES = 64 * 2**20
 _LINK_REPEATS = 3
 
-# Chosen so that all of it takes some twenty seconds on two processors.
+# Chosen for a total of about twenty seconds on two processors.
 _WIDTHS = (8.0, 12.0, 18.0, 27.0, 40.0)
 _PENALTIES = (0.001, 0.01, 0.1, 1.0)
 _FOLDS = 3
 _ROWS, _COLUMNS, _STEPS = 480, 720, 1500
 
-# Three engines, each with as many threads as there are processors, would only get into each other's way.
+# Three engines, each with one thread per processor, would only slow each other down.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
-# Solving equations in another BLAS than the client's may differ in the last digits.
+# Solutions of linear systems may differ from the client's in the last digits if the BLAS libraries differ.
 _TOLERANCE = 1e-12
 
 _ADVICE = """\
-To do the same with machines of your own
+To do the same on your own machines
   1. On the client, once:      generate-srp-data
   2. For each HOST, once:      ssh HOST mkdir -p .config/pserver
                                scp -rp ~/.config/pserver/server HOST:.config/pserver/
@@ -75,25 +75,25 @@ To do the same with machines of your own
                                    psend(np.arange(10), net)
                                    print([precv(server) for server in net[1:]])
                                    command.result()
-The client must reach port 12502 of each server, and all of them port 12501 of each other."""
+The client must reach port 12502 of each server, and the client and all servers must reach port 12501 of each server."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demonstration.
 
-    `argv`: the arguments behind ``pserver demo``; ``None`` stands for those of the process. Returns 0, or 1 if a result
-    is not that of serial numpy. Raises `ConfigurationError` if the picture's folder is missing, or a server could not
-    start; no server is left. Raises `ParallelError` or `OSError` if something else failed; no server is left.
+    `argv`: the arguments after ``pserver demo``; ``None`` means those of the process. Returns 0, or 1 if a result
+    differs from that of serial numpy. Raises `ConfigurationError` if the picture's folder does not exist, or a server
+    could not start. Raises `ParallelError` or `OSError` for other failures. No server is left running.
     """
     parser = argparse.ArgumentParser(
         prog="pserver demo", description="Compute something on three servers of this machine."
     )
     parser.add_argument("--output", type=Path, default=Path("heat.png"), metavar="FILE",
-                        help="the picture (PNG) of the heat, default: %(default)s")  # fmt: skip
+                        help="file for the picture (PNG) of the heat; default: %(default)s")  # fmt: skip
     output: Path = parser.parse_args(argv).output
     if not output.absolute().parent.is_dir():
         raise ConfigurationError(f"--output {output}: there is no folder {output.absolute().parent}")
-    # The serial computations get one thread, too, to compare like with like.
+    # The serial computations also get one thread, for a fair comparison.
     with threadpool_limits(1), _demo_network() as net:
         _show_nodes(net)
         _show_links(net)
@@ -105,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _demo_network() -> Iterator[Network]:
-    """Start the servers and connect to them; stop them at the end, whatever the end is."""
+    """Start the servers and connect to them; stop them at the end, whatever happens."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pserver-demo-")))
         runtime = folder / "run"
@@ -118,7 +118,7 @@ def _demo_network() -> Iterator[Network]:
         hosts = []
         for number in range(1, _SERVERS + 1):
             name = f"demo-{number}"
-            # Before the start: an interrupt may come when the server runs already.
+            # Registered before the start, because an interrupt may arrive when the server is already running.
             stack.callback(stop_server, name)
             status = start_server(_config(name, folder))
             hosts.append(f"127.0.0.1:{status['cmd_port']}")
@@ -130,10 +130,12 @@ def _demo_network() -> Iterator[Network]:
             user=credentials.user,
             password=credentials.password,
             timeout=_TIMEOUT,
-            local_links=False,  # as between machines
+            local_links=False,  # encrypt, as between machines
         ) as net:
             seconds = time.perf_counter() - begin
-            print(f"Logged in with TLS-SRP and connected all to all with TLS 1.3 in {seconds:.2f} s.")
+            print(
+                f"Logged in with TLS-SRP and connected all nodes to each other with TLS 1.3 in {seconds:.2f} s."
+            )
             yield net
     print("\nStopped the servers and removed their files.")
 
@@ -145,14 +147,14 @@ def _config(name: str, folder: Path) -> ServerConfig:
         data_port=0,
         bind="127.0.0.1",
         auth_file=server_file(folder),
-        # They listen on loopback only, know one random password, and live for some seconds.
+        # The servers listen on loopback only, know one random password, and run for a few seconds.
         allow_root=os.geteuid() == 0,
     )
 
 
 @contextlib.contextmanager
 def _environment(changes: dict[str, str]) -> Iterator[None]:
-    """Set variables for this process and the servers it starts."""
+    """Set environment variables for this process and the servers that it starts."""
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
     try:
@@ -167,7 +169,7 @@ def _environment(changes: dict[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _ending_in_order() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the process as an exception does, so that no server is left behind."""
+    """Make SIGTERM and SIGHUP end the process like an exception, so that no server is left behind."""
 
     def leave(number: int, _frame: object) -> None:
         sys.exit(128 + number)
@@ -193,7 +195,7 @@ def _show_nodes(net: Network) -> None:
 
 
 def _show_links(net: Network) -> None:
-    """Measure how fast arrays travel; a transfer ends when the receiver has the whole array."""
+    """Measure the speed of array transfers; a transfer ends when the receiver has the whole array."""
     array = np.random.default_rng(1).random(_LINK_BYTES // 8)
 
     def to_server() -> float:
@@ -240,7 +242,7 @@ def _do_grid(net: Network) -> bool:
     (scores, shares), parallel_time = _timed(spread_grid, grid, net)
     expected, serial_time = _timed(serial_grid, grid)
     _show_scores(grid, scores)
-    print(f"  settings done by the servers: {', '.join(map(str, shares))}")
+    print(f"  settings computed by each server: {', '.join(map(str, shares))}")
     _show_times(serial_time, parallel_time)
     difference = float(abs(scores - expected).max())
     return _report(difference <= _TOLERANCE, difference)
@@ -287,9 +289,9 @@ def _report(right: bool, difference: float) -> bool:
     if not right:
         print(f"  WRONG: differs from serial numpy by up to {difference:.3g}")
     elif difference == 0:
-        print("  right: the same as with serial numpy, to the last bit")
+        print("  right: identical to serial numpy, to the last bit")
     else:
-        print(f"  right: the same as with serial numpy, to {difference:.1g}")
+        print(f"  right: equal to serial numpy within {difference:.1g}")
     return right
 
 

@@ -1,4 +1,4 @@
-"""The picture of the demonstration: a field of temperatures, and which server computed what."""
+"""The picture of the demonstration: a temperature field, and the part that each server computed."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,14 +13,14 @@ def save_picture(field: Floats, borders: Sequence[int], title: str, path: Path) 
     """Save a field of temperatures as PNG.
 
     `field`: degrees, shape ``(rows, columns)``. `borders`: the first row of each slab, and the end of the last. `path`:
-    the file, which is replaced. Raises `OSError` if the file cannot be written.
+    the file to replace. Raises `OSError` if the file cannot be written.
     """
     rows, columns = field.shape
-    # Not pyplot, which would look for a display and keep the figure.
+    # pyplot would look for a display and keep the figure.
     figure = Figure(figsize=(9, 8 * rows / columns + 0.4), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(field, cmap="inferno", interpolation="bilinear")
-    # Not at 20 degrees, where the plate is flat and lines would follow rounding errors.
+    # No level at 20 degrees, where the plate is flat and lines would follow rounding errors.
     axes.contour(field, levels=range(-15, 100, 10), colors="white", linewidths=0.4, alpha=0.5)
     for border in borders[1:-1]:
         axes.axhline(border - 0.5, color="cyan", linewidth=1.2, linestyle=(0, (6, 4)))

@@ -1,8 +1,8 @@
-"""The two computations of the demonstration, each in plain serial numpy and spread over servers.
+"""The two computations of the demonstration, each in plain serial numpy and distributed over servers.
 
-The text of this file is itself sent to the engines, with `reval`: so the same functions compute here and
-there, and nothing of it has to be installed on the servers. What runs there is `serve_grid` and `serve_heat`;
-the other halves, `spread_grid` and `spread_heat`, run on the client.
+`reval` sends the text of this file to the engines: the same functions run here and there, and the servers need no
+installation of it. `serve_grid` and `serve_heat` run on the servers; the other halves, `spread_grid` and `spread_heat`,
+run on the client.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from pconnect import Network, precv, psend, reval, select_sockets
 
 Floats = npt.NDArray[np.float64]
 
-# A limit for every wait, far beyond what the work takes: a demonstration that hangs would show nothing.
+# The time limit of every wait, far longer than the work takes, so that the demonstration cannot hang.
 _TIMEOUT = 120.0
 
 # The explicit scheme is stable up to 1/4 (von Neumann's condition in two dimensions).
@@ -37,14 +37,14 @@ def send_program(net: Network) -> None:
 
 @dataclass(frozen=True)
 class Grid:
-    """What is to be cross-validated: images with labels, and the settings to try."""
+    """The task of the cross-validation: images with labels, and the settings to try."""
 
-    images: Floats  #: one per row, shape ``(n, pixels)``
+    images: Floats  #: one image per row, shape ``(n, pixels)``
     labels: npt.NDArray[np.int64]  #: their classes, integers from 0, shape ``(n,)``
-    #: Of the Gaussian kernel, in the units of the images, and of the ridge.
+    #: Widths of the Gaussian kernel, in the units of the images; penalties of the ridge.
     widths: Sequence[float]
     penalties: Sequence[float]
-    folds: int = 5  #: in how many parts the images are divided
+    folds: int = 5  #: number of parts that the images are divided into
 
     def settings(self) -> list[tuple[float, float]]:
         """Return all pairs of a width and a penalty."""
@@ -63,7 +63,7 @@ def validate(
 ) -> Floats:
     """Cross-validate one setting.
 
-    Returns for each fold the share of images that were recognised and the mean squared error, shape ``(folds, 2)``.
+    Returns, for each fold, the share of recognised images and the mean squared error, shape ``(folds, 2)``.
     """
     count = len(labels)
     kernel = np.exp(distances / (-2.0 * width**2))
@@ -80,13 +80,13 @@ def validate(
 
 
 def serial_grid(grid: Grid) -> Floats:
-    """Cross-validate all settings, one after the other; shape ``(settings, folds, 2)``."""
+    """Cross-validate all settings in turn; shape ``(settings, folds, 2)``."""
     distances = squared_distances(grid.images)
     return np.array([validate(distances, grid.labels, grid.folds, *pair) for pair in grid.settings()])
 
 
 def serve_grid(sockets: Network) -> None:
-    """Cross-validate what the client asks for until it sends ``None``; runs in an engine."""
+    """Cross-validate the settings that the client sends, until it sends ``None``; runs in an engine."""
     client = sockets[0]
     data: Any = precv(client)
     distances = squared_distances(data["images"])
@@ -96,9 +96,9 @@ def serve_grid(sockets: Network) -> None:
 
 
 def spread_grid(grid: Grid, net: Network) -> tuple[Floats, list[int]]:
-    """Cross-validate all settings on the servers; each gets the next as soon as it is done with one.
+    """Cross-validate all settings on the servers; each server gets the next setting as soon as it has finished one.
 
-    Returns `scores`: as those of `serial_grid`. `shares`: how many settings each server did.
+    Returns `scores`, like those of `serial_grid`, and `shares`, the number of settings that each server computed.
     """
     settings = grid.settings()
     tasks: Iterator[tuple[int, float, float]] = ((i, *pair) for i, pair in enumerate(settings))
@@ -109,7 +109,7 @@ def spread_grid(grid: Grid, net: Network) -> tuple[Floats, list[int]]:
     for server, task in zip(net[1:], tasks, strict=False):
         psend(task, server)
     for _ in settings:
-        # One message at a time, so that a server which is quick does not wait for others.
+        # One message at a time, so that fast servers do not wait for slow ones.
         node = select_sockets(net, _TIMEOUT)[0]
         number, result = precv(net[node], timeout=_TIMEOUT)
         scores[number] = result
@@ -126,14 +126,14 @@ def spread_grid(grid: Grid, net: Network) -> tuple[Floats, list[int]]:
 
 @dataclass(frozen=True)
 class Plate:
-    """A plate at the beginning, and what is kept at its temperature."""
+    """The initial state of a plate, and the points whose temperature is fixed."""
 
-    field: Floats  #: temperatures, shape ``(rows, columns)``; those at the edges never change
-    held: npt.NDArray[np.bool_]  #: where else the temperature never changes, same shape
+    field: Floats  #: temperatures, shape ``(rows, columns)``; the edges never change
+    held: npt.NDArray[np.bool_]  #: other points whose temperature never changes, same shape
 
 
 def make_plate(rows: int, columns: int) -> Plate:
-    """Return a plate at 20 degrees with two hot pipes, a cold one and a hot rail in it."""
+    """Return a plate at 20 degrees with two hot pipes, a cold pipe and a hot rail."""
     y, x = np.mgrid[0:rows, 0:columns] / rows
     aspect = columns / rows
     field = np.full((rows, columns), 20.0)
@@ -151,7 +151,7 @@ def make_plate(rows: int, columns: int) -> Plate:
 
 
 def advance(field: Floats, held: npt.NDArray[np.bool_], new: Floats) -> None:
-    """Do one explicit step of the heat equation; the outermost rows and columns of `new` stay as they are."""
+    """Do one explicit step of the heat equation; the outermost rows and columns of `new` keep their values."""
     inner = field[1:-1, 1:-1]
     around = field[:-2, 1:-1] + field[2:, 1:-1] + field[1:-1, :-2] + field[1:-1, 2:]
     new[1:-1, 1:-1] = inner + _RATE * (around - 4.0 * inner)
@@ -159,7 +159,7 @@ def advance(field: Floats, held: npt.NDArray[np.bool_], new: Floats) -> None:
 
 
 def serial_heat(plate: Plate, steps: int) -> Floats:
-    """Return the temperatures after some steps."""
+    """Return the temperatures after a number of steps."""
     field, new = plate.field.copy(), plate.field.copy()
     for _ in range(steps):
         advance(field, plate.held, new)
@@ -168,20 +168,20 @@ def serial_heat(plate: Plate, steps: int) -> Floats:
 
 
 def slab_borders(rows: int, count: int) -> list[int]:
-    """Return the first row of each slab, and the end of the last; the plate's outermost rows are in none."""
+    """Return the first row of each slab, and the end of the last; the plate's outermost rows belong to no slab."""
     return [1 + (rows - 2) * k // count for k in range(count + 1)]
 
 
 def serve_heat(sockets: Network, steps: int) -> None:
-    """Compute one slab, exchanging rows with the servers of the slabs beside it; runs in an engine.
+    """Compute one slab, exchanging rows with the servers of the adjacent slabs; runs in an engine.
 
-    The slab has one more row at both ends, a *halo*: a copy of the neighbour's outermost row, or the edge of the plate.
+    The slab has one extra row at each end, a *halo*: a copy of the neighbour's outermost row, or the edge of the plate.
     """
     own, last = sockets.node, len(sockets) - 1
     field: Any
     field, held = precv(sockets[0])
     new = field.copy()
-    # Where the neighbour is, which row it needs, and which of ours it fills.
+    # The neighbour, the row that it needs, and the row that its message fills.
     borders = [(sockets[own - 1], 1, 0)] if own > 1 else []
     borders += [(sockets[own + 1], -2, -1)] if own < last else []
     for _ in range(steps):
@@ -195,7 +195,7 @@ def serve_heat(sockets: Network, steps: int) -> None:
 
 
 def spread_heat(plate: Plate, steps: int, net: Network) -> Floats:
-    """Return what `serial_heat` does, computed by the servers, each with one slab of the plate."""
+    """Compute the same result as `serial_heat` on the servers, each with one slab of the plate."""
     borders = slab_borders(len(plate.field), len(net) - 1)
     command = reval(f"serve_heat(sockets, {steps})", net)
     result = plate.field.copy()

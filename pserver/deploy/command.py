@@ -35,7 +35,9 @@ def add_deploy_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="Stop the servers, and remove everything that was installed for them.",
     )
-    python_help = "Python on the hosts, a path or a name. Default: preferably the version used here. May be HOST=PYTHON."
+    python_help = (
+        "Python on the hosts, a path or a name. Default: a version like this one. May be HOST=PYTHON."
+    )
     add("--python", action="append", default=[], metavar="PYTHON", help=python_help)
     setup_help = (
         "Shell lines (bash, as after a login) to run before anything else, such as 'module load python'. "

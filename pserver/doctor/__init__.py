@@ -1,1 +1,1 @@
-"""``pserver doctor``: what this machine has, what is wrong with it, and what to do."""
+"""``pserver doctor``: check this machine, report problems, and suggest remedies."""

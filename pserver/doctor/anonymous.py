@@ -1,8 +1,8 @@
-"""Text that strangers may see: names, addresses and secrets in it are replaced, the same ones by the same words.
+"""Text that strangers may see: consistent placeholders replace its names, addresses and secrets.
 
-What is known to be secret on this machine goes first, wherever it stands. Then what the text itself says is a user: a
-failed login may have a password in the place of the name. Numbers that name networks or keys become ``id-1``, addresses
-``address-1``; those that every machine has stay.
+Secrets known on this machine are removed first, wherever they occur. Then come the names that the text itself presents
+as users: a failed login may contain a password in place of the name. Numbers that identify networks or keys become
+``id-1``, addresses ``address-1``; addresses that every machine has are kept.
 """
 
 import ipaddress
@@ -11,14 +11,14 @@ import re
 from collections.abc import Iterable
 
 _REMOVED = "(secret)"
-_FIRST_MARK = 0xF0000  # of a plane whose characters have no meaning
-_LEAST_SECRET = 4  # characters; what is shorter would be found everywhere
+_FIRST_MARK = 0xF0000  # start of a Unicode plane for private use
+_LEAST_SECRET = 4  # characters; anything shorter would match everywhere
 _QUOTED_USER = re.compile(r"""(\buser[= ])("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""")
 _JSON_USER = re.compile(r"""("user":\s*)("(?:[^"\\]|\\.)*")""")
-_ESCAPED_USER = re.compile(r"""(\buser=)(\\".*?(?<!\\)\\")""")  # the first, in a text that is JSON itself
+_ESCAPED_USER = re.compile(r"""(\buser=)(\\".*?(?<!\\)\\")""")  # the quoted form inside a JSON string
 _HEX = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{16,}(?![0-9A-Za-z])")
 _HOME = re.compile(r"(/home/)([^/\s:;,'\"]+)")
-# With a port behind it, or an IPv6 prefix before it; no version of four numbers.
+# The address may have a port after it or an IPv6 prefix before it; versions of four numbers do not match.
 _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)")
 _IPV6 = re.compile(r"(?<![\w.:])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:])")
 
@@ -26,22 +26,22 @@ _IPV6 = re.compile(r"(?<![\w.:])[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w
 class Anonymous:
     """Replaces names in texts, consistently.
 
-    `users`, `hosts`: those that are known. `secrets`: what must not be in a text at all. `home`: becomes ``~``.
+    `users`, `hosts`: the known names. `secrets`: strings that no text may contain. `home`: becomes ``~``.
     """
 
     def __init__(self, users: Iterable[str], hosts: Iterable[str], secrets: Iterable[str], home: str) -> None:
         known = [each for each in secrets if len(each) >= _LEAST_SECRET]
         self._secrets = sorted({form for each in known for form in _forms(each)}, key=len, reverse=True)
         self._home = home
-        self._names: dict[str, tuple[str, str]] = {}  # what each form of a name is
-        self._marks: dict[tuple[str, str], str] = {}  # what stands for a name, until the text is done
-        self._words: dict[int, str] = {}  # what each mark becomes
+        self._names: dict[str, tuple[str, str]] = {}  # kind and name for each written form
+        self._marks: dict[tuple[str, str], str] = {}  # the character that temporarily replaces a name
+        self._words: dict[int, str] = {}  # the final placeholder for each character
         for kind, names in (("host", hosts), ("user", users)):
             for name in names:
                 self._names |= dict.fromkeys(_forms(name), (kind, name))
 
     def text(self, text: str) -> str:
-        """Return a text without what would tell who and where it was."""
+        """Return a text without anything that identifies people, machines or secrets."""
         for secret in self._secrets:
             text = text.replace(secret, _REMOVED)
         if len(self._home) > 1:
@@ -49,7 +49,7 @@ class Anonymous:
         for pattern in (_ESCAPED_USER, _QUOTED_USER, _JSON_USER):
             text = pattern.sub(self._quoted, text)
         text = _HOME.sub(lambda found: f"{found[1]}{self._user(found[2])}", text)
-        # There may be thousands of users, and few of them in a text. A long name may contain a short one.
+        # There may be thousands of users, but few of them occur in a text. A long name may contain a short one.
         for form in sorted((form for form in self._names if form in text), key=len, reverse=True):
             mark = self._mark(*self._names[form])
             text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", mark, text)
@@ -58,7 +58,7 @@ class Anonymous:
         return text.translate(self._words)
 
     def _mark(self, kind: str, name: str) -> str:
-        """Return one character that stands for a name: no other name is found in it."""
+        """Return a single character that replaces a name, so that no other name matches inside it."""
         if (kind, name) not in self._marks:
             number = _FIRST_MARK + len(self._marks)
             count = 1 + sum(each == kind for each, _ in self._marks)
@@ -67,7 +67,7 @@ class Anonymous:
         return self._marks[kind, name]
 
     def _user(self, name: str) -> str:
-        self._names |= dict.fromkeys(_forms(name), ("user", name))  # it may stand elsewhere, too
+        self._names |= dict.fromkeys(_forms(name), ("user", name))  # the name may also occur elsewhere
         return self._mark("user", name)
 
     def _quoted(self, found: re.Match[str]) -> str:
@@ -87,7 +87,7 @@ class Anonymous:
 
 
 def _forms(name: str) -> list[str]:
-    """Return how a name, or a secret, is written: as it is, and as JSON writes it."""
+    """Return the written forms of a name or secret: unchanged, and as JSON writes it."""
     return [form for form in dict.fromkeys((name, json.dumps(name)[1:-1])) if form]
 
 

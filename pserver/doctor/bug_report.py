@@ -1,7 +1,7 @@
-"""``pserver bug-report``: one text with all that is asked for when something does not work, and nothing secret.
+"""``pserver bug-report``: one text with all facts that help to explain a problem, and no secrets.
 
-The parts do not depend on each other: one that fails says so in its place. Values of variables are left out, because
-anything may be in them; files with secrets are read only to have what is in them removed from the other parts.
+Each part is independent: a part that fails contains its error instead. Values of environment variables are left out,
+because they may contain anything. Files with secrets are read only to remove those secrets from the other parts.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from srp_tools.verifier_file import VerifierFile
 DEFAULT_FILE = "pserver-bug-report.txt"
 _LOG_LINES = 200
 _LOG_BYTES = 65536
-_MAX_SECRETS = 2**20  # bytes of a file
+_MAX_SECRETS = 2**20  # bytes to read of a file with secrets
 _VARIABLES = (
     "PSERVER_",
     "PCONNECT_",
@@ -50,14 +50,14 @@ _VARIABLES = (
 )
 _SECRET_VARIABLES = ("PASS", "SECRET", "TOKEN", "KEY", "CREDENTIAL")
 _HEAD = """\
-A report of pserver. Users, machines and addresses are replaced: the same word stands for the same one. Passwords,
-verifiers, keys and values of variables are left out. Read it before you send it: programs may have put anything into
-the log.
+A report of pserver. Users, machines and addresses are replaced, each by the same word everywhere. Passwords, verifiers,
+keys and values of environment variables are left out. Read the report before you send it: programs may have written
+anything to the log.
 """
 
 
 def run_bug_report(options: argparse.Namespace) -> int:
-    """Write the report, to a new file that only this account can read, or to standard output; return 0."""
+    """Write the report to a new file that only this account can read, or to standard output; return 0."""
     path = options.file or DEFAULT_FILE
     text = bug_report()
     if path == "-":
@@ -66,7 +66,7 @@ def run_bug_report(options: argparse.Namespace) -> int:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
-        raise ConfigurationError(f"there is a file {path} already; give another name") from None
+        raise ConfigurationError(f"the file {path} already exists; give another name") from None
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
     print(f"Wrote {path}. Read it before you send it.")
@@ -74,7 +74,7 @@ def run_bug_report(options: argparse.Namespace) -> int:
 
 
 def bug_report() -> str:
-    """Return the report."""
+    """Return the text of the report."""
     seen = _Seen()
     parts: dict[str, Callable[[], Iterable[str]]] = {
         "Versions": _versions,
@@ -90,7 +90,7 @@ def bug_report() -> str:
 
 
 class _Seen:
-    """What several parts look at; it is read once, and raises what keeps it from being read."""
+    """Facts that several parts need. Each is read once, and raises the error that prevents reading it."""
 
     @functools.cached_property
     def settings(self) -> Settings:
@@ -116,13 +116,13 @@ class _Seen:
 def _lines(part: Callable[[], Iterable[str]]) -> Iterator[str]:
     try:
         yield from part()
-    except Exception as error:  # noqa: BLE001 - the other parts are wanted all the more
-        yield f"(this part ended with {type(error).__name__}: {error})"
+    except Exception as error:  # noqa: BLE001 - a failed part must not prevent the other parts
+        yield f"(this part failed with {type(error).__name__}: {error})"
 
 
 def _versions() -> Iterator[str]:
     yield f"pserver {distribution_version()}, Python {sys.version}, {platform.platform()}"
-    yield f"made at {time.strftime('%Y-%m-%d %H:%M:%S %z')}"
+    yield f"created at {time.strftime('%Y-%m-%d %H:%M:%S %z')}"
 
 
 def _variables() -> Iterator[str]:
@@ -141,11 +141,11 @@ def _logs(seen: _Seen) -> Iterator[str]:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_BYTES))
                 yield from log.read(_LOG_BYTES).decode(errors="replace").splitlines()[-_LOG_LINES:]
         except OSError as error:
-            yield f"(it cannot be read: {error.strerror})"
+            yield f"(cannot be read: {error.strerror})"
 
 
 def _users(seen: _Seen) -> list[str]:
-    """Return all names of users that this machine knows."""
+    """Return all user names known on this machine."""
     found = []
     with contextlib.suppress(KeyError, OSError):
         found.append(getpass.getuser())
@@ -168,7 +168,7 @@ def _hosts() -> list[str]:
 
 
 def _secrets(seen: _Seen) -> list[str]:
-    """Return what must not be in the report, wherever it comes from."""
+    """Return the strings that must not appear in the report, whatever their source."""
     found = [
         value for name, value in os.environ.items() if any(word in name.upper() for word in _SECRET_VARIABLES)
     ]

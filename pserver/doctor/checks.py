@@ -1,4 +1,4 @@
-"""What a fact means: fine, worth a note, or wrong, and then what to do. Pure functions of facts."""
+"""Judge each fact: fine, worth a note, or wrong, with a remedy. Pure functions of the facts."""
 
 from collections.abc import Sequence
 from enum import Enum
@@ -7,24 +7,26 @@ from typing import NamedTuple
 from pconnect.link.host_names import parse_hosts
 from srp_tools.certificates import CLOCK_SKEW
 
-LEAST_DESCRIPTORS = 64  # below it a server refuses to start
-GOOD_DESCRIPTORS = 1024  # some 50 engines; the usual limit of a login
+LEAST_DESCRIPTORS = 64  # with fewer, a server refuses to start
+GOOD_DESCRIPTORS = 1024  # enough for about 50 engines; the usual limit of a login shell
 _GOOD_PROCESSES = 256
 _MIB = 2**20
-_LEAST_MEMORY = 256 * _MIB  # some ten engines that have loaded numpy and little else
-_CLOCK_NOTE_SECONDS = 2.0  # times of files and logs from several machines can still be compared
+_LEAST_MEMORY = 256 * _MIB  # about ten engines that have loaded little besides numpy
+_CLOCK_NOTE_SECONDS = (
+    2.0  # with a smaller difference, times of files and logs from several machines stay comparable
+)
 
 
 class Level(Enum):
-    """How much a fact matters."""
+    """The severity of a finding."""
 
     OK = "ok"
-    NOTE = "note"  #: it may be meant so
+    NOTE = "note"  #: may be intended
     WRONG = "WRONG"
 
 
 class Finding(NamedTuple):
-    """A fact, and what to do if it is wrong."""
+    """A fact, and a remedy if it is wrong."""
 
     level: Level
     text: str
@@ -36,12 +38,12 @@ class Finding(NamedTuple):
 
 
 def ok(text: str) -> Finding:
-    """Return a finding without a fault."""
+    """Return a finding that reports no problem."""
     return Finding(Level.OK, text)
 
 
 def check_package(name: str, version: str | None) -> Finding:
-    """Judge a package that is needed; `version` is ``None`` if it is missing."""
+    """Judge a required package; `version` is ``None`` if it is missing."""
     if version is None:
         return Finding(
             Level.WRONG, f"{name} is not installed", f"install it with: python -m pip install {name}"
@@ -50,88 +52,92 @@ def check_package(name: str, version: str | None) -> Finding:
 
 
 def check_tls(version: str, *, has_tls13: bool) -> Finding:
-    """Judge the library behind Python's ``ssl``."""
+    """Judge the TLS library of Python's ``ssl`` module."""
     if has_tls13:
         return ok(version)
     remedy = "use a Python that is built with OpenSSL 1.1.1 or newer"
-    return Finding(Level.WRONG, f"{version} has no TLS 1.3, which every connection needs", remedy)
+    return Finding(Level.WRONG, f"{version} does not support TLS 1.3, which every connection needs", remedy)
 
 
 def check_port(what: str, port: int, holder: object, server: str | None) -> Finding:
     """Judge a port.
 
-    `what`: what it is for. `holder`: who listens there, ``None`` if the port is free. `server`: the name of our server
-    that listens there.
+    `what`: its purpose. `holder`: the program that listens there, ``None`` if the port is free. `server`: the name of
+    the pserver server that listens there.
     """
     place = f"{what} {port}"
     if server is not None:
-        return ok(f"{place}: the server {server!r} listens")
+        return ok(f"{place}: in use by the server {server!r}")
     if holder is None:
         return ok(f"{place}: free")
-    remedy = "end that program, or start the server with free ports: pserver start --cmd-port 0 --data-port 0"
+    remedy = "stop that program, or start the server on free ports: pserver start --cmd-port 0 --data-port 0"
     return Finding(Level.WRONG, f"{place}: used by {holder}", remedy)
 
 
 def check_space(what: str, free: int | None, least: int, remedy: str) -> Finding:
-    """Judge room in memory or on a disk, in bytes; `free` is ``None`` if the place cannot be used at all."""
+    """Judge free space in memory or on a disk, in bytes; `free` is ``None`` if nothing can be written there."""
     if free is None:
         return Finding(Level.WRONG, f"{what}: cannot be written", remedy)
     if free < least:
-        return Finding(Level.WRONG, f"{what}: {_size(free)} free, {_size(least)} are needed", remedy)
+        return Finding(Level.WRONG, f"{what}: {_size(free)} free, but {_size(least)} needed", remedy)
     return ok(f"{what}: {_size(free)} free")
 
 
 def check_memory(free: int) -> Finding:
-    """Judge the memory that programs can still get."""
-    return check_space("memory", free, _LEAST_MEMORY, "end other programs, or use a machine with more memory")
+    """Judge the memory that is still available to programs."""
+    return check_space(
+        "memory", free, _LEAST_MEMORY, "stop other programs, or use a machine with more memory"
+    )
 
 
 def check_descriptors(hard: int | None) -> Finding:
-    """Judge the limit of open files; ``None``: there is no limit."""
+    """Judge the limit of open files; ``None`` means no limit."""
     text = f"open files (ulimit -Hn): {_limit(hard)}"
     remedy = "raise it: ulimit -Hn 65536, limits.conf(5), or LimitNOFILE= of a systemd unit"
     if hard is not None and hard < LEAST_DESCRIPTORS:
-        return Finding(Level.WRONG, f"{text}; a server needs {LEAST_DESCRIPTORS}", remedy)
+        return Finding(Level.WRONG, f"{text}; a server needs at least {LEAST_DESCRIPTORS}", remedy)
     if hard is not None and hard < GOOD_DESCRIPTORS:
-        return Finding(Level.NOTE, f"{text}; each engine needs some twenty", remedy)
+        return Finding(Level.NOTE, f"{text}; each engine needs about twenty", remedy)
     return ok(text)
 
 
 def check_processes(hard: int | None) -> Finding:
-    """Judge the limit of processes of this account; ``None``: there is no limit."""
+    """Judge the limit of processes of this account; ``None`` means no limit."""
     text = f"processes (ulimit -Hu): {_limit(hard)}"
     if hard is not None and hard < _GOOD_PROCESSES:
         remedy = "raise it: ulimit -Hu 4096, limits.conf(5), or TasksMax= of a systemd unit"
         return Finding(
-            Level.NOTE, f"{text}; each engine and each worker is one, and numpy adds threads", remedy
+            Level.NOTE, f"{text}; each engine and each worker is a process, and numpy adds threads", remedy
         )
     return ok(text)
 
 
 def check_clock(host: str, ahead: float) -> Finding:
-    """Judge the clock of a host; `ahead`: by how many seconds it is ahead of ours."""
+    """Judge the clock of a host; `ahead`: the number of seconds by which it is ahead of this machine's clock."""
     text = f"{host}: its clock is {abs(ahead):.1f} s {'ahead of' if ahead >= 0 else 'behind'} this machine's"
     remedy = "set both clocks, or run a time service such as chrony or systemd-timesyncd on both"
     if abs(ahead) > CLOCK_SKEW.total_seconds() / 2:
-        return Finding(Level.WRONG, f"{text}; certificates fail at {CLOCK_SKEW.days * 24} h", remedy)
+        return Finding(
+            Level.WRONG, f"{text}; certificates become invalid at {CLOCK_SKEW.days * 24} h", remedy
+        )
     if abs(ahead) > _CLOCK_NOTE_SECONDS:
         return Finding(Level.NOTE, text, remedy)
     return ok(text)
 
 
 def check_host_versions(host: str, ours: Sequence[str], theirs: Sequence[str]) -> Finding:
-    """Judge the versions of a host: of Python and this package, ours and theirs."""
+    """Judge the versions of Python and pserver on a host; `ours`: the versions on this machine."""
     if list(ours) == list(theirs):
-        return ok(f"{host}: Python {theirs[0]} and pserver {theirs[1]}, as here")
-    machine = parse_hosts([host])[0].name  # ssh takes no port of ours
-    text = f"{host}: Python {theirs[0]} and pserver {theirs[1]}; here they are {ours[0]} and {ours[1]}"
+        return ok(f"{host}: Python {theirs[0]} and pserver {theirs[1]}, the same as here")
+    machine = parse_hosts([host])[0].name  # without the command port, which means nothing to ssh
+    text = f"{host}: Python {theirs[0]} and pserver {theirs[1]}; this machine has {ours[0]} and {ours[1]}"
     if theirs[1] != ours[1]:
         return Finding(
-            Level.WRONG, text, f"install the same version there, such as with: pserver deploy {machine}"
+            Level.WRONG, text, f"install the same version there, for example with: pserver deploy {machine}"
         )
     if theirs[0].split(".")[:2] != ours[0].split(".")[:2]:
         remedy = f"use the same minor version: pserver deploy {machine} --python PATH"
-        return Finding(Level.NOTE, f"{text}; functions are sent best between the same minor versions", remedy)
+        return Finding(Level.NOTE, f"{text}; functions transfer best between equal minor versions", remedy)
     return ok(text)
 
 

@@ -16,21 +16,21 @@ from srp_tools.errors import ParallelError
 
 
 def check_all() -> Iterator[Finding]:
-    """Return what is found on this machine, part after part."""
+    """Return all findings for this machine."""
     return itertools.chain(check_machine(), check_service(), check_files(auth_file=_auth_file()))
 
 
 def _auth_file() -> Path | None:
-    """Return the servers' file of the settings, if they name one."""
+    """Return the users' file that the settings name, if any."""
     try:
         path = resolve({}, os.environ).config.auth_file
-    except (ParallelError, OSError):  # a finding of `check_service`
+    except (ParallelError, OSError):  # `check_service` reports this
         return None
     return Path(path) if path else None
 
 
 def run_doctor(options: argparse.Namespace) -> int:
-    """Print what is found, here and at the hosts of `options`; return 1 if something is wrong, else 0."""
+    """Print the findings for this machine and the hosts of `options`; return 1 if something is wrong, else 0."""
     wrong = 0
     for finding in itertools.chain(check_all(), check_hosts(options.hosts)):
         print(finding, flush=True)

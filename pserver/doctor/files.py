@@ -1,4 +1,4 @@
-"""The files of a login on this machine: whether they are private, sound, and belong together."""
+"""The login files on this machine: whether they are private, valid and consistent with each other."""
 
 import hashlib
 import stat
@@ -15,13 +15,13 @@ from srp_tools.private_files import check_private, client_file, server_file
 from srp_tools.verifier import check_password
 from srp_tools.verifier_file import VerifierFile
 
-_DIGITS = 16  # of a fingerprint: 64 bits, for people to compare
+_DIGITS = 16  # of a fingerprint: 64 bits are enough for people to compare
 
 
 def check_files(folder: Path | None = None, auth_file: Path | None = None) -> Iterator[Finding]:
-    """Return what is found in the files of a login.
+    """Return the findings for the login files.
 
-    `folder`: as of ``generate-srp-data``. `auth_file`: the servers' file, if it is elsewhere.
+    `folder`: the folder given to ``generate-srp-data``. `auth_file`: the users' file, if it is elsewhere.
     """
     credentials = None
     client, verifiers = client_file(folder), VerifierFile(auth_file or server_file(folder))
@@ -30,17 +30,17 @@ def check_files(folder: Path | None = None, auth_file: Path | None = None) -> It
             credentials = load_credentials(client)
             yield ok(f"{_described(client)}, user {credentials.user}")
         except ParallelError as error:
-            yield Finding(Level.WRONG, f"the client's file {client} cannot be used", str(error))
+            yield Finding(Level.WRONG, f"the client's file {client} is invalid", str(error))
     else:
         yield Finding(
             Level.NOTE,
             f"no client's file {client}",
-            "if you connect from here: generate-srp-data, or copy that file",
+            "to connect from this machine, run generate-srp-data, or copy that file from another machine",
         )
     yield from _check_configuration()
     if not verifiers.path.exists():
-        remedy = f"if a server is to run here: {no_users(verifiers.path)}"
-        yield Finding(Level.NOTE, f"no servers' file {verifiers.path}", remedy)
+        remedy = f"to run a server here: {no_users(verifiers.path)}"
+        yield Finding(Level.NOTE, f"no users' file {verifiers.path}", remedy)
         return
     yield from _check_servers_part(verifiers)
     if credentials is not None:
@@ -50,16 +50,16 @@ def check_files(folder: Path | None = None, auth_file: Path | None = None) -> It
 
 
 def _check_configuration() -> Iterator[Finding]:
-    """Look at the file in which `pconnect` finds what its caller leaves out."""
+    """Check the file with the defaults of `pconnect`."""
     try:
         if check_configuration(pconnect):
             yield ok(_described(config_file()))
     except ParallelError as error:
-        yield Finding(Level.WRONG, f"the client's configuration {config_file()} cannot be used", str(error))
+        yield Finding(Level.WRONG, f"the client's configuration {config_file()} is invalid", str(error))
 
 
 def _check_servers_part(verifiers: VerifierFile) -> Iterator[Finding]:
-    """Look at the servers' file and its companions; two servers with the same fingerprints know the same users."""
+    """Check the users' file and its companions; two servers with equal fingerprints have the same users."""
     try:
         for suffix in ("", ".conf", ".seed"):
             path = verifiers.path.with_name(f"{verifiers.path.name}{suffix}")
@@ -68,7 +68,7 @@ def _check_servers_part(verifiers: VerifierFile) -> Iterator[Finding]:
                 yield ok(f"{_described(path)}{_fingerprint(verifiers, path)}")
         faults, users = verifiers.faults(), verifiers.users()
     except (ParallelError, OSError) as error:
-        yield Finding(Level.WRONG, f"the servers' file {verifiers.path} cannot be used", str(error))
+        yield Finding(Level.WRONG, f"the users' file {verifiers.path} is invalid", str(error))
         return
     for fault in faults:
         yield Finding(Level.WRONG, fault)
@@ -77,7 +77,7 @@ def _check_servers_part(verifiers: VerifierFile) -> Iterator[Finding]:
 
 
 def _fingerprint(verifiers: VerifierFile, path: Path) -> str:
-    """Return what is the same where two servers answer alike; the digest of a random secret gives nothing away."""
+    """Return a fingerprint that is equal on servers with equal files; the digest of a random secret reveals nothing."""
     if path == verifiers.path:
         return f", fingerprint {verifiers.fingerprint()}"
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:_DIGITS]
@@ -85,33 +85,27 @@ def _fingerprint(verifiers: VerifierFile, path: Path) -> str:
 
 
 def _check_pair(credentials: Credentials, verifiers: VerifierFile) -> Finding:
-    """Check that the password of this client is one that a server with this file takes."""
+    """Check that a server with this users' file accepts this client's password."""
     user = credentials.user
     try:
         check_password(verifiers.find(user), credentials.password)
     except ConfigurationError as error:
-        return Finding(Level.WRONG, f"the password of {user} cannot be checked", str(error))
+        return Finding(Level.WRONG, f"cannot check the password of {user}", str(error))
     except ParallelError as error:
-        remedy = (
-            f"make both anew with generate-srp-data {user}, and copy the servers' part to the servers again"
-        )
-        return Finding(
-            Level.NOTE, f"the client's file and the servers' file do not belong together: {error}", remedy
-        )
-    return ok(f"the password of {user} belongs to the servers' file")
+        remedy = f"create both again with generate-srp-data {user}, and copy the servers' part to the servers again"
+        return Finding(Level.NOTE, f"the client's file and the users' file do not match: {error}", remedy)
+    return ok(f"the password of {user} matches the users' file")
 
 
 def _check_member(path: Path, verifiers: VerifierFile) -> Finding:
-    """Check that other servers with the same users' file take what this one announces itself with."""
+    """Check that other servers with the same users' file accept this server's announcements."""
     try:
         credentials = load_member(path)
         check_password(verifiers.find(credentials.user), credentials.password)
     except ParallelError as error:
-        remedy = (
-            "make both anew with generate-srp-data --member, and copy the servers' part to all servers again"
-        )
-        return Finding(Level.WRONG, f"{path} cannot be used to join other servers: {error}", remedy)
-    return ok(f"{_described(path)}, user {credentials.user}, who belongs to the servers' file")
+        remedy = "create both again with generate-srp-data --member, and copy the servers' part to all servers again"
+        return Finding(Level.WRONG, f"a server cannot use {path} to join other servers: {error}", remedy)
+    return ok(f"{_described(path)}, user {credentials.user}, matches the users' file")
 
 
 def _described(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The facts of this machine, each with its check."""
+"""Collect the facts about this machine, and check each."""
 
 import importlib.metadata
 import os
@@ -37,13 +37,13 @@ from srp_tools.errors import ConfigurationError, ParallelError
 from srp_tools.packages import distribution_version
 
 _MIB = 2**20
-# Of the folders for temporary files: more than the client's key, a plot, and what code that was sent unpacks.
+# Free space in folders for temporary files: enough for the client's key, a plot, and the modules that a client sends.
 _LEAST_DISK = 100 * _MIB
-_LEAST_SHARED_MEMORY = 16 * _MIB  # libraries below user code, such as multiprocessing and OpenMP
+_LEAST_SHARED_MEMORY = 16 * _MIB  # used by libraries such as multiprocessing and OpenMP
 
 
 def check_machine() -> Iterator[Finding]:
-    """Return what is found on this machine, part after part."""
+    """Return all findings for this machine."""
     yield from _versions()
     yield from _servers()
     yield from _limits()
@@ -59,7 +59,7 @@ def _versions() -> Iterator[Finding]:
 
 
 def _required() -> list[str]:
-    """Return the packages that this one needs, without those of its extras."""
+    """Return the required packages of this package, without extras."""
     lines = importlib.metadata.requires("pserver") or []
     names = (re.match(r"[A-Za-z0-9._-]+", line) for line in lines if ";" not in line)
     return [found[0] for found in names if found]
@@ -73,11 +73,11 @@ def _version(name: str) -> str | None:
 
 
 def _servers() -> Iterator[Finding]:
-    """Look at the ports of the servers that run; if there are none, at those that one would take."""
+    """Check the ports of running servers; without any, the ports that a server would use."""
     try:
         servers, left = live_servers(), left_sessions()
     except (ConfigurationError, OSError) as error:
-        yield Finding(Level.WRONG, "no server can start or be found", str(error))
+        yield Finding(Level.WRONG, "cannot start or find servers", str(error))
         return
     for server in servers:
         for what, key in (("command port", "cmd_port"), ("data port", "data_port")):
@@ -85,8 +85,8 @@ def _servers() -> Iterator[Finding]:
                 yield check_port(what, int(str(server.status[key])), None, server.name)
         yield from _of_server(server)
     for name, sessions in left.items():
-        text = f"the server {name!r} was killed, and its sessions live: {'; '.join(map(str, sessions))}"
-        remedy = f"go on with them: pserver start --name {name}; or end them: pserver stop --name {name}"
+        text = f"the server {name!r} was killed, but its sessions are still alive: {'; '.join(map(str, sessions))}"
+        remedy = f"keep using them: pserver start --name {name}; or end them: pserver stop --name {name}"
         yield Finding(Level.WRONG, text, remedy)
     yield from _default_ports(servers)
 
@@ -95,27 +95,25 @@ def _of_server(server: RunningServer) -> Iterator[Finding]:
     status, here = server.status, distribution_version()
     if status.get("answers") is False:
         text = f"the server {server.name!r} (pid {server.pid}) does not answer: it is stopped (SIGSTOP), or overloaded"
-        yield Finding(Level.WRONG, text, f"let it go on: kill -CONT {server.pid}")
+        yield Finding(Level.WRONG, text, f"resume it: kill -CONT {server.pid}")
     if status.get("version", here) != here:
-        text = f"the server {server.name!r} is of version {status['version']}, and {here} is installed"
-        yield Finding(
-            Level.NOTE, text, f"start it again: pserver stop --name {server.name}, then pserver start"
-        )
+        text = f"the server {server.name!r} runs version {status['version']}, but {here} is installed"
+        yield Finding(Level.NOTE, text, f"restart it: pserver stop --name {server.name}, then pserver start")
     if status.get("log_error"):
-        text = f"the log {status.get('log_file')} of the server {server.name!r} cannot be written"
-        yield Finding(Level.WRONG, text, f"{status['log_error']}: make room there, or see who may write it")
+        text = f"the server {server.name!r} cannot write its log {status.get('log_file')}"
+        yield Finding(Level.WRONG, text, f"{status['log_error']}: free some space, or check the permissions")
     match server.status.get("users"):
         case {"file": file, "fingerprint": str(fingerprint)}:
             yield ok(f"the users of the server {server.name!r}: {file}, fingerprint {fingerprint}")
         case {"file": file}:
-            text = f"the users of the server {server.name!r} cannot log in: {file} cannot be used"
-            yield Finding(Level.WRONG, text, f"its log says why: {server.status.get('log_file')}")
+            text = f"the users of the server {server.name!r} cannot log in: {file} is invalid"
+            yield Finding(Level.WRONG, text, f"see the reason in its log: {server.status.get('log_file')}")
 
 
 def _default_ports(servers: list[RunningServer]) -> Iterator[Finding]:
     taken = {server.status.get(key) for server in servers for key in ("cmd_port", "data_port")}
     if not servers:
-        yield Finding(Level.NOTE, "no server is running", "if this machine is to compute: pserver start")
+        yield Finding(Level.NOTE, "no server is running", "to let this machine compute: pserver start")
     for what, port in zip(("command port", "data port"), _configured_ports(), strict=True):
         if port and port not in taken and (not servers or listener_at(port)):
             yield check_port(what, port, listener_at(port), None)
@@ -124,7 +122,7 @@ def _default_ports(servers: list[RunningServer]) -> Iterator[Finding]:
 def _configured_ports() -> tuple[int, int]:
     try:
         config = resolve({}, os.environ).config
-    except (ParallelError, OSError):  # another finding
+    except (ParallelError, OSError):  # another check reports this
         return ServerConfig.cmd_port, DEFAULT_DATA_PORT
     return config.cmd_port, config.data_port
 
@@ -143,26 +141,26 @@ def _hard(kind: int) -> int | None:
 def _places() -> Iterator[Finding]:
     yield check_space(
         "shared memory /dev/shm",
-        free_space(Path("/dev/shm")),  # noqa: S108 - it is not written
+        free_space(Path("/dev/shm")),  # noqa: S108 - only inspected, never written
         _LEAST_SHARED_MEMORY,
-        "remove what other programs left there, or mount it larger (in a container: --shm-size=1g)",
+        "remove files that other programs left there, or enlarge it (in a container: --shm-size=1g)",
     )
     try:
         folder = tempfile.gettempdir()
     except FileNotFoundError as error:
-        remedy = "let TMPDIR name a folder that you may write, on a disk with room"
+        remedy = "set TMPDIR to a folder that you can write, on a disk with free space"
         yield Finding(Level.WRONG, f"temporary files: {error.strerror}", remedy)
     else:
-        remedy = "make room there, or let TMPDIR name a folder on a disk with more"
+        remedy = "free some space there, or set TMPDIR to a folder on a disk with more space"
         yield check_space(f"temporary files {folder}", free_space(Path(folder)), _LEAST_DISK, remedy)
     try:
         yield ok(f"run-time folder {run_time_folder()}")
     except (ConfigurationError, OSError) as error:
-        yield Finding(Level.WRONG, "the run-time folder cannot be used", str(error))
+        yield Finding(Level.WRONG, "the run-time folder is unusable", str(error))
 
 
 def free_space(folder: Path) -> int | None:
-    """Return the free bytes of a folder's disk; ``None`` if nothing can be written there."""
+    """Return the free bytes on a folder's disk; ``None`` if this process cannot write there."""
     try:
         return shutil.disk_usage(folder).free if os.access(folder, os.W_OK | os.X_OK) else None
     except OSError:

@@ -1,1 +1,1 @@
-"""The command `pstat`: what servers do, in the terminal."""
+"""The command `pstat`: show the work of servers in the terminal or in a browser."""

@@ -21,28 +21,27 @@ from srp_tools.errors import ConfigurationError
 from srp_tools.packages import ShowVersion
 from srp_tools.printable import printable_name
 
-_ANSWER_SECONDS = 5.0  # for a login and the answer
-_AGAIN_SECONDS = 2.0  # the same while it watches: one that hangs delays the others
+_ANSWER_SECONDS = 5.0  # for a login and its answer
+_AGAIN_SECONDS = 2.0  # the same while watching: a server that hangs delays the whole table
 _LEAST_WATCH, _MOST_WATCH = 0.2, 86400.0
 NOTHING_THERE = 3
 _NOTHING = """\
-pstat: no server of this account is running here, and no hosts are configured; name hosts: pstat alpha beta:12600
+pstat: no server of this account is running here, and no hosts are configured; give hosts: pstat alpha beta:12600
 """
 
 _EPILOG = f"""\
-Without HOST: the servers of this account on this machine; if there are none, the hosts of the configuration of
-pconnect. At a HOST you log in as pconnect does. {LEGEND}.
-Exit status: 0 if all servers have answered, 1 if one has not or after an error, 2 for wrong usage, 3 if there is no
-server to ask, 130 after Ctrl-C.
+Without HOST: the servers of this account on this machine; if there are none, the hosts in the configuration of
+pconnect. For a HOST, pstat logs in as pconnect does. {LEGEND}. Exit status: 0 if all servers answered, 1 if a server
+did not or after an error, 2 for wrong usage, 3 if there is no server to ask, 130 after Ctrl-C.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
-    `argv`: the arguments; ``None`` stands for those of the process. Returns the exit status: 0 if all servers have
-    answered; 1 if one has not, or after an error that standard error shows; 3 if there is no server to ask; 130 after
-    Ctrl-C. Raises `SystemExit` with status 2 for wrong usage, 0 for ``--help``.
+    `argv`: the arguments; ``None`` means those of the process. Returns the exit status: 0 if all servers answered; 1 if
+    a server did not, or after an error, which standard error shows; 3 if there is no server to ask; 130 after Ctrl-C.
+    Raises `SystemExit` with status 2 for wrong usage, 0 for ``--help``.
     """
     return run_command("pstat", lambda: _run(_parser().parse_args(argv)))
 
@@ -50,17 +49,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> CommandParser:
     parser = CommandParser(
         prog="pstat",
-        description="Show what servers have done, and how they are.",
+        description="Show how busy servers are, and how much work they have done.",
         epilog="\n".join(textwrap.wrap(" ".join(_EPILOG.split()), 100)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--version", action=ShowVersion)
-    add("hosts", nargs="*", metavar="HOST", help="a host, with the command port if it is another: HOST:PORT")
-    add("--user", help="the user for the logins; default: as for pconnect")
-    watch_help = "show it again and again, every so many seconds, until Ctrl-C (default: 3)"
+    add(
+        "hosts", nargs="*", metavar="HOST", help="a host, with its command port if not the default: HOST:PORT"
+    )
+    add("--user", help="user name for logins; default: the same as for pconnect")
+    watch_help = "update the table every so many seconds, until Ctrl-C (default: 3)"
     add("--watch", nargs="?", const=3.0, type=_seconds, metavar="SECONDS", help=watch_help)
-    json_help = "print the documents as one JSON list; with --watch, a line each time"
+    json_help = "print the documents as one JSON list; with --watch, one line per update"
     add("--json", action="store_true", help=json_help)
     add_page_options(parser)
     return parser
@@ -72,7 +73,9 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = -1.0
     if not _LEAST_WATCH <= seconds <= _MOST_WATCH:
-        raise argparse.ArgumentTypeError(f"{text!r}: give seconds, from {_LEAST_WATCH:g} to {_MOST_WATCH:g}")
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: give a number of seconds from {_LEAST_WATCH:g} to {_MOST_WATCH:g}"
+        )
     return seconds
 
 
@@ -88,7 +91,7 @@ def _run(options: argparse.Namespace) -> int:
             answers = source.ask(_ANSWER_SECONDS, {} if options.json else None)
             _show(answers, Screen(), options)
             for answer in answers if not options.json else ():
-                if answer.document is None:  # in the table there may be no room for all of it
+                if answer.document is None:  # the table may have no room for the whole error
                     sys.stderr.write(
                         f"pstat: {printable_name(answer.name)}: {printable_name(answer.error)}\n"
                     )
@@ -100,7 +103,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     try:
-        # Late: a table in the terminal does without what it brings.
+        # A late import: the table in the terminal does not need these packages.
         pages = importlib.import_module("pserver.pstat.page")
     except ImportError as error:
         raise ConfigurationError(
@@ -111,13 +114,13 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def find_source(options: argparse.Namespace) -> Source | None:
-    """Return the servers that a command line means; ``None`` if there are none.
+    """Return the servers for a command line; ``None`` if there are none.
 
-    Raises `ConfigurationError` if the hosts or the credentials cannot be used.
+    Raises `ConfigurationError` if the hosts or the credentials are invalid.
     """
     if not options.hosts and list_servers():
         return OwnServers()
-    # Late: it brings the client with it, which servers of this account need not wait for.
+    # A late import: the client is slow to load, and the servers of this account do not need it.
     from pserver.pstat.logins import configured_hosts  # noqa: PLC0415
 
     return configured_hosts(options.hosts, options.user)
@@ -149,7 +152,7 @@ def _show(answers: Sequence[Answer], screen: Screen, options: argparse.Namespace
 
 
 def _document(answer: Answer) -> object:
-    """Return what a server has said; if it has not, its name and why."""
+    """Return the document of a server; if it did not answer, its name and the reason."""
     if answer.document is not None:
         return answer.document
     return {"server": {"name": answer.name}, "error": answer.error}

@@ -1,4 +1,4 @@
-"""Servers that one logs in to, to ask them: one login serves for many questions; when it is lost, there is another."""
+"""Servers reached by login. One login serves many requests; after a lost connection, the next request logs in again."""
 
 import contextlib
 import os
@@ -21,9 +21,9 @@ _STOP_SECONDS = 10.0
 
 
 def configured_hosts(hosts: Sequence[str], user: str | None) -> "Hosts | None":
-    """Return the hosts that are named, or else those of the configuration; ``None`` if there are none.
+    """Return the named hosts, or else the configured ones; ``None`` if there are none.
 
-    Raises `ConfigurationError` if the hosts or the credentials cannot be used.
+    Raises `ConfigurationError` if the hosts or the credentials are invalid.
     """
     options = {} if hosts else configured_options(pconnect)
     targets = list(hosts) or options.get("hosts")
@@ -36,14 +36,14 @@ def configured_hosts(hosts: Sequence[str], user: str | None) -> "Hosts | None":
 
 
 class Hosts:
-    """Servers that are asked by logins, all at once."""
+    """Servers that are reached by login, all in parallel."""
 
     def __init__(self, hosts: Sequence[Host], terms: LoginTerms) -> None:
         self._hosts = {host.label: host for host in {(host.name, host.port): host for host in hosts}.values()}
         self._terms = terms
         self._channels: dict[str, Channel] = {}
         self._answered: dict[str, float] = {}
-        self._refused: dict[str, Answer] = {}  # another try would only lock the user out
+        self._refused: dict[str, Answer] = {}  # not tried again, as more failures would lock the user out
 
     def ask(self, seconds: float, since: Mapping[str, float] | None = None) -> list[Answer]:
         """See `pserver.ctl.sources.Source`."""
@@ -66,7 +66,7 @@ class Hosts:
         if name in self._channels:
             with contextlib.suppress(
                 OSError, ProtocolError
-            ):  # it was silent for too long, or is another one: log in anew
+            ):  # it was silent for too long, or is another server: log in again
                 return (yield from self._say(name, request))
             self._leave(name)
         self._channels[name], _ = yield from open_control(self._hosts[name], self._terms)
@@ -76,7 +76,7 @@ class Hosts:
         return (yield from request_over(self._channels[name], {**request, "stay": True}, name))
 
     def stop(self, name: str, session: int) -> str:
-        """See `pserver.ctl.sources.Source`; with a login of its own, as another thread may be asking."""
+        """See `pserver.ctl.sources.Source`; uses a separate login, because another thread may be asking."""
         if name not in self._hosts:
             raise ConfigurationError(f"there is no server {name!r:.100}")
         deadline = deadline_after(_STOP_SECONDS)

@@ -1,4 +1,4 @@
-"""The page of the servers that `pstat` would show: ``pstat --serve``."""
+"""``pstat --serve``: the same servers as `pstat` shows, as a page."""
 
 import argparse
 
@@ -11,11 +11,11 @@ from srp_tools.errors import ConfigurationError
 def serve(source: Source | None, options: argparse.Namespace) -> int:
     """Show servers until Ctrl-C; `source`: ``None`` if there are none.
 
-    Raises `ConfigurationError` then, and if the page cannot be shown.
+    Raises `ConfigurationError` without servers, or if the page cannot be served.
     """
     if source is None:
         raise ConfigurationError(
-            "no server of this account is running here, and no hosts are configured; name hosts: pstat --serve 0 alpha"
+            "no server of this account is running here, and no hosts are configured; give hosts: pstat --serve 0 alpha"
         )
     try:
         return serve_page(AskedServers(source), options)

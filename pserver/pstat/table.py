@@ -1,7 +1,7 @@
-"""The table of `pstat`: a line for each server, with as many columns as the terminal has room for.
+"""The table of `pstat`: one line for each server, with as many columns as fit into the terminal.
 
-The columns are those of PyCAM's window "Process Statistics", and ours. Where there is no room for all, those that tell
-the least are left out; a name that is too long loses its middle.
+The columns are those of PyCAM's window "Process Statistics", and some more. If not all fit, the least important ones
+are left out; a name that is too long loses its middle.
 """
 
 import time
@@ -24,7 +24,7 @@ from pserver.statistics.in_words import size
 from srp_tools.printable import printable_name
 
 _LEAST_NAME = 12
-_LEAST_STATE = 15  # "does not answer" is not cut
+_LEAST_STATE = 15  # "does not answer" always fits
 _GAP = "  "
 _CUT = "…"
 
@@ -32,16 +32,16 @@ Facts = Mapping[str, Any]
 
 
 class Cell(NamedTuple):
-    """What stands in a cell; `mark`: what is to be seen at once."""
+    """The text of a cell; `mark`: how to highlight it."""
 
     text: str
-    mark: str = ""  #: ``"bad"``, ``"head"``, or nothing
+    mark: str = ""  #: ``"bad"``, ``"head"``, or empty
 
 
 class _Column(NamedTuple):
     heading: str
-    rank: int  # those of the highest rank are left out first
-    what: str  # for --help
+    rank: int  # columns with the highest rank are left out first
+    what: str  # description for --help
     cell: Callable[["_Server"], Cell]
 
 
@@ -105,18 +105,18 @@ def _size(section: str, name: str) -> Callable[[_Server], Cell]:
 
 
 _COLUMNS = (
-    _Column("PING AGE", 7, "for how long the server has not answered", _ping),
-    _Column("DONE", 0, "jobs and programs that have ended, also with an error", _done),
-    _Column("TIME", 5, "for how long these ran, in all", _processing),
-    _Column("AVG", 1, "average process time", lambda server: server.average("processing")),
+    _Column("PING AGE", 7, "time since the last answer of a silent server", _ping),
+    _Column("DONE", 0, "finished jobs and programs, including failed ones", _done),
+    _Column("TIME", 5, "their total run time", _processing),
+    _Column("AVG", 1, "average run time", lambda server: server.average("processing")),
     _Column("MOVE", 6, "average transfer time", lambda server: server.average("transfer")),
-    _Column("QUEUE", 9, "average time from the arrival at a worker to the beginning", lambda s: s.average("queue")),
+    _Column("QUEUE", 9, "average time between arrival at a worker and start", lambda s: s.average("queue")),
     _Column("FAIL", 2, "how many ended with an error", lambda server: server.count("failed")),
     _Column("LOST", 2, "how many were lost with their worker", lambda server: server.count("lost")),
-    _Column("LOAD", 3, "average of one minute", lambda s: Cell(_text(load_of(s.part("machine"))))),
-    _Column("MEM FREE", 4, "memory that can be had", _size("machine", "memory_free")),
-    _Column("DISK FREE", 8, "on the disk of the spool", _size("machine", "disk_free")),
-    _Column("SLOTS", 0, "free, and all", _slots),
+    _Column("LOAD", 3, "load average of one minute", lambda s: Cell(_text(load_of(s.part("machine"))))),
+    _Column("MEM FREE", 4, "available memory", _size("machine", "memory_free")),
+    _Column("DISK FREE", 8, "free space on the disk of the spool", _size("machine", "disk_free")),
+    _Column("SLOTS", 0, "free and total slots", _slots),
     _Column("WAIT", 8, "slots that sessions wait for", _waiting),
     _Column("SESS", 3, "sessions", lambda s: Cell(_text(session_count(s.answer.document or {})))),
 )  # fmt: skip
@@ -125,7 +125,7 @@ LEGEND = "; ".join(f"{column.heading}: {column.what}" for column in _COLUMNS)
 
 
 def lines_of(answers: Sequence[Answer], width: int, now: float | None = None) -> list[list[Cell]]:
-    """Return the lines of the table, each of padded cells that stand beside each other in `width` characters."""
+    """Return the lines of the table, each a list of padded cells that together fill `width` characters."""
     now = time.monotonic() if now is None else now
     servers = [_Server(answer, now) for answer in answers]
     names = [printable_name(answer.name) for answer in answers]
@@ -158,7 +158,7 @@ def _width(cells: Sequence[Cell], most: int = 1000) -> int:
 
 
 def _last(cells: Sequence[Cell]) -> int:
-    """Return how much the state needs: long words may be cut, as nothing stands behind them."""
+    """Return the width that the state needs; long messages may be cut, as this is the last column."""
     return min(_LEAST_STATE, max(len(cell.text) for cell in cells))
 
 
@@ -179,12 +179,12 @@ def _cut_middle(text: str, width: int) -> str:
 
 
 def joined(line: Sequence[Cell], paint: Callable[[Cell], str] = lambda cell: cell.text) -> str:
-    """Return a line as text; `paint`: returns a cell as the terminal is to show it."""
+    """Return a line as text; `paint`: returns the text of a cell with its colour."""
     return _GAP.join(map(paint, line)).rstrip()
 
 
 def summary(answers: Sequence[Answer]) -> str:
-    """Return all servers in one line."""
+    """Return a summary of all servers in one line."""
     documents = [answer.document for answer in answers if answer.document is not None]
     lists = [slots for each in documents if isinstance(slots := each.get("slots"), list)]
     slots = [slot for each in lists for slot in each if isinstance(slot, dict)]
@@ -205,7 +205,7 @@ def _counted(count: int, what: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration that is short to read.
+    """Return a duration in short notation.
 
     Examples
     --------

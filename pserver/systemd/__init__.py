@@ -1,1 +1,1 @@
-"""The server as a service: how it talks with systemd, the units that start it, and a recipe for a container."""
+"""The server as a service: its messages to systemd, and the units that start it."""

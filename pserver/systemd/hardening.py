@@ -1,43 +1,43 @@
-"""What a unit forbids, in three ways, with the reasons: they stand as comments in the units that we write.
+"""The restrictions of three kinds of units, with reasons, which appear as comments in the units.
 
-What user code does must work: numpy, compilers, debuggers where accounts are apart, /tmp and /dev/shm, graphics
-processors, code that is compiled while it runs. What is left is what no computation needs.
+User code must keep working: numpy, compilers, debuggers where accounts are separate, /tmp and /dev/shm, GPUs, and code
+compiled at run time. The units forbid only what no computation needs.
 """
 
 _KERNEL = """\
-# Nothing of the kernel's or of the machine's: no modules, no settings, no clock, no host name, no messages.
+# No access to the kernel or machine-wide state: modules, settings, clock, host name, kernel log.
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
 ProtectKernelLogs=yes
 ProtectClock=yes
 ProtectHostname=yes
-# No schedule that could starve the rest of the machine.
+# No scheduling policy that could starve the rest of the machine.
 RestrictRealtime=yes
 SystemCallArchitectures=native
 """
 
 _PRIVILEGES = """\
-# No program gains rights: no sudo and no ping with a set-user-ID bit in sessions.
+# No program gains privileges: set-user-ID programs such as sudo or ping do not work in sessions.
 NoNewPrivileges=yes
 """
 
 _JIT = """\
-# Not MemoryDenyWriteExecute: numba, JAX, PyTorch and callbacks of ctypes write code into memory and run it.
+# No MemoryDenyWriteExecute: numba, JAX, PyTorch and ctypes callbacks write code into memory and run it.
 """
 
-#: One account for all users. `{capabilities}` are those that it needs for its ports.
+#: One account for all users. `{capabilities}`: those that the server needs for its ports.
 ONE_ACCOUNT = f"""\
-# --- What it may not do ---
+# --- Restrictions ---
 {_PRIVILEGES}CapabilityBoundingSet={{capabilities}}
 AmbientCapabilities={{capabilities}}
-# It writes to the folder of its account, to folders for temporary files, and nowhere else. Other homes are not there.
+# The server can write to its account's folder and to folders for temporary files only. Other home folders are hidden.
 ProtectSystem=strict
 ProtectHome=tmpfs
-# Not PrivateTmp: systemd empties such a folder when the daemon is restarted, and sessions live on, see KillMode.
+# No PrivateTmp: systemd empties such a folder when the daemon restarts, but sessions keep running; see KillMode.
 ReadWritePaths={{writes}}
 {{binds}}UMask=0077
-# Not PrivateDevices: it would hide graphics processors and fast networks. These are all devices that there are here; a
-# line for one that this machine has not does no harm.
+# No PrivateDevices: it would hide GPUs and fast networks. Instead, these are all devices that sessions can use; a line
+# for a device that this machine does not have does no harm.
 DevicePolicy=closed
 DeviceAllow=char-pts rw
 DeviceAllow=char-drm rw
@@ -46,45 +46,44 @@ DeviceAllow=char-nvidia-uvm rw
 DeviceAllow=char-nvidia-caps rw
 DeviceAllow=char-kfd rw
 DeviceAllow=char-infiniband_verbs rw
-# Processes of others are not seen. Not ProcSubset=pid: libraries read /proc/cpuinfo and /proc/meminfo.
+# Processes of other accounts are hidden. No ProcSubset=pid: libraries read /proc/cpuinfo and /proc/meminfo.
 ProtectProc=invisible
 {_KERNEL}LockPersonality=yes
 RestrictSUIDSGID=yes
-# No containers in sessions: the kernel has had many faults behind this door. Leave it out where users need them.
+# No containers in sessions: user namespaces have exposed many kernel bugs. Remove this line if users need containers.
 RestrictNamespaces=yes
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
-{_JIT}# Not @debug: users share this account, and a debugger shows the memory of others.
+{_JIT}# No @debug: users share this account, and a debugger could read the memory of other users' processes.
 SystemCallFilter=@system-service
 SystemCallErrorNumber=EPERM
-# Not PrivateUsers: it would hide the groups of the account, and so the devices and folders that they open. Not
-# RemoveIPC: it would take the shared memory of sessions away when the daemon is restarted. Not ProtectControlGroups:
-# see Delegate.
+# No PrivateUsers: it would hide the groups of the account, and with them access to devices and folders. No RemoveIPC:
+# it would remove the shared memory of sessions when the daemon restarts. No ProtectControlGroups: see Delegate.
 """
 
-#: Root starts it, and sessions run under the accounts of their users: what these may do at their logins, they may here.
+#: Root starts the server, and sessions run under the accounts of their users, with the same rights as at a login.
 ACCOUNTS = f"""\
-# --- What it may not do ---
-# Wider than for one account: the daemon makes processes of other accounts and ends them, and users come to their homes
-# and to what they mount. Their accounts are what keeps them apart.
-{_PRIVILEGES}# To become the account of a user (SETUID, SETGID), to end its processes (KILL), and to make it a folder
-# (CHOWN, FOWNER, DAC_OVERRIDE).
+# --- Restrictions ---
+# Fewer than for one account: the daemon starts and ends processes of other accounts, and users need their home folders
+# and mounts. Their accounts separate them from each other.
+{_PRIVILEGES}# Capabilities to switch to the account of a user (SETUID, SETGID), to end its processes (KILL), and to
+# give it a folder (CHOWN, FOWNER, DAC_OVERRIDE).
 CapabilityBoundingSet={{capabilities}}
-# /usr, /boot and /etc cannot be written, and nothing else is hidden: not ProtectHome, because homes are what users come
-# to; not ProtectProc, because the daemon looks after processes of all accounts.
+# /usr, /boot and /etc are read-only; nothing else is hidden. No ProtectHome: users need their home folders. No
+# ProtectProc: the daemon manages processes of all accounts.
 ProtectSystem=full
 UMask=0022
-{_KERNEL}{_JIT}# Debuggers and containers without root work, as they do at a login: not RestrictNamespaces, not
+{_KERNEL}{_JIT}# Debuggers and rootless containers work, as they do at a login: no RestrictNamespaces, no
 # @system-service.
 SystemCallFilter=~@clock @cpu-emulation @module @obsolete @raw-io @reboot @swap
 SystemCallErrorNumber=EPERM
-# Not RestrictSUIDSGID: groups have common folders, whose files get the group by this bit.
+# No RestrictSUIDSGID: groups share folders whose files inherit the group through this bit.
 """
 
-#: A person's own account, whose processes may do no more than this person anyway.
+#: A user's own account, whose processes can do no more than the user anyway.
 USER = f"""\
-# --- What it may not do ---
-# Your account is what confines it. A manager without root's rights cannot hide folders or devices; --account makes a
-# unit of the system, which does, for a server that others use.
+# --- Restrictions ---
+# The rights of your account are the limit. A systemd manager without root's rights cannot hide folders or devices;
+# --account makes a system unit, which can, for a server with other users.
 {_PRIVILEGES}RestrictRealtime=yes
 SystemCallArchitectures=native
 {_JIT}"""

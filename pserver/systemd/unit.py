@@ -1,4 +1,4 @@
-"""The units that start a server: as text, made of what is known of the server and the account. No input or output."""
+"""The text of units that start a server, derived from the settings of the server and its account. Does no I/O."""
 
 import re
 from collections.abc import Sequence
@@ -7,13 +7,13 @@ from pathlib import Path
 
 from pserver.systemd.hardening import ACCOUNTS, ONE_ACCOUNT, USER
 
-#: The first line of each unit that we have written: it may be replaced.
+#: The first line of every generated unit, which marks it as safe to overwrite.
 MARK = "# Written by pserver install-service; the same command writes it again."
 
 _PRIVILEGED_PORTS = range(1, 1024)
 _BIND = "CAP_NET_BIND_SERVICE"
 _ACCOUNTS_NEED = ("CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_CHOWN", "CAP_FOWNER", "CAP_DAC_OVERRIDE")
-# What systemd makes for an account, if it is directly below.
+# The folders that systemd creates for an account, by their parent folder.
 MADE_BELOW = {"/var/lib": "StateDirectory", "/var/log": "LogsDirectory"}
 _PLAIN = re.compile(r"[A-Za-z0-9_@/.,:=+%$-]+")
 
@@ -22,8 +22,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9_@/.,:=+%$-]+")
 class Place:
     """The account of a server that all users share, and its folders.
 
-    `account`: its name. `home`: its folder. `writes`: folders outside of it that the server writes to. `reads`: folders
-    that it needs and that may be in homes, as an environment of Python.
+    `account`: its name. `home`: its home folder. `writes`: other folders that the server writes to. `reads`: folders
+    that it needs and that may be inside home folders, such as a Python environment.
     """
 
     account: str
@@ -33,7 +33,7 @@ class Place:
 
 
 def unit_name(name: str) -> str:
-    """Return the name of the unit of a server, without its ending; `name`: of the server.
+    """Return the name of a server's unit, without suffix; `name`: the name of the server.
 
     Examples
     --------
@@ -44,7 +44,7 @@ def unit_name(name: str) -> str:
 
 
 def user_unit(name: str, command: Sequence[str]) -> str:
-    """Return the unit of a person's own server; `command`: what starts it."""
+    """Return the unit of a user's own server; `command`: the command that starts it."""
     return (
         _heading(name, "of one account, for the manager of this account", is_system=False)
         + _service(name, command)
@@ -54,12 +54,12 @@ def user_unit(name: str, command: Sequence[str]) -> str:
 
 
 def account_unit(name: str, command: Sequence[str], ports: Sequence[int], place: Place) -> str:
-    """Return the unit of the system for a server that runs under an account; `ports`: at which it listens."""
+    """Return the system unit for a server that runs under one account; `ports`: the ports that it listens on."""
     binds = [f"BindPaths={_quoted(place.home)}\n"] if _is_in_homes(place.home) else []
     binds += [f"BindReadOnlyPaths={_quoted(path)}\n" for path in place.reads if _is_in_homes(path)]
     made = {path: kind for path in place.writes if (kind := MADE_BELOW.get(str(path.parent)))}
     elsewhere = [path for path in place.writes if path not in made]
-    writes = [place.home, *elsewhere, Path("/tmp"), Path("/var/tmp")]  # noqa: S108 - they are the system's
+    writes = [place.home, *elsewhere, Path("/tmp"), Path("/var/tmp")]  # noqa: S108 - the system's own folders
     folders = "".join(f"{kind}={_quoted(path.name)}\n{kind}Mode=0700\n" for path, kind in made.items())
     confined = ONE_ACCOUNT.format(
         capabilities=_BIND if _has_privileged(ports) else "",
@@ -76,8 +76,10 @@ def account_unit(name: str, command: Sequence[str], ports: Sequence[int], place:
 
 
 def accounts_unit(name: str, command: Sequence[str], ports: Sequence[int]) -> str:
-    """Return the unit of the system for a server of root, whose sessions run under the accounts of their users."""
-    state = f"# Accounts pass through it to folders of their own.\nStateDirectory={unit_name(name)}\n"
+    """Return the system unit for a server of root that runs sessions under the accounts of their users."""
+    state = (
+        f"# Accounts pass through this folder to folders of their own.\nStateDirectory={unit_name(name)}\n"
+    )
     capabilities = [*_ACCOUNTS_NEED, *([_BIND] if _has_privileged(ports) else [])]
     return (
         _heading(name, "of root, with an account for each user", is_system=True)
@@ -88,12 +90,12 @@ def accounts_unit(name: str, command: Sequence[str], ports: Sequence[int]) -> st
 
 
 def state_folder(name: str) -> Path:
-    """Return the folder for the state of a server of root, which the unit has systemd make."""
+    """Return the state folder of a server of root, which systemd creates for the unit."""
     return Path("/var/lib", unit_name(name))
 
 
 def command_line(words: Sequence[str]) -> str:
-    r"""Return a command as ``ExecStart=`` takes it: nothing in it is expanded (systemd.service(5)).
+    r"""Return a command for ``ExecStart=``, escaped so that systemd expands nothing in it (systemd.service(5)).
 
     Examples
     --------
@@ -104,8 +106,8 @@ def command_line(words: Sequence[str]) -> str:
 
 
 _NO_DYNAMIC_USER = """\
-# Not DynamicUser: the users' file belongs to the account, and you change it while the server runs. systemd would copy
-# it as a credential, and only at the start.
+# No DynamicUser: the users' file belongs to the account, and changes while the server runs. As a credential, systemd
+# would copy it only at the start.
 """
 
 
@@ -117,8 +119,8 @@ def _heading(name: str, which: str, *, is_system: bool) -> str:
 {MARK}
 # A pserver {which}.
 [Unit]
-Description=pserver {name}: lends processors to users who log in
-{after if is_system else ""}# A server that cannot start, as with wrong settings, is not tried for ever.
+Description=pserver {name}: compute server
+{after if is_system else ""}# systemd gives up on a server that keeps failing to start, as with wrong settings.
 StartLimitIntervalSec=120
 StartLimitBurst=5
 
@@ -128,7 +130,7 @@ StartLimitBurst=5
 def _service(name: str, command: Sequence[str], own: str = "") -> str:
     return f"""\
 [Service]
-# The daemon says when it is ready, and that it lives: one whose loop hangs is replaced. Engines may compute for days.
+# The daemon reports when it is ready, and sends keep-alive messages; systemd restarts it if its loop hangs.
 Type=notify
 WatchdogSec=60
 ExecStart={command_line(command)}
@@ -136,29 +138,29 @@ ExecReload=/bin/kill -HUP $MAINPID
 {own}SyslogIdentifier={unit_name(name)}
 Restart=on-failure
 RestartSec=2
-# Wrong usage stays wrong.
+# A wrong command line does not become right by trying again.
 RestartPreventExitStatus=2
-# The daemon ends its sessions in order when it is stopped. When it is killed, they go on, and the next one takes them.
+# The daemon ends its sessions cleanly when it stops. If it is killed, they keep running, and its successor adopts them.
 KillMode=process
 TimeoutStopSec=30
-# A job that uses up the memory ends, and not the server with all the others.
+# A job that uses up the memory is killed, but not the server and its other jobs.
 OOMPolicy=continue
-# Limits of sessions are groups below the unit's own.
+# Limits of sessions are control groups inside the unit's own.
 Delegate=yes
 TasksMax=32768
-# The soft limit is what programs with select(2) need; the server raises its own.
+# The soft limit protects programs that use select(2); the server raises its own.
 LimitNOFILE=1024:524288
 
 """
 
 
 def _run_time(name: str, *, come_back: bool = True) -> str:
-    """Return where the run-time folder is; `come_back`: whether sessions come to the next server."""
+    """Return the settings of the run-time folder; `come_back`: whether sessions return to the next server."""
     folder = unit_name(name)
     why = (
-        "Where a server that follows a killed one finds its sessions."
+        "A server finds the sessions of its killed predecessor here."
         if come_back
-        else "For this server alone."
+        else "Used by this server only."
     )
     return f"""\
 # {why}
@@ -178,7 +180,7 @@ def _has_privileged(ports: Sequence[int]) -> bool:
 
 
 def _is_in_homes(path: Path) -> bool:
-    """Whether ``ProtectHome=`` hides it."""
+    """Whether ``ProtectHome=`` hides this path."""
     return any(path.is_relative_to(folder) for folder in ("/home", "/root", "/run/user"))
 
 
@@ -187,5 +189,5 @@ def _quoted(word: str | Path) -> str:
     if _PLAIN.fullmatch(text):
         return text
     text = text.replace("\\", "\\\\").replace('"', '\\"')
-    # The end of a line would end the setting; so would others, such as a carriage return.
+    # A line break would end the setting, as would other control characters such as a carriage return.
     return '"' + "".join(c if c >= " " and c != "\x7f" else f"\\x{ord(c):02x}" for c in text) + '"'

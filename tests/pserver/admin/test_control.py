@@ -162,7 +162,7 @@ def test_a_log_that_is_a_terminal_or_a_pipe_is_refused(tmp_path: Path) -> None:
 
 def test_a_log_that_takes_no_lines_is_a_warning() -> None:
     with pytest.warns(
-        RuntimeWarning, match=r"the log /dev/full cannot be written \(No space left on device\)"
+        RuntimeWarning, match=r"cannot write the log /dev/full \(No space left on device\)"
     ):
         pserver(bind="127.0.0.1", cmd_port=0, data_port=0, allow_root=True, log_file="/dev/full")
 

@@ -1,4 +1,4 @@
-"""The demonstration from outside: what it prints, its status, and that it leaves nothing behind."""
+"""The demonstration from outside: its output, its exit status, and that it leaves nothing behind."""
 
 import importlib
 import os
@@ -18,7 +18,7 @@ from tests.support import places
 
 @pytest.fixture(autouse=True)
 def _private_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Put temporary files where the test can see them, and see that none is left."""
+    """Put temporary files where the test can see them, and check that none is left."""
     folder = tmp_path / "t"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
@@ -29,7 +29,7 @@ def _private_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def demo() -> Any:
-    """Return the module, which takes seconds to import what it needs: not in every process that looks for tests."""
+    """Return the module. Its import takes seconds, which not every process that collects tests should pay."""
     return importlib.import_module("pserver.demo.demo")
 
 
@@ -60,9 +60,9 @@ def test_right(demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     before = dict(os.environ)
     assert demo.main(["--output", str(picture)]) == 0
     text = capsys.readouterr().out
-    assert text.count("right: the same as with serial numpy") == 2
+    assert text.count("right: identical to serial numpy") == 2
     assert "server -> server" in text
-    assert text.index("Stopped the servers") < text.index("machines of your own")
+    assert text.index("Stopped the servers") < text.index("your own machines")
     rows = [line.split() for line in text.splitlines() if re.match(r" *[0-3] +(client|127)", line)]
     assert [row[0] for row in rows] == ["0", "1", "2", "3"]
     assert len({row[2] for row in rows}) == 4
@@ -77,13 +77,13 @@ def test_right(demo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_wrong_result_is_told(
     demo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # What the servers compute is compared with one step more.
+    # Compare the servers' result with one that has one step more.
     right = demo.serial_heat
     monkeypatch.setattr(demo, "serial_heat", lambda plate, steps: right(plate, steps + 1))
     assert demo.main(["--output", str(tmp_path / "heat.png")]) == 1
     text = capsys.readouterr().out
     assert "WRONG: differs from serial numpy by up to" in text
-    assert text.count("right: the same") == 1
+    assert text.count("right: identical") == 1
 
 
 def test_missing_folder_is_told_before_anything_starts(
@@ -100,7 +100,7 @@ def test_missing_folder_is_told_before_anything_starts(
 )
 def test_signals_leave_no_server_behind(tmp_path: Path, number: signal.Signals, status: int) -> None:
     command = [sys.executable, "-u", "-m", "pserver", "demo", "--output", str(tmp_path / "heat.png")]
-    # Not measured: with what it imports, that takes three times as long, and other tests run all of it.
+    # Without coverage: it would triple the import time, and other tests run all of this code.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

@@ -1,4 +1,4 @@
-"""The picture is there, shows the field, and is made anew each time."""
+"""The picture exists, shows the field, and is replaced each time."""
 
 import importlib
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def save_picture() -> Callable[..., None]:
-    """Return the function, which needs matplotlib: not to be imported in every process that looks for tests."""
+    """Return the function. It needs matplotlib, which not every process that collects tests should import."""
     function: Callable[..., None] = importlib.import_module("pserver.demo.picture").save_picture
     return function
 

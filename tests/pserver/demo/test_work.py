@@ -1,4 +1,4 @@
-"""The demonstration's computations: right against independent ones, and the same in parts as in one."""
+"""The demonstration's computations: they match independent ones, and the parallel result equals the serial one."""
 
 import importlib
 import math
@@ -39,7 +39,7 @@ def test_scores_are_those_of_scikit_learn(grid: Grid) -> None:
 
 
 def test_heat_is_that_of_the_series() -> None:
-    # A sine is an eigenvector of the scheme: it shrinks by the same factor with each step.
+    # A sine is an eigenvector of the scheme: each step shrinks it by the same factor.
     rows, columns, steps = 17, 33, 40
     y, x = np.mgrid[0:rows, 0:columns]
     sine = np.sin(math.pi * y / (rows - 1)) * np.sin(2 * math.pi * x / (columns - 1))

@@ -1,4 +1,4 @@
-"""What becomes of names, addresses and secrets."""
+"""The placeholders for names, addresses and secrets."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The report has what helps and nothing secret: secrets are put everywhere, and looked for in it."""
+"""The report contains useful facts and no secrets: the tests plant secrets everywhere and look for them in it."""
 
 import getpass
 import json
@@ -23,7 +23,7 @@ PASSWORD = "Zauberwort & Bücherwurm"
 
 @pytest.fixture
 def planted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> set[str]:
-    """Put secrets wherever a report looks, or might; run a server; return all that must not be seen."""
+    """Put secrets wherever a report looks, or might look; run a server; return the strings that must not appear."""
     generate_srp_data("marianne", PASSWORD, bits=2048)
     generate_srp_data("otto@example", "another password of otto", bits=2048, client_file=False)
     monkeypatch.setenv("PCONNECT_PASSWORD", "of-the-variable")
@@ -40,7 +40,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
             f"2026-11-28 12:00:00,124 ERROR odd: {PASSWORD} and {json.dumps(PASSWORD)}, of-the-variable\n"
             "2026-11-28 12:00:00,125 INFO login of marianne from 2001:db8::77 network=0123456789abcdef\n"
         )
-        lines.write(server_file().read_text())  # whatever program would do so
+        lines.write(server_file().read_text())  # as if some program had logged them
     capsys.readouterr()
     seen = {
         PASSWORD,
@@ -103,5 +103,5 @@ def test_it_is_written_to_a_new_private_file(
 def test_a_part_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PSERVER_SLOTS", "many")
     text = bug_report()
-    assert "(this part ended with ConfigurationError: PSERVER_SLOTS=many" in text
+    assert "(this part failed with ConfigurationError: PSERVER_SLOTS=many" in text
     assert "== Logs ==" in text

@@ -1,4 +1,4 @@
-"""The command: its lines and its status."""
+"""The command: its output and its exit status."""
 
 import argparse
 from pathlib import Path
@@ -37,6 +37,5 @@ def test_a_fault_is_its_status(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     monkeypatch.setenv("PSERVER_SLOTS", "many")
     assert run_doctor(argparse.Namespace(hosts=[])) == 1
     assert (
-        "WRONG the settings of a server cannot be used\n      -> PSERVER_SLOTS=many"
-        in capsys.readouterr().out
+        "WRONG the settings of a server are invalid\n      -> PSERVER_SLOTS=many" in capsys.readouterr().out
     )

@@ -1,4 +1,4 @@
-"""The files of a login, in the states that they are found in."""
+"""The login files in various states."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -56,16 +56,16 @@ def _no_groups(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "level", "text", "remedy"),
     [
-        (_intact, Level.OK, "the password of alice belongs to the servers' file", ""),
+        (_intact, Level.OK, "the password of alice matches the users' file", ""),
         (_no_client, Level.NOTE, "no client's file", "generate-srp-data"),
-        (_no_server, Level.NOTE, "no servers' file", "generate-srp-data"),
+        (_no_server, Level.NOTE, "no users' file", "generate-srp-data"),
         (_open_client, Level.WRONG, "client's file", "chmod 600"),
-        (_open_server, Level.WRONG, "servers' file", "chmod 700"),
-        (_another_password, Level.NOTE, "do not belong together", "generate-srp-data alice"),
-        (_another_user, Level.NOTE, "do not belong together", "generate-srp-data alice"),
+        (_open_server, Level.WRONG, "users' file", "chmod 700"),
+        (_another_password, Level.NOTE, "do not match", "generate-srp-data alice"),
+        (_another_user, Level.NOTE, "do not match", "generate-srp-data alice"),
         (_no_users, Level.WRONG, "has no users", "generate-srp-data"),
         (_bad_line, Level.WRONG, "tpasswd, line 2", ""),
-        (_no_groups, Level.WRONG, "cannot be used", "tpasswd.conf"),
+        (_no_groups, Level.WRONG, "is invalid", "tpasswd.conf"),
     ],
 )
 def test_what_is_found(
@@ -88,10 +88,10 @@ def test_the_members_file_is_looked_at_if_there_is_one(tmp_path: Path) -> None:
     assert found() == []
     generate_srp_data(member=True, bits=2048, folder=tmp_path)
     [(level, text)] = found()
-    assert level is Level.OK and "user member+pool, who belongs" in text
+    assert level is Level.OK and "user member+pool, matches" in text
     VerifierFile(tmp_path / "server/tpasswd").remove("member+pool")
     [(level, text)] = found()
-    assert level is Level.WRONG and "cannot be used to join" in text
+    assert level is Level.WRONG and "to join other servers" in text
 
 
 def test_fingerprints_are_those_of_users_and_seed_and_never_of_the_password(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_fingerprints_are_those_of_users_and_seed_and_never_of_the_password(tmp_
     assert [text.split(", ")[0].rpartition("/")[2] for text in marked] == ["tpasswd", "tpasswd.seed"]
     assert marked[0].endswith(VerifierFile(tmp_path / "server/tpasswd").fingerprint())
     assert [str(each) for each in check_files(tmp_path)] == texts
-    generate_srp_data("alice", "a good password", bits=2048, folder=tmp_path)  # with another salt
+    generate_srp_data("alice", "a good password", bits=2048, folder=tmp_path)  # with a different salt
     again = [str(each) for each in check_files(tmp_path) if ", fingerprint " in str(each)]
     assert (again[0] != marked[0], again[1] == marked[1]) == (True, True)
 

@@ -1,4 +1,4 @@
-"""The facts of this machine, and some that are made wrong."""
+"""The facts about this machine, some of them made wrong."""
 
 import os
 import resource
@@ -79,8 +79,8 @@ def test_places_that_cannot_be_used_are_wrong(tmp_path: Path, monkeypatch: pytes
         broken.setattr("tempfile.tempdir", str(tmp_path / "missing"))
         broken.setenv("PSERVER_RUNTIME_DIR", str(tmp_path / "open"))
         assert found("missing: cannot be written") == [Level.WRONG]
-        assert found("the run-time folder cannot be used") == [Level.WRONG]
-        assert found("no server can start or be found") == [Level.WRONG]
+        assert found("the run-time folder is unusable") == [Level.WRONG]
+        assert found("cannot start or find servers") == [Level.WRONG]
 
 
 def test_a_low_limit_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

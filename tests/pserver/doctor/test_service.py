@@ -1,4 +1,4 @@
-"""A server as a service, on machines that are made of files."""
+"""A server as a service, on machines simulated by files."""
 
 import getpass
 from collections.abc import Callable
@@ -16,7 +16,7 @@ MINE = "/user.slice/user-1000.slice/session-3.scope"
 
 
 class Machine:
-    """A tree of a machine's files; this process is in a session."""
+    """The files of a simulated machine, on which this process runs in a login session."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -48,8 +48,8 @@ def machine(tmp_path: Path) -> Machine:
 
 def test_without_a_service_it_says_so(machine: Machine) -> None:
     (found,) = machine.found("no service starts a server after a reboot")
-    assert (found.level, found.remedy) == (Level.NOTE, "if it should: pserver install-service")
-    assert machine.levels("a server that is started from here goes on after a log-out") == [Level.OK]
+    assert (found.level, found.remedy) == (Level.NOTE, "to set one up: pserver install-service")
+    assert machine.levels("a server started from here keeps running after a logout") == [Level.OK]
 
 
 def test_a_service_of_the_system_is_fine(machine: Machine) -> None:
@@ -63,20 +63,22 @@ def test_a_service_of_the_user_needs_lingering(machine: Machine, monkeypatch: py
     (found,) = machine.found("pserver-night.service starts only when this account logs in")
     assert (found.level, found.remedy) == (
         Level.WRONG,
-        f"let it linger: loginctl enable-linger {getpass.getuser()}",
+        f"enable lingering: loginctl enable-linger {getpass.getuser()}",
     )
     machine.linger()
-    assert machine.levels("because this account lingers: pserver-night.service") == [Level.OK]
+    assert machine.levels("because lingering is enabled for this account: pserver-night.service") == [
+        Level.OK
+    ]
 
 
 @pytest.mark.parametrize("text", ["KillUserProcesses=yes", "  KillUserProcesses = true"])
 def test_a_login_may_end_what_it_has_started(machine: Machine, text: str) -> None:
     machine.write("etc/systemd/logind.conf", f"[Login]\n#KillUserProcesses=no\n{text}\n")
-    assert machine.levels("ends when you log out (KillUserProcesses=yes") == [Level.WRONG]
+    assert machine.levels("is killed when you log out (KillUserProcesses=yes") == [Level.WRONG]
     machine.write("etc/systemd/logind.conf", "[Login]\n#KillUserProcesses=yes\n")
-    assert machine.levels("ends when you log out") == []
+    assert machine.levels("is killed when you log out") == []
     machine.write("etc/systemd/logind.conf.d/site.conf", f"[Login]\n{text}\n")
-    assert machine.levels("ends when you log out") == [Level.WRONG]
+    assert machine.levels("is killed when you log out") == [Level.WRONG]
 
 
 def test_a_server_below_the_manager_of_the_user_needs_lingering(machine: Machine) -> None:
@@ -84,9 +86,9 @@ def test_a_server_below_the_manager_of_the_user_needs_lingering(machine: Machine
     assert isinstance(status, dict)
     manager = "/user.slice/user-1000.slice/user@1000.service/app.slice/x.scope"
     machine.write(f"proc/{status['pid']}/cgroup", f"0::{manager}\n")
-    assert machine.levels("the server 'default' ends when this account logs out") == [Level.WRONG]
+    assert machine.levels("the server 'default' stops when this account logs out") == [Level.WRONG]
     machine.linger()
-    assert machine.levels("the server 'default' goes on after a log-out") == [Level.OK]
+    assert machine.levels("the server 'default' keeps running after a logout") == [Level.OK]
 
 
 def test_without_systemd_nothing_is_known(machine: Machine) -> None:
@@ -115,18 +117,18 @@ def _of_version_1(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("make", "level", "text"),
     [
-        (_delegated, Level.OK, "limits hold for whole sessions"),
+        (_delegated, Level.OK, "limits apply to whole sessions"),
         (_without_memory, Level.NOTE, "session-3.scope has no memory, cpu"),
         (_of_others, Level.NOTE, "session-3.scope is not delegated to this account"),
         (_of_version_1, Level.NOTE, "because this machine has no cgroups of version 2"),
-        (lambda _: None, Level.NOTE, "its cgroup cannot be read"),
+        (lambda _: None, Level.NOTE, "its cgroup is unreadable"),
     ],
 )
 def test_cgroups(machine: Machine, make: Callable[[Machine], None], level: Level, text: str) -> None:
     make(machine)
     (found,) = machine.found(text)
     assert found.level is level
-    assert found.text.startswith("a server that is started from here: limits hold for ")
+    assert found.text.startswith("a server started from here: limits apply to ")
     assert ("Delegate=yes" in found.remedy) == (level is not Level.OK)
 
 
@@ -137,7 +139,7 @@ def test_settings_that_cannot_be_used_are_wrong(machine: Machine) -> None:
     assert machine.levels(f"settings {path}") == [Level.OK]
     assert machine.levels("results of detached networks: ") == [Level.OK]
     path.write_text("slotz = 2\n")
-    (found,) = machine.found("the settings of a server cannot be used")
+    (found,) = machine.found("the settings of a server are invalid")
     assert (found.level, "did you mean slots" in found.remedy) == (Level.WRONG, True)
 
 

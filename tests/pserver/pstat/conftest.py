@@ -1,4 +1,4 @@
-"""A server that the tests may stop, and the environment of a user of it."""
+"""A server that the tests may stop, and the environment of one of its users."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +11,14 @@ from tests.support.servers import Server, run_server
 
 @pytest.fixture(scope="package")
 def asked(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]) -> Iterator[Server]:
-    """Give a server that the tests may stop."""
+    """Run a server that the tests may stop."""
     with run_server(tmp_path_factory.mktemp("asked"), "--slots=1", users=users) as running:
         yield running
 
 
 @pytest.fixture
 def environment(asked: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the server's run-time folder, a user's password, and no configuration."""
+    """Use the server's run-time folder and a user's password, without a configuration."""
     password = tmp_path / "password"
     password.write_text(f"{asked.credentials.user}:{asked.credentials.password}\n")
     password.chmod(0o600)

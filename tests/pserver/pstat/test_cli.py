@@ -1,4 +1,4 @@
-"""The command, with a real server, in a terminal and in a pipe."""
+"""The command with a real server, in a terminal and in a pipe."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def test_the_help_explains_the_columns_and_the_status(capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     text = capsys.readouterr().out
-    assert "PING AGE: for how long" in text and "130 after Ctrl-C" in text
+    assert "PING AGE: time since" in text and "130 after Ctrl-C" in text
 
 
 def test_watching_survives_a_server_that_hangs_and_ends_quietly(
@@ -85,7 +85,7 @@ def test_watching_survives_a_server_that_hangs_and_ends_quietly(
     os.close(theirs)
     try:
         text = read_until(ours, lambda text: text.count("1 server, 0 of 1 slot busy") >= 2)
-        assert "\x1b[3F\x1b[J" in text  # drawn over the lines before
+        assert "\x1b[3F\x1b[J" in text  # overwrites the previous lines
         os.kill(asked.process.pid, signal.SIGSTOP)
         read_until(ours, lambda text: "does not answer" in text)
         os.kill(asked.process.pid, signal.SIGCONT)
@@ -101,7 +101,7 @@ def test_watching_survives_a_server_that_hangs_and_ends_quietly(
 
 
 def read_until(terminal: int, is_enough: Callable[[str], bool]) -> str:
-    """Return what is written until it is enough, or the other end is closed."""
+    """Return the output as soon as it is enough, or when the other end is closed."""
     data = b""
     deadline = time.monotonic() + DEADLINE
     while not is_enough(data.decode(errors="replace")):
@@ -109,7 +109,7 @@ def read_until(terminal: int, is_enough: Callable[[str], bool]) -> str:
         if select.select([terminal], [], [], 1.0)[0]:
             try:
                 data += os.read(terminal, 65536)
-            except OSError:  # Linux says so that nobody has the other end open
+            except OSError:  # Linux reports a closed other end as EIO
                 break
     return data.decode(errors="replace")
 

@@ -1,4 +1,4 @@
-"""Servers that are asked by logins."""
+"""Requests to servers that are reached by login."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""``pstat --serve``: the servers of this account, and such that one logs in to."""
+"""``pstat --serve``: the servers of this account, and servers reached by login."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ COMMAND = [sys.executable, "-c", "import sys; from pserver.pstat.cli import main
 
 @contextlib.contextmanager
 def shown(variables: Mapping[str, str], *words: str) -> Iterator[str]:
-    """Run the command; give the address of its page."""
+    """Run the command; yield the address of its page."""
     command = [*COMMAND, *words, "--serve", "127.0.0.1:0"]
     with subprocess.Popen(command, env=dict(variables), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -33,7 +33,7 @@ def shown(variables: Mapping[str, str], *words: str) -> Iterator[str]:
             process.send_signal(signal.SIGINT)
             assert process.wait(DEADLINE) == 130
         finally:
-            process.kill()  # after a failure it would be waited for until the whole run is ended
+            process.kill()  # otherwise, after a failure, `Popen` would wait for it until the whole run times out
 
 
 def ask(url: str, path: str, body: object = None) -> Any:
@@ -45,7 +45,7 @@ def ask(url: str, path: str, body: object = None) -> Any:
 
 
 def ask_until_up(url: str) -> list[Any]:
-    """Return what the page says once its first server has answered: a login may take longer than the page waits."""
+    """Return the page's data once its first server has answered: a login may take longer than the page waits."""
     newest: list[Any] = []
 
     def is_up() -> bool:

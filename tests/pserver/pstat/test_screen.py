@@ -9,7 +9,7 @@ from pserver.pstat.table import Cell
 
 
 class Terminal(io.StringIO):
-    """What has been written to a terminal."""
+    """The text written to a terminal."""
 
     def isatty(self) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""What units forbid, as systemd counts it, and that each of them gives its reasons."""
+"""The restrictions of units as rated by systemd, and the reason for each of them."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_accounts_are_exposed_more_but_less_than_without_hardening(tmp_path: Pat
 @pytest.mark.parametrize("part", [ONE_ACCOUNT, ACCOUNTS, USER])
 def test_what_computations_need_is_allowed_and_the_unit_says_why(part: str) -> None:
     lines = part.splitlines()
-    # Code that is compiled while it runs; files that survive a restart of the daemon; limits by control groups.
+    # Code that is compiled at run time; files that survive a restart of the daemon; limits by control groups.
     for name in (
         "MemoryDenyWriteExecute",
         "PrivateTmp",

@@ -1,4 +1,4 @@
-"""What the daemon tells a service manager; a whole server with one is in `tests.integration.test_service`."""
+"""Messages from the daemon to a service manager; `tests.integration.test_service` covers a whole server with one."""
 
 import os
 import secrets
@@ -107,7 +107,7 @@ def test_a_manager_that_is_gone_is_logged_once_and_ends_nothing(
     service.ready()
     service.say("still here")
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "does not listen" in caplog.text
+    assert "cannot reach the service manager" in caplog.text
 
 
 def test_a_manager_that_reads_nothing_delays_nobody(

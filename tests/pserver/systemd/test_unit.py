@@ -1,4 +1,4 @@
-"""The text of units: each is clean for systemd, and means what it was made of."""
+"""The text of units: systemd accepts each without warnings, and each contains the given settings."""
 
 import sys
 from pathlib import Path
