@@ -1,4 +1,4 @@
-r"""Lines of the log that say who came in, who did not, and what was used, in one fixed form for programs.
+r"""Audit lines of the log: successful, failed and refused logins, and their usage, in a fixed format for programs.
 
 .. code-block:: text
 
@@ -9,8 +9,8 @@ r"""Lines of the log that say who came in, who did not, and what was used, in on
         seconds=12.5 how="the network was closed"
     audit control from 192.0.2.1 port 51234 user="alice" what="{\"do\": \"kill\", …}" outcome="done"
 
-The address comes before everything that a peer has said, and what a peer has said stands in quotes, as in JSON with
-ASCII only: so no name can pose as an address. `peer` is the text that the daemon has made of an address.
+The address comes before everything that the peer has sent, and everything from the peer is in quotes, as in JSON with
+ASCII only. No name can therefore pose as an address. `peer` is the daemon's text for an address.
 """
 
 import json
@@ -21,9 +21,9 @@ from pserver.logbook.fields import Field, write
 from pserver.system.log import AUDIT
 
 _log = logging.getLogger(AUDIT)
-_log.setLevel(logging.INFO)  # whatever else the log is to have
+_log.setLevel(logging.INFO)  # audit lines appear whatever the level of the log
 
-#: Why most logins fail; the same words for both, also in the log, which others may read.
+#: The reason for most failed logins: the same text for both cases, also in the log, which other people may read.
 REFUSED = "unknown user or wrong password"
 
 
@@ -33,14 +33,14 @@ def login(peer: str, user: str, session: int, node: int, network: str) -> None:
 
 
 def failed_login(peer: str, user: str, reason: str) -> None:
-    """Record that a login has failed."""
+    """Record a failed login."""
     _write(logging.WARNING, "failed-login", peer, user=user, reason=reason)
 
 
 def refused(peer: str, user: str | None, reason: str) -> None:
-    """Record that a client was turned away, before its login or though it knows the password.
+    """Record that a client was refused, before its login or despite the right password.
 
-    `user`: as it has said, if it has.
+    `user`: the name that the client gave, if any.
     """
     named: dict[str, Field] = {} if user is None else {"user": user}
     _write(logging.WARNING, "refused", peer, **named, reason=reason)
@@ -57,7 +57,7 @@ def session_end(
 
 
 def control(peer: str, user: str, request: Mapping[str, object], outcome: str) -> None:
-    """Record that somebody has asked the server for something, and what came of it."""
+    """Record a request to administer the server, and its outcome."""
     _write(logging.INFO, "control", peer, user=user, what=json.dumps(dict(request)), outcome=outcome)
 
 

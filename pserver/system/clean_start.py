@@ -1,8 +1,8 @@
-"""What a server does not take over from the program that starts it: signals, descriptors, umask, locale and warnings.
+"""Reset the state that a server would inherit from its parent: signals, descriptors, umask, locale and warnings.
 
-A parent may ignore SIGCHLD, so that no exit code could be read; block SIGTERM, so that nobody could stop the server;
-leave files and sockets open, which engines would keep for days; have a locale in which names and text are no UTF-8; or
-make errors of all warnings (PYTHONWARNINGS), also of those in libraries that we import.
+A parent may ignore SIGCHLD, which makes exit codes unreadable; block SIGTERM, which makes the server unstoppable; leave
+files and sockets open, which engines would keep for days; set a locale without UTF-8 for names and text; or turn all
+warnings into errors (PYTHONWARNINGS), including those in imported libraries.
 """
 
 import contextlib
@@ -16,17 +16,17 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, cast
 
-# Python ignores these itself, to make errors of them. SIGHUP: who starts a server by nohup wants it ignored.
+# Python itself ignores some signals to raise errors instead. SIGHUP: a server started with nohup should ignore it.
 _LEFT_ALONE = {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGHUP} | {
     number for number in signal.valid_signals() if getattr(number, "name", "") == "SIGXFSZ"
 }
 
 
 def start_cleanly(keep: Collection[int]) -> None:
-    """Bring this process into the state that a server expects; `keep` are the descriptors that it was given."""
+    """Bring this process into the state that a server expects; `keep`: the descriptors that it was given."""
     reset_signals()
     close_inherited(keep)
-    # What is private has a mode of its own. Files of users' code are as the account has it, but never open to writing.
+    # Private files have a mode of their own. Files of users' code get the account's umask, but only owners can write.
     os.umask(os.umask(0o077) | 0o022)
     use_utf8()
     make_paths_absolute()
@@ -34,7 +34,7 @@ def start_cleanly(keep: Collection[int]) -> None:
 
 
 def reset_signals() -> None:
-    """Take all signals as a process does that nobody has prepared, and block none."""
+    """Restore the default action of all signals, and unblock them."""
     for number in signal.valid_signals() - _LEFT_ALONE:
         if number == signal.SIGINT:
             signal.signal(number, signal.default_int_handler)
@@ -44,9 +44,9 @@ def reset_signals() -> None:
 
 
 def close_inherited(keep: Collection[int]) -> None:
-    """Close what the parent has left open, and have the three standard descriptors.
+    """Close descriptors inherited from the parent, and make sure that the three standard streams exist.
 
-    What this process has opened itself is closed on exec, as Python opens everything, and so cannot be inherited.
+    Descriptors opened by this process itself are close-on-exec, like everything that Python opens, so they are kept.
     """
     for descriptor in sorted(int(path.name) for path in Path("/proc/self/fd").iterdir()):
         if descriptor > 2 and descriptor not in keep and _is_inherited(descriptor):
@@ -55,7 +55,7 @@ def close_inherited(keep: Collection[int]) -> None:
 
 
 def open_standard_streams() -> None:
-    """Open the null device as each standard stream that the parent has closed, or the next socket becomes one."""
+    """Open the null device for each closed standard stream; otherwise the next socket would take its number."""
     while (lowest := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(lowest, True)
     os.close(lowest)
@@ -64,16 +64,16 @@ def open_standard_streams() -> None:
 def _is_inherited(descriptor: int) -> bool:
     try:
         return not fcntl.fcntl(descriptor, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
-    except OSError:  # that of the folder itself, which is closed by now
+    except OSError:  # the descriptor of the folder itself, which is closed by now
         return False
 
 
 def use_utf8() -> None:
-    """Have a locale of UTF-8, also for what this process starts."""
+    """Set a UTF-8 locale for this process and the programs that it starts."""
     variable = next((name for name in ("LC_ALL", "LC_CTYPE", "LANG") if os.environ.get(name)), "LC_CTYPE")
     if "UTF8" not in os.environ.get(variable, "").upper().replace("-", ""):
         os.environ["LC_ALL" if variable == "LC_ALL" else "LC_CTYPE"] = "C.UTF-8"
-    with contextlib.suppress(locale.Error):  # Python's own UTF-8 mode, in which sessions run, needs none
+    with contextlib.suppress(locale.Error):  # sessions run in Python's own UTF-8 mode, which needs no locale
         locale.setlocale(locale.LC_CTYPE, "")
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
@@ -81,24 +81,24 @@ def use_utf8() -> None:
 
 
 def make_paths_absolute() -> None:
-    """Have what this process starts find its modules at the same places, in whatever folder it runs."""
+    """Make module paths absolute, so that programs started in other folders find the same modules."""
     path = os.environ.get("PYTHONPATH")
     if path:
         os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
 
 
-# Not `catch_warnings`, which would take away the filters, too, that libraries set while we import them. The pattern
-# makes an entry that nobody else has.
+# `catch_warnings` would also discard filters that libraries set during their import. The unusual pattern makes the
+# entry unique.
 _HELD = r"(?s:.*)"
 
 
 def hold_warnings() -> None:
-    """Ignore all warnings from now on: they are for those who change the code, and not for who runs a server."""
+    """Ignore all warnings from now on: they are meant for developers of the code, not for operators of a server."""
     warnings.filterwarnings("ignore", message=_HELD)
 
 
 def give_warnings_back() -> None:
-    """Treat warnings again as the environment says: for the user's code."""
+    """Treat warnings as the environment says again, for the user's code."""
     filters = cast("list[Any]", warnings.filters)
     filters[:] = [each for each in filters if getattr(each[1], "pattern", "") != _HELD]
-    warnings.simplefilter("default", append=True)  # as it is without; it has Python read the filters anew
+    warnings.simplefilter("default", append=True)  # Python's own default; makes Python reread the filters

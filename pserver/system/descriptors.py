@@ -1,4 +1,4 @@
-"""Sending descriptors to another process of this machine, receiving them, and looking at what they are."""
+"""Pass descriptors between processes of this machine, and inspect them."""
 
 import contextlib
 import errno
@@ -15,19 +15,19 @@ from pconnect.link.local_link import CREDENTIALS
 
 
 class NoRoomError(OSError):
-    """Descriptors were cut off: there were more than expected, or this process has no room for them."""
+    """Descriptors were lost: more arrived than expected, or this process has no room for them."""
 
     def __init__(self, message: bytes) -> None:
         super().__init__(errno.EMFILE, os.strerror(errno.EMFILE))
-        self.message = message  #: what came with them
+        self.message = message  #: the message that they belonged to
 
 
 def receive_descriptors(sock: socket.socket, max_bytes: int, most: int) -> tuple[bytes, list[int]]:
-    """Return a message and the descriptors that came with it; no message means that the other end is closed.
+    """Return a message and its descriptors; an empty message means that the other end is closed.
 
-    Raises `BlockingIOError` if nothing is there. Raises `NoRoomError` if this process has no room for all of the
-    descriptors, which the system says by cutting them off: none of them is open. What is sent without descriptors
-    arrives in any case.
+    Raises `BlockingIOError` if no message is waiting. Raises `NoRoomError` if this process has no room for all of the
+    descriptors, which the system reports by truncating them; none of them is open then. Messages without descriptors
+    are not affected.
     """
     data, descriptors, flags, _ = socket.recv_fds(sock, max_bytes, most, socket.MSG_CMSG_CLOEXEC)
     if flags & socket.MSG_CTRUNC:
@@ -38,9 +38,9 @@ def receive_descriptors(sock: socket.socket, max_bytes: int, most: int) -> tuple
 
 
 def receive_from(sock: socket.socket, max_bytes: int) -> tuple[bytes, int]:
-    """Return a message on a socket with ``SO_PASSCRED``, and which process has sent it, as the system says.
+    """Return a message on a socket with ``SO_PASSCRED``, and the sender's process id as reported by the system.
 
-    The number is 0 if the other end is closed. Raises `BlockingIOError` if nothing is there.
+    The process id is 0 if the other end is closed. Raises `BlockingIOError` if no message is waiting.
     """
     data, facts, _, _ = sock.recvmsg(max_bytes, socket.CMSG_SPACE(CREDENTIALS.size))
     for level, kind, content in facts:
@@ -53,13 +53,13 @@ _Found = TypeVar("_Found")
 
 
 class SpareDescriptor:
-    """A descriptor for nothing, which is given up for what needs one while there is no room for more."""
+    """A reserve descriptor, released for an important operation when this process has no room for another one."""
 
     def __init__(self) -> None:
         self._descriptor: int | None = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def use(self, work: Callable[[], _Found]) -> _Found:
-        """Return what `work` returns; if it has no room for a descriptor, it is called again with more."""
+        """Return the result of `work`; if it runs out of descriptors, call it again with the reserve released."""
         try:
             return work()
         except OSError as error:
@@ -69,12 +69,12 @@ class SpareDescriptor:
             try:
                 return work()
             finally:
-                # If another thread has taken the place, there is no spare one any longer.
+                # If another thread has taken the free descriptor, there is no reserve any longer.
                 with contextlib.suppress(OSError):
                     self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def close(self) -> None:
-        """Close it for good."""
+        """Release the reserve for good."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
@@ -82,12 +82,12 @@ class SpareDescriptor:
 
 class _Unsent(NamedTuple):
     data: bytes
-    ends: Sequence[int]  # our own copies
+    ends: Sequence[int]  # this process's own copies
     topic: str
 
 
 class Outbox:
-    """Messages to another process that does not take them at once, in their order, with copies of descriptors."""
+    """A queue of messages to another process that does not always read, in order, with copies of their descriptors."""
 
     def __init__(self) -> None:
         self._unsent: deque[_Unsent] = deque()
@@ -98,15 +98,15 @@ class Outbox:
     def post(
         self, sock: socket.socket | None, data: bytes, ends: Sequence[int] = (), *, topic: str = ""
     ) -> OSError | None:
-        """Send a message after all others, or keep it for `send`; return what kept us from sending all, if so.
+        """Send a message after all earlier ones, or keep it for `send`; return the error that prevented sending.
 
-        It takes the place of what is unsent on the same topic, if it has one. `sock`: ``None`` if nobody is there. The
-        descriptors stay the caller's. Raises `OSError` if there is no room for copies of them; nothing is kept.
+        With a topic, it replaces an unsent message on the same topic. `sock`: ``None`` if there is no receiver. The
+        caller keeps its descriptors. Raises `OSError` if there is no room for copies of them; then nothing is kept.
         """
         for unsent in [unsent for unsent in self._unsent if topic and unsent.topic == topic]:
             self._unsent.remove(unsent)
             close_descriptors(unsent.ends)
-        met: OSError | None = ConnectionError("nobody is there") if sock is None else self.send(sock)
+        met: OSError | None = ConnectionError("there is no receiver") if sock is None else self.send(sock)
         if sock is not None and met is None:
             try:
                 socket.send_fds(sock, [data], ends)
@@ -117,7 +117,7 @@ class Outbox:
         return met
 
     def send(self, sock: socket.socket) -> OSError | None:
-        """Send what the other side takes; return what kept us from sending all, if so."""
+        """Send as many messages as the receiver accepts; return the error that prevented sending the rest, if any."""
         while self._unsent:
             data, ends, _ = self._unsent[0]
             try:
@@ -128,7 +128,7 @@ class Outbox:
         return None
 
     def clear(self) -> None:
-        """Forget all."""
+        """Discard all unsent messages."""
         while self._unsent:
             close_descriptors(self._unsent.popleft().ends)
 
@@ -144,13 +144,13 @@ def _copies(ends: Sequence[int]) -> Sequence[int]:
 
 
 def close_descriptors(ends: Sequence[int]) -> None:
-    """Close them all."""
+    """Close all of these descriptors."""
     for end in ends:
         os.close(end)
 
 
 def json_object(data: bytes) -> dict[str, Any]:
-    """Return the JSON object that another process has sent; an empty one if there is none."""
+    """Return the JSON object in a message from another process; an empty one if there is none."""
     try:
         told = json.loads(data)
     except (ValueError, RecursionError):
@@ -159,10 +159,10 @@ def json_object(data: bytes) -> dict[str, Any]:
 
 
 def is_process(descriptor: int) -> bool:
-    """Tell whether a descriptor stands for a process: others could be made readable by whoever sent them."""
+    """Whether a descriptor is a pidfd: the sender could make descriptors of other kinds readable at will."""
     try:
         signal.pidfd_send_signal(descriptor, 0)
-    except (ProcessLookupError, PermissionError):  # it has ended already, or has become another user's
+    except (ProcessLookupError, PermissionError):  # it has exited, or now belongs to another user
         return True
     except OSError:
         return False
@@ -170,9 +170,9 @@ def is_process(descriptor: int) -> bool:
 
 
 def stands_for(descriptor: int, pid: int) -> bool:
-    """Tell whether a descriptor stands for the process of this number, or for one that has ended already.
+    """Whether a descriptor is a pidfd of this process id, or of a process that has already exited.
 
-    It does not if that cannot be seen, because this process has no room for one more descriptor.
+    Returns false if this process has no descriptor left to check it.
     """
     try:
         facts = Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines()
@@ -182,7 +182,7 @@ def stands_for(descriptor: int, pid: int) -> bool:
 
 
 def takes_messages(descriptor: int) -> bool:
-    """Tell whether a descriptor is a Unix socket that keeps messages apart, with room for descriptors in them."""
+    """Whether a descriptor is a Unix socket that preserves message boundaries and has room for descriptors."""
     try:
         sock = socket.socket(fileno=descriptor)
     except OSError:

@@ -1,4 +1,4 @@
-"""Standard output and standard error of a process, of which Python and C each have buffers of their own."""
+"""Flush standard output and standard error, for which Python and C have separate buffers."""
 
 import ctypes
 import sys
@@ -6,16 +6,16 @@ import sys
 _libc = ctypes.CDLL(None)
 _fflush = _libc.fflush
 _fflush.argtypes = [ctypes.c_void_p]
-# Its standard error has no buffer. All of its streams, which ``NULL`` would mean, are too many: a thread may be waiting
-# in one.
+# C's standard error is unbuffered. Flushing all C streams (``NULL``) would be wrong: a thread may be blocked in one of
+# them.
 _c_stdout = ctypes.c_void_p.in_dll(_libc, "stdout")
 
 
 def flush_output() -> None:
-    """Have the system take what Python code and C code have printed so far."""
+    """Pass all output of Python and C code so far to the system."""
     for stream in (sys.stdout, sys.stderr):
-        try:  # noqa: SIM105 - this is done after each command, and `suppress` takes longer than the rest
+        try:  # noqa: SIM105 - runs after each command, and `suppress` would take longer than the rest
             stream.flush()
-        except (ValueError, OSError, AttributeError):  # the user may have closed or replaced it
+        except (ValueError, OSError, AttributeError):  # the user may have closed or replaced the stream
             pass
     _fflush(_c_stdout)

@@ -1,4 +1,4 @@
-"""The addresses of this machine at which other nodes may find a server, and who listens there."""
+"""The addresses where other nodes can reach a server on this machine, and the processes that listen on its ports."""
 
 import ipaddress
 import os
@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import psutil
 
-_LISTENING = "0A"  # of the states in net/tcp_states.h
+_LISTENING = "0A"  # TCP_LISTEN in net/tcp_states.h
 
 
 def own_addresses(bind: Sequence[str]) -> list[str]:
-    """Return numeric addresses under which a server bound to `bind` can be reached, without loopback ones.
+    """Return the numeric addresses where a server bound to `bind` can be reached, without loopback addresses.
 
-    `bind`: the addresses it listens at; none for all of this machine's, IPv4 first.
+    `bind`: the addresses that it listens on; empty for all addresses of this machine. IPv4 addresses come first.
     """
     if bind:
         entries_of = [socket.getaddrinfo(address, None, type=socket.SOCK_STREAM) for address in bind]
@@ -33,14 +33,14 @@ def own_addresses(bind: Sequence[str]) -> list[str]:
 
 
 class Listener(NamedTuple):
-    """A process that listens at a port, as far as this account can see it."""
+    """A process that listens on a port, as far as this account can see it."""
 
     pid: int | None
-    program: str  #: empty if it cannot be seen
-    account: str  #: empty for this one
+    program: str  #: empty if invisible to this account
+    account: str  #: empty for this account
 
     def __str__(self) -> str:
-        """Say who it is, for people."""
+        """Describe the process, for people."""
         if self.pid is None:
             return f"a process of {self.account or 'this account'}"
         process = f"{self.program} (pid {self.pid})" if self.program else f"the process {self.pid}"
@@ -48,7 +48,7 @@ class Listener(NamedTuple):
 
 
 def listener_at(port: int) -> Listener | None:
-    """Return who listens at a TCP port of this machine; ``None`` if no process does."""
+    """Return the process that listens on a TCP port of this machine; ``None`` if there is none."""
     listening = [
         each.pid
         for each in psutil.net_connections("tcp")
@@ -59,16 +59,16 @@ def listener_at(port: int) -> Listener | None:
     pid = next(filter(None, listening), None)
     try:
         program = psutil.Process(pid).name() if pid else ""
-    except psutil.Error:  # it has ended just now
+    except psutil.Error:  # it has just exited
         program = ""
     return Listener(pid, program, _account_at(port))
 
 
 def _account_at(port: int) -> str:
-    """Return whose the socket is that listens at a port, which the system tells everyone; empty if ours or unknown."""
+    """Return the account that listens on a port, which is public; empty if it is this account or unknown."""
     for path in (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6")):
         lines = path.read_text().splitlines()[1:] if path.exists() else []
-        for fields in map(str.split, lines):  # see proc_net_tcp(5)
+        for fields in map(str.split, lines):  # format: proc_net_tcp(5)
             if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
                 user_id = int(fields[7])
                 return "" if user_id == os.geteuid() else _account(user_id)
@@ -83,6 +83,6 @@ def _account(user_id: int) -> str:
 
 
 def _is_useful(text: str) -> bool:
-    # A link-local address needs the name of an interface, which is another one on each machine.
+    # A link-local address includes the name of an interface, which differs between machines.
     address = ipaddress.ip_address(text.partition("%")[0])
     return not (address.is_loopback or address.is_link_local or address.is_unspecified)

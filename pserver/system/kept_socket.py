@@ -1,7 +1,7 @@
-"""A Unix socket in the run-time folder, which stays there although something removes its path.
+"""A Unix socket in the run-time folder that is restored when its path is removed.
 
-A path there is easily lost: to a program that cleans temporary files, or to somebody who tidies up. A socket that
-listens at a path that is gone looks well and is never found. So whoever keeps one looks for its path now and then.
+A program that cleans up temporary files, or a person, may remove the path. A socket whose path is gone looks fine to
+its owner, but clients cannot find it. The owner therefore checks the path from time to time.
 """
 
 import contextlib
@@ -18,10 +18,10 @@ log = logging.getLogger("pserver")
 
 
 class KeptSocket:
-    """A socket that listens at a path.
+    """A socket that listens on a path.
 
-    `serve` is called with each socket that listens there, `leave` with each that is about to be closed. `loss`: what it
-    means if there is none, for the log. Only the holder of the server's pid file may have one at a path with its name.
+    `serve` is called with each new listening socket, `leave` with each one that is about to be closed. `loss`: the
+    consequence of having no socket, for the log. Only the holder of the server's pid file may use a path with its name.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class KeptSocket:
         self._leave = leave
         self._loss = loss
         self._sock: socket.socket | None = None
-        self._facts: os.stat_result | None = None  # of the path, as it was made
+        self._facts: os.stat_result | None = None  # of the path when it was created
         self._has_failed = False
 
     def keep(self) -> bool:
-        """Listen at the path, with another socket if that is not ours any more; return whether that can be done."""
+        """Listen on the path, with a new socket if the path is lost; return whether the socket is listening."""
         if self._is_there():
             return True
         self.close()
@@ -50,19 +50,19 @@ class KeptSocket:
             sock = listen(self._path, self._kind)
         except (OSError, AuthenticationError) as error:
             if not self._has_failed:
-                log.warning("%s: cannot listen at %s: %s", self._loss, self._path, error)
+                log.warning("%s: cannot listen on %s: %s", self._loss, self._path, error)
             self._has_failed = True
             return False
         sock.setblocking(False)
         self._has_failed = False
         self._sock = sock
-        with contextlib.suppress(OSError):  # it is gone again, which the next look sees
+        with contextlib.suppress(OSError):  # removed again; the next check will notice
             self._facts = self._path.lstat()
         self._serve(sock)
         return True
 
     def close(self) -> None:
-        """Listen no more; remove the path, if it is ours."""
+        """Stop listening; remove the path if it belongs to this socket."""
         if self._sock is None:
             return
         with contextlib.suppress(OSError):

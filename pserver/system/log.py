@@ -1,11 +1,11 @@
-"""The log of a server: one line for each event, by the daemon and all its other processes.
+"""The log of a server: one line for each event, from the daemon and all its other processes.
 
-A log is advice. Whatever happens to the place where it goes, it raises nothing, prints nothing elsewhere, waits for
-nobody, and goes on when there is room again; then a line says how many are missing. A flood of one kind of event, such
-as stray connections, cannot fill it: see `pserver.system.log_limit`.
+The log must never do harm. Whatever happens to its file, logging raises no error, prints nothing elsewhere and blocks
+no process. It resumes when there is room again, and then reports how many lines are missing. A flood of events of one
+kind, such as stray connections, cannot fill the disk: see `pserver.system.log_limit`.
 
-`pserver.logbook.formats` has what a line looks like. `pserver.system.audit` writes those lines that other programs
-read; they come at every level.
+`pserver.logbook.formats` defines the format of lines. `pserver.system.audit` writes the lines for other programs; these
+appear at every level.
 """
 
 import contextlib
@@ -23,23 +23,23 @@ from pserver.system.log_limit import LogLimit, Rate
 
 AUDIT = "pserver.audit"  #: the logger of audit lines
 
-# A port scan, or a client that tries again and again, is seen as such in this many lines.
+# This many lines are enough to recognise a port scan, or a client that retries in a loop.
 _USUAL = Rate(burst=100, per_second=1)
-# Each says who did what. Under a flood of failed logins this is 60 MB in a day, and enough for fail2ban to see all
-# addresses that go on; each kind counts for itself, so the flood hides no login.
+# Each line says who did what. Under a flood of failed logins this is 60 MB in a day, and enough for fail2ban to see
+# every persistent address; each kind has its own limit, so the flood does not hide successful logins.
 _AUDIT = Rate(burst=1000, per_second=5)
-# Who asks for these lines wants all of them; a program that submits jobs without end must not fill a disk in an hour.
+# These lines are only on request, and then all of them matter; but a busy program must not fill a disk in an hour.
 _TRACE = Rate(burst=10_000, per_second=200)
 
 
 class Output(Protocol):
-    """Where lines go."""
+    """The destination of lines."""
 
     def write(self, data: bytes) -> None:
-        """Write lines; raise `OSError` if they cannot be written now."""
+        """Write lines; raise `OSError` if that is impossible at the moment."""
 
     def close(self) -> None:
-        """Close it."""
+        """Close the destination."""
 
 
 def set_up(
@@ -49,23 +49,24 @@ def set_up(
     form: LogForm = DEFAULT_FORM,
     at_once: bool = False,
 ) -> None:
-    """Write what this process logs to a file, or to standard error; in place of what was set up before.
+    """Send the log of this process to a file or to standard error, in place of any earlier destination.
 
-    `rotation`: for the daemon alone. `at_once`: the file is opened now, and not for the first line, when this process
-    may not do it any more. Standard error may be the journal's. Raises nothing if the file cannot be written.
+    `rotation`: for the daemon only. `at_once`: open the file now instead of with the first line, for a process that
+    will lose the permission to open it. Standard error may be the journal's. Raises nothing if the file cannot be
+    written.
     """
     take_down()
     formatter = make_formatter(form.format, journal=path is None and is_journal(2, os.environ))
     output = LogFile(path, rotation) if path else StandardError()
     if at_once:
-        with contextlib.suppress(OSError):  # the first line tries it again, and counts as missing
+        with contextlib.suppress(OSError):  # the first line tries again, and counts as missing if it fails
             output.open()
     logging.getLogger().addHandler(LogHandler(output, formatter=formatter))
     set_level(form.level)
 
 
 def set_level(level: str) -> None:
-    """Write lines of this level and above from now on; those of libraries only from ``info`` on."""
+    """Write lines of this level and above from now on; from libraries never below ``info``."""
     number = logging.getLevelNamesMapping()[level.upper()]
     logging.getLogger().setLevel(max(number, logging.INFO))
     logging.getLogger("pserver").setLevel(number)
@@ -73,12 +74,12 @@ def set_level(level: str) -> None:
 
 
 def level_now() -> str:
-    """Return the level of which lines are written, which may have been changed since the start."""
+    """Return the level of the log, which may have changed since the start."""
     return logging.getLevelName(logging.getLogger("pserver").level).lower()
 
 
 def take_down() -> None:
-    """Write no log any more: for the end of a process, and for one that is forked to run the user's code."""
+    """Stop logging: at the end of a process, and in one that is forked to run the user's code."""
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, LogHandler)]:
         root.removeHandler(handler)
@@ -86,15 +87,15 @@ def take_down() -> None:
 
 
 def why_unwritten() -> str:
-    """Return why the last line could not be written; empty if it could."""
+    """Return why the last line could not be written; empty if it was written."""
     handlers = [handler for handler in logging.getLogger().handlers if isinstance(handler, LogHandler)]
     return next((handler.why for handler in handlers), "")
 
 
 class LogHandler(logging.Handler):
-    """Writes records to `output`; `clock` says when it is, in seconds."""
+    """Writes records to `output`; `clock` returns the time in seconds."""
 
-    why: str = ""  #: the last line could not be written; empty if it could
+    why: str = ""  #: why the last line could not be written; empty if it was
 
     def __init__(
         self,
@@ -110,7 +111,7 @@ class LogHandler(logging.Handler):
         self._missing = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record, unless there are too many of its kind."""
+        """Write a record, unless the limit of its kind is reached."""
         now = self._clock()
         self._write_left_out(now)
         template = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
@@ -119,7 +120,7 @@ class LogHandler(logging.Handler):
             self._write(record)
 
     def close(self) -> None:
-        """Say what was left out, and close the output."""
+        """Report the records that were left out, and close the output."""
         self.acquire()
         try:
             self._write_left_out(self._clock(), at_once=True)
@@ -136,7 +137,7 @@ class LogHandler(logging.Handler):
     def _write(self, record: logging.LogRecord) -> None:
         text = self._text(record)
         if self._missing:
-            missing = "%d lines are missing here, they could not be written: %s"
+            missing = "%d lines are missing here because they could not be written: %s"
             text = self._text(_record(logging.WARNING, missing, self._missing, self.why)) + text
         try:
             self._output.write(text.encode())
@@ -148,7 +149,7 @@ class LogHandler(logging.Handler):
     def _text(self, record: logging.LogRecord) -> str:
         try:
             text = self.format(record)
-        except Exception as error:  # noqa: BLE001 - the arguments may be any objects, and a log ends nothing
+        except Exception as error:  # noqa: BLE001 - the arguments may be any objects, and logging must not fail
             broken = _record(
                 record.levelno, "(%s in %s: %s)", record.msg, record.pathname, type(error).__name__
             )

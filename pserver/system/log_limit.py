@@ -1,24 +1,24 @@
-"""How many records of one kind a log takes: some at once, then a few each second, and a count of those left out."""
+"""Rate limits of a log, per kind of record: a burst, then a few each second, and a count of those left out."""
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-_SUMMARY_SECONDS = 10.0  # between two counts of the same kind
-_MAX_KINDS = 500  # more kinds than the sources have templates; what comes beyond shares one
+_SUMMARY_SECONDS = 10.0  # interval between two counts of the same kind
+_MAX_KINDS = 500  # more than the number of templates in the source; further kinds share one entry
 _OTHERS = object()
 
 
 @dataclass(frozen=True)
 class Rate:
-    """So many records at once, and so many each second afterwards."""
+    """A burst of records, and the number per second afterwards."""
 
     burst: float
     per_second: float
 
 
 class LeftOut(NamedTuple):
-    """How many records of a kind were left out, and in how many seconds."""
+    """The number of records of a kind that were left out, and the period in seconds."""
 
     kind: Hashable
     records: int
@@ -31,17 +31,17 @@ class _Kind:
     tokens: float
     updated: float
     left_out: int = 0
-    since: float = 0.0  # instant of the first that was left out
+    since: float = 0.0  # time of the first record that was left out
 
 
 class LogLimit:
-    """Decides which records are written; each `now` is an instant of one clock that never goes back."""
+    """Decides which records to write; each `now` is a time from the same monotonic clock."""
 
     def __init__(self) -> None:
         self._kinds: dict[Hashable, _Kind] = {}
 
     def admits(self, kind: Hashable, rate: Rate, now: float) -> bool:
-        """Whether a record of this kind is to be written now; it is counted either way."""
+        """Whether to write a record of this kind now; counts the record either way."""
         state = self._kinds.get(kind)
         if state is None:
             if len(self._kinds) >= _MAX_KINDS:
@@ -58,7 +58,7 @@ class LogLimit:
         return False
 
     def take_left_out(self, now: float, *, at_once: bool = False) -> Iterator[LeftOut]:
-        """Return what was left out long enough ago, or all of it, and begin to count anew."""
+        """Return the counts that are due, or all of them, and restart counting."""
         for kind, state in self._kinds.items():
             if state.left_out and (at_once or now - state.since >= _SUMMARY_SECONDS):
                 count, state.left_out = state.left_out, 0

@@ -1,12 +1,14 @@
-"""Variables of the environment that engines set for Python's libraries: programs do not get them.
+"""Environment variables that engines set for Python's libraries, and that programs must not inherit.
 
-What started the server decides how many threads a program has; and a program that is another Python cannot import what
-draws our figures.
+The environment of the server decides how many threads a program has, and a program in another Python environment could
+not import this package's matplotlib backend.
 """
 
 import os
 
-_set: dict[str, tuple[str | None, str]] = {}  # what there was before the first time, and what was set last
+_set: dict[
+    str, tuple[str | None, str]
+] = {}  # the value before this package first set it, and its latest value
 
 
 def set_variable(name: str, value: str) -> None:
@@ -17,14 +19,14 @@ def set_variable(name: str, value: str) -> None:
 
 
 def note_variable(name: str, before: str | None) -> None:
-    """Take that a library of ours has set a variable of which there was something else `before`."""
+    """Record that this package has set a variable, whose value was `before`."""
     now = os.environ.get(name)
     if now is not None and now != before:
         _set[name] = before, now
 
 
 def environment_of_programs() -> dict[bytes, bytes]:
-    """Return the environment without what was set by us, as far as nobody has changed that since."""
+    """Return the environment without this package's changes, except where the user has changed a variable since."""
     environment = dict(os.environb)
     for name, (before, value) in _set.items():
         key = os.fsencode(name)

@@ -1,21 +1,20 @@
-"""Which servers run on this machine: for each name a file that its daemon keeps locked.
+"""Running servers on this machine: for each name, a file that the server's daemon keeps locked.
 
-``NAME.pid`` is locked with flock(2) from the start of a daemon to its end. The kernel releases the lock however the
-process ends, so a file that is not locked is stale for certain, whatever it says, and no guess from a process number is
-needed. The file itself is never removed: two daemons could otherwise hold locks on two files that had the same name one
-after the other.
+``NAME.pid`` is locked with flock(2) as long as the daemon lives. The kernel releases the lock however the process ends,
+so an unlocked file is certainly stale, whatever it contains, and nobody needs to guess from a process id. The file is
+never removed: otherwise two daemons could hold locks on two files that had the same name at different times.
 
-A lock does not say *whose* it is, so the file has two lines: the process number, and the time at which that
-process started. They are what keeps `stop_server` from signalling a stranger. A number alone may have been
-given to another process since, and between the moment a new daemon has the lock and the moment it has written
-its own number, a stale file looks alive. But no second process has the same number *and* time.
+A lock does not identify its owner, so the file has two lines: the daemon's process id and start time. They keep
+`stop_server` from signalling an unrelated process. A process id alone may have been reused. Moreover, between the
+moment when a new daemon gets the lock and the moment when it has written its own process id, a stale file looks valid.
+But no two processes have the same process id *and* start time.
 
-``NAME.json`` beside it has what the daemon says about itself. It is replaced at once, so a reader never sees
-a part of it, and it counts only while it names the process that holds the lock.
+``NAME.json`` next to it contains the daemon's status. The daemon replaces it atomically, so readers never see a partial
+one. It is valid only while it names the process that holds the lock.
 
-The folder of these files depends on variables of the environment, and those of cron, su or a service are not those of a
-login; a service may even have a /tmp of its own. So the folders of all daemons of this account count, which their open
-pid files tell; but not those of servers that are apart, such as those of `local_network`.
+The location of these files depends on environment variables, and cron, su and services have other variables than a
+login; a service may even have a /tmp of its own. This module therefore also finds the daemons of this account in other
+folders, by their open pid files, except for separate servers such as those of `local_network`.
 """
 
 import contextlib
@@ -39,17 +38,17 @@ from pserver.system.processes import own_daemons, start_ticks
 from pserver.system.runtime_dir import is_apart, open_own, run_time_folder
 from srp_tools.errors import ConfigurationError
 
-# Read and write for the owner. The sticky bit means nothing to the kernel; it tells cleaners of temporary
-# files to leave this one alone (XDG Base Directory Specification; tmpfiles.d(5)).
+# Readable and writable by the owner. The sticky bit means nothing to the kernel; it tells programs that clean up
+# temporary files to leave this file alone (XDG Base Directory Specification; tmpfiles.d(5)).
 _FILE_MODE = 0o600 | stat.S_ISVTX
 
-# A daemon writes its number some microseconds after it has the lock.
+# A daemon writes its process id a few microseconds after it gets the lock.
 _OWNER_TIMEOUT = 1.0
 
-# That of a server has some hundred bytes, and more with many listeners.
+# A server's status has a few hundred bytes, and more with many listeners.
 _MAX_STATUS_BYTES = 2**20
 
-# How long a process may take to vanish after SIGKILL; longer only if it hangs inside the kernel.
+# Time for a process to vanish after SIGKILL; it takes longer only if the process hangs inside the kernel.
 _KILL_TIMEOUT = 5.0
 
 
@@ -57,35 +56,35 @@ _KILL_TIMEOUT = 5.0
 class RunningServer:
     """A server that was running a moment ago."""
 
-    name: str  #: the name it was started with
-    pid: int  #: the process number of the daemon
-    #: What the daemon says about itself, see `pserver.daemon.daemon.serve`; while it starts, ``name`` and ``pid``.
+    name: str  #: the name that it was started with
+    pid: int  #: the process id of the daemon
+    #: The daemon's status, see `pserver.daemon.daemon.serve`; during its start, only ``name`` and ``pid``.
     status: Mapping[str, object]
-    folder: Path | None = None  #: where its files are, if not where this process keeps its own
+    folder: Path | None = None  #: its run-time folder, if it differs from that of this process
     is_apart: bool = False  #: see `PidFile`
 
 
 @dataclass(frozen=True)
 class StoppedServer:
-    """A server that `stop_server` has ended."""
+    """A server that `stop_server` has stopped."""
 
-    name: str  #: the name it was started with
-    pid: int  #: the process number that the daemon had
-    #: True if it did not end in the given time and had to be killed; then its sessions had no orderly end.
+    name: str  #: the name that it was started with
+    pid: int  #: the process id that the daemon had
+    #: True if it did not stop in time and was killed; then its sessions did not end cleanly.
     killed: bool
 
 
 class PidFile:
     """The mark of a running server, as a context manager for the daemon.
 
-    The lock is taken on entering. On leaving, the status is removed and the lock is released. A process that is forked
-    inside, and does not execute another program, holds the lock as well: it must not outlive the daemon.
+    Entering takes the lock. Leaving removes the status and releases the lock. A process that is forked inside the block
+    and does not execute another program holds the lock, too: it must not outlive the daemon.
 
-    `is_apart`: it is not found from elsewhere, see `pserver.system.runtime_dir.is_apart`.
+    `is_apart`: other processes do not find it, see `pserver.system.runtime_dir.is_apart`.
 
-    On entering, raises `ConfigurationError` if a server of that name runs already (the text has its process number),
-    the name cannot be used, or the run-time folder is not private. Nothing is locked. Raises `OSError` if the file
-    cannot be opened.
+    Entering raises `ConfigurationError` if a server of that name is already running (the message contains its process
+    id), the name is invalid, or other accounts can access the run-time folder. Nothing is locked then. Entering raises
+    `OSError` if the file cannot be opened.
     """
 
     def __init__(self, name: str, *, is_apart: bool = False) -> None:
@@ -94,7 +93,7 @@ class PidFile:
         self._more = {"is_apart": True} if is_apart else {}
         self._descriptor = -1
         self._status_path = Path()
-        #: The status of the server of this name before, if that was killed; else ``None``.
+        #: The last status of the previous server of this name, if that was killed; else ``None``.
         self.predecessor: Mapping[str, object] | None = None
 
     def __enter__(self) -> Self:
@@ -104,9 +103,9 @@ class PidFile:
         try:
             owner = _read_owner(descriptor)
             _mark(descriptor, self._name)
-            if owner is not None:  # an orderly end empties the file
+            if owner is not None:  # the last daemon was killed: a clean exit empties the file
                 self.predecessor = _read_status(folder, self._name, owner[0])
-            # What a killed daemon left.
+            # Left by a killed daemon.
             self._status_path.unlink(missing_ok=True)
         except BaseException:
             os.close(descriptor)
@@ -120,19 +119,19 @@ class PidFile:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # The folder is gone, or the disk can only be read: a file without lock is stale.
+        # The folder may be gone, or the disk read-only; that does no harm, as an unlocked file is stale.
         with contextlib.suppress(OSError):
-            if not self._has_lost_lock():  # else it may be that of another server of this name
+            if not self._has_lost_lock():  # otherwise it may belong to another server of this name
                 self._status_path.unlink(missing_ok=True)
             os.ftruncate(self._descriptor, 0)
-        # Explicitly: the lock would otherwise live on in a descriptor that a forked process inherited.
+        # Unlock explicitly: a forked process may have inherited the descriptor, which would keep the lock.
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         os.close(self._descriptor)
         self._descriptor = -1
 
     @property
     def is_lost(self) -> bool:
-        """Whether one of the files was removed, so that nobody finds this server, or what it does."""
+        """Whether one of the files was removed, so that other processes cannot find this server or its status."""
         return self._has_lost_lock() or not self._status_path.exists()
 
     def _has_lost_lock(self) -> bool:
@@ -143,7 +142,7 @@ class PidFile:
         return not os.path.samestat(found, os.fstat(self._descriptor))
 
     def _make_again(self) -> None:
-        """Lock another file in the place of one that was removed; there may be a new server of this name meanwhile."""
+        """Lock a new file in place of a removed one, unless another server of this name has started since."""
         descriptor = open_own(_pid_path(run_time_folder(), self._name), os.O_RDWR | os.O_CREAT)
         try:
             _mark(descriptor, self._name)
@@ -154,15 +153,15 @@ class PidFile:
         self._descriptor = descriptor
 
     def write(self, status: Mapping[str, object]) -> None:
-        """Replace the status that others read.
+        """Replace the status for readers.
 
-        `status`: anything that JSON can express; ``pid`` has to be that of this process, else it does not count.
-        If the run-time folder was removed, it is made again, with the pid file. Raises `OSError` or
-        `ConfigurationError` if the status cannot be written. Readers see the status from before.
+        `status`: anything that JSON can express; its ``pid`` must be that of this process, otherwise readers ignore it.
+        If the run-time folder was removed, it is created again, with the pid file. Raises `OSError` or
+        `ConfigurationError` if the status cannot be written; readers then see the previous one.
         """
         if self._has_lost_lock():
             self._make_again()
-        # One name is enough for the temporary file: only the holder of the lock writes.
+        # The temporary file can have a fixed name: only the holder of the lock writes it.
         temporary = self._status_path.with_name(f".{self._status_path.name}.new")
         with os.fdopen(open_own(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
             os.fchmod(file.fileno(), _FILE_MODE)
@@ -173,8 +172,8 @@ class PidFile:
 def find_server(name: str) -> RunningServer | None:
     """Return the running server of a name, or None if there is none.
 
-    Raises `ConfigurationError` if the name cannot be used, the run-time folder is not private, or a process that is no
-    server of this machine holds the lock.
+    Raises `ConfigurationError` if the name is invalid, if other accounts can access the run-time folder, or if a
+    process that is not a server of this machine holds the lock.
     """
     check_server_name(name)
     return _find_in(run_time_folder(), name) or next(
@@ -188,19 +187,19 @@ def _find_in(folder: Path, name: str) -> RunningServer | None:
     if pid is None:
         return None
     status = _read_status(folder, name, pid)
-    # While it starts, that is not known.
+    # Unknown until the server has started.
     is_apart = status.pop("is_apart", "cmd_port" not in status) is not False
     return RunningServer(name, pid, status, is_apart=is_apart)
 
 
 def _servers_elsewhere() -> list[RunningServer]:
-    """Return the servers of this account whose files are in other folders than ours, by process number."""
+    """Return the servers of this account whose files are in other run-time folders, by process id."""
     found: list[RunningServer] = []
     if is_apart():
         return found
     own = run_time_folder()
     for pid in own_daemons():
-        # It may be gone at any time, and a program of this account may only look like a daemon.
+        # It may exit at any time, and another program of this account may only look like a daemon.
         with contextlib.suppress(OSError, ConfigurationError, ValueError):
             for path in map(os.readlink, Path(f"/proc/{pid}/fd").iterdir()):
                 folder = Path(f"/proc/{pid}/root{path}").parent
@@ -212,10 +211,10 @@ def _servers_elsewhere() -> list[RunningServer]:
 
 
 def check_is_first(name: str, log_file: Path | None) -> None:
-    """Refuse a server that would get in the way of one that is running, before it writes anything.
+    """Raise an error if a new server would conflict with a running one; write nothing.
 
-    Two processes that write and rename one log would lose lines. Raises `ConfigurationError` if one of this name is
-    running, or one writes to this log.
+    Two processes that write and rotate the same log would lose lines. Raises `ConfigurationError` if a server of this
+    name is running, or one that writes to this log.
     """
     for server in list_servers():
         if server.name == name:
@@ -228,7 +227,7 @@ def check_is_first(name: str, log_file: Path | None) -> None:
             and os.path.realpath(log_file) == os.path.realpath(other)
         ):
             raise ConfigurationError(
-                f"--log-file {log_file}: the server {server.name!r} (pid {server.pid}) writes there; give another file"
+                f"--log-file {log_file}: the server {server.name!r} (pid {server.pid}) writes to it; give another file"
             )
 
 
@@ -236,12 +235,12 @@ def _is_running(name: str, pid: int | None) -> ConfigurationError:
     number = f" (pid {pid})" if pid else ""
     return ConfigurationError(
         f"a server named {name!r} is already running{number}; "
-        f"end it with: pserver stop --name {shlex.quote(name)}, or give this one another --name"
+        f"stop it with: pserver stop --name {shlex.quote(name)}, or give this one another --name"
     )
 
 
 def list_servers() -> list[RunningServer]:
-    """Return all running servers of this user, by name. Raises `ConfigurationError` as by `find_server`."""
+    """Return all running servers of this user, by name; raise `ConfigurationError` in the cases of `find_server`."""
     folder = run_time_folder()
     ours = [_find_in(folder, path.stem) for path in folder.glob("[!.]*.pid")]
     found = [*(server for server in ours if server is not None), *_servers_elsewhere()]
@@ -249,9 +248,9 @@ def list_servers() -> list[RunningServer]:
 
 
 def killed_servers() -> dict[str, Mapping[str, object]]:
-    """Return what each server has said at last that was killed and not started again, by name.
+    """Return the last status of each server that was killed and not started again, by name.
 
-    Raises `ConfigurationError` as by `find_server`.
+    Raises `ConfigurationError` in the cases of `find_server`.
     """
     folder = run_time_folder()
     found: dict[str, Mapping[str, object]] = {}
@@ -259,21 +258,21 @@ def killed_servers() -> dict[str, Mapping[str, object]]:
         with _opened(path) as descriptor:
             if descriptor is None or _is_locked(descriptor):
                 continue
-            owner = _read_owner(descriptor)  # an orderly end empties the file
+            owner = _read_owner(descriptor)  # a clean exit empties the file
             if owner is not None:
                 found[path.stem] = _read_status(folder, path.stem, owner[0])
     return found
 
 
 def stop_server(name: str, timeout: float = 10.0) -> StoppedServer | None:
-    """End the server of a name and wait until it has ended.
+    """Stop the server of a name and wait until it has exited.
 
-    The daemon gets SIGTERM, ends its sessions and goes; if it has not gone after `timeout` it gets SIGKILL.
-    No other process is ever signalled.
+    The daemon gets SIGTERM, ends its sessions and exits; if it is still running after `timeout`, it gets SIGKILL. No
+    other process ever gets a signal.
 
-    `timeout`: how long the daemon may take, in seconds. Returns what was ended; None if no server of that name was
-    running. Raises `ConfigurationError` as by `find_server`. Nothing was signalled. Raises `TimeoutError` if the
-    process did not even end after SIGKILL.
+    `timeout`: time for the daemon to exit, in seconds. Returns the stopped server; None if no server of that name was
+    running. Raises `ConfigurationError` in the cases of `find_server`; then no signal was sent. Raises `TimeoutError`
+    if the process does not exit even after SIGKILL.
     """
     server = find_server(name)
     folder = run_time_folder() if server is None or server.folder is None else server.folder
@@ -282,8 +281,8 @@ def stop_server(name: str, timeout: float = 10.0) -> StoppedServer | None:
             with contextlib.suppress(ProcessLookupError):
                 pidfd = os.pidfd_open(pid)
                 try:
-                    # The number could have gone to another process before the pidfd was opened. If the daemon
-                    # still has it now, it had it then: from here on the pidfd means the daemon or nobody.
+                    # The process id could have been reused before the pidfd was opened. If the daemon still has it
+                    # now, it also had it then: from here on, the pidfd refers to the daemon or to no process.
                     if _owner(descriptor, name) == pid:
                         return StoppedServer(name, pid, killed=_end_process(pidfd, pid, timeout))
                 finally:
@@ -292,9 +291,9 @@ def stop_server(name: str, timeout: float = 10.0) -> StoppedServer | None:
 
 
 def _end_process(pidfd: int, pid: int, timeout: float) -> bool:
-    """End a process; return whether it had to be killed.
+    """Stop a process; return whether it had to be killed.
 
-    A process whose pidfd is readable has closed its files, and so released its lock.
+    A process whose pidfd is readable has closed its files, and therefore released its lock.
     """
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
@@ -306,7 +305,7 @@ def _end_process(pidfd: int, pid: int, timeout: float) -> bool:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     if not poll.poll(_KILL_TIMEOUT * 1000):
         raise TimeoutError(
-            f"process {pid} did not end {_KILL_TIMEOUT:g} s after SIGKILL; it hangs in the kernel"
+            f"timed out after {_KILL_TIMEOUT:g} s waiting for the killed process {pid}; it hangs in the kernel"
         )
     return True
 
@@ -321,7 +320,7 @@ def _status_path(folder: Path, name: str) -> Path:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[int | None]:
-    """Open a file to look at its lock; None if there is no such file."""
+    """Open a file to check its lock; yield None if there is no such file."""
     try:
         descriptor = open_own(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -334,7 +333,7 @@ def _opened(path: Path) -> Iterator[int | None]:
 
 
 def _mark(descriptor: int, name: str) -> None:
-    """Lock a file for this process, and write whose it is."""
+    """Lock a file for this process, and write its process id and start time."""
     _take_lock(descriptor, name)
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n{start_ticks(os.getpid())}\n".encode(), 0)
@@ -346,15 +345,15 @@ def _take_lock(descriptor: int, name: str) -> None:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
-        # Whoever looks whether a server runs holds a shared lock for some microseconds (see `_is_locked`).
-        # That must not be taken for a server.
+        # A process that checks for running servers holds a shared lock for a few microseconds (see `_is_locked`),
+        # which must not be mistaken for a server.
         if _is_locked(descriptor):
             pid = _read_owner(descriptor)
             raise _is_running(name, pid[0] if pid else None)
 
 
 def _is_locked(descriptor: int) -> bool:
-    """Return whether a daemon holds the lock; flock(2) can only tell by trying."""
+    """Whether a daemon holds the lock; flock(2) offers no other way than to try."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -364,7 +363,7 @@ def _is_locked(descriptor: int) -> bool:
 
 
 def _owner(descriptor: int | None, name: str) -> int | None:
-    """Return the process number of the daemon that holds the lock, or None if it is free."""
+    """Return the process id of the daemon that holds the lock, or None if the lock is free."""
     deadline = time.monotonic() + _OWNER_TIMEOUT
     while descriptor is not None and _is_locked(descriptor):
         owner = _read_owner(descriptor)
@@ -372,15 +371,15 @@ def _owner(descriptor: int | None, name: str) -> int | None:
             return owner[0]
         if time.monotonic() > deadline:
             raise ConfigurationError(
-                f"the pid file of the server {name!r} is locked, but not by the process it names, so nothing "
-                f"was done; see who has it with: fuser {shlex.quote(str(_pid_path(run_time_folder(), name)))}"
+                f"the pid file of the server {name!r} is locked, but not by the process that it names, so nothing "
+                f"was done; find that process with: fuser {shlex.quote(str(_pid_path(run_time_folder(), name)))}"
             )
         time.sleep(0.01)
     return None
 
 
 def _read_owner(descriptor: int) -> tuple[int, int] | None:
-    """Return process number and start time from a pid file, None if it is empty or malformed."""
+    """Return process id and start time from a pid file, None if it is empty or malformed."""
     try:
         pid, started = map(int, os.pread(descriptor, 64, 0).split())
     except ValueError:
@@ -389,7 +388,7 @@ def _read_owner(descriptor: int) -> tuple[int, int] | None:
 
 
 def _read_status(folder: Path, name: str, pid: int) -> dict[str, object]:
-    # Missing while a daemon starts or ends; then the number may also be that of its predecessor.
+    # The file is missing while a daemon starts or exits; during a start it may also be that of its predecessor.
     with contextlib.suppress(FileNotFoundError):
         with os.fdopen(open_own(_status_path(folder, name), os.O_RDONLY), "rb") as file:
             data = file.read(_MAX_STATUS_BYTES + 1)

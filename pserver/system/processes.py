@@ -1,4 +1,4 @@
-"""Processes: their memory, their limits, and how the life of one is tied to that of others, by prctl(2)."""
+"""Processes: their memory, their limits, and signals that tie their lifetimes together, by prctl(2)."""
 
 import contextlib
 import ctypes
@@ -15,37 +15,37 @@ import psutil
 from srp_tools.errors import ConfigurationError
 from srp_tools.printable import printable_name
 
-# 40 are enough for a session with one node.
+# Enough for a session with one node, which needs 40.
 _LEAST_DESCRIPTORS = 64
-DAEMON = "daemon"  #: the role of the process by which a server is found, for `name_process`
+DAEMON = "daemon"  #: the role of a server's daemon for `name_process`, by which `own_daemons` finds it
 _MAX_PID = 2**22  # PID_MAX_LIMIT in proc_sys_kernel(5)
 
 
 def resident_bytes(pid: int) -> int | None:
-    """Return how much memory a process occupies, or None if it has ended."""
+    """Return the resident memory of a process in bytes, or None if it has exited."""
     try:
         return int(psutil.Process(pid).memory_info().rss)
-    except (psutil.Error, OSError):  # it has ended, or this process has no room for a descriptor
+    except (psutil.Error, OSError):  # it has exited, or this process has no descriptor left
         return None
 
 
 def start_ticks(pid: int) -> int | None:
-    """Return when a process started, in ticks since the machine did; ``None`` if there is no such process.
+    """Return the start time of a process, in ticks since the boot; ``None`` if there is no such process.
 
-    No two processes have the same number and the same time.
+    No two processes have the same process id and start time.
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # proc_pid_stat(5): field 22. The second is the program's name in brackets and may contain anything.
+    # proc_pid_stat(5): field 22. Field 2 is the program's name in brackets, which may contain anything.
     return int(text.rpartition(")")[2].split()[19])
 
 
 def own_daemons() -> list[int]:
-    """Return the process numbers of the daemons of this account, by number, but for those in other containers.
+    """Return the process ids of this account's daemons in ascending order, except for those in other containers.
 
-    A daemon is known by its name, see `name_process`: this may find other processes, but no other account's.
+    Daemons are recognised by their names, see `name_process`: other processes of this account may also match.
     """
     return [
         pid
@@ -55,10 +55,10 @@ def own_daemons() -> list[int]:
 
 
 def _name(pid: int) -> str:
-    """Return what `ps -e` calls a process of this account; empty for others, and for one that has ended.
+    """Return the name of a process of this account as shown by `ps -e`; empty for other and exited processes.
 
-    By its real account: the owner of its folder in /proc is root also for a program with the set-user-ID bit, such as
-    mount(8), which another account has started by the name of a link.
+    Compares the real account: root owns the folder in /proc of a set-user-ID program, such as mount(8), even if another
+    account has started it through a link of any name.
     """
     try:
         text = Path(f"/proc/{pid}/status").read_text(errors="replace")
@@ -69,7 +69,7 @@ def _name(pid: int) -> str:
 
 
 def _is_shared(pid: int, kind: str) -> bool:
-    """Whether a process has a namespace in common with this one, see namespaces(7)."""
+    """Whether a process shares a namespace with this one, see namespaces(7)."""
     try:
         return Path(f"/proc/{pid}/ns/{kind}").samefile(f"/proc/self/ns/{kind}")
     except OSError:
@@ -77,7 +77,7 @@ def _is_shared(pid: int, kind: str) -> bool:
 
 
 def real_user(pid: int) -> int | None:
-    """Return the number of the account of a process, or None if it has ended."""
+    """Return the real user id of a process, or None if it has exited."""
     try:
         return int(psutil.Process(pid).uids().real)
     except (psutil.Error, OSError):
@@ -85,17 +85,17 @@ def real_user(pid: int) -> int | None:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a process was stopped by a signal; one that a debugger holds was not."""
+    """Whether a process was stopped by a signal; one that is traced by a debugger does not count."""
     try:
         return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
-    except (psutil.Error, OSError):  # as above
+    except (psutil.Error, OSError):  # it has exited, or this process has no descriptor left
         return False
 
 
 def descends_from(pid: int, ancestor: int) -> bool:
-    """Whether a process is a child of another one, or of such a child, and so on; one that was reaped is not.
+    """Whether a process is a child of another one, or a child of such a child, and so on; reaped processes are not.
 
-    Raises `OSError` if this process has no room for a descriptor.
+    Raises `OSError` if this process has no descriptor left.
     """
     if not 0 < pid <= _MAX_PID:
         return False
@@ -106,12 +106,12 @@ def descends_from(pid: int, ancestor: int) -> bool:
 
 
 def descendants() -> set[int]:
-    """Return the process numbers of the children of this process, of theirs, and so on."""
+    """Return the process ids of all descendants of this process."""
     return {each.pid for each in psutil.Process().children(recursive=True)}
 
 
 def await_ends(pidfds: Iterable[int], seconds: float) -> set[int]:
-    """Wait until processes have ended, or some seconds have passed; return the descriptors of those that live."""
+    """Wait until processes have exited, or `seconds` have passed; return the pidfds of those still running."""
     deadline = time.monotonic() + seconds
     living = set(pidfds)
     poll = select.poll()
@@ -125,7 +125,7 @@ def await_ends(pidfds: Iterable[int], seconds: float) -> set[int]:
 
 
 def describe_exit(code: int | None) -> str:
-    """Return how a process ended in words.
+    """Describe how a process ended.
 
     Examples
     --------
@@ -141,22 +141,22 @@ def describe_exit(code: int | None) -> str:
 
 
 def kill_group(pid: int) -> None:
-    """Kill the group of a process that was not reaped, if it leads one."""
+    """Kill the process group of an unreaped process, if it leads one."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 
 
 def kill_with_group(pid: int) -> None:
-    """Kill a process that was not reaped, and its group, if they live."""
-    kill_group(pid)  # first: before it has a group of its own, what it has started is in its parent's
+    """Kill an unreaped process and its process group, if they are running."""
+    kill_group(pid)  # first: until the process leads a group, its children are in its parent's group
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
 
 
 def kill_with_descendants(pid: int, pidfd: int) -> None:
-    """Kill a process, and all that it and its children have started, if they live; `pidfd` stands for it."""
+    """Kill a process and all its descendants, if they are running; `pidfd`: of the process."""
     found = []
-    with contextlib.suppress(psutil.Error):  # while it was not reaped, its number is its own
+    with contextlib.suppress(psutil.Error):  # an unreaped process keeps its process id
         found = psutil.Process(pid).children(recursive=True)
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
@@ -166,24 +166,24 @@ def kill_with_descendants(pid: int, pidfd: int) -> None:
 
 
 def address_space_bytes() -> int:
-    """Return the size of this process's address space, which ``RLIMIT_AS`` bounds."""
+    """Return the size of this process's address space, which ``RLIMIT_AS`` limits."""
     return int(psutil.Process().memory_info().vms)
 
 
 def private_bytes() -> int:
-    """Return how much memory this process has of its own, which ``RLIMIT_DATA`` bounds."""
+    """Return the size of this process's private memory, which ``RLIMIT_DATA`` limits."""
     return int(psutil.Process().memory_info().data)
 
 
 def available_memory() -> int:
-    """Return how many bytes of memory programs can still get on this machine."""
+    """Return the memory that is available to programs on this machine, in bytes."""
     return int(psutil.virtual_memory().available)
 
 
 def raise_descriptor_limit() -> tuple[int, int]:
-    """Let this process have as many descriptors as it may; return the limits from before, for `set_descriptor_limit`.
+    """Raise this process's limit of open files as far as possible; return the old limits, for `set_descriptor_limit`.
 
-    The usual limit of 1024 is for programs that use select(2), such as a user's may be. We need some twenty for a node.
+    The usual limit of 1024 protects programs that use select(2), such as a user's may be. A node needs about twenty.
     """
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     set_descriptor_limit((before[1], before[1]))
@@ -191,41 +191,38 @@ def raise_descriptor_limit() -> tuple[int, int]:
 
 
 def descriptor_limit() -> int:
-    """Return how many descriptors this process may have."""
+    """Return how many descriptors this process may have open."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def check_descriptor_limit() -> None:
-    """Refuse a limit of descriptors under which nobody could log in.
-
-    Raises `ConfigurationError`.
-    """
+    """Raise `ConfigurationError` if the limit of open files is too low for logins."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < _LEAST_DESCRIPTORS:
         raise ConfigurationError(
-            f"this process may have only {hard} open files, and a server needs {_LEAST_DESCRIPTORS} or more; raise the "
+            f"this process may open only {hard} files, but a server needs at least {_LEAST_DESCRIPTORS}; raise the "
             "limit (ulimit -Hn, or LimitNOFILE= of a systemd unit)"
         )
 
 
 def limit_descriptors(count: int) -> None:
-    """Let this process, and those that it starts, have so many descriptors, if it may have as many at all."""
+    """Limit the open files of this process and its children to `count`, or to its hard limit if that is lower."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     set_descriptor_limit((min(count, hard) if hard != resource.RLIM_INFINITY else count, hard))
 
 
 def set_descriptor_limit(limits: tuple[int, int]) -> None:
-    """Set how many descriptors this process may have: the soft and the hard limit."""
+    """Set the soft and the hard limit of open files of this process."""
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def interrupt_main_thread(pid: int, pidfd: int) -> None:
-    """Send SIGINT to the main thread of a process that runs Python, and to no other of its threads.
+    """Send SIGINT to the main thread of a process that runs Python, not to any other thread.
 
-    A signal for a whole process may be taken by a thread that a numerical library has started: one that begins takes
-    what waits. Python 3.11 then does not call its handler before something else happens, which a loop may never let.
+    A thread of a numerical library may receive a signal that is sent to the whole process: a starting thread takes
+    pending signals. Python 3.11 then delays its handler until something else happens, which a loop may never permit.
 
-    Raises `ProcessLookupError` if it has ended.
+    Raises `ProcessLookupError` if the process has exited.
     """
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGINT, None, _PIDFD_SIGNAL_THREAD)
@@ -233,7 +230,7 @@ def interrupt_main_thread(pid: int, pidfd: int) -> None:
     except ProcessLookupError:
         raise
     except OSError:  # before Linux 6.9
-        signal.pidfd_send_signal(pidfd, 0)  # it has not been reaped: its number is still its own
+        signal.pidfd_send_signal(pidfd, 0)  # it has not been reaped, so it still has its process id
     if _libc.tgkill(pid, pid, signal.SIGINT):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
@@ -256,51 +253,51 @@ def _prctl(option: int, value: int) -> None:
 
 
 def name_process(role: str, *, of_session: bool = False) -> None:
-    """Have ``ps -e``, ``top`` and ``pstree`` call this process ``pserver:ROLE``; for its main thread.
+    """Make ``ps -e``, ``top`` and ``pstree`` show this process as ``pserver:ROLE``; call it in the main thread.
 
-    ``ps aux`` shows ``pserver: ROLE``, until `set_title` says more; `of_session`: behind the title of the process of a
-    session from which it was forked.
+    ``ps aux`` shows ``pserver: ROLE``, until `set_title` sets another text; `of_session`: append the role to the title
+    of the session that this process was forked from.
     """
     session = own_title()
     set_title(f"{session} {role}" if of_session and session.startswith("session ") else role)
-    name = ctypes.create_string_buffer(f"pserver:{role}".encode())  # the system takes 15 bytes of it
-    with contextlib.suppress(OSError):  # where something forbids it, nothing depends on it
+    name = ctypes.create_string_buffer(f"pserver:{role}".encode())  # the system keeps 15 bytes
+    with contextlib.suppress(OSError):  # may be forbidden, but nothing depends on it
         _prctl(_PR_SET_NAME, ctypes.addressof(name))
 
 
-# The system reads the command line of a process from its memory, from where proc_pid_stat(5) says. So a process may
-# write something else there. One that was forked has a copy of that memory, and what it writes there is for itself
-# alone. Where the last byte is not zero, the system takes what comes before the first zero. The environment lies behind
-# and stays as it is, so there is room for as much as the command line had at the start. The package setproctitle moves
-# the environment away for more, does this for many systems, and has to be compiled; PR_SET_MM is for root alone.
+# The system reads the command line of a process from its memory, at the addresses in proc_pid_stat(5). A process can
+# therefore overwrite it. A forked process has its own copy of that memory. If the last byte is not zero, the system
+# shows the text up to the first zero. The environment follows in memory and must not change, so the title may be as
+# long as the original command line. The package setproctitle makes more room by moving the environment, supports many
+# systems, and must be compiled; PR_SET_MM is for root alone.
 _TITLE = "pserver: "
-_ARGUMENTS_AT = 45  # behind the name in brackets: field 48 of proc_pid_stat(5), the start, then the end
-_MAX_USER = 40  # characters of a user's name: what comes behind it must be seen, too
+_ARGUMENTS_AT = 45  # fields after the name in brackets: field 48 of proc_pid_stat(5), the start; then the end
+_MAX_USER = 40  # characters of a user's name, so that the text after it stays visible
 
 
 def set_title(text: str) -> None:
-    """Have ``ps aux`` show a text for this process, as far as there is room; what is not printable is escaped."""
+    """Make ``ps aux`` show a text for this process, as far as there is room; escape unprintable characters."""
     start, end = _command_line()
-    room = end - start - 2  # a zero ends it, and the last byte is not zero
+    room = end - start - 2  # for a terminating zero, and a last byte that is not zero
     if room > 0:
         title = f"{_TITLE}{printable_name(text)}".encode()[:room]
         ctypes.memmove(start, title.ljust(room + 1, b"\0") + b" ", end - start)
 
 
 def own_title() -> str:
-    """Return the text that this process, or the one from which it was forked, has set; empty if none has."""
+    """Return the title that this process, or the process it was forked from, has set; empty if there is none."""
     start, end = _command_line()
     told = ctypes.string_at(start, end - start).partition(b"\0")[0].decode(errors="replace") if start else ""
     return told.removeprefix(_TITLE) if told.startswith(_TITLE) else ""
 
 
 def user_in_title(user: str) -> str:
-    """Return a user's name for a title."""
+    """Return a user's name, shortened for a title."""
     return user if len(user) <= _MAX_USER else user[: _MAX_USER - 1] + "…"
 
 
 def _command_line() -> tuple[int, int]:
-    """Return from where to where it is in memory; nowhere, if the system does not say."""
+    """Return the start and end of the command line in memory; an empty range if the system does not report them."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         text = Path("/proc/self/stat").read_text(errors="replace")
         fields = text.rpartition(")")[2].split()
@@ -309,25 +306,25 @@ def _command_line() -> tuple[int, int]:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of all descendants of this process whose own parent ends."""
+    """Become the parent of all descendants of this process whose own parent exits."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def go_on_after_parent() -> None:
-    """Have the system continue this process, should it be stopped (SIGSTOP), when its present parent ends."""
+    """Have the system resume this process if it is stopped (SIGSTOP) when its current parent exits."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
 def die_with_parent() -> None:
-    """Have the system kill this process when its present parent ends; not for one whose parent is about to."""
+    """Have the system kill this process when its current parent exits; not for a parent that is about to exit."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def set_dumpable(is_dumpable: bool) -> None:
-    """Say whether other processes of this account may read and change the memory of this one."""
+    """Set whether other processes of this account may read and change the memory of this one."""
     _prctl(_PR_SET_DUMPABLE, int(is_dumpable))
 
 
 def deny_new_privileges() -> None:
-    """Have no program that this process executes get more rights than it has, such as sudo."""
+    """Prevent programs that this process executes, such as sudo, from gaining privileges."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)

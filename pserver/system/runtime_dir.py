@@ -1,4 +1,4 @@
-"""The folder of what belongs to running servers: pid files, status files, log files."""
+"""The folder for files of running servers: pid files, status files, sockets."""
 
 import errno
 import os
@@ -8,23 +8,23 @@ from pathlib import Path
 
 from srp_tools.errors import ConfigurationError
 
-#: A folder for those servers that others must not meet, as a test's; see `run_time_folder`.
+#: A separate run-time folder for servers that must not interact with others, such as those of tests.
 OWN_VARIABLE = "PSERVER_RUNTIME_DIR"
 
-# Below it logind makes a folder for every user who logs in (pam_systemd(8)).
+# logind creates a folder in it for every user who logs in (pam_systemd(8)).
 _LOGIN_FOLDERS = Path("/run/user")
 
 
 def run_time_folder() -> Path:
-    """Return the run-time folder of this user; make it if it is missing.
+    """Return the run-time folder of this user; create it if it is missing.
 
-    It is ``$XDG_RUNTIME_DIR/pserver``, or ``/tmp/pserver-UID`` if that variable is unset, leads to a place
-    where no folder can be made, or names a login's own ``/run/user/UID``: systemd empties that one when the
-    user logs out, and the daemon, which goes on, could no longer be found or stopped. ``PSERVER_RUNTIME_DIR`` counts
-    before both. Servers that are started with it are found only with it, see `is_apart`.
+    It is ``$XDG_RUNTIME_DIR/pserver``, or ``/tmp/pserver-UID`` if that variable is unset, names a place where no folder
+    can be created, or names a login's own ``/run/user/UID``: systemd empties that folder when the user logs out, and
+    the daemon, which keeps running, could no longer be found or stopped. ``PSERVER_RUNTIME_DIR`` takes precedence.
+    Servers that are started with it are found only with it, see `is_apart`.
 
-    Raises `ConfigurationError` if the folder is open to others, belongs to somebody else, or is no real folder; the
-    text says how to fix it. Raises `OSError` if the folder cannot be made.
+    Raises `ConfigurationError` if other accounts can access the folder, it belongs to another account, or it is not a
+    real folder; the message says how to fix it. Raises `OSError` if the folder cannot be created.
     """
     if is_apart():
         return _make_private(Path(os.environ[OWN_VARIABLE], "pserver").absolute())
@@ -34,28 +34,28 @@ def run_time_folder() -> Path:
         try:
             return _make_private(folder)
         except OSError:
-            # What cannot be made is no reason to do without, but what is there and cannot be trusted is.
+            # If this folder cannot be created, fall back to /tmp; but an existing untrustworthy folder is an error.
             pass
-    # Not the folder of TMPDIR: cluster schedulers give every job another one. Other users may have been there
-    # first, which is checked as it is for any folder.
+    # TMPDIR would not do: cluster schedulers give every job another one. Another user may have created the folder
+    # first, which the usual check detects.
     return _make_private(Path(f"/tmp/pserver-{os.geteuid()}"))  # noqa: S108
 
 
 def open_own(path: Path, flags: int) -> int:
-    """Open a file of the run-time folder, or make it.
+    """Open a file of the run-time folder, or create it.
 
-    Raises `OSError` if it is another account's, a link, or no regular file, which could have this process wait.
+    Raises `OSError` if it belongs to another account, is a link, or is not a regular file, which could block.
     """
     descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, 0o600)
     facts = os.fstat(descriptor)
     if stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid():
         return descriptor
     os.close(descriptor)
-    raise PermissionError(errno.EPERM, "it is no regular file of this account", str(path))
+    raise PermissionError(errno.EPERM, "not a regular file of this account", str(path))
 
 
 def is_apart() -> bool:
-    """Whether this process, and what it starts, has nothing to do with the other servers of this account."""
+    """Whether this process and its children are separate from the other servers of this account."""
     return bool(os.environ.get(OWN_VARIABLE))
 
 
@@ -68,14 +68,14 @@ def _make_private(folder: Path) -> Path:
 
 
 def _check_private(folder: Path) -> None:
-    """Refuse a folder into which others could have put a log, a status or a link that we would trust."""
-    # Not that of the target, if it is a symbolic link: others may be able to lead it elsewhere.
+    """Raise an error if other accounts could have put a log, a status or a link into this folder."""
+    # Check a symbolic link itself, not its target: another account may be able to redirect it.
     facts = folder.lstat()
     mode = stat.S_IMODE(facts.st_mode)
     if facts.st_uid != os.geteuid():
         raise ConfigurationError(
             f"{folder} belongs to another account (user id {facts.st_uid}); have it removed, "
-            f"or use a folder of your own, with: export XDG_RUNTIME_DIR=$HOME"
+            f"or use your own folder with: export XDG_RUNTIME_DIR=$HOME"
         )
     quoted = shlex.quote(str(folder))
     if not stat.S_ISDIR(facts.st_mode):

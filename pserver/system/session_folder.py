@@ -17,17 +17,17 @@ from pserver.system.runtime_dir import run_time_folder
 from srp_tools.errors import ConfigurationError
 
 _PREFIX = "pserver-"
-_SERVER = ".server"  # a file in it: the name of the server whose session has made it
-_PROBE = bytes(4096)  # a disk without room may still have room for a folder
+_SERVER = ".server"  # a file in the folder with the name of the session's server
+_PROBE = bytes(4096)  # a full disk may still have room for an empty folder
 
 
 def make_folder(control: socket.socket, mark: int, last_resort: Path, server: str = "") -> str:
-    """Make the private folder of a node, in the first place that has room for one; `last_resort` is the last.
+    """Create the private folder of a node, in the first place with free space; `last_resort` is tried last.
 
     `server`: the name of the server, for `remove_left`.
 
-    The daemon hears of it, and of the mark of the node's processes: it ends what is left if the session is killed.
-    Raises `ConfigurationError` if there is no such place; the text says why for each.
+    Reports the folder and the mark of the node's processes to the daemon, which cleans up if the session is killed.
+    Raises `ConfigurationError` if no place has free space; the message gives the reason for each.
     """
     reasons: dict[Path, str | None] = {}
     for place in [*_places(), last_resort]:
@@ -36,26 +36,26 @@ def make_folder(control: socket.socket, mark: int, last_resort: Path, server: st
         except OSError as error:
             reasons[place] = error.strerror
             continue
-        with contextlib.suppress(OSError):  # the daemon may be gone; networks go on
+        with contextlib.suppress(OSError):  # the daemon may be gone, but networks continue without it
             control.send(json.dumps({"folder": folder, "mark": mark}).encode())
         return folder
     why = "; ".join(f"{place}: {reason}" for place, reason in reasons.items())
     raise ConfigurationError(
         f"the server has no place for the private folder of a session ({why}): "
-        "make room there, or start the server with TMPDIR set to a folder that has room"
+        "free some space there, or start the server with TMPDIR set to a folder with free space"
     )
 
 
 def _places() -> list[Path]:
-    """Return where `tempfile` looks, for each session again: what was there for one may be gone for the next."""
+    """Return the places where `tempfile` looks, fresh for each session: a place may vanish between two sessions."""
     names = [os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")]
     return [*(Path(name).absolute() for name in names if name), Path("/tmp"), Path("/var/tmp")]  # noqa: S108
 
 
 def is_session_folder(folder: str, uid: int | None = None) -> bool:
-    """Whether this is a folder as `make_folder` makes them, of this account: no other one is removed for a session.
+    """Whether this is a folder of this account that `make_folder` created; no other folder is ever removed.
 
-    `uid`: of another account, whose folder it has to be. The last resort is the run-time folder.
+    `uid`: user id of another account that must own it. The last resort is the run-time folder.
     """
     path = Path(folder)
     if not path.name.startswith(_PREFIX) or not (
@@ -73,12 +73,12 @@ def is_session_folder(folder: str, uid: int | None = None) -> bool:
 def _is_run_time_folder(place: Path) -> bool:
     try:
         return place == run_time_folder()
-    except (ConfigurationError, OSError):  # then a folder of a session was made elsewhere
+    except (ConfigurationError, OSError):  # unusable, so no session's folder is in it
         return False
 
 
 def _make_in(place: Path, server: str) -> str:
-    folder = tempfile.mkdtemp(prefix=_PREFIX, dir=place)  # of mode 0700
+    folder = tempfile.mkdtemp(prefix=_PREFIX, dir=place)  # with mode 0700
     try:
         probe = Path(folder, "probe")
         probe.write_bytes(_PROBE)
@@ -93,12 +93,12 @@ def _make_in(place: Path, server: str) -> str:
 
 @contextlib.contextmanager
 def kept_folder(folder: str) -> Iterator[None]:
-    """Keep what removes old files from touching a folder: a session may be idle for weeks.
+    """Protect a folder from programs that remove old files: a session may be idle for weeks.
 
-    systemd-tmpfiles leaves alone what is locked, and all that is in it; see tmpfiles.d(5).
+    systemd-tmpfiles leaves locked folders and their contents alone; see tmpfiles.d(5).
     """
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):  # no room for a descriptor, or a file system without locks
+        with contextlib.suppress(OSError):  # no descriptor left, or a file system without locks
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             stack.callback(os.close, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -106,22 +106,22 @@ def kept_folder(folder: str) -> Iterator[None]:
 
 
 def require_folder(folder: str | os.PathLike[str]) -> Path:
-    """Return the private folder of a session if it is there.
+    """Return the private folder of a session if it exists.
 
-    Raises `FileNotFoundError` if somebody has removed it.
+    Raises `FileNotFoundError` if it was removed.
     """
     path = Path(folder)
     if not path.is_dir():
-        why = "the private folder of this session was removed, connect again"
+        why = "the private folder of this session was removed; connect again"
         raise FileNotFoundError(errno.ENOENT, why, str(path))
     return path
 
 
 def remove_left(server: str, before: float) -> list[str]:
-    """Remove the folders of sessions of a server of this name that were made before an instant and are left over.
+    """Remove leftover session folders of servers of this name that were created before a point in time.
 
-    One is left over if no process holds it, works in it, or has a file of it open. Folders of other accounts, and of
-    servers of other names, stay. Returns what was removed.
+    A folder is left over if no process locks it, works in it, or has one of its files open. Folders of other accounts
+    and of servers with other names are kept. Returns the removed folders.
     """
     found = [
         str(path)
@@ -147,7 +147,7 @@ def _is_left(path: Path, server: str, before: float) -> bool:
         if (path / _SERVER).read_text(encoding="utf-8") != server or path.stat().st_mtime >= before:
             return False
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except (OSError, UnicodeDecodeError):  # it is another version's, or goes just now
+    except (OSError, UnicodeDecodeError):  # it is another version's, or being removed
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -159,7 +159,7 @@ def _is_left(path: Path, server: str, before: float) -> bool:
 
 
 def _in_use(folders: set[str]) -> set[str]:
-    """Return those in which a process works, or has a file open, as far as this account may know."""
+    """Return the folders in which a process works or has a file open, as far as this account can see."""
     used = set()
     for link in [*Path("/proc").glob("[0-9]*/cwd"), *Path("/proc").glob("[0-9]*/fd/*")]:
         with contextlib.suppress(OSError):
@@ -169,10 +169,10 @@ def _in_use(folders: set[str]) -> set[str]:
 
 
 def remove_folder(folder: str | os.PathLike[str]) -> None:
-    """Remove a folder with all that is in it, as far as that can be done."""
+    """Remove a folder and its contents, as far as possible."""
     try:
         shutil.rmtree(folder, ignore_errors=True)
-    except RecursionError:  # it calls itself for each folder in a folder; the system's program does not
+    except RecursionError:  # `shutil.rmtree` recurses into each nested folder; the system's program does not
         subprocess.run(
             ["/bin/rm", "-rf", "--", os.fspath(folder)], check=False, capture_output=True, timeout=60
         )

@@ -210,7 +210,7 @@ def test_a_server_with_too_few_descriptors_does_not_start(
         check=False,
     )
     assert done.returncode == 1
-    assert "only 28 open files, and a server needs 64 or more; raise the limit (ulimit -Hn" in done.stderr
+    assert "only 28 files, but a server needs at least 64; raise the limit (ulimit -Hn" in done.stderr
     assert find_server("default") is None
 
 

@@ -153,7 +153,7 @@ def test_a_log_that_is_a_terminal_or_a_pipe_is_refused(tmp_path: Path) -> None:
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     try:
         for log in (os.ttyname(terminal), tmp_path / "pipe"):
-            with pytest.raises(ConfigurationError, match=f"--log-file {log}: a log is a regular file"):
+            with pytest.raises(ConfigurationError, match=f"--log-file {log}: must be a regular file"):
                 start_server(dataclasses.replace(config(), log_file=log))
     finally:
         for end in (ours, terminal, reader):
@@ -161,9 +161,7 @@ def test_a_log_that_is_a_terminal_or_a_pipe_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_log_that_takes_no_lines_is_a_warning() -> None:
-    with pytest.warns(
-        RuntimeWarning, match=r"cannot write the log /dev/full \(No space left on device\)"
-    ):
+    with pytest.warns(RuntimeWarning, match=r"cannot write the log /dev/full \(No space left on device\)"):
         pserver(bind="127.0.0.1", cmd_port=0, data_port=0, allow_root=True, log_file="/dev/full")
 
 
@@ -288,7 +286,7 @@ def test_sessions_run_as_root_only_if_that_is_allowed() -> None:
         ConfigurationError, match=r"no user can log in: .*there is no account 'alice'.*--account-map"
     ):
         pserver(bind="127.0.0.1", cmd_port=0, data_port=0)
-    with pytest.raises(ConfigurationError, match=r"this is root, .*--allow-root"):
+    with pytest.raises(ConfigurationError, match=r"this account is root, .*--allow-root"):
         pserver(bind="127.0.0.1", cmd_port=0, data_port=0, use_tls=False)
     assert list_servers() == []
 

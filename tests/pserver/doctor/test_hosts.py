@@ -19,7 +19,7 @@ def host(server: Server, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_hosts_that_are_fine(host: str) -> None:
     findings = list(check_hosts([host, host]))
     assert [each.level for each in findings] == [Level.OK] * 7
-    assert [each.text.rpartition(": ")[2] for each in findings[:1]] == ["login"]
+    assert [each.text.rpartition(": ")[2] for each in findings[:1]] == ["login works"]
     assert "its clock is 0." in findings[1].text
     assert findings[2].text.endswith("as here")
     assert findings[-1].text == f"{host}, {host}: connected to each other"

@@ -1,4 +1,4 @@
-"""What a process has left of what its parent had prepared for it, in processes that are prepared badly."""
+"""The state that a process keeps from its parent, in processes whose parents left it in a bad state."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Descriptors from another process: all of them, or none and an error."""
+"""Descriptors from another process: either all arrive, or none and an error."""
 
 import contextlib
 import errno

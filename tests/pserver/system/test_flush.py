@@ -1,4 +1,4 @@
-"""The buffers of standard output: in processes of their own, which end without a last flush."""
+"""The buffers of standard output, in separate processes that exit without a final flush."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ libc = ctypes.CDLL(None)
 
 def output_of(script: str) -> tuple[str, str]:
     command = [sys.executable, "-c", f"{_BEGIN}{script}\nos._exit(0)"]
-    env = {"PYTHONPATH": ":".join(sys.path)}  # no PYTHONUNBUFFERED, which is for C's buffers, too
+    env = {"PYTHONPATH": ":".join(sys.path)}  # without PYTHONUNBUFFERED, which also affects C's buffers
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=env)
     return done.stdout, done.stderr
 
@@ -28,7 +28,7 @@ flush_output()
 print("error", end="", file=sys.stderr)
 """
     assert output_of(script + "flush_output()") == ("python C ", "error")
-    assert output_of('libc.printf(b"C ")') == ("", "")  # this is what it is needed for
+    assert output_of('libc.printf(b"C ")') == ("", "")  # the reason for `flush_output`
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from pserver.system.interfaces import listener_at, own_addresses
 from tests.support.programs import program
 
-# A machine with an interface that has several addresses: a network namespace.
+# A network namespace stands for a machine whose interface has several addresses.
 _BUILD = """
 set -e
 ip link add one type veth peer name other
@@ -69,7 +69,7 @@ def test_who_listens_at_a_port() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another account")
 def test_whose_a_port_is_can_be_seen_by_anyone() -> None:
-    """Of another account's process the system tells the account, not which it is."""
+    """For another account's process, the system reveals the account, but not the process."""
     code = (
         "import os, sys; from pserver.system.interfaces import listener_at\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"

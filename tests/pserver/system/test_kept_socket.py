@@ -1,4 +1,4 @@
-"""A socket in the run-time folder whose path is removed."""
+"""A socket in the run-time folder whose path gets removed."""
 
 import shutil
 import socket
@@ -12,7 +12,7 @@ from tests.support.servers import open_files
 
 
 class Place:
-    """The socket, and those that listen."""
+    """The kept socket, and its listening sockets so far."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -68,7 +68,7 @@ def test_where_it_cannot_listen_is_logged_once_and_tried_again(
     shutil.rmtree(place.path.parent)
     assert not place.kept.keep()
     assert not place.kept.keep()
-    assert caplog.text.count("nobody comes: cannot listen at") == 1
+    assert caplog.text.count("nobody comes: cannot listen on") == 1
     assert place.listening == []
     place.path.parent.mkdir(mode=0o700)
     assert place.kept.keep()

@@ -16,7 +16,7 @@ from pserver.system.log_file import Rotation
 
 
 class Output:
-    """A place for lines that may have no room."""
+    """A destination for lines that may be full."""
 
     def __init__(self) -> None:
         self.written = b""
@@ -134,7 +134,7 @@ def test_without_room_nothing_is_raised_or_printed_and_it_goes_on_later(
     log.info("later")
     assert output.lines == [
         "INFO before",
-        "WARNING 2 lines are missing here, they could not be written: No space left on device",
+        "WARNING 2 lines are missing here because they could not be written: No space left on device",
         "INFO after",
         "INFO later",
     ]

@@ -46,7 +46,7 @@ def test_a_large_file_is_set_aside_and_the_oldest_goes(path: Path) -> None:
     file = LogFile(path, SMALL)
     for number in range(8):
         file.write(b"%d" % number + LINE)
-    assert names(path) == ["log", "log.1", "log.2"]  # also before the next line
+    assert names(path) == ["log", "log.1", "log.2"]  # even before the next line
     file.write(b"8" + LINE)
     assert names(path) == ["log", "log.1", "log.2"]
     assert [(path.with_name(name).read_bytes()[:1]) for name in names(path)] == [b"8", b"6", b"4"]
@@ -63,7 +63,7 @@ def test_another_account_makes_and_opens_no_log() -> None:
         os.seteuid(NOBODY)
         try:
             file.write(b"after\n")
-            with pytest.raises(PermissionError, match="another account now"):
+            with pytest.raises(PermissionError, match="switched to another account"):
                 late.write(b"lost\n")
         finally:
             os.seteuid(0)
@@ -101,7 +101,7 @@ def test_standard_error_follows_where_it_went_to_the_same_file(path: Path) -> No
             output = os.open(path, os.O_WRONLY | os.O_APPEND)
             os.dup2(output, 2)
             os.close(1)
-            file.write(LINE)  # set aside
+            file.write(LINE)  # the file was rotated
             file.write(LINE)
             os.write(2, b"late\n")
         finally:
@@ -203,7 +203,7 @@ def test_after_half_a_line_the_next_begins_anew(path: Path) -> None:
 def test_a_folder_that_is_closed_to_us_leaves_the_file_as_it_is(path: Path) -> None:
     file = LogFile(path, SMALL)
     file.write(LINE)
-    path.with_name("log.1").mkdir()  # what cannot be replaced by a file, also for root
+    path.with_name("log.1").mkdir()  # even root cannot replace a folder by a file
     path.with_name("log.1").joinpath("x").mkdir()
     path.with_name("log.2").mkdir()
     path.with_name("log.2").joinpath("x").mkdir()

@@ -40,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextlib.contextmanager
 def _process(*command: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that has written its first line; it is ended at the end."""
+    """Run a process, which has written its first line, until the end of the block."""
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
@@ -143,7 +143,7 @@ def test_a_status_that_is_too_long_or_a_fifo_is_not_read(folder: Path) -> None:
         assert server and server.status == {"name": "one", "pid": daemon.pid}
         status.unlink()
         os.mkfifo(status)
-        with pytest.raises(PermissionError, match="no regular file of this account"):
+        with pytest.raises(PermissionError, match="not a regular file of this account"):
             find_server("one")
 
 
@@ -183,7 +183,7 @@ def test_the_status_of_a_predecessor_is_not_believed(folder: Path) -> None:
 
 
 def test_a_reader_sees_whole_statuses() -> None:
-    # More than one write(2) of Python's.
+    # Too long for one write(2) of Python's.
     statuses = [{"pid": os.getpid(), "text": letter * 100_000} for letter in "ab"]
     seen = []
     done = threading.Event()
@@ -239,7 +239,7 @@ def test_a_server_that_does_not_end_is_killed() -> None:
 
 def test_a_stranger_with_the_number_of_a_stale_file_is_not_signalled(folder: Path) -> None:
     with _stranger() as stranger:
-        # Not even one that started at the same time: what counts is the lock.
+        # Not even a process with the right start time: only the lock counts.
         (folder / "one.pid").write_text(f"{stranger.pid}\n{_start_time(stranger.pid)}\n")
         assert find_server("one") is None
         assert stop_server("one", timeout=0.1) is None
@@ -252,7 +252,7 @@ def test_a_stranger_with_the_number_of_a_stale_file_is_not_signalled(folder: Pat
 def test_a_stranger_is_not_signalled_while_the_lock_is_held(
     folder: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As between the moment a new daemon has the lock and the moment it has written its number."""
+    """This is the state after a new daemon has taken the lock and before it has written its process id."""
     monkeypatch.setattr("pserver.system.pidfile._OWNER_TIMEOUT", 0.1)
     with _stranger() as stranger, (folder / "one.pid").open("w") as file:
         file.write(text.format(pid=stranger.pid))

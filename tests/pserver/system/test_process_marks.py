@@ -1,4 +1,4 @@
-"""A mark goes wherever a process goes, and what wears it is found."""
+"""A mark follows a process everywhere, and all marked processes are found."""
 
 import resource
 import subprocess
@@ -44,7 +44,7 @@ def mark() -> Iterator[int]:
 
 
 def start(mark: int, role: str, *more: str, lines: int = 1) -> list[int]:
-    """Start a process that wears a mark and does more; return the numbers that it and others say."""
+    """Start a process that has a mark and runs more code; return the numbers that it and its children print."""
     process = subprocess.Popen(
         [sys.executable, "-c", _START + "".join(more), str(mark), role], stdout=subprocess.PIPE
     )
@@ -81,7 +81,9 @@ def test_a_worker_ends_what_was_started_since_a_time(mark: int) -> None:
     worker, before, after, _ = start(mark, "worker", _SETSID, since, _SLEEP, lines=4)
     wait_gone(after)
     assert all(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in (worker, before))
-    engine, *both, _ = start(make_mark(), "engine", _SETSID, since, _SLEEP, lines=4)  # it is no worker
+    engine, *both, _ = start(
+        make_mark(), "engine", _SETSID, since, _SLEEP, lines=4
+    )  # an engine, not a worker
     assert all(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in both)
     kill_marked(resource.prlimit(engine, 10)[0])
 

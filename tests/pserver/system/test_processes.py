@@ -71,7 +71,7 @@ def run(script: str) -> str:
     return done.stdout
 
 
-# A grandchild whose parent ends at once; it says who its parent is then.
+# A grandchild whose parent exits immediately; it prints the process id of its new parent.
 GRANDCHILD = """
 import os, sys, time
 from pserver.system.processes import adopt_orphans, die_with_parent
@@ -135,7 +135,7 @@ time.sleep(1000)
         parent.kill()
         try:
             wait_gone(tied)
-            os.kill(free, 0)  # it lives on
+            os.kill(free, 0)  # it is still alive
         finally:
             os.kill(free, signal.SIGKILL)
     wait_gone(free)
@@ -156,7 +156,7 @@ def test_a_process_descends_from_all_above_it_and_from_no_other() -> None:
 
 def test_only_the_group_that_a_process_leads_is_killed_with_it() -> None:
     with subprocess.Popen(["sleep", "1000"]) as other, subprocess.Popen(["sleep", "1000"]) as one:
-        kill_group(one.pid)  # it leads none
+        kill_group(one.pid)  # it leads no group
         assert one.poll() is None
         kill_with_group(one.pid)
         assert one.wait() == -signal.SIGKILL
@@ -228,7 +228,7 @@ def test_what_an_engine_starts_has_its_own_name(two_slots: Server) -> None:
         assert net[1].eval(source).result(DEADLINE) == b"cat\n"
 
 
-# Its main thread blocks SIGINT, and another one does not: that would take a signal for the whole process.
+# The main thread blocks SIGINT, but another thread does not: it would receive a signal sent to the whole process.
 WITH_ANOTHER_THREAD = """
 import signal, threading, time
 threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
@@ -296,7 +296,7 @@ def test_a_title_is_that_of_one_process_and_leaves_the_environment_alone() -> No
         env=os.environ | {"MARK": "1"},
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert float(done.stdout) < 0.01  # 40 microseconds, but machines are busy
+    assert float(done.stdout) < 0.01  # takes 40 µs on an idle machine
 
 
 def test_a_long_name_leaves_room_for_what_comes_behind() -> None:
@@ -324,6 +324,6 @@ def test_a_daemon_of_another_account_is_none_of_ours(user: tuple[str, ...]) -> N
     ) as process:
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
-        assert Path(f"/proc/{process.pid}").stat().st_uid == os.geteuid()  # it looks so
+        assert Path(f"/proc/{process.pid}").stat().st_uid == os.geteuid()  # only apparently this account's
         assert (process.pid in own_daemons()) is (not user)
         process.kill()

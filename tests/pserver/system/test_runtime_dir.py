@@ -18,7 +18,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def tmp_folder(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in /tmp of a user who does not exist, so that it is nobody's."""
+    """The folder in /tmp of a user id without an account, which no real server uses."""
     user_id = 4_000_000_000 + os.getpid()
     monkeypatch.setattr(os, "geteuid", lambda: user_id)
     return Path(f"/tmp/pserver-{user_id}")

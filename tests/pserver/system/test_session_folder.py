@@ -75,7 +75,10 @@ def test_a_place_without_room_is_none_and_the_error_names_all(
         make_folder(control, 5, tmp_path)
     text = str(told.value)
     assert f"{tmp_path / 'gone'}: No such file or directory; /tmp: No space left on device; " in text
-    assert f"; {tmp_path}: No space left on device): make room there, or start the server with TMPDIR" in text
+    assert (
+        f"; {tmp_path}: No space left on device): free some space there, or start the server with TMPDIR"
+        in text
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -84,7 +87,7 @@ def test_what_is_kept_is_locked_so_that_nobody_takes_it_for_old(tmp_path: Path) 
     with kept_folder(str(tmp_path)), pytest.raises(BlockingIOError):
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with kept_folder(str(tmp_path)):  # another has it, which is no reason to do without
+    with kept_folder(str(tmp_path)):  # another process holds the lock, which does no harm
         pass
     os.close(folder)
     with kept_folder(str(tmp_path / "gone")):
@@ -130,7 +133,7 @@ def test_what_is_taken_for_a_folder_of_a_session(
     assert [path for path in (*map(str, strangers), *unclear) if is_session_folder(path)] == []
     resort.chmod(0o755)
     assert not is_session_folder(str(resort / "pserver-x"))
-    assert is_session_folder(str(own))  # whatever has become of the run-time folder
+    assert is_session_folder(str(own))  # whatever happened to the run-time folder
     shutil.rmtree(own)
 
 
