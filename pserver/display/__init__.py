@@ -1,1 +1,1 @@
-"""What user code shows: displays, log records, figures, standard input."""
+"""Output of user code other than text: displays, log records and figures; and the missing standard input."""

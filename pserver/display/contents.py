@@ -1,4 +1,4 @@
-"""What the client is sent of a warning and of a log record: plain values of bounded size."""
+"""The contents of warnings and log records for the client: plain values of limited size."""
 
 import builtins
 import linecache
@@ -7,16 +7,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# So that a warning and a log record stay below 64 KiB: both have a long text, one has two.
+# Keeps warnings and log records below 64 KiB: a warning has one long text, a log record has up to two.
 _MAX_TEXT_BYTES = 24 * 2**10
-#: Of the names and short texts among them.
+#: Limit for names and short texts.
 MAX_NAME_BYTES = 2**10
 
 
 def warning_contents(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> dict[str, Any]:
-    """Return what the client needs to issue a warning."""
+    """Return the data that the client needs to issue a warning."""
     if line is None:
         line = linecache.getline(filename, lineno)
     return {
@@ -33,7 +33,7 @@ def warning_contents(
 
 
 def _module_of(filename: str) -> str:
-    """Return the name of the module in a file, by which filters of warnings choose."""
+    """Return the name of the module in a file, which warning filters match."""
     if filename.startswith("<command "):
         return "__main__"
     for name, module in list(sys.modules.items()):
@@ -43,7 +43,7 @@ def _module_of(filename: str) -> str:
 
 
 def log_contents(record: logging.LogRecord) -> dict[str, Any]:
-    """Return what the client needs to handle a log record."""
+    """Return the data that the client needs to handle a log record."""
     trace = record.exc_text
     if record.exc_info and not trace:
         trace = logging.Formatter().formatException(record.exc_info)
@@ -64,10 +64,10 @@ def log_contents(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def cut(text: str, max_bytes: int = _MAX_TEXT_BYTES) -> str:
-    """Return a text of at most so many bytes; one that is longer says that it was cut."""
-    text = str.__str__(text)  # of a subclass, which could not be sent
+    """Return a text of at most `max_bytes` bytes; a longer one is cut, with a remark at its end."""
+    text = str.__str__(text)  # a subclass of str could not be sent
     data = text.encode("utf-8", "surrogatepass")
     if len(data) <= max_bytes:
         return text
-    mark = f" ... (cut: it has {len(data)} bytes)"
+    mark = f" ... (cut from {len(data)} bytes)"
     return data[: max_bytes - len(mark)].decode("utf-8", "ignore") + mark

@@ -1,4 +1,4 @@
-"""Where user code leaves displays, warnings, log records and figures: what an engine has in these places."""
+"""The hooks through which user code creates displays, warnings, log records and figures in an engine."""
 
 import builtins
 import logging
@@ -16,31 +16,31 @@ _MAX_DISPLAY_BYTES = 2**24
 
 
 class Hooks:
-    """Where Python asks what to do with a display, a warning or a log record; the engine's answers.
+    """The engine's replacements for Python's hooks for displays, warnings and log records.
 
-    `max_message_bytes`: the client takes no larger message.
+    `max_message_bytes`: the size limit of messages to the client.
     """
 
     def __init__(self, outbox: Outbox, max_message_bytes: int) -> None:
         self._outbox = outbox
-        # Half of it: there is more in a message than the data, by little.
+        # Half of the limit, because a message contains a little more than the data.
         self._max_display_bytes = min(_MAX_DISPLAY_BYTES, max_message_bytes // 2)
         self._show_in_child = warnings.showwarning
 
     def install(self, names: dict[str, Any]) -> None:
-        """Put them into their places; `names` is the workspace."""
+        """Install the hooks; `names` is the workspace."""
         names["display"] = vars(builtins)["display"] = self.display
         warnings.showwarning = self.show_warning
-        # Not a handler of the root logger: with one, `logging.basicConfig` would do nothing. This one is asked if
-        # nobody has configured anything, and, unlike Python's own, takes every level that the loggers let pass.
+        # Not a handler of the root logger, with which `logging.basicConfig` would do nothing. This handler is used if
+        # the user has configured none, and, unlike Python's own, it accepts every level that the loggers let through.
         logging.lastResort = LogForwarder(self._outbox)
         _choose_backend()
 
     def display(self, *objects: object) -> None:
         """Show objects on the client: in its notebook as pictures, tables and text, elsewhere as text.
 
-        `objects`: a matplotlib figure; an object with methods such as ``_repr_html_`` or ``_repr_png_``, as IPython
-        uses them; of anything else its ``repr``. If such a method fails, its traceback is printed.
+        `objects`: matplotlib figures; objects with IPython's methods such as ``_repr_html_`` or ``_repr_png_``; any
+        other object is shown by its ``repr``. If such a method fails, its traceback is printed.
         """
         for shown in objects:
             bundle = self._limit(make_bundle(shown))
@@ -53,10 +53,10 @@ class Hooks:
         if size <= self._max_display_bytes:
             return bundle
         kinds = ", ".join(bundle.data)[:MAX_NAME_BYTES]
-        text = f"<not shown: {size} bytes ({kinds}), the limit of a display is {self._max_display_bytes}>"
+        text = f"<not shown: {size} bytes ({kinds}) exceed the limit of a display, {self._max_display_bytes} bytes>"
         return Bundle({"text/plain": text}, {})
 
-    def show_warning(  # noqa: PLR0917 - as Python's has it
+    def show_warning(  # noqa: PLR0917 - Python's own signature
         self,
         message: Warning | str,
         category: type[Warning],
@@ -65,7 +65,7 @@ class Hooks:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        """Do what `warnings.showwarning` is for."""
+        """Replace `warnings.showwarning`."""
         if file is None:
             content = warning_contents(message, category, filename, lineno, line)
             if self._outbox.put("warning", content, len(content["message"])):
@@ -81,20 +81,20 @@ class LogForwarder(logging.Handler):
         self._outbox = outbox
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send one record; one whose text cannot be made is an error as everywhere in `logging`."""
+        """Send one record; an error while formatting it is handled as usual in `logging`."""
         try:
             content = log_contents(record)
             size = len(content["message"]) + len(content["exc_text"] or "")
             if not self._outbox.put("log", content, size) and sys.stderr is not None:
                 sys.stderr.write(self.format(record) + "\n")
-        except Exception:  # noqa: BLE001 - the user's arguments are formatted here
+        except Exception:  # noqa: BLE001 - formatting runs methods of the user's objects
             self.handleError(record)
 
 
 def _choose_backend() -> None:
-    """Let matplotlib, if the user imports it, give its figures to us; unless the user has chosen another backend.
+    """Make matplotlib, if the user imports it, use this package's backend, unless the user has chosen another one.
 
-    What a notebook sets for itself is no choice of the user: a server that was started from one inherits it.
+    A backend set by a notebook does not count as the user's choice: a server that was started from one inherits it.
     """
     if os.environ.get("MPLBACKEND", "").removeprefix("module://") in {
         "",

@@ -1,8 +1,9 @@
-"""The backend of matplotlib in an engine: figures are drawn by Agg and shown on the client.
+"""The matplotlib backend of an engine: Agg draws the figures, and the client shows them.
 
-matplotlib finds it by its name, ``module://pserver.display.matplotlib_backend``, and uses `FigureCanvas`; see its
-documentation of ``matplotlib.backends`` and ``backend_template``. As in a notebook, `matplotlib.pyplot.show` shows all
-open figures and closes them, and what is still open at the end of a command is shown then.
+matplotlib finds it by its name, ``module://pserver.display.matplotlib_backend``, and uses `FigureCanvas`; see
+matplotlib's documentation of ``matplotlib.backends`` and ``backend_template``. As in a notebook,
+`matplotlib.pyplot.show` shows all open figures and closes them; figures that are still open at the end of a command
+are shown then.
 """
 
 import builtins
@@ -17,26 +18,26 @@ from matplotlib.figure import Figure
 
 
 class FigureManager(FigureManagerBase):
-    """What pyplot has of an open figure."""
+    """pyplot's manager of an open figure."""
 
     def show(self) -> None:
-        """Show this figure, which stays open."""
+        """Show this figure, and keep it open."""
         _display(self.canvas.figure)
 
     @classmethod
-    def pyplot_show(cls, *, block: bool | None = None) -> None:  # noqa: ARG003 - nothing is waited for
+    def pyplot_show(cls, *, block: bool | None = None) -> None:  # noqa: ARG003 - never blocks
         """Show all open figures and close them."""
         show_open_figures()
 
 
 class FigureCanvas(FigureCanvasAgg):
-    """What matplotlib draws on."""
+    """The canvas for matplotlib."""
 
     manager_class = FigureManager
 
 
 def show_open_figures() -> None:
-    """Show all figures of this backend that pyplot has open, in the order of their numbers, and close them."""
+    """Show all figures of this backend that are open in pyplot, in the order of their numbers, and close them."""
     ours = [manager for manager in Gcf.get_all_fig_managers() if isinstance(manager, FigureManager)]
     try:
         for manager in ours:
@@ -47,7 +48,7 @@ def show_open_figures() -> None:
 
 
 def to_png(figure: Figure) -> bytes:
-    """Return a figure as PNG, with as little space around it as its contents need."""
+    """Return a figure as PNG, cropped to its contents."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=figure.dpi, bbox_inches="tight")
     return file.getvalue()
@@ -56,6 +57,8 @@ def to_png(figure: Figure) -> bytes:
 def _display(figure: Figure) -> None:
     display: Any = getattr(builtins, "display", None)
     if display is None:  # a program that inherited the environment of an engine
-        warnings.warn("figures are shown only by an engine itself: save this one", UserWarning, stacklevel=3)
+        warnings.warn(
+            "only an engine itself can show figures: save this one instead", UserWarning, stacklevel=3
+        )
         return
     display(figure)

@@ -1,4 +1,4 @@
-"""How an object is shown: its MIME bundle, made from the methods that IPython asks for, without IPython."""
+"""The MIME bundle of an object, built from the methods that IPython uses, without IPython."""
 
 import json
 import sys
@@ -17,21 +17,21 @@ _METHODS = {
     "_repr_latex_": "text/latex",
     "_repr_json_": "application/json",
 }
-# IPython's trick: an object that has this method answers to any name, so its other methods mean nothing.
+# IPython's trick: an object that claims to have this method answers to any name, so its other methods mean nothing.
 _CANARY = "_ipython_canary_method_should_not_exist_"
 
 
 class Bundle(NamedTuple):
     """One object in several forms."""
 
-    data: dict[str, Any]  #: by MIME type: str, bytes, or what JSON has; ``text/plain`` is always there
-    metadata: dict[str, Any]  #: what JSON has
+    data: dict[str, Any]  #: by MIME type: str, bytes, or JSON values; always contains ``text/plain``
+    metadata: dict[str, Any]  #: JSON values
 
 
 def make_bundle(shown: object) -> Bundle:
-    """Return all forms that an object has.
+    """Return all forms of an object.
 
-    A method of the object that fails is left out, and its traceback is printed.
+    If a method of the object fails, its form is left out, and its traceback is printed.
 
     Examples
     --------
@@ -63,7 +63,7 @@ def make_bundle(shown: object) -> Bundle:
 
 
 def bundle_size(bundle: Bundle) -> int:
-    """Return about how many bytes a bundle takes on the wire."""
+    """Return the approximate size of a bundle on the wire, in bytes."""
     return sum(map(_size, (*bundle.data.values(), bundle.metadata)))
 
 
@@ -76,26 +76,26 @@ def _size(item: object) -> int:
 def _text(shown: object) -> str:
     try:
         return str.__str__(repr(shown))
-    except Exception as error:  # noqa: BLE001 - the user's __repr__ may do anything
+    except Exception as error:  # noqa: BLE001 - the user's __repr__ may raise anything
         return f"<a {type(shown).__qualname__}, whose repr failed: {type(error).__name__}>"
 
 
 def _try(step: Callable[[], None]) -> None:
     try:
         step()
-    except Exception:  # noqa: BLE001 - the user's methods may do anything, and a display is no reason for a failure
+    except Exception:  # noqa: BLE001 - the user's methods may raise anything, and must not make the display fail
         traceback.print_exc()
 
 
 def _add_all(bundle: Bundle, made: Any) -> None:
-    """Add what ``_repr_mimebundle_`` returns: a dict by MIME type, or that and one of metadata."""
+    """Add the result of ``_repr_mimebundle_``: a dict by MIME type, or such a dict and one of metadata."""
     data, metadata = made if isinstance(made, tuple) else (made, {})
     for mime_type, item in (data or {}).items():
         _add(bundle, mime_type, (item, (metadata or {}).get(mime_type)))
 
 
 def _add(bundle: Bundle, mime_type: str, made: Any) -> None:
-    """Add one form: its data, or data and metadata; ``None`` is none."""
+    """Add one form: its data, or data and metadata; ``None`` means that there is no such form."""
     item, metadata = made if isinstance(made, tuple) else (made, None)
     if item is None:
         return
@@ -106,7 +106,7 @@ def _add(bundle: Bundle, mime_type: str, made: Any) -> None:
 
 
 def _plain(item: Any) -> Any:
-    """Return an item as plain values: no subclasses, which could not be sent."""
+    """Return an item as plain values, because subclasses could not be sent."""
     if isinstance(item, str):
         return str.__str__(item)
     if isinstance(item, bytes | bytearray | memoryview):

@@ -1,4 +1,4 @@
-"""Reading from a keyboard, which an engine does not have, fails at once and says what to do instead."""
+"""Make reading from the keyboard, which an engine does not have, fail immediately with a helpful message."""
 
 import getpass
 import io
@@ -7,44 +7,44 @@ import sys
 from typing import Any, NoReturn
 
 _NO_INPUT = (
-    "an engine has no keyboard: ask at the client, and send the answer with psend or push; "
+    "an engine has no keyboard: ask for the input on the client, and send it with psend or push; "
     "precv(sockets[0]) receives here what psend has sent"
 )
 _NO_DEBUGGER = (
-    "an engine has no keyboard, so no debugger can be used here: the client's error has the traceback; print or "
-    "display what you want to see, or set PYTHONBREAKPOINT to a debugger that is reached in another way"
+    "an engine has no keyboard, so debuggers do not work here: the client's error contains the traceback; print or "
+    "display the values of interest, or set PYTHONBREAKPOINT to a debugger that needs no keyboard"
 )
 
 
 class NoInput(io.TextIOBase):
-    """Stands where a program expects its standard input."""
+    """Takes the place of standard input."""
 
     def fileno(self) -> int:
-        """Return the descriptor, from which child programs may read that there is nothing."""
+        """Return the descriptor of an empty input, for child programs."""
         return 0
 
     def readable(self) -> bool:
-        """Say that it is for reading."""
+        """Return true, because standard input is for reading."""
         return True
 
-    def read(self, size: int | None = -1, /) -> str:  # noqa: ARG002 - it always fails
+    def read(self, size: int | None = -1, /) -> str:  # noqa: ARG002 - always fails
         """Fail."""
         _fail()
 
     def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override]  # noqa: ARG002
-        """Fail; also for `input` and for iterating."""
+        """Fail; `input` and iteration also call this."""
         _fail()
 
 
 def install() -> None:
-    """Let all ways to ask for input fail."""
+    """Make all functions that ask for input fail."""
     sys.stdin = NoInput()
     sys.breakpointhook = _no_breakpoint
     getpass.getpass = _no_password
 
 
 def _fail() -> NoReturn:
-    # The debugger takes the end of its input for the wish to end the program, and that ends in a bare `BdbQuit`.
+    # A debugger would treat the end of its input as a request to quit, and raise a bare `BdbQuit`.
     frame = sys._getframe(2)
     if frame.f_globals.get("__name__") in {"cmd", "pdb"}:
         raise RuntimeError(_NO_DEBUGGER)
@@ -52,7 +52,9 @@ def _fail() -> NoReturn:
 
 
 def _no_breakpoint(*args: Any, **kwargs: Any) -> Any:
-    if os.environ.get("PYTHONBREAKPOINT"):  # none that needs a keyboard, let us hope; or 0, none at all
+    if os.environ.get(
+        "PYTHONBREAKPOINT"
+    ):  # the user has chosen a debugger that needs no keyboard, or 0 for none
         return sys.__breakpointhook__(*args, **kwargs)
     raise RuntimeError(_NO_DEBUGGER)
 

@@ -1,13 +1,13 @@
-"""What the user's code says besides bytes: displays, warnings and log records, on their way to the client as notes.
+"""Displays, warnings and log records of user code, queued as notes on their way to the client.
 
-A note may be made anywhere: by any thread, by a finalizer in the middle of our own loop, by a process that the user's
-code has forked. So making one only puts it into a queue. The main thread sends what is in there, at once if it made the
-note itself and is not inside our loop, else when it comes by: at its next call of this package, or at the end of the
-command. A forked process has the queue but not the right to use the connection, so its notes become text.
+Any code may create a note: any thread, a finalizer in the middle of the engine's own loop, a process that user code has
+forked. Creating a note therefore only puts it into a queue. The main thread sends the queue: immediately if it created
+the note itself and is not inside the loop, otherwise at its next call of this package or at the end of the command. A
+forked process has the queue, but must not use the connection, so its notes become text.
 
-What is not taken fast enough fills the queue, and then notes are dropped, counted, and in their place stands a warning
-with their number. Warnings and records never wait. A display, which is large and which somebody wants to see, waits a
-little for room, unless something has just been dropped.
+If the client does not keep up, the queue fills, and further notes are dropped and counted; a warning with their number
+takes their place. Warnings and log records never wait. A display, which is large and usually wanted, waits briefly for
+room, unless something has just been dropped.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ from pconnect.protocol.kinds import Kind
 from pserver.display.contents import warning_contents
 from srp_tools.steps import deadline_after
 
-_MAX_WAITING_BYTES = 2**22  # beyond it notes are dropped, until half of it is free again
+_MAX_WAITING_BYTES = 2**22  # beyond this, notes are dropped until half of it is free again
 _PATIENCE = 5.0  # seconds that a display waits for room
-_NOTE_BYTES = 2**9  # what a note takes in memory beside its long texts, about
+_NOTE_BYTES = 2**9  # approximate memory of a note without its long texts
 
 
 class _Entry(NamedTuple):
@@ -37,7 +37,7 @@ class _Entry(NamedTuple):
 class Outbox:
     """The queue of notes of one engine.
 
-    `number`: of the command that runs; 0 between commands. `sent`: how many notes were sent so far.
+    `number`: number of the running command; 0 between commands. `sent`: number of notes sent so far.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Outbox:
         self._max_waiting_bytes = max_waiting_bytes
         self._patience = grace
         self._process = os.getpid()
-        # A finalizer may make a note while its own thread makes one.
+        # Reentrant: a finalizer may create a note while its own thread is creating one.
         self._lock = threading.RLock()
         self._queue: deque[_Entry] = deque()
         self._waiting_bytes = 0
@@ -61,11 +61,11 @@ class Outbox:
         event_loop.before_poll = self._send_left
 
     def put(self, what: str, content: dict[str, Any], size: int) -> bool:
-        """Take a note; a display may wait for some seconds.
+        """Queue a note; for a display, this may block for some seconds.
 
-        `what`: ``"display"``, ``"warning"`` or ``"log"``. `content`: plain values, which are not changed afterwards.
-        `size`: of its long texts and data, in bytes. Returns ``False`` in a process forked from the engine: then
-        nothing was taken.
+        `what`: ``"display"``, ``"warning"`` or ``"log"``. `content`: plain values, which must not change afterwards.
+        `size`: total size of its long texts and data, in bytes. Returns ``False`` in a process forked from the engine;
+        then nothing was queued.
         """
         if os.getpid() != self._process:
             return False
@@ -83,7 +83,7 @@ class Outbox:
         return True
 
     def send(self) -> None:
-        """Send what the supervisor takes now; for the main thread."""
+        """Send as much as the supervisor accepts now; for the main thread only."""
         with self._event_loop.sigint_deferred:
             if self._supervisor.wants_to_write:
                 self._event_loop.flush(self._supervisor)
@@ -93,7 +93,7 @@ class Outbox:
 
     @property
     def has_left(self) -> bool:
-        """Whether something waits to be sent."""
+        """Whether any notes are waiting."""
         return bool(self._queue)
 
     def _send_left(self) -> None:
@@ -101,9 +101,10 @@ class Outbox:
             self.send()
 
     def release(self) -> None:
-        """Send all there is before the next message, so that a command's notes come before its end.
+        """Send all notes before the next message, so that a command's notes arrive before its end.
 
-        What the supervisor does not take now goes out later. The engine begins no further command while that is much.
+        Notes that the supervisor does not accept now are sent later. The engine starts no further command while many
+        are waiting.
         """
         if not self._queue and not self._dropped:
             return
@@ -119,7 +120,7 @@ class Outbox:
             return not self._waiting_bytes or self._waiting_bytes + size <= self._max_waiting_bytes
 
         if not has_room():
-            with contextlib.suppress(TimeoutError):  # then it is dropped
+            with contextlib.suppress(TimeoutError):  # in this case the display is dropped
                 self._event_loop.run_until(has_room, deadline_after(self._patience), "room for a display")
 
     def _append(self, note: _Entry) -> None:
@@ -136,8 +137,8 @@ class Outbox:
         if not self._dropped:
             return
         content = warning_contents(
-            f"{self._dropped} notes (displays, warnings, log records) were dropped here: they came faster than the "
-            "client took them",
+            f"{self._dropped} notes (displays, warnings, log records) were dropped here: they arrived faster than the "
+            "client could receive them",
             RuntimeWarning,
             "<pserver>",
             1,

@@ -1,1 +1,1 @@
-"""A page in the browser that shows servers while they work, figures for Prometheus, and the same as JSON."""
+"""A page in the browser that shows servers at work, with the same figures for Prometheus and as JSON."""

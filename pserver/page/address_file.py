@@ -1,6 +1,6 @@
-"""The file in the run-time folder with the address of a server's page, for `pserver status` of the same account.
+"""The file in the run-time folder with the address of a server's page, which `pserver status` shows.
 
-The address has the token, so the file is its owner's alone. It goes with the process of the page.
+The address contains the token, so only this account can read the file. It is removed when the page's process ends.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ def _path(name: str, folder: Path | None) -> Path:
 
 @contextlib.contextmanager
 def address_shown(name: str, url: str) -> Iterator[None]:
-    """Have the file of the server of a name, with the address of its page, while the block runs."""
+    """Keep the address of a server's page in its file while the block runs; `name`: the name of the server."""
     path = _path(name, None)
     pid = os.getpid()
     with os.fdopen(open_own(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "w") as file:
@@ -35,9 +35,9 @@ def address_shown(name: str, url: str) -> Iterator[None]:
 
 
 def shown_address(name: str, folder: Path | None = None) -> str | None:
-    """Return the address of the page of a server, with its token; ``None`` if it has none.
+    """Return the address of a server's page, with its token; ``None`` if it has none.
 
-    `folder`: its run-time folder, if that is not ours.
+    `folder`: the server's run-time folder, if not this account's.
     """
     try:
         with os.fdopen(open_own(_path(name, folder), os.O_RDONLY), "rb") as file:

@@ -1,4 +1,4 @@
-"""The addresses of the page: its files, the stream of changes, JSON for programs, figures for Prometheus, and stop."""
+"""The URLs of the page: its files, the stream of changes, JSON for programs, figures for Prometheus, and stop."""
 
 import json
 from collections.abc import AsyncIterator, Iterable
@@ -25,7 +25,7 @@ _MOST_SESSION = 2**31
 
 
 class PageError(Exception):
-    """A request that cannot be served; `status`: of the answer."""
+    """A request that cannot be served; `status`: HTTP status of the answer."""
 
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
@@ -45,13 +45,13 @@ def make_application(
     Parameters
     ----------
     source
-        Where its documents come from.
+        The source of documents.
     token
-        The secret that a request must have.
+        The secret that requests must contain.
     names, framed_by
-        As of `pserver.page.guard.Guard`.
+        See `pserver.page.guard.Guard`.
     interval
-        Seconds between two looks at the source while somebody watches.
+        Seconds between two requests to the source while a browser is watching.
     """
     endpoints = _Endpoints(source, interval)
     routes = [
@@ -67,7 +67,7 @@ def make_application(
         routes=routes,
         exception_handlers={PageError: _page_error, ParallelError: _source_error, OSError: _source_error},
     )
-    # Behind a prefix everything must lead to relative addresses, and what Starlette redirects to is not.
+    # Behind a proxy's prefix, all addresses must be relative, but Starlette redirects to absolute ones.
     app.router.redirect_slashes = False
     return Guard(app, token, names=tuple(names), framed_by=framed_by)
 
@@ -103,7 +103,7 @@ class _Endpoints:
                 async for each in stream:
                     yield each
 
-        # Proxies would otherwise keep it until there is more.
+        # Otherwise proxies would buffer the stream.
         return StreamingResponse(told(), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
     async def metrics(self, request: Request) -> Response:
@@ -119,14 +119,14 @@ class _Endpoints:
         reports = await self._watching.reports(is_whole=True)
         chosen = [report for report in reports if wanted is None or report.key == wanted]
         if wanted is not None and not chosen:
-            raise PageError(404, f"there is no server {wanted!r:.100} here")
+            raise PageError(404, f"there is no server {wanted!r:.100} on this page")
         return JSONResponse(
             {"servers": [{**_entry(each), "document": clean(each.document)} for each in chosen]}
         )
 
     async def stop(self, request: Request) -> Response:
         if not self._watching.source.can_stop:
-            raise PageError(403, "this page shows servers, and ends nothing")
+            raise PageError(403, "this page cannot end sessions")
         asked = await _json_body(request)
         match asked:
             case {"server": str(key), "session": int(session)} if (
@@ -143,18 +143,18 @@ def _entry(report: Report) -> dict[str, object]:
 
 
 async def _json_body(request: Request) -> object:
-    """Return what a request has brought; browsers send JSON to another origin only if that agrees, and we do not."""
+    """Return the JSON body of a request; pages of other origins would need permission to send JSON, and get none."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise PageError(415, "send application/json")
+        raise PageError(415, "the request must be application/json")
     body = b""
     try:
         async for piece in request.stream():
             body += piece
             if len(body) > _MOST_BODY_BYTES:
-                raise PageError(413, f"a request has at most {_MOST_BODY_BYTES} bytes")
+                raise PageError(413, f"a request may have at most {_MOST_BODY_BYTES} bytes")
     except ClientDisconnect:
-        raise PageError(400, "the request is not whole") from None
+        raise PageError(400, "the request is incomplete") from None
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        raise PageError(400, "this is no JSON") from None
+        raise PageError(400, "the request is not valid JSON") from None

@@ -1,4 +1,4 @@
-"""Servers that something else knows how to ask, as a source: those of this account, and such that one logs in to."""
+"""Adapter for the sources of `pserver.ctl.sources`: servers of this account, and servers reached by login."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pserver.ctl.sources import Source
 from pserver.page.documents import Report
 
-_ANSWER_SECONDS = 5.0  # for a login and the answer
+_ANSWER_SECONDS = 5.0  # for a login and its answer
 
 
 class AskedServers:
-    """A source of them; `source`: asks them, and ends their sessions."""
+    """The servers of `source` as a source for the page."""
 
     can_stop = True
 

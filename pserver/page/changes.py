@@ -1,6 +1,6 @@
-"""What has changed since the page was told last: figures that differ, work that is new, samples of another half minute.
+"""Changes since the last message to the page: changed figures, new work, samples of another half minute.
 
-A browser that comes gets a snapshot, then the changes. Both are bounded, however many servers and jobs there are.
+A new browser gets a snapshot, then the changes. The size of both is limited, however many servers and jobs there are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,23 +21,23 @@ from pserver.page.documents import (
 from pserver.page.history import History
 
 MOST_KEPT = 30_000  # entries of all timelines together
-_LEAST_KEPT = 50  # of one
-# Seconds before the document's time in which an end is looked for again: it may be told late.
+_LEAST_KEPT = 50  # entries of one timeline
+# Ends are looked for again from this many seconds before the document's time, because servers may report them late.
 _LATE = 5.0
 
 
 class _Server:
-    """What the page was told of one server."""
+    """The state of one server that the page knows."""
 
     def __init__(self) -> None:
         self.row: dict[str, object] = {}
         self.lists: dict[str, object] = {}  # slots, sessions, members
-        self.work: dict[tuple[int, float], Work] = {}  # in the order in which it began, about
+        self.work: dict[tuple[int, float], Work] = {}  # roughly in order of start time
         self.running: set[tuple[int, float]] = set()
-        self.seen_until = 0.0  # by the server's clock
+        self.seen_until = 0.0  # time by the server's clock
 
     def take(self, report: Report, most_kept: int) -> dict[str, object]:
-        """Take a report in; return what has changed."""
+        """Apply a report; return the changes."""
         row = row_of(report)
         if report.document is None:
             row = {**self.row, **row}
@@ -63,7 +63,7 @@ class _Server:
         document = report.document or {}
         shown = {(each[0], each[1]): each for each in work_after(document, self.seen_until - _LATE)}
         now = number(document.get("time")) or self.seen_until
-        for key in self.running - shown.keys():  # it has ended, and nobody has told how
+        for key in self.running - shown.keys():  # ended, but its outcome was never reported
             shown[key] = (*self.work[key][:2], now, UNKNOWN, *self.work[key][4:])
         found = sorted(
             (each for key, each in shown.items() if self.work.get(key) != each), key=lambda each: each[1]
@@ -83,7 +83,7 @@ class _Server:
 
 
 class Changes:
-    """Turns reports into what the page is told."""
+    """Turns reports into messages for the page."""
 
     def __init__(self) -> None:
         self._servers: dict[str, _Server] = {}
@@ -91,7 +91,7 @@ class Changes:
 
     @property
     def since(self) -> Mapping[str, float]:
-        """The instants before which nothing is needed any more, by server."""
+        """The times before which nothing is needed any more, by server."""
         return {
             key: min(server.seen_until - _LATE, self._history.taken_until(key))
             for key, server in self._servers.items()
@@ -99,7 +99,7 @@ class Changes:
         }
 
     def take(self, reports: Sequence[Report]) -> dict[str, Any]:
-        """Take reports in; return the changes."""
+        """Apply reports; return the changes."""
         keys = {report.key for report in reports}
         gone = [key for key in self._servers if key not in keys]
         for key in gone:
@@ -116,7 +116,7 @@ class Changes:
         return {"servers": changed, "gone": gone, "history": self._history.changes()}
 
     def snapshot(self) -> dict[str, Any]:
-        """Return everything, for a browser that knows nothing yet."""
+        """Return the whole state, for a new browser."""
         return {
             "servers": {key: server.all() for key, server in self._servers.items()},
             "history": self._history.all(),

@@ -1,7 +1,7 @@
-"""The process that shows the page of one server: a child of its daemon, and no more than any client of its account.
+"""The process that serves the page of one server: a child of its daemon, with no more rights than any local client.
 
-It asks at the control socket, runs no code of users, and has no secret but its token. It ends with the daemon, which
-holds the other end of a socket; there it says where it listens, or why it does not.
+It sends requests to the control socket, runs no user code, and has no secret but its token. The daemon holds the other
+end of a socket: there this process reports its address, or why it cannot listen. It exits with the daemon.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from srp_tools.errors import ParallelError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until the daemon ends; see the module."""
+    """Serve until the daemon exits; see the module."""
     hold_warnings()
     die_with_parent()
     options = _parser().parse_args(arguments)
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _tell(daemon: socket.socket, words: dict[str, str]) -> None:
-    with contextlib.suppress(OSError):  # it is about to end, and so is this process
+    with contextlib.suppress(OSError):  # the daemon is about to exit, and so is this process
         daemon.sendall(json.dumps(words).encode() + b"\n")
 
 

@@ -14,7 +14,7 @@ def serve_page(source: Source, options: argparse.Namespace) -> int:
 
     `options`: see `pserver.config.page_options.add_page_options`.
 
-    Raises `ConfigurationError` if the port cannot be had or the token cannot be used.
+    Raises `ConfigurationError` if the port is not available or the token is invalid.
     """
     token = read_token(options.token_file) if options.token_file else new_token()
     sock = listen(options.serve)
@@ -23,8 +23,9 @@ def serve_page(source: Source, options: argparse.Namespace) -> int:
     print(f"The page is at {url_of(sock, token)}", flush=True)
     if not is_loopback(host):
         print(
-            f"pstat: WARNING: {host} can be reached from other machines, and nothing on the way is encrypted: whoever "
-            "reads it has the token. Better keep the page at the loopback interface, and go there with ssh -L.",
+            f"pstat: WARNING: other machines can reach {host}, and the connection is not encrypted: anyone who can "
+            "read the traffic gets the token. It is safer to serve the page on the loopback interface and to reach it "
+            "with ssh -L.",
             file=sys.stderr,
         )
     serve(app, sock)

@@ -1,7 +1,7 @@
-"""What the page takes from a document of statistics: numbers, texts and lists of bounded size, whatever stands there.
+"""Validate the documents of statistics for the page: numbers, texts and lists of limited size, whatever the input.
 
-Documents come from servers, perhaps of other machines. Nothing in them is trusted: what has another type than it should
-is ``None``, a text is cut, and of a list that is too long the rest is left out.
+Documents come from servers, perhaps on other machines, and are not trusted: a value of the wrong type becomes ``None``,
+long texts are cut, and the rest of a long list is left out.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,31 +30,31 @@ TOTALS = (
 SIZES = ("memory_total", "memory_free", "swap_total", "swap_free", "disk_total", "disk_free")
 SLOT_STATES = ("free", "granted", "busy")
 _OUTCOMES = {"done": 0, "failed": 1, "lost": 2, "running": 3}
-UNKNOWN = 4  #: the outcome of what has ended without a word how
+UNKNOWN = 4  #: outcome of work whose end was never reported
 
 
 class Report(NamedTuple):
-    """What a source knows of one server."""
+    """The latest facts about one server."""
 
-    key: str  #: names the server among those of the source
+    key: str  #: identifies the server within its source
     document: Document | None  #: its statistics; ``None`` if it did not answer
     error: str = ""  #: why there is no document
 
 
 def number(value: object) -> int | float | None:
-    """Return a finite number, or ``None`` for anything else."""
+    """Return a finite number unchanged, and ``None`` for anything else."""
     return value if is_finite(value) else None
 
 
 def text(value: object, most: int = MOST_TEXT) -> str | None:
-    """Return a text of at most `most` characters, or ``None`` for anything else."""
+    """Return a text, cut to `most` characters, and ``None`` for anything else."""
     if not isinstance(value, str):
         return None
     return value if len(value) <= most else f"{value[: most - 1]}…"
 
 
 def entries(document: Document, name: str, most: int) -> Iterator[Mapping[str, Any]]:
-    """Return the objects in the list that a document has under a name, at most so many."""
+    """Yield the objects in a list of the document, at most `most` of them."""
     found = document.get(name)
     for each in found[:most] if isinstance(found, list) else ():
         if isinstance(each, dict):
@@ -62,7 +62,7 @@ def entries(document: Document, name: str, most: int) -> Iterator[Mapping[str, A
 
 
 def row_of(report: Report) -> dict[str, object]:
-    """Return the figures of a server as the page's table has them: one level, without lists."""
+    """Return the figures of a server for the page's table: a flat dict without lists."""
     document = report.document
     if document is None:
         return {"is_up": False, "error": text(report.error, 500)}
@@ -94,7 +94,7 @@ def row_of(report: Report) -> dict[str, object]:
 
 
 def slot_states(document: Document) -> dict[str, int]:
-    """Return how many slots are in each state."""
+    """Return the number of slots in each state."""
     counts = dict.fromkeys(SLOT_STATES, 0)
     for slot in entries(document, "slots", MOST_SLOTS):
         state = slot.get("state")
@@ -110,7 +110,7 @@ def slot_numbers(document: Document) -> list[int]:
 
 
 def sessions_of(document: Document) -> list[dict[str, object]]:
-    """Return the sessions that the document shows."""
+    """Return the sessions in the document."""
     return [
         {
             "session": number(each.get("session")),
@@ -132,7 +132,7 @@ def sessions_of(document: Document) -> list[dict[str, object]]:
 
 
 def members_of(document: Document) -> list[dict[str, object]]:
-    """Return the members that the server knows."""
+    """Return the members in the document."""
     return [
         {
             "name": text(each.get("name")),
@@ -140,7 +140,7 @@ def members_of(document: Document) -> list[dict[str, object]]:
             "addresses": _texts(each.get("addresses")),
             "slots": number(each.get("slots")),
             "is_gone": each.get("gone") is True,
-            # Whole tens of seconds: nothing has changed as long as it is heard of.
+            # Whole tens of seconds, so that the value rarely changes while the member keeps announcing itself.
             "age": None if (age := number(each.get("heard"))) is None else int(age // 10) * 10,
         }
         for each in entries(document, "members", MOST_MEMBERS)
@@ -161,9 +161,9 @@ Work = tuple[int, float, float | None, int, str | None, str | None, bool]
 
 
 def work_after(document: Document, instant: float) -> list[Work]:
-    """Return what runs, and what ended after an instant.
+    """Return the work that is running or ended after a time.
 
-    Each is (slot, begin, end, outcome, label, user, whether it is a program), with the number of the outcome: 0 done, 1
+    Each entry is (slot, begin, end, outcome, label, user, whether it is a program). The outcome is a number: 0 done, 1
     failed, 2 lost, 3 running, 4 `UNKNOWN`.
     """
     found: list[Work] = []
@@ -181,7 +181,7 @@ def work_after(document: Document, instant: float) -> list[Work]:
 
 
 def samples_after(document: Document, instant: float) -> Iterator[tuple[float, dict[str, float]]]:
-    """Return the samples after an instant, each with its own, by the names of the columns."""
+    """Yield the samples after a time, each with its time and its values by column name."""
     samples = part(document, "samples")
     columns, rows = samples.get("columns"), samples.get("rows")
     if not isinstance(columns, list) or not isinstance(rows, list) or columns[:1] != ["time"]:
@@ -195,7 +195,7 @@ def samples_after(document: Document, instant: float) -> Iterator[tuple[float, d
 
 
 def clean(value: object, depth: int = 0) -> Any:
-    """Return what JSON can express of a value: no infinite numbers, no long texts, nothing that is too deep."""
+    """Return a value reduced to safe JSON: no infinite numbers, no long texts, no deep nesting."""
     match value:
         case bool() | None:
             return value

@@ -1,13 +1,14 @@
-"""What stands before every request: whose it is, and what browsers may do with the answer.
+"""Checks before every request: whether it is allowed, and what browsers may do with the answer.
 
-There is no cookie, so a browser never gives anybody's authority away by itself. All of it is one secret, the token: in
-the address that the user opens, and then in a header that scripts of this page alone set. A page of another origin can
-send requests here, but it knows no token. The rest is a second wall:
+There are no cookies, so a browser never authenticates a request on its own. The token is the only secret: it is part of
+the address that the user opens, and afterwards of a header that only scripts of this page set. A page of another origin
+can send requests here, but it does not know the token. Three further checks add protection:
 
-- the ``Host`` header must name this machine, as DNS rebinding makes another name lead here;
-- a browser says where a request is from (``Sec-Fetch-Site``), and one of another origin is refused, but for a user who
-  opens the page;
-- the page runs no script and has no style but its own files, and talks to nobody else (Content-Security-Policy).
+- the ``Host`` header must name this machine, because DNS rebinding can point other names to it;
+- browsers report the origin of a request (``Sec-Fetch-Site``); requests from other origins are refused, except when a
+  user opens the page;
+- the page can load scripts and styles only from its own files, and connect only to its own server
+  (Content-Security-Policy).
 """
 
 import hmac
@@ -19,14 +20,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-TOKEN_HEADER = "x-pserver-token"  # noqa: S105 - the name of it
+TOKEN_HEADER = "x-pserver-token"  # noqa: S105 - the name of the header, not a secret
 _MOST_QUERY_BYTES = 2048
 _METHODS = {"GET", "HEAD", "POST"}
-_OPEN_FOLDER = "/static/"  # what everybody can have from a package registry
+_OPEN_FOLDER = "/static/"  # these files are public anyway
 
 _HELP = (
-    "This page needs its token. Open the whole address that was printed when it was started, with ?token=... at its "
-    "end; for a page of pserver start --status-page, pserver status prints it.\n"
+    "This page needs its token. Open the whole address, which ends with ?token=... and was printed at the start of the "
+    "page; for a page of pserver start --status-page, pserver status prints it.\n"
 )
 
 _POLICY = (
@@ -36,11 +37,11 @@ _POLICY = (
 
 
 class Guard:
-    """An ASGI application around another one, which lets through what has the token.
+    """An ASGI application around another one; it lets through requests with the token.
 
-    `names`: of the machine, which requests may have as their host besides those of the loopback interface; ``"*"`` lets
-    through any, for a page behind a proxy whose name nobody knows. `framed_by`: the origins whose pages may show this
-    one in a frame, as a Content-Security-Policy has them.
+    `names`: names of this machine that requests may give as their host, besides those of the loopback interface;
+    ``"*"`` allows any name, for a page behind a proxy whose name is unknown. `framed_by`: the origins whose pages may
+    show this page in a frame, in the notation of a Content-Security-Policy.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        if scope["type"] != "http":  # there are no web sockets
+        if scope["type"] != "http":  # web sockets are not supported
             return
 
         async def send_guarded(message: Message) -> None:
@@ -79,16 +80,16 @@ class Guard:
         await (refusal or self._app)(scope, receive, send_guarded)
 
     def _refusal(self, scope: Scope, headers: Headers) -> PlainTextResponse | None:
-        """Return the answer to a request that does not pass."""
+        """Return the answer to a request that is refused."""
         if scope["method"] not in _METHODS:
-            return PlainTextResponse("this method is not served\n", 405, {"allow": "GET, HEAD, POST"})
+            return PlainTextResponse("this method is not supported\n", 405, {"allow": "GET, HEAD, POST"})
         if not self._is_own_name(headers.getlist("host")):
-            why = "this name does not lead to this page; start it with --page-host NAME if it should\n"
+            why = "this page does not answer to this host name; to allow it, start the page with --page-host NAME\n"
             return PlainTextResponse(why, 421)
-        # Browsers that do not say it are stopped by the token alone.
+        # For browsers that do not send the header, the token is the only protection.
         is_opened = headers.get("sec-fetch-mode") == "navigate" and scope["method"] == "GET"
         if headers.get("sec-fetch-site", "none") not in {"same-origin", "none"} and not is_opened:
-            return PlainTextResponse("requests of other origins are refused\n", 403)
+            return PlainTextResponse("requests from other origins are refused\n", 403)
         if len(scope["query_string"]) > _MOST_QUERY_BYTES:
             return PlainTextResponse("the address is too long\n", 414)
         is_open = scope["path"].startswith(_OPEN_FOLDER)
@@ -126,7 +127,7 @@ def _without_port(host: str) -> str:
 
 
 def _given_token(scope: Scope, headers: Headers) -> str:
-    """Return the token that came with a request; what changes something has it in a header, which no form can set."""
+    """Return the token of a request; requests that change something must have it in a header, which no form can set."""
     if (given := headers.get(TOKEN_HEADER)) is not None:
         return given
     scheme, _, given = headers.get("authorization", "").partition(" ")

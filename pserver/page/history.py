@@ -1,7 +1,8 @@
-"""The samples of all servers of the last hour, added up in steps of half a minute.
+"""The samples of all servers of the last hour, summed in steps of half a minute.
 
-Of each server a step has the mean of its samples, and of counts how much they grow in a second. The steps of servers
-are added. So a figure of the page is that of the pool, with a server that came later from when it came.
+For each server, a step contains the mean of its samples; for counters, their growth per second. The steps of all
+servers are added. A figure on the page is therefore that of the whole pool, and includes a new server from its arrival
+on.
 """
 
 import math
@@ -22,13 +23,13 @@ class _Server:
     def __init__(self) -> None:
         self.until = 0.0
         self.last: dict[str, float] = {}
-        #: By step and column: the sum of the samples, and how many there are.
+        #: By step and column: the sum of the samples, and their number.
         self.steps: dict[int, dict[str, list[float]]] = {}
 
     def take(self, document: Document) -> set[int]:
         changed: set[int] = set()
         for at, sample in samples_after(document, self.until):
-            if at <= self.until:  # samples come in their order, but a server may say anything
+            if at <= self.until:  # samples should be in order, but servers are not trusted
                 continue
             before, self.until = self.until, at
             values = self._with_rates(sample, at - before)
@@ -44,7 +45,7 @@ class _Server:
         return changed
 
     def _with_rates(self, values: dict[str, float], seconds: float) -> dict[str, float]:
-        """Return a sample with what has been counted in a second in the place of what was counted so far."""
+        """Return a sample in which growth per second replaces the counters."""
         last, self.last = self.last, values
         rates = {
             name: max(0.0, values[name] - last[name]) / seconds
@@ -54,23 +55,23 @@ class _Server:
 
 
 class History:
-    """What the small charts of the page show."""
+    """The data of the page's small charts."""
 
     def __init__(self) -> None:
         self._servers: dict[str, _Server] = {}
         self._changed: set[int] = set()
 
     def taken_until(self, key: str) -> float:
-        """Return the instant of the last sample of a server that was taken."""
+        """Return the time of a server's last sample."""
         server = self._servers.get(key)
         return server.until if server is not None and server.until else -math.inf
 
     def take(self, key: str, document: Document) -> None:
-        """Take the new samples of a document."""
+        """Add the new samples of a document."""
         self._changed |= self._servers.setdefault(key, _Server()).take(document)
 
     def forget(self, key: str) -> None:
-        """Leave a server out from now on."""
+        """Exclude a server from now on."""
         server = self._servers.pop(key, None)
         if server is not None:
             self._changed |= server.steps.keys()

@@ -1,6 +1,6 @@
-"""The figures in the format of Prometheus, made from documents when they are asked for.
+"""The figures in the format of Prometheus, computed from documents for each request.
 
-The registry is our own: what other libraries of the process count is no business of a reader of these.
+The registry is separate, so that metrics of other libraries in this process do not appear.
 """
 
 import itertools
@@ -16,37 +16,37 @@ from pserver.page.documents import MOST_SLOTS, Document, Report, entries, number
 
 _OUTCOMES = ("done", "failed", "lost")
 
-# Name, help, and what it is in the totals.
+# Name, help text, and field of the totals.
 _COUNTERS = (
-    ("pserver_processing_seconds", "Time in which jobs and programs have run", "processing_seconds"),
-    ("pserver_queue_seconds", "Time for which jobs have waited at this server", "queue_seconds"),
-    ("pserver_transfer_seconds", "Time for which jobs and results were on their way", "transfer_seconds"),
+    ("pserver_processing_seconds", "Total run time of jobs and programs", "processing_seconds"),
+    ("pserver_queue_seconds", "Total waiting time of jobs at this server", "queue_seconds"),
+    ("pserver_transfer_seconds", "Total transfer time of jobs and results", "transfer_seconds"),
     ("pserver_received_bytes", "Bytes received by workers and engines", "bytes_in"),
     ("pserver_sent_bytes", "Bytes sent by workers and engines", "bytes_out"),
-    ("pserver_sessions_begun", "Sessions that have begun", "sessions"),
-    ("pserver_failed_logins", "Logins that have failed", "logins_failed"),
+    ("pserver_sessions_begun", "Sessions started", "sessions"),
+    ("pserver_failed_logins", "Failed logins", "logins_failed"),
 )
 _SIZES = (
     ("pserver_memory_size_bytes", "Memory of the machine", "memory_total"),
-    ("pserver_memory_free_bytes", "Memory that programs can have without swapping", "memory_free"),
+    ("pserver_memory_free_bytes", "Memory available to programs without swapping", "memory_free"),
     ("pserver_swap_size_bytes", "Swap space of the machine", "swap_total"),
-    ("pserver_swap_free_bytes", "Swap space that is free", "swap_free"),
+    ("pserver_swap_free_bytes", "Free swap space", "swap_free"),
     ("pserver_disk_size_bytes", "Size of the file system of the spool folder", "disk_total"),
-    ("pserver_disk_free_bytes", "Space that is free there", "disk_free"),
+    ("pserver_disk_free_bytes", "Free space of that file system", "disk_free"),
     ("pserver_processors", "Processors of the machine", "processors"),
 )
 
 
 class _Reports(Collector):
-    """Makes the figures of some reports."""
+    """Computes the metrics of some reports."""
 
     def __init__(self, reports: Sequence[Report]) -> None:
         self._reports = reports
         self._documents = [(each.key, each.document) for each in reports if each.document is not None]
 
     def collect(self) -> Iterator[Metric]:
-        """Return each figure with its values of all servers."""
-        up = GaugeMetricFamily("pserver_up", "Whether the server has answered", labels=["server"])
+        """Yield each metric with its values for all servers."""
+        up = GaugeMetricFamily("pserver_up", "Whether the server answered", labels=["server"])
         for report in self._reports:
             up.add_metric([report.key], float(report.document is not None))
         yield up
@@ -61,7 +61,7 @@ class _Reports(Collector):
             yield self._gauge(name, help_text, "machine", field)
         yield self._load()
         yield self._slots()
-        yield self._gauge("pserver_slots_waiting", "Slots asked for and not granted", "queue", "waiting")
+        yield self._gauge("pserver_slots_waiting", "Slots requested but not granted", "queue", "waiting")
         yield self._sessions()
         yield from self._each_slot()
 
@@ -87,7 +87,7 @@ class _Reports(Collector):
 
     def _jobs(self) -> Metric:
         family = CounterMetricFamily(
-            "pserver_jobs", "Jobs and programs that have ended", labels=["server", "kind", "outcome"]
+            "pserver_jobs", "Finished jobs and programs", labels=["server", "kind", "outcome"]
         )
         for key, document in self._documents:
             for (kind, outcome), value in _ended(part(document, "totals")):
@@ -115,7 +115,7 @@ class _Reports(Collector):
         return family
 
     def _sessions(self) -> Metric:
-        family = GaugeMetricFamily("pserver_sessions", "Sessions that there are", labels=["server"])
+        family = GaugeMetricFamily("pserver_sessions", "Current sessions", labels=["server"])
         for key, document in self._documents:
             others = number(part(document, "others").get("sessions")) or 0
             shown = document.get("sessions")
@@ -125,12 +125,12 @@ class _Reports(Collector):
     def _each_slot(self) -> Iterator[Metric]:
         jobs = CounterMetricFamily(
             "pserver_slot_jobs",
-            "Jobs and programs that have ended, by slot",
+            "Finished jobs and programs by slot",
             labels=["server", "slot", "kind", "outcome"],
         )
         seconds = CounterMetricFamily(
             "pserver_slot_processing_seconds",
-            "Time in which they have run, by slot",
+            "Run time of jobs and programs by slot",
             labels=["server", "slot"],
         )
         for key, document in self._documents:
@@ -145,16 +145,16 @@ class _Reports(Collector):
 
 
 def _ended(counts: Document) -> Iterator[tuple[tuple[str, str], int | float]]:
-    """Return how many jobs and programs have ended, by kind and outcome, as far as that is known."""
+    """Return the numbers of finished jobs and programs by kind and outcome, as far as known."""
     for kind, outcome in itertools.product(("job", "program"), _OUTCOMES):
         if (value := number(counts.get(f"{kind}s_{outcome}"))) is not None:
             yield (kind, outcome), value
 
 
 def exposition(reports: Sequence[Report], accept: str = "") -> tuple[bytes, str]:
-    """Return the figures of reports as text, and its media type.
+    """Return the metrics of reports as text, and the media type of the text.
 
-    `accept`: the header of that name, by which Prometheus asks for the format that it likes most.
+    `accept`: the header of that name, in which Prometheus states its preferred formats.
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Reports(reports))

@@ -1,7 +1,7 @@
-"""The page of a client's network, in a process that the client has started; see `pconnect.statistics.dashboard`.
+"""The page of a client's network, in a process that the client starts; see `pconnect.statistics.dashboard`.
 
-Documents come from the client, on a socket: a line with a question, a line with the answer. When that is closed, this
-process ends.
+Documents come from the client over a socket: each request and each answer is one line. This process exits when the
+client closes the socket.
 """
 
 import argparse
@@ -20,10 +20,10 @@ from pserver.system.clean_start import hold_warnings
 from pserver.system.processes import name_process
 from srp_tools.errors import ConfigurationError, ParallelError
 
-_MOST_ANSWER = 2**28  # bytes, of hundreds of servers
+_MOST_ANSWER = 2**28  # bytes; enough for hundreds of servers
 _ANSWER_SECONDS = 15.0
-_LOOK_SECONDS = 0.2  # between two looks whether the client is still there
-# Pages of notebooks on this machine, at whatever port; and through a proxy, of the same origin.
+_LOOK_SECONDS = 0.2  # interval for checking that the client is still there
+# Pages of notebooks on this machine, at any port; and those of the same origin, through a proxy.
 _FRAMED_BY = (
     "'self'",
     "http://localhost:*",
@@ -34,51 +34,51 @@ _FRAMED_BY = (
 
 
 class FromClient:
-    """A source: the client at the other end."""
+    """A source: the client at the other end of the socket."""
 
     can_stop = False
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._awaited: asyncio.Task[bytes] | None = None  # the answer to a question
+        self._awaited: asyncio.Task[bytes] | None = None  # the pending answer
         self.has_ended = asyncio.Event()
 
     async def reports(self, since: Mapping[str, float]) -> Sequence[Report]:
         """See `pserver.page.source.Source`."""
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                if self._awaited is not None:  # to a question that nobody waits for any more
+                if self._awaited is not None:  # the answer to an earlier request that timed out
                     await self._answer(self._awaited)
                 self._writer.write(json.dumps(dict(since)).encode() + b"\n")
                 self._awaited = asyncio.create_task(self._reader.readline())
                 told = json.loads(await self._answer(self._awaited))
-        except TimeoutError as error:  # it is stopped, or computes without a break
-            raise ConfigurationError("the client of the network does not answer now") from error
+        except TimeoutError as error:  # the client is stopped, or busy with a long computation
+            raise ConfigurationError("the client of the network is not answering at the moment") from error
         except (OSError, ValueError) as error:
             self.has_ended.set()
-            raise ConfigurationError("the client of the network does not answer any more") from error
+            raise ConfigurationError("the client of the network no longer answers") from error
         return read_answer(told)
 
     async def _answer(self, awaited: "asyncio.Task[bytes]") -> bytes:
-        """Wait for an answer, which others wait for if this is given up."""
+        """Wait for an answer; if this is cancelled, a later call can still wait for it."""
         line = await asyncio.shield(awaited)
         self._awaited = None
         return line
 
     async def stop(self, key: str, session: int) -> str:
         """See `pserver.page.source.Source`."""
-        raise ConfigurationError(f"this page ends nothing, also not session {session} of {key!r:.100}")
+        raise ConfigurationError(f"this page cannot end sessions, not even session {session} of {key!r:.100}")
 
 
 def read_answer(told: Any) -> list[Report]:
-    """Return the reports in an answer of the client; raise `ConfigurationError` if there are none."""
+    """Return the reports in the client's answer; raise `ConfigurationError` if it is invalid."""
     match told:
         case {"ok": dict(servers)}:
             return [_report(host, each) for host, each in servers.items() if isinstance(each, dict)]
         case {"error": str(why)}:
             raise ConfigurationError(why)
-    raise ConfigurationError("the client says what makes no sense")
+    raise ConfigurationError("the client sent an invalid answer")
 
 
 def _report(host: str, told: Mapping[str, Any]) -> Report:
@@ -87,7 +87,7 @@ def _report(host: str, told: Mapping[str, Any]) -> Report:
 
 
 async def show(client: socket.socket, *, is_proxied: bool) -> None:
-    """Serve until the client has closed its end."""
+    """Serve until the client closes its end."""
     reader, writer = await asyncio.open_unix_connection(sock=client, limit=_MOST_ANSWER)
     try:
         sock = listen(Address(port=0))
@@ -96,7 +96,7 @@ async def show(client: socket.socket, *, is_proxied: bool) -> None:
         await writer.drain()
         return
     source, token = FromClient(reader, writer), new_token()
-    # Behind a proxy requests have its name, which nobody here knows.
+    # Requests through a proxy have the proxy's host name, which is unknown here.
     app = make_application(source, token, names=["*"] if is_proxied else [], framed_by=_FRAMED_BY)
     server = make_server(app)
     writer.write(json.dumps({"url": url_of(sock, token)}).encode() + b"\n")
@@ -109,7 +109,7 @@ async def show(client: socket.socket, *, is_proxied: bool) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do so; the arguments say which descriptor leads to the client."""
+    """Serve the page; the arguments give the descriptor of the socket to the client."""
     hold_warnings()
     name_process("page")
     parser = argparse.ArgumentParser(prog="python -m pserver.page.of_network")

@@ -1,4 +1,4 @@
-"""Where the page has its documents from."""
+"""The interface of the page's sources of documents."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -7,20 +7,20 @@ from pserver.page.documents import Report
 
 
 class Source(Protocol):
-    """Gives the newest documents of some servers.
+    """Provides the latest documents of some servers.
 
-    Both methods raise a `ParallelError` or an `OSError` if there is nothing to give; the text has the reason.
+    Both methods raise a `ParallelError` or an `OSError` if they cannot do their work; the message gives the reason.
     """
 
-    #: Whether sessions can be ended here.
+    #: Whether sessions can be ended through this source.
     can_stop: bool
 
     async def reports(self, since: Mapping[str, float]) -> Sequence[Report]:
-        """Return what is known of each server now, always in the same order.
+        """Return the current facts about each server, always in the same order.
 
-        `since`: by the key of a server, an instant of its clock. Of what ended before, and of samples from before, a
-        document may be without; it has everything where there is no instant.
+        `since`: by server key, a time of the server's clock. A document may leave out work that ended earlier, and
+        earlier samples. Without a time for a server, its document is complete.
         """
 
     async def stop(self, key: str, session: int) -> str:
-        """End a session of a server; return in words what has happened."""
+        """End a session of a server; return a description of the outcome."""

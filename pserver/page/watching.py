@@ -1,7 +1,7 @@
-"""Asks the source while somebody watches, and tells everybody who does the same changes.
+"""Polls the source while any browser is watching, and sends the same changes to all of them.
 
-There is one loop for all browsers. A browser that is slow to take what it is told gets a new snapshot instead of what
-it has missed, so nothing piles up. When nobody watches, nobody is asked.
+One loop serves all browsers. A slow browser gets a new snapshot instead of the changes that it missed, so nothing piles
+up. While no browser is watching, the source is not polled.
 """
 
 import asyncio
@@ -19,19 +19,19 @@ from srp_tools.errors import ParallelError
 log = logging.getLogger("pserver.page")
 
 MOST_WATCHERS = 32
-INTERVAL = 1.0  # seconds between two looks
-_SHARE = 0.2  # of the time, at most, is spent on looking
+INTERVAL = 1.0  # seconds between two polls
+_SHARE = 0.2  # largest share of time spent on polling
 _MOST_QUEUED = 8
-_HEARTBEAT = 15.0  # seconds after which something is said, so that proxies keep the stream open
-_FRESH = 1.0  # seconds for which a report is the newest for readers of figures
+_HEARTBEAT = 15.0  # seconds after which a comment is sent, so that proxies keep the stream open
+_FRESH = 1.0  # seconds for which requests for figures get the same report
 
 
 class TooManyError(Exception):
-    """So many watch already that nobody else can."""
+    """Too many browsers are watching."""
 
 
 class Watching:
-    """The loop and those who watch; `source`: where reports come from."""
+    """The loop and the watching browsers; `source`: the source of reports."""
 
     def __init__(self, source: Source, interval: float = INTERVAL) -> None:
         self.source = source
@@ -44,19 +44,19 @@ class Watching:
         self._one_at_a_time = asyncio.Lock()
 
     async def reports(self, *, is_whole: bool = False) -> Sequence[Report]:
-        """Return reports of now, or of a moment ago; `is_whole`: with all of their timelines and samples."""
+        """Return current reports, at most a moment old; `is_whole`: with complete timelines and samples."""
         async with self._one_at_a_time:
             at, found = self._newest
             if is_whole:
                 return await self.source.reports({})
             if time.monotonic() - at >= _FRESH:
-                # Figures need neither timelines nor samples.
+                # The figures need neither timelines nor samples.
                 found = await self.source.reports({report.key: time.time() for report in found})
                 self._newest = time.monotonic(), found
             return found
 
     async def stream(self) -> AsyncGenerator[bytes]:
-        """Yield what one browser is told, as server-sent events, until it goes.
+        """Yield the messages for one browser, as server-sent events, until it disconnects.
 
         Raises `TooManyError` before the first event.
         """
@@ -80,7 +80,7 @@ class Watching:
             self._watchers.discard(queue)
 
     async def _watch(self) -> None:
-        """Look and tell until nobody watches."""
+        """Poll and send changes until no browser is watching."""
         while self._watchers:
             begin = time.monotonic()
             try:
@@ -88,11 +88,11 @@ class Watching:
             except (ParallelError, OSError) as error:
                 self._tell(event("trouble", {"error": str(error)}))
             except Exception as error:
-                log.exception("a fault in the page; it goes on")
-                self._tell(event("trouble", {"error": f"a fault in the page: {type(error).__name__}"}))
+                log.exception("an error in the page; it keeps running")
+                self._tell(event("trouble", {"error": f"an error in the page: {type(error).__name__}"}))
             took = time.monotonic() - begin
             await asyncio.sleep(max(self._interval - took, took * (1 / _SHARE - 1)))
-        # What comes later is a new beginning: old entries would be taken for what runs.
+        # The next browser gets a fresh start: old entries would look like running work.
         self._changes, self._is_filled = Changes(), False
 
     async def _look(self) -> None:
@@ -118,7 +118,7 @@ class Watching:
                 while not queue.empty():
                     queue.get_nowait()
                 with contextlib.suppress(asyncio.QueueFull):
-                    queue.put_nowait(None)  # a snapshot, when it gets to it
+                    queue.put_nowait(None)  # tells the browser's stream to send a snapshot
 
 
 def event(name: str, data: Mapping[str, object]) -> bytes:

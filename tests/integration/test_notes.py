@@ -234,11 +234,11 @@ def test_threads_may_log_while_the_engine_waits(network: MakeNetwork, keeper: Ke
 @pytest.mark.parametrize(
     ("source", "kind", "words"),
     [
-        ("input('name? ')", EOFError, "send the answer with psend or push"),
-        ("import sys; sys.stdin.read()", EOFError, "send the answer with psend or push"),
-        ("import getpass; getpass.getpass()", EOFError, "send the answer with psend or push"),
-        ("breakpoint()", RuntimeError, "no debugger can be used here"),
-        ("import pdb; pdb.set_trace()\nx = 1", RuntimeError, "no debugger can be used here"),
+        ("input('name? ')", EOFError, "send it with psend or push"),
+        ("import sys; sys.stdin.read()", EOFError, "send it with psend or push"),
+        ("import getpass; getpass.getpass()", EOFError, "send it with psend or push"),
+        ("breakpoint()", RuntimeError, "debuggers do not work here"),
+        ("import pdb; pdb.set_trace()\nx = 1", RuntimeError, "debuggers do not work here"),
     ],
 )
 def test_questions_fail_at_once(network: MakeNetwork, source: str, kind: type[Exception], words: str) -> None:

@@ -1,4 +1,4 @@
-// The last hour, added up over all servers: a small line for each figure.
+// The last hour, summed over all servers: a small line chart for each figure.
 
 import {bytes, count, decimal} from "./format.js";
 import {element} from "./table.js";
@@ -54,8 +54,8 @@ function draw(chart, points) {
   const most = Math.max(0, ...values), least = Math.min(...values);
   const now = last ? chart.show(last[1]) : "";
   const label = last
-    ? `${chart.title}, last hour: now ${now}, least ${chart.show(least)}, most ${chart.show(most)}`
-    : `${chart.title}: nothing is known yet`;
+    ? `${chart.title}, last hour: now ${now}, minimum ${chart.show(least)}, maximum ${chart.show(most)}`
+    : `${chart.title}: no data yet`;
   if (chart.picture.getAttribute("aria-label") === label && chart.at === last?.[0]) return;
   chart.at = last?.[0];
   chart.picture.setAttribute("aria-label", label);

@@ -1,4 +1,4 @@
-// What the tables show of a server, a session, a job and a member.
+// The columns of the tables of servers, sessions, jobs and members.
 
 import {bytes, clock, count, decimal, percent, seconds} from "./format.js";
 import {BEGIN, END, IS_PROGRAM, LABEL, OUTCOME, OUTCOMES, USER} from "./model.js";
@@ -68,9 +68,9 @@ export const QUEUE = [
   name,
   number("Waiting", ({row}) => row.waiting, count),
   number("Free slots", ({row}) => row.slots_free, count),
-  number("A job takes", average("processing_seconds"), seconds),
-  number("waits", average("queue_seconds"), seconds),
-  number("travels", average("transfer_seconds"), seconds),
+  number("Run time", average("processing_seconds"), seconds),
+  number("Queue time", average("queue_seconds"), seconds),
+  number("Transfer time", average("transfer_seconds"), seconds),
   number("Received", ({row}) => row.bytes_in, bytes),
   number("now", (server) => server.rate(2), (value) => bytes(value, true)),
   number("Sent", ({row}) => row.bytes_out, bytes),
@@ -92,14 +92,14 @@ export function sessionColumns(model, onStop) {
     number("Memory", (item) => of(item).memory, bytes, {wide: true}),
     number("Received", (item) => of(item).bytes_in, bytes, {wide: true}),
     number("Sent", (item) => of(item).bytes_out, bytes, {wide: true}),
-    {title: "Client is", value: clientState, show: clientState, wide: true},
+    {title: "Client", value: clientState, show: clientState, wide: true},
     {title: "Stop", fill: (cell, item) => stopButton(cell, item, model, onStop)},
   ];
 }
 
 function clientState({session}) {
-  const state = session.detached ? "detached" : session.orphaned ? "gone, may come back" : "connected";
-  return session.is_alone ? `${state}, has the server alone` : state;
+  const state = session.detached ? "detached" : session.orphaned ? "vanished, may come back" : "connected";
+  return session.is_alone ? `${state}, uses the server exclusively` : state;
 }
 
 function stopButton(cell, {server, session}, model, onStop) {
@@ -121,7 +121,7 @@ function stopButton(cell, {server, session}, model, onStop) {
 
 export const WORK = [
   {title: "Begun", show: ({work}) => clock(work[BEGIN]), isHead: true},
-  {title: "What", show: ({work}) => work[LABEL] || (work[IS_PROGRAM] ? "a program" : "a job")},
+  {title: "Job", show: ({work}) => work[LABEL] || (work[IS_PROGRAM] ? "a program" : "a job")},
   {title: "Took", show: ({work, server, now}) => seconds(Math.max(0, (work[END] ?? now - server.skew) - work[BEGIN])), isNumber: true},
   {title: "Outcome", show: ({work}) => OUTCOMES[work[OUTCOME]], className: ({work}) => ["good", "bad", "bad", "", ""][work[OUTCOME]]},
   {title: "User", show: ({work}) => work[USER] ?? ""},
@@ -131,8 +131,8 @@ export const WORK = [
 
 export const MEMBERS = [
   {title: "Server", show: ({server}) => server.name, isHead: true},
-  {title: "has heard of", show: ({member}) => member.name ?? "?"},
-  {title: "at", show: ({member}) => member.addresses.join(", ")},
+  {title: "Knows", show: ({member}) => member.name ?? "?"},
+  {title: "Address", show: ({member}) => member.addresses.join(", ")},
   {title: "Slots", show: ({member}) => count(member.slots), isNumber: true},
-  {title: "Heard", show: ({member}) => member.age == null ? "never" : member.age < 60 ? "just now" : `${seconds(member.age)} ago`, className: ({member}) => member.is_gone ? "bad" : ""},
+  {title: "Last heard from", show: ({member}) => member.age == null ? "never" : member.age < 60 ? "just now" : `${seconds(member.age)} ago`, className: ({member}) => member.is_gone ? "bad" : ""},
 ];

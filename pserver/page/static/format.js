@@ -1,4 +1,4 @@
-// Numbers as people read them. An unknown one is an empty text.
+// Numbers formatted for people. An unknown number becomes an empty string.
 
 const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 

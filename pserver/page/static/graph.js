@@ -1,10 +1,10 @@
-// The members of the pool as a graph: a ring of servers, a line for each that another has heard of.
+// The members of the pool as a graph: a ring of servers, and a line from each server to each member that it knows.
 
 const SVG = "http://www.w3.org/2000/svg";
 const MOST_NAMED = 40;
 
 export function membersOf(model) {
-  // A member is a server that is shown if one of its addresses is, or its name, unless many have that.
+  // A member is identified with a server on this page by one of its addresses, or by its name if that is unique.
   const nodes = new Map(), known = new Map(), names = new Map();
   for (const server of model.servers.values()) names.set(server.name, (names.get(server.name) ?? 0) + 1);
   for (const server of model.servers.values()) {
@@ -65,7 +65,7 @@ export function drawGraph(place, {nodes, edges}) {
 
 function summary(nodes, edges) {
   const shown = [...nodes.values()].filter((node) => node.isShown).length;
-  return `${nodes.size} servers in the pool, ${shown} of them on this page. The table below has each.`;
+  return `${nodes.size} servers in the pool, ${shown} of them on this page. The table below lists all of them.`;
 }
 
 function make(name, attributes) {

@@ -1,11 +1,11 @@
-// What is known of the servers. Work is kept by slot, in the order in which it began.
+// The state of the servers. Work is kept by slot, in the order of its start.
 
 export const SLOT = 0, BEGIN = 1, END = 2, OUTCOME = 3, LABEL = 4, USER = 5, IS_PROGRAM = 6;
-export const OUTCOMES = ["done", "failed", "lost", "running", "ended, how is unknown"];
-const MOST_WORK = 30000; // of all servers together
+export const OUTCOMES = ["done", "failed", "lost", "running", "ended, outcome unknown"];
+const MOST_WORK = 30000; // entries of all servers together
 const KEPT_STEPS = 120;
 const RATE_SECONDS = 10;
-const SKEW_SECONDS = 2; // clocks that differ by less are left alone
+const SKEW_SECONDS = 2; // smaller differences between clocks are ignored
 
 class Server {
   constructor(key) {
@@ -14,8 +14,8 @@ class Server {
     this.slots = [];
     this.sessions = [];
     this.members = [];
-    this.lanes = new Map(); // by slot: its work
-    this.skew = 0; // seconds by which our clock is ahead of its
+    this.lanes = new Map(); // work by slot
+    this.skew = 0; // seconds by which this browser's clock is ahead of the server's
     this.marks = []; // totals of the last seconds, for rates
   }
 
@@ -53,7 +53,7 @@ class Server {
     while (this.marks.length > 2 && this.marks[1][0] <= now - RATE_SECONDS) this.marks.shift();
   }
 
-  // How much has been added in a second: 1 jobs, 2 bytes in, 3 bytes out.
+  // The growth per second: 1 jobs, 2 bytes in, 3 bytes out.
   rate(place) {
     if (!this.row.is_up) return null;
     const first = this.marks[0], last = this.marks.at(-1);
@@ -65,7 +65,7 @@ class Server {
     return this.row.name ?? this.key;
   }
 
-  // Until when its figures hold, by our clock.
+  // The time of the latest figures, by this browser's clock.
   get until() {
     return (this.row.time ?? 0) + this.skew;
   }

@@ -1,5 +1,5 @@
-// Puts the page together: the stream feeds the model, and each part shows what it needs of it.
-// Whatever a server says goes into text nodes and attributes, never into markup.
+// Connects the parts of the page: the stream feeds the model, and each part shows its share of it.
+// Data from servers goes into text nodes and attributes, never into markup.
 
 import {Charts} from "./charts.js";
 import {MEMBERS, QUEUE, SERVERS, WORK, sessionColumns} from "./columns.js";
@@ -20,16 +20,16 @@ const timeline = new Timeline(model, {
   legend: get("work-legend"), server: get("work-server"), colour: get("work-colour"), spanChoice: get("work-span"),
 });
 const charts = new Charts(get("charts"));
-const servers = new Table(get("servers-table"), SERVERS, {empty: "No server is known yet"});
-const queue = new Table(get("queue-table"), QUEUE, {empty: "No server is known yet"});
-const sessions = new Table(get("sessions-table"), sessionColumns(model, askToStop), {empty: "There is no session"});
+const servers = new Table(get("servers-table"), SERVERS, {empty: "No servers yet"});
+const queue = new Table(get("queue-table"), QUEUE, {empty: "No servers yet"});
+const sessions = new Table(get("sessions-table"), sessionColumns(model, askToStop), {empty: "No sessions"});
 const work = new Table(get("work-table"), WORK, {sortable: false, empty: "Nothing has run yet"});
 const members = new Table(get("members-table"), MEMBERS, {sortable: false, empty: "This pool has no other members"});
-window.pserverPage = {model, timeline}; // for measurements
+window.pserverPage = {model, timeline}; // for tests and measurements
 
-// --- what is shown ---
+// --- output ---
 
-// What cannot be seen is brought up to date more rarely: hundreds of servers have thousands of cells.
+// Parts off the screen are updated less often: hundreds of servers have thousands of cells.
 const RARELY = 5;
 const onScreen = new Set();
 let turn = 0;
@@ -106,7 +106,7 @@ function showSessions(all) {
     server.sessions.map((session) => [`${server.key}\n${session.session}`, {server, session}]));
   sessions.show(items);
   const others = model.sum("others_sessions");
-  const text = others ? `${count(others)} more of other users, with ${count(model.sum("others_slots"))} slots.` : "";
+  const text = others ? `${count(others)} more sessions of other users, with ${count(model.sum("others_slots"))} slots.` : "";
   if (get("sessions-others").textContent !== text) get("sessions-others").textContent = text;
 }
 
@@ -136,7 +136,7 @@ let summedAt = 0;
 const many = (number, what) => `${count(number)} ${what}${number === 1 ? "" : "s"}`;
 
 function showWork() {
-  // Nobody reads, or listens to, a summary that changes all the time.
+  // A summary that changes all the time would be hard to read, and to hear from a screen reader.
   if (model.servers.size && Date.now() - summedAt > 10000) {
     summedAt = Date.now();
     const busy = model.sum("slots_busy");
@@ -146,13 +146,13 @@ function showWork() {
   work.show(newestWork().map((item) => [`${item.server.key}\n${item.slot}\n${item.work[BEGIN]}`, item]));
 }
 
-// --- what happens ---
+// --- events ---
 
 function hear(name, data) {
   if (name === "snapshot") model.snapshot(data);
   else if (name === "changes") model.changes(data);
   else if (name === "trouble") {
-    say(`The servers cannot be asked: ${data.error}`);
+    say(`No data from the servers: ${data.error}`);
     return;
   }
   if (!isPaused) showAll(name === "snapshot");
@@ -162,7 +162,7 @@ let state = "";
 
 function showState(now) {
   if (state === now) return;
-  const words = {live: "Live", lost: "Connecting again", refused: "The token is not valid any more"};
+  const words = {live: "Live", lost: "Reconnecting", refused: "The token is no longer valid"};
   get("state-text").textContent = words[now];
   get("light").className = now === "live" ? "live" : "lost";
   if (now !== "live") say(`${words[now]}.`);
@@ -183,7 +183,7 @@ let asked = null;
 function askToStop(server, session) {
   asked = {server, session};
   get("ask-text").textContent =
-    `Session ${session.session} of ${session.user ?? "nobody"} at ${server.name} ends, with all that it runs. Its client gets an error.`;
+    `Session ${session.session} of ${session.user ?? "nobody"} on ${server.name} and all its jobs will end. Its client gets an error.`;
   get("ask").showModal();
   get("ask-no").focus();
 }
@@ -225,7 +225,7 @@ get("theme").addEventListener("click", () => {
   try {
     sessionStorage.setItem("theme", theme);
   } catch {
-    // Storage may be forbidden; then the choice lasts as long as the page.
+    // Storage may be forbidden; then the choice lasts until the page is closed.
   }
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => timeline.readColours());

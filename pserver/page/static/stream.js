@@ -1,8 +1,8 @@
-// The stream of server-sent events. It is read with fetch and not with EventSource, which cannot send the header that
-// has the token; an address with a token would be in the logs of proxies.
+// The stream of server-sent events, read with fetch, because EventSource cannot send the header with the token. In the
+// address, the token would appear in the logs of proxies.
 
 const RETRY_MS = [500, 1000, 2000, 5000];
-const SILENT_MS = 40000; // the server says something every 15 s
+const SILENT_MS = 40000; // the server sends something every 15 s
 
 export const token = new URLSearchParams(location.search).get("token") ?? "";
 export const headers = {"X-Pserver-Token": token};

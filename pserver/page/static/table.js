@@ -1,4 +1,4 @@
-// A table whose cells change in place, and only where their text does: a focused button stays, and so does a selection.
+// A table that updates cells in place, and only if their text changes: focus and selection are kept.
 
 export function element(name, className = "", text = "") {
   const made = document.createElement(name);
@@ -7,8 +7,8 @@ export function element(name, className = "", text = "") {
   return made;
 }
 
-// A column has: title, value(item) for sorting, show(item) for the text, and perhaps className(item), wide (left out on a
-// narrow screen), isNumber, isHead (names the row), fill(cell, item) in the place of show.
+// A column has: title, value(item) for sorting, show(item) for the text, and optionally className(item), wide (hidden on
+// a narrow screen), isNumber, isHead (names the row), fill(cell, item) in place of show.
 export class Table {
   constructor(table, columns, {sortable = true, empty = "None"} = {}) {
     this.columns = columns;
@@ -50,7 +50,7 @@ export class Table {
     this.show(this.items);
   }
 
-  // `items`: pairs of a key and what the columns take.
+  // `items`: pairs of a key and the item for the columns.
   show(items) {
     this.items = items;
     if (this.order) {

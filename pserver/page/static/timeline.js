@@ -1,13 +1,13 @@
-// What ran where: a lane for each slot, a bar for each job, drawn on a canvas. Only what can be seen is drawn, and only
-// as often as something moves by a pixel, so that thousands of lanes cost no more than those on the screen.
+// Jobs by slot: a lane for each slot and a bar for each job, drawn on a canvas. Only visible lanes are drawn, and only
+// when something moves by a pixel, so invisible lanes cost nothing.
 
 import {BEGIN, END, IS_PROGRAM, LABEL, OUTCOME, OUTCOMES, USER} from "./model.js";
 import {clock, seconds} from "./format.js";
 import {element} from "./table.js";
 
 const AXIS = 22, MOST_HEIGHT = 416, COLOURS = 8;
-const FAST_MS = 33; // between two drawings at least
-const CALM_MS = 1000; // where motion is not wanted
+const FAST_MS = 33; // shortest interval between two drawings
+const CALM_MS = 1000; // the same for users who prefer reduced motion
 const SPANS = [10, 30, 60, 120, 300, 900, 1800, 3600];
 const TICKS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800];
 
@@ -18,7 +18,7 @@ export class Timeline {
     this.context = this.canvas.getContext("2d");
     this.span = 60;
     this.back = 0; // seconds before now at the right edge
-    this.frozen = null; // the instant at the right edge while paused
+    this.frozen = null; // the time at the right edge while paused
     this.colours = new Map();
     this.lanes = [];
     this.isDirty = true;
@@ -87,7 +87,7 @@ export class Timeline {
     this.isDirty = true;
   }
 
-  // Called when the model has changed.
+  // To be called when the model has changed.
   update() {
     const chosen = this.server.value;
     const servers = [...this.model.servers.values()].filter((server) => !chosen || server.key === chosen);
@@ -113,7 +113,7 @@ export class Timeline {
     requestAnimationFrame((next) => this.frame(next));
     if (document.hidden) return;
     const width = this.canvas.clientWidth || 1;
-    const moves = this.frozen === null ? (1000 * this.span) / width : Infinity; // milliseconds for a pixel
+    const moves = this.frozen === null ? (1000 * this.span) / width : Infinity; // milliseconds per pixel
     const pause = this.calm.matches ? CALM_MS : Math.max(FAST_MS, moves, 8 * this.cost);
     if (at - this.drawnAt < (this.isDirty && !this.calm.matches ? FAST_MS : pause)) return;
     const begin = performance.now();
@@ -164,7 +164,7 @@ export class Timeline {
     this.drawAxis(view);
     if (!this.lanes.length) {
       context.fillStyle = paint.soft;
-      context.fillText("No slots are known yet.", 12, AXIS + 18);
+      context.fillText("No slots yet.", 12, AXIS + 18);
     }
   }
 
@@ -181,7 +181,7 @@ export class Timeline {
     context.textAlign = "left";
     const works = server.lanes.get(slot);
     if (!works) return;
-    let covered = Infinity; // the pixel from which on all is drawn
+    let covered = Infinity; // everything right of this pixel is drawn
     for (let place = works.length - 1; place >= 0; place--) {
       const work = works[place];
       const from = work[BEGIN] + server.skew;
@@ -198,7 +198,7 @@ export class Timeline {
       const label = wide > 44 && work[LABEL] ? cut(work[LABEL], wide - 8) : "";
       if (work[OUTCOME] === 1 || work[OUTCOME] === 2) {
         this.hatch(x0, y, wide, bar);
-        // Strokes behind letters would make them hard to read.
+        // Strokes behind the letters would make the label hard to read.
         if (label) context.fillRect(x0 + 1, y, Math.min(wide - 1, context.measureText(label).width + 6), bar);
       }
       if (label) texts.push([label, x0 + 4, y + bar / 2 + 0.5]);
@@ -206,7 +206,7 @@ export class Timeline {
     }
   }
 
-  // Not by colour alone: what failed or was lost has strokes.
+  // Not by colour alone: failed and lost jobs are hatched.
   hatch(x, y, width, height) {
     if (width < 4) return;
     const {context} = this;
@@ -252,7 +252,7 @@ export class Timeline {
   numberOf(work) {
     const kind = this.colour.value;
     const name = kind === "outcome" ? OUTCOMES[work[OUTCOME]] : (kind === "user" ? work[USER] : work[LABEL]);
-    if (!name) return COLOURS - 1; // what has just begun has its name a moment later
+    if (!name) return COLOURS - 1; // a job that has just started gets its name a moment later
     let number = this.colours.get(name);
     if (number === undefined) {
       if (this.colours.size > 500) return COLOURS - 1;
@@ -332,7 +332,7 @@ export function describe({server, slot}, work, now) {
   const end = work[END] ?? now - server.skew;
   return [
     `${work[LABEL] || (work[IS_PROGRAM] ? "a program" : "a job")}${work[USER] ? ` of ${work[USER]}` : ""}`,
-    `${OUTCOMES[work[OUTCOME]]}, ${seconds(Math.max(0, end - work[BEGIN]))}, begun ${clock(work[BEGIN])}`,
+    `${OUTCOMES[work[OUTCOME]]}, ${seconds(Math.max(0, end - work[BEGIN]))}, started ${clock(work[BEGIN])}`,
     `${server.name}, slot ${slot}`,
   ].join("\n");
 }

@@ -142,7 +142,7 @@ def test_a_log_that_is_no_file_of_its_own_is_refused(log: str, foreground: bool)
         check=False,
     )
     assert done.returncode == 1
-    assert f"--log-file {log}: a log is a regular file" in done.stderr
+    assert f"--log-file {log}: must be a regular file" in done.stderr
     assert "with --foreground and without --log-file" in done.stderr
     assert list_servers() == []
 

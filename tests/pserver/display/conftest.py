@@ -27,7 +27,7 @@ def outbox(far: Far) -> Outbox:
     return made
 
 
-def write_warning(  # noqa: PLR0917 - as Python's has it
+def write_warning(  # noqa: PLR0917 - Python's own signature
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -35,7 +35,7 @@ def write_warning(  # noqa: PLR0917 - as Python's has it
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Do what Python does where pytest does not gather warnings."""
+    """Print a warning as Python does when pytest does not collect warnings."""
     (file or sys.stderr).write(warnings.formatwarning(message, category, filename, lineno, line))
 
 

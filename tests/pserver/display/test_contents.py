@@ -1,4 +1,4 @@
-"""What is sent of warnings and log records is plain and bounded."""
+"""The contents of warnings and log records are plain values of limited size."""
 
 import logging
 
@@ -9,7 +9,7 @@ def test_long_texts_are_cut_and_say_so() -> None:
     content = log_contents(
         logging.LogRecord("n" * 5000, logging.WARNING, "p" * 5000, 1, "é" * 50_000, (), None)
     )
-    assert content["message"].endswith("é ... (cut: it has 100000 bytes)")
+    assert content["message"].endswith("é ... (cut from 100000 bytes)")
     assert len(content["name"]) == len(content["pathname"]) == 1024
     assert sum(len(str(item).encode()) for item in content.values()) < 2**16
 

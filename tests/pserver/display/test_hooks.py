@@ -18,7 +18,7 @@ from tests.support.front_end import Far
 
 @contextlib.contextmanager
 def without_handlers() -> Iterator[None]:
-    """Take away what pytest has put at the root for the time of a test."""
+    """Remove pytest's handlers from the root logger during a test."""
     root = logging.getLogger()
     before, root.handlers = root.handlers, []
     try:
@@ -72,12 +72,14 @@ def test_a_display_beyond_the_limit_is_replaced_by_a_text(
 ) -> None:
     class Large:
         def _repr_png_(self) -> bytes:
-            return bytes(2**19)  # half of what a message may have
+            return bytes(2**19)  # half of the limit of a message
 
     hooks[1]["display"](Large())
     [[_, content]] = far.hear(1)
     assert set(content["data"]) == {"text/plain"}
-    assert "text/plain, image/png), the limit of a display is 524288>" in content["data"]["text/plain"]
+    assert (
+        "text/plain, image/png) exceed the limit of a display, 524288 bytes>" in content["data"]["text/plain"]
+    )
 
 
 def test_a_warning(far: Far, hooks: tuple[Hooks, dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The backend of matplotlib, used as pyplot uses one."""
+"""The matplotlib backend, used through pyplot."""
 
 import builtins
 import io
@@ -16,7 +16,7 @@ from pserver.display.mime_bundle import make_bundle
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
-    """Let pyplot use our backend, and give what it displays."""
+    """Make pyplot use the engine's backend; yield the displayed objects."""
     displayed: list[object] = []
     monkeypatch.setattr(builtins, "display", displayed.append, raising=False)
     before = mpl.get_backend()
@@ -79,5 +79,5 @@ def test_a_figure_as_png_also_without_pyplot() -> None:
 def test_outside_an_engine_a_figure_is_not_shown_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(builtins, "display")
     plt.figure()
-    with pytest.warns(UserWarning, match="only by an engine"):
+    with pytest.warns(UserWarning, match="only an engine itself"):
         plt.show()

@@ -1,4 +1,4 @@
-"""The forms of an object, and objects that fail while they are asked for them."""
+"""The forms of an object, and objects whose methods fail."""
 
 import json
 from typing import Any

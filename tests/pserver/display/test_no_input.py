@@ -1,4 +1,4 @@
-"""Every way to ask for input fails at once and says why."""
+"""Every function that asks for input fails immediately and explains why."""
 
 import getpass
 import pdb
@@ -11,7 +11,7 @@ from pserver.display import no_input
 
 @pytest.fixture(autouse=True)
 def _without_keyboard(monkeypatch: pytest.MonkeyPatch) -> None:
-    # What `install` replaces is put back.
+    # Have pytest restore everything that `install` replaces.
     monkeypatch.setattr(sys, "stdin", sys.stdin)
     monkeypatch.setattr(sys, "breakpointhook", sys.breakpointhook)
     monkeypatch.setattr(getpass, "getpass", getpass.getpass)
@@ -33,7 +33,7 @@ def _without_keyboard(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_reading_fails_and_says_what_to_do(source: str) -> None:
     with pytest.raises(
-        EOFError, match="no keyboard: ask at the client, and send the answer with psend or push"
+        EOFError, match="no keyboard: ask for the input on the client, and send it with psend or push"
     ):
         eval(source, {"sys": sys, "getpass": getpass})
 
@@ -46,7 +46,7 @@ def test_it_looks_like_an_input_that_is_no_terminal() -> None:
 
 
 def test_a_breakpoint_fails() -> None:
-    with pytest.raises(RuntimeError, match="no debugger can be used"):
+    with pytest.raises(RuntimeError, match="debuggers do not work here"):
         sys.breakpointhook()
 
 
@@ -60,5 +60,5 @@ def test_pythons_debugger_fails() -> None:
         raise ValueError("to be looked at")
     except ValueError as error:
         trace = error.__traceback__
-    with pytest.raises(RuntimeError, match="no debugger can be used"):
+    with pytest.raises(RuntimeError, match="debuggers do not work here"):
         pdb.post_mortem(trace)

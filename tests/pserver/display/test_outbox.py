@@ -1,4 +1,4 @@
-"""Notes on their way to a supervisor: their order, and what is dropped."""
+"""Notes on their way to a supervisor: their order, and dropped notes."""
 
 import threading
 import time
@@ -54,7 +54,7 @@ def test_notes_come_before_the_end_of_their_command(far: Far, outbox: Outbox) ->
 def test_what_is_dropped_is_counted_exactly_where_it_is_missing(
     far: Far, outbox: Outbox, in_threads: bool
 ) -> None:
-    total, text = 4000, "x" * 1000  # 4 MB, more than the socket takes; nobody reads
+    total, text = 4000, "x" * 1000  # 4 MB, more than fit into the socket, which nobody reads
 
     def flood(first: int) -> None:
         for number in range(first, total, 4):
@@ -100,7 +100,7 @@ def test_a_display_waits_a_little_for_room_and_then_is_dropped(far: Far, outbox:
     begin = time.monotonic()
     for _ in range(20):
         outbox.put("display", {"data": {"image/png": bytes(2**20)}}, 2**20)
-    assert 0.2 < time.monotonic() - begin < 2 * 0.2 + 5  # once, not for each
+    assert 0.2 < time.monotonic() - begin < 2 * 0.2 + 5  # it waits once, not for each note
     far.end_command(outbox)
     values = far.hear_all()
     displays = [value for value in values if value[0] == "display"]

@@ -1,4 +1,4 @@
-"""The addresses of the page."""
+"""The URLs of the page."""
 
 import http.client
 import json
@@ -37,7 +37,7 @@ def test_the_page_and_its_files(page: Page) -> None:
 
 
 def test_all_addresses_are_relative_and_nothing_is_fetched_from_elsewhere() -> None:
-    """Behind a proxy the page is below some prefix, and it works without internet."""
+    """Behind a proxy the page has some prefix; it must also work without internet access."""
     for path in STATIC.iterdir():
         text = path.read_text().replace("http://www.w3.org/2000/svg", "")
         assert "://" not in text, path.name

@@ -1,4 +1,4 @@
-"""Servers that something else asks."""
+"""The adapter for other sources of servers."""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from tests.support.small_documents import document
 
 
 class Asking:
-    """A server that answers, and one that does not."""
+    """A source with one server that answers, and one that does not."""
 
     def ask(self, seconds: float, since: Mapping[str, float] | None = None) -> list[Answer]:
         assert seconds > 0 and since == {"alpha": 3.0}
@@ -19,7 +19,7 @@ class Asking:
         return f"Ended {session} of {name}."
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 def test_what_they_say_is_reported() -> None:

@@ -1,4 +1,4 @@
-"""What the page is told: a snapshot, then what has changed."""
+"""Messages to the page: a snapshot, then changes."""
 
 from pserver.page import changes as module
 from pserver.page.changes import Changes
@@ -74,6 +74,4 @@ def test_nothing_is_asked_for_twice() -> None:
     changes = Changes()
     assert changes.since == {}
     changes.take([Report("alpha", document())])
-    assert changes.since == {
-        "alpha": 905.0
-    }  # the last sample; work only from a moment before the document on
+    assert changes.since == {"alpha": 905.0}  # the last sample; for work, shortly before the document's time

@@ -1,4 +1,4 @@
-"""The process of the page of a server: what it has, where it shows, and how it ends; all with one real server."""
+"""The process of a server's page: its open files, its address and its end, all with one real server."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def test_it_has_no_secrets_of_the_server(server: Server) -> None:
     address(server)
     child = child_of(server)
     assert "PCONNECT_PASSWORD" not in child.environ()
-    # No socket of a client, no file of verifiers.
+    # It has neither a client's socket nor the users' file open.
     listening = [each for each in child.net_connections() if each.status == psutil.CONN_LISTEN]
     assert len(listening) == 1 and listening[0].laddr.ip == "127.0.0.1"
     assert not [file.path for file in child.open_files() if "tpasswd" in file.path]
@@ -89,10 +89,10 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         with run_server(tmp_path / "second", f"--status-page={port}") as second:
             wait_until(
-                lambda: f"there is no page: the page cannot listen at 127.0.0.1, port {port}" in second.log,
+                lambda: f"there is no page: the page cannot listen on port {port} (127.0.0.1)" in second.log,
                 "it",
             )
-            assert second.status_now()["name"]  # the server goes on
+            assert second.status_now()["name"]  # the server keeps running
 
 
 def test_it_needs_its_daemon() -> None:

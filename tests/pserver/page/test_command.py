@@ -1,4 +1,4 @@
-"""The options of a page, and a command that shows one until Ctrl-C."""
+"""The options of a page, and the command that shows one until Ctrl-C."""
 
 import argparse
 import re
@@ -67,6 +67,6 @@ def test_an_address_that_others_reach_has_a_warning() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stderr is not None
         assert "http://127.0.0.1:" in process.stdout.readline()
-        assert "nothing on the way is encrypted" in process.stderr.readline()
+        assert "the connection is not encrypted" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=DEADLINE)

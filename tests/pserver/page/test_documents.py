@@ -1,4 +1,4 @@
-"""What is taken from documents, whatever stands there."""
+"""Validation of documents, valid and invalid ones."""
 
 import json
 import math
@@ -88,7 +88,7 @@ def test_lists_of_a_document() -> None:
 
 @given(st.dictionaries(st.sampled_from(sorted(document())), ANYTHING))
 def test_what_makes_no_sense_is_no_error(parts: dict[str, object]) -> None:
-    """Whatever a server says, the page has something to show, and JSON that browsers read."""
+    """Whatever a server sends, the page has something to show, and JSON that browsers can read."""
     changes = Changes()
     report = Report("alpha", {**document(), **parts})
     for told in (changes.take([report]), changes.snapshot(), changes.take([report]), clean(report.document)):

@@ -1,4 +1,4 @@
-"""The guard: nobody without the token, no other origin, no other name; and what browsers may do with an answer."""
+"""The guard refuses requests without the token, of other origins and names, and restricts browsers with headers."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from pserver.page.documents import Report
 from tests.support.served_page import TOKEN, Page, served
 from tests.support.small_documents import TestSource, document
 
-SECRET = "alpha.lab"  # what only answers with statistics have
+SECRET = "alpha.lab"  # appears only in answers with statistics
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_the_token_comes_in_the_address_or_in_a_header(page: Page) -> None:
 
 
 def test_what_changes_something_has_it_in_a_header(page: Page) -> None:
-    """A form of another origin can post to any address, but sets no header."""
+    """A form of another origin can post to any address, but cannot set a header."""
     body = '{"server": "alpha", "session": 77}'
     more = {"content_type": "application/json"}
     assert page.ask(f"/api/stop?token={TOKEN}", "POST", body, x_pserver_token=None, **more).status == 401
@@ -48,7 +48,7 @@ def test_what_changes_something_has_it_in_a_header(page: Page) -> None:
      "10.0.0.1", "[::2]:80", "pool.lab.attacker.example", None],
 )  # fmt: skip
 def test_another_name_does_not_lead_here(page: Page, host: str | None) -> None:
-    """With DNS rebinding a page of attacker.example sends its requests to this machine, under its own name."""
+    """With DNS rebinding, a page of attacker.example can send requests to this machine under its own name."""
     answer = page.ask("/api/statistics", host=host)
     assert answer.status in {400, 421} and SECRET not in answer.body
 

@@ -1,4 +1,4 @@
-"""The last hour of all servers, added up."""
+"""The last hour, summed over all servers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The figures for Prometheus, read by the parser of its client."""
+"""The metrics for Prometheus, parsed by its client library."""
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,7 +12,7 @@ HOSTILE = 'x"} 1\npserver_up{server="\\'
 
 
 def figures(reports: list[Report]) -> dict[tuple[str, ...], float]:
-    """Return each sample by its name and its labels' values."""
+    """Return the samples by name and label values."""
     body, kind = exposition(reports)
     assert kind.startswith("text/plain")
     return {

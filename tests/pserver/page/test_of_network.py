@@ -1,4 +1,4 @@
-"""The page of a client's network: what it takes for an answer, and that it ends with the client."""
+"""The page of a client's network: the answers that it accepts, and that it exits with the client."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ def test_answers() -> None:
     up, down = read_answer({"ok": {"alpha": {"document": document()}, "beta": {"error": "gone"}}})
     assert up.key == "alpha" and up.document == document()
     assert down.document is None and down.error == "gone"
-    for bad, why in (({"error": "no"}, "no"), ({}, "makes no sense"), ([], "makes no sense")):
+    for bad, why in (({"error": "no"}, "no"), ({}, "invalid answer"), ([], "invalid answer")):
         with pytest.raises(ConfigurationError, match=why):
             read_answer(bad)
 
@@ -39,7 +39,7 @@ def test_the_client_is_asked_and_answers() -> None:
         client.sendall(json.dumps({"ok": {"alpha": {"document": document()}}}).encode() + b"\n")
         (report,) = await source.reports({"alpha": 5.0})
         assert report.key == "alpha" and json.loads(client.recv(1000)) == {"alpha": 5.0}
-        with pytest.raises(ConfigurationError, match="ends nothing"):
+        with pytest.raises(ConfigurationError, match="cannot end sessions"):
             await source.stop("alpha", 1)
 
     with_client(check)
@@ -52,10 +52,10 @@ def test_a_client_that_pauses_comes_back(monkeypatch: pytest.MonkeyPatch) -> Non
 
         monkeypatch.setattr(of_network, "_ANSWER_SECONDS", 0.01)
         for _ in range(2):
-            with pytest.raises(ConfigurationError, match="does not answer now"):
+            with pytest.raises(ConfigurationError, match="is not answering at the moment"):
                 await source.reports({"alpha": 1.0})
         monkeypatch.setattr(of_network, "_ANSWER_SECONDS", DEADLINE)
-        assert json.loads(client.recv(1000)) == {"alpha": 1.0}  # and no other one
+        assert json.loads(client.recv(1000)) == {"alpha": 1.0}  # this request and no other
         answer("late")
         answer("newest")
         (report,) = await source.reports({"alpha": 2.0})
@@ -68,7 +68,7 @@ def test_a_client_that_pauses_comes_back(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_without_the_client_there_is_nothing() -> None:
     async def check(source: FromClient, client: socket.socket) -> None:
         client.close()
-        with pytest.raises(ConfigurationError, match="does not answer any more"):
+        with pytest.raises(ConfigurationError, match="no longer answers"):
             await source.reports({})
         assert source.has_ended.is_set()
 

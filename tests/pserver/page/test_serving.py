@@ -1,4 +1,4 @@
-"""Where the page listens, and its token."""
+"""The address of the page, and its token."""
 
 import http.client
 import socket
@@ -17,7 +17,7 @@ from tests.support.waiting import DEADLINE
 def test_a_port_that_is_taken() -> None:
     with listen(Address(port=0)) as first:
         port = first.getsockname()[1]
-        with pytest.raises(ConfigurationError, match=f"cannot listen at 127.0.0.1, port {port}"):
+        with pytest.raises(ConfigurationError, match=rf"cannot listen on port {port} \(127\.0\.0\.1\)"):
             listen(Address(port=port))
 
 

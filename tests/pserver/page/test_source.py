@@ -1,4 +1,4 @@
-"""The interface of sources: those that there are fit it."""
+"""The interface of sources, and that all sources implement it."""
 
 from pserver.page.source import Source
 from tests.support.generated_servers import GeneratedSource

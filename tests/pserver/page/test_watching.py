@@ -1,4 +1,4 @@
-"""The loop that asks the source, and those who watch."""
+"""The loop that polls the source, and the watching browsers."""
 
 import asyncio
 import json
@@ -56,7 +56,7 @@ def test_all_who_watch_cost_one_question() -> None:
         assert len(source.asked) <= 4
         for stream in streams:
             await stream.aclose()
-        # When nobody watches, nobody is asked.
+        # Without a watching browser, the source is not polled.
         await asyncio.sleep(0.05)
         before = len(source.asked)
         await asyncio.sleep(0.1)
