@@ -202,9 +202,7 @@ _LINES: Mapping[str, Callable[[Facts], list[str]]] = {
     "sessions": _sessions,
     "statistics": in_lines,
     "kill": _killed,
-    "slots": lambda facts: [
-        f"{facts['total']} slots instead of {facts['before']}; {facts['used']} are in use."
-    ],
+    "slots": lambda facts: [f"{facts['total']} slots instead of {facts['before']}; {facts['used']} in use."],
     "drain": _drained,
     "resume": lambda _: ["The server accepts new sessions."],
     "release": _released,
@@ -215,7 +213,7 @@ _LINES: Mapping[str, Callable[[Facts], list[str]]] = {
     "log-level": lambda facts: [f"The log contains lines of level {facts['level']} and above."],
     "members": lambda facts: [str(member_table(facts["members"]))],
     "join": lambda facts: [joined_words(facts)],
-    "leave": lambda facts: [f"The server is no longer a member at {facts['host']}."],
+    "leave": lambda facts: [f"The server has left {facts['host']}."],
     "forget": _forgotten,
     "status": lambda facts: [str(status_table([(str(facts["name"]), int(facts["pid"]), facts)]))],
 }

@@ -60,10 +60,10 @@ def joined_words(facts: Facts) -> str:
     """Describe the outcome of joining a host."""
     host = facts["host"]
     if "server" in facts:
-        return f"The server is a member at {host}, which is the server {printable_name(facts['server'])}."
+        return f"The server has joined {host}, the server {printable_name(facts['server'])}."
     if "why" in facts:
         why = printable_name(str(facts["why"]))
-        return f"The server is not a member at {host} yet: {why}. It keeps trying; see pserver ctl members."
+        return f"The server has not joined {host} yet: {why}. It keeps trying; see pserver ctl members."
     return f"The server announces itself to {host}; see pserver ctl members."
 
 

@@ -89,7 +89,7 @@ def _sessions(name: str) -> list[dict[str, Any]]:
 
 
 def _ended(row: dict[str, Any]) -> str:
-    running = f", in which {row['running']} command(s) or job(s) ran" if row["running"] else ""
+    running = f", which was running {row['running']} command(s) or job(s)" if row["running"] else ""
     return f"Ended session {row['session']} of user {row['user']!r} from {row['from']}{running}."
 
 

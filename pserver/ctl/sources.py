@@ -67,7 +67,7 @@ class OwnServers:
             Answer(
                 name,
                 told.get(name),
-                "" if name in told else "does not answer" if name in servers else "does not run",
+                "" if name in told else "does not answer" if name in servers else "is not running",
                 at,
             )
             for name, at in self._answered.items()

@@ -260,7 +260,9 @@ def _refuse_if_used(status: dict[str, Any] | None, *, force: bool) -> None:
     if sessions:
         users = ", ".join(sorted({str(session.get("user")) for session in sessions}))
         count = "a network uses" if len(sessions) == 1 else f"{len(sessions)} networks use"
-        raise RefusedError(f"{count} the server (of {users}); wait until they end, or end them with --force")
+        raise RefusedError(
+            f"{count} the server (users: {users}); wait until they end, or end them with --force"
+        )
 
 
 def _start_of(record: dict[str, Any]) -> tuple[Any, Any]:

@@ -126,12 +126,12 @@ def read_answer(mark: str, line: str) -> dict[str, Any] | None:
 
 def why_no_python(tried: Sequence[str], python: str | None, host: str) -> str:
     """Explain why no Python on the host is suitable, and suggest a remedy."""
-    needed = "Python 3.11 or newer with its module venv"
+    needed = "Python 3.11 or newer with the venv module"
     remedy = f"name one with --python {host}=PATH, or load one with --setup {shlex.quote(f'{host}=module load python')}"
     if any("without venv" in each for each in tried):
         remedy = f"install it (on Debian and Ubuntu the package python3-venv), or {remedy}"
     if python is not None:
         found = "cannot be run" if not tried else f"is {tried[0]}"
-        return f"{python} {found}, and {needed} is needed: {remedy}"
-    found = f"there are {', '.join(tried)}" if tried else "there is none"
-    return f"{needed} is needed, and {found}: {remedy}"
+        return f"{python} {found}, but {needed} is needed: {remedy}"
+    found = f"only found {', '.join(tried)}" if tried else "found no Python"
+    return f"{found}, but {needed} is needed: {remedy}"

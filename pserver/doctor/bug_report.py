@@ -79,7 +79,7 @@ def bug_report() -> str:
     parts: dict[str, Callable[[], Iterable[str]]] = {
         "Versions": _versions,
         "Settings": lambda: shown_settings(seen.settings).splitlines(),
-        "What pserver doctor finds": lambda: map(str, check_all()),
+        "Findings of pserver doctor": lambda: map(str, check_all()),
         "Servers": lambda: (json.dumps(dict(server.status), indent=2) for server in seen.servers),
         "Variables that are set": _variables,
         "Logs": lambda: _logs(seen),

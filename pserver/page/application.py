@@ -95,7 +95,7 @@ class _Endpoints:
         try:
             first = await anext(stream)
         except TooManyError:
-            raise PageError(503, "too many browsers watch this page; close one") from None
+            raise PageError(503, "too many browsers are watching this page; close one") from None
 
         async def told() -> AsyncIterator[bytes]:
             async with aclosing(stream):

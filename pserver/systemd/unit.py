@@ -46,7 +46,7 @@ def unit_name(name: str) -> str:
 def user_unit(name: str, command: Sequence[str]) -> str:
     """Return the unit of a user's own server; `command`: the command that starts it."""
     return (
-        _heading(name, "of one account, for the manager of this account", is_system=False)
+        _heading(name, "of one account, for its own systemd manager", is_system=False)
         + _service(name, command)
         + USER
         + _install("default.target")

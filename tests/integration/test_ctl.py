@@ -77,7 +77,7 @@ def test_slots_while_jobs_run(server: Server) -> None:
     with server.connect() as net:
         jobs = [net.submit("__import__('time').sleep", 0.1) for _ in range(60)]
         wait_until(lambda: server.status_now()["slots"] == {"total": 2, "used": 2}, "two workers")
-        assert pserver(server, "ctl", "slots", "4").stdout == "4 slots instead of 2; 2 are in use.\n"
+        assert pserver(server, "ctl", "slots", "4").stdout == "4 slots instead of 2; 2 in use.\n"
         wait_until(lambda: server.status_now()["slots"] == {"total": 4, "used": 4}, "four workers")
         pserver(server, "ctl", "slots", "1")
         wait_until(lambda: server.status_now()["slots"] == {"total": 1, "used": 1}, "one worker")

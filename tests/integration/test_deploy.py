@@ -105,7 +105,7 @@ def test_from_nothing_to_a_network_and_back(machines: Machines, wheels: Path) ->
     laptop.run("until [ -e held ]; do sleep 0.05; done")
     status, shown = laptop.attempt(f"{deploy} --slots 2")
     assert status == 1
-    assert "pserver: alpha: a network uses the server (of alice)" in shown
+    assert "pserver: alpha: a network uses the server (users: alice)" in shown
     assert "beta: ready" in shown
     assert "gamma: ready" in shown
     assert "alpha: ready" in laptop.run(f"{deploy} --slots 2 --force")

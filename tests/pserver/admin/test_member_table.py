@@ -33,6 +33,6 @@ def test_joining_waits_for_what_comes_of_it() -> None:
 
 
 def test_what_came_of_it_in_words() -> None:
-    assert "which is the server beta" in joined_words({"host": "b", "server": "beta"})
-    assert "not a member at b yet: refused" in joined_words({"host": "b", "why": "refused"})
+    assert "has joined b, the server beta" in joined_words({"host": "b", "server": "beta"})
+    assert "not joined b yet: refused" in joined_words({"host": "b", "why": "refused"})
     assert "announces itself" in joined_words({"host": "b"})

@@ -71,7 +71,7 @@ def test_a_server_that_has_gone_stays_in_the_list(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("PSERVER_RUNTIME_DIR", str(tmp_path))
     [gone] = source.ask(DEADLINE)
-    assert (gone.name, gone.document, gone.error) == (before.name, None, "does not run")
+    assert (gone.name, gone.document, gone.error) == (before.name, None, "is not running")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(asked.folder))
     monkeypatch.setenv("PSERVER_RUNTIME_DIR", str(asked.folder))
     assert source.ask(DEADLINE)[0].error == ""

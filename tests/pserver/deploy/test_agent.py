@@ -123,7 +123,8 @@ def test_a_server_that_is_used_is_neither_restarted_nor_removed(host: Host) -> N
     first = pid()
     with pconnect(f"127.0.0.1:{host.cmd_port}", user="alice", password="correct horse battery") as net:
         assert (
-            "a network uses the server (of alice)" in host.deploy(host.record("env-a", "--slots=1"))["error"]
+            "a network uses the server (users: alice)"
+            in host.deploy(host.record("env-a", "--slots=1"))["error"]
         )
         assert "a network uses" in host.do({"do": "remove"})["error"]
         assert "done" in host.deploy(host.record())  # new users need no restart

@@ -85,8 +85,8 @@ def test_candidates_have_no_doubles() -> None:
 @pytest.mark.parametrize(
     ("tried", "python", "texts"),
     [
-        ([], None, ["there is none", "--python alpha=PATH", "--setup"]),
-        (["/usr/bin/python3 (3.9)"], None, ["there are /usr/bin/python3 (3.9)", "3.11"]),
+        ([], None, ["found no Python", "--python alpha=PATH", "--setup"]),
+        (["/usr/bin/python3 (3.9)"], None, ["only found /usr/bin/python3 (3.9)", "3.11"]),
         (["/usr/bin/python3 (3.11, without venv)"], None, ["python3-venv"]),
         ([], "/opt/py", ["/opt/py cannot be run"]),
         (["/opt/py (3.9)"], "/opt/py", ["/opt/py is /opt/py (3.9)"]),

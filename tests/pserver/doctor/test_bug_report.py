@@ -69,7 +69,7 @@ def test_what_helps_is_in_it(planted: set[str]) -> None:
     assert planted
     for part in (
         f"pserver {distribution_version()}, Python 3.", "== Settings ==", "slots", "pserver.toml, line 2",
-        "== What pserver doctor finds ==", "command port", "open files", "== Servers ==", '"cmd_port": ',
+        "== Findings of pserver doctor ==", "command port", "open files", "== Servers ==", '"cmd_port": ',
         "PCONNECT_PASSWORD\n", "== Logs ==", "audit failed-login from address-", 'reason="unknown user or wrong',
     ):  # fmt: skip
         assert part in text, text

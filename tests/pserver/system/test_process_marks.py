@@ -109,7 +109,7 @@ def test_what_starts_more_and_more_processes_is_killed(mark: int) -> None:
         pass
     kill_marked(mark)
     STARTED.pop().wait()
-    wait_until(lambda: not process_marks._find_marked(mark, 0), "the end of all")
+    wait_until(lambda: not process_marks._find_marked(mark, 0), "the end of all processes")
 
 
 def test_where_the_limit_was_lowered_nothing_is_marked() -> None:
@@ -129,4 +129,4 @@ def test_who_runs_besides_those_that_are_known() -> None:
         assert not has_marked(mark, [process.pid])
         assert not has_marked(make_mark(), [])
         process.kill()
-        wait_until(lambda: not has_marked(mark, []), "it to end, though nobody has reaped it")
+        wait_until(lambda: not has_marked(mark, []), "it to become a zombie")

@@ -57,7 +57,7 @@ def test_a_process_is_stopped_until_it_goes_on() -> None:
         process.send_signal(signal.SIGSTOP)
         wait_until(lambda: is_stopped(process.pid), "the stop")
         process.send_signal(signal.SIGCONT)
-        wait_until(lambda: not is_stopped(process.pid), "it to go on")
+        wait_until(lambda: not is_stopped(process.pid), "it to continue")
         process.kill()
         process.wait()
         assert not is_stopped(process.pid)
