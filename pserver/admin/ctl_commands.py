@@ -23,7 +23,7 @@ _HEADINGS = ["SESSION", "USER", "FROM", "SINCE", "NODES", "COMMANDS", "JOBS", "I
 # The help text of each word, and its argument with a description if it has one.
 _WORDS: Mapping[str, tuple[str, tuple[str, str] | None]] = {
     "sessions": ("show the sessions, and how much they have done", None),
-    "statistics": ("show jobs and commands by time and slot, and the load of the machine", None),
+    "statistics": ("show recent jobs by slot, and the load of the machine", None),
     "kill": ("end one session, or all sessions of a user", ("WHAT", "a session number or a user name")),
     "slots": (
         "change the number of slots until the next reload or start",
@@ -37,12 +37,15 @@ _WORDS: Mapping[str, tuple[str, tuple[str, str] | None]] = {
         "set the detail of the log until the next reload or start",
         ("LEVEL", "debug, info, warning or error"),
     ),
-    "members": ("show the servers of its pool that it knows", None),
+    "members": ("show the servers of the pool that this server knows", None),
     "join": (
         "announce this server to another server, and report the answer",
         ("HOST[:PORT]", "the other server, with its command port"),
     ),
-    "leave": ("stop announcing this server there", ("HOST[:PORT]", "the other server, as given to join")),
+    "leave": (
+        "stop announcing this server to another server",
+        ("HOST[:PORT]", "the other server, as given to join"),
+    ),
     "forget": (
         "remove members that announce themselves from the list",
         ("ID|SOURCE", "the id of a member, or the address that its announcements come from"),

@@ -138,7 +138,7 @@ ExecReload=/bin/kill -HUP $MAINPID
 {own}SyslogIdentifier={unit_name(name)}
 Restart=on-failure
 RestartSec=2
-# A wrong command line does not become right by trying again.
+# Restarting cannot fix a wrong command line.
 RestartPreventExitStatus=2
 # The daemon ends its sessions cleanly when it stops. If it is killed, they keep running, and its successor adopts them.
 KillMode=process
