@@ -47,7 +47,7 @@ libc.fgets.argtypes = [ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p]
 stream = libc.fdopen(reader, b"r")
 thread = threading.Thread(target=libc.fgets, args=(ctypes.create_string_buffer(10), 10, stream), daemon=True)
 thread.start()
-reads = ("0", "63")  # the number of the system call: x86-64, 64-bit ARM
+reads = ("0", "63")  # system call numbers on x86-64 and 64-bit ARM
 deadline = time.monotonic() + 20
 while open(f"/proc/self/task/{thread.native_id}/syscall").read().split()[0] not in reads:
     assert time.monotonic() < deadline

@@ -118,7 +118,7 @@ tied = os.fork()
 if not tied:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     die_with_parent()
-    os.write(1, b"tied\n")  # one write, which no other process gets into
+    os.write(1, b"tied\n")  # a single write, so that outputs do not mix
     time.sleep(1000)
 free = os.fork()
 if not free:
@@ -276,7 +276,7 @@ if not child:
     set_title("child")
     os._exit(shown() != b"pserver: child\\0")
 assert os.waitpid(child, 0)[1] == 0
-assert own_title() == r"one\\n\\x1b[2J"  # the parent's is its own
+assert own_title() == r"one\\n\\x1b[2J"  # the child changed only its own title
 set_title("x" * 100_000)
 assert 0 < len(shown()) < 5000 and shown().startswith(b"pserver: xxx")
 assert open("/proc/self/environ", "rb").read().count(b"MARK=1") == 1
@@ -308,7 +308,7 @@ _PRETENDER = """
 import os, sys
 from pserver.system.processes import DAEMON, name_process, set_dumpable
 if sys.argv[1:]:
-    os.setresuid(int(sys.argv[1]), 0, 0)  # as a program with the set-user-ID bit is started
+    os.setresuid(int(sys.argv[1]), 0, 0)  # like a program with the set-user-ID bit
 name_process(DAEMON)
 set_dumpable(False)
 print("ready", flush=True)
