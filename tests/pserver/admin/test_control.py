@@ -114,7 +114,7 @@ def test_two_servers_do_not_share_a_log() -> None:
     start_server(config("one"))
     log = default_log("one")
     written = log.read_bytes()
-    with pytest.raises(ConfigurationError, match=rf"--log-file {log}: the server 'one' .* writes there"):
+    with pytest.raises(ConfigurationError, match=rf"--log-file {log}: the server 'one' .* writes to it"):
         start_server(dataclasses.replace(config("two"), log_file=log))
     assert log.read_bytes() == written
     for name in ("three", "four"):

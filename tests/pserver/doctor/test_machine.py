@@ -51,8 +51,8 @@ def test_a_port_that_another_program_has_is_wrong(monkeypatch: pytest.MonkeyPatc
 def test_the_ports_of_a_server_are_fine() -> None:
     status = pserver(cmd_port=0, data_port=0, bind="127.0.0.1", allow_root=True)
     assert isinstance(status, dict)
-    assert found(f"command port {status['cmd_port']}: the server 'default' listens") == [Level.OK]
-    assert found(f"data port {status['data_port']}: the server 'default' listens") == [Level.OK]
+    assert found(f"command port {status['cmd_port']}: in use by the server 'default'") == [Level.OK]
+    assert found(f"data port {status['data_port']}: in use by the server 'default'") == [Level.OK]
     assert found("no server is running") == []
     assert found(f"the users of the server 'default': {server_file()}, fingerprint ") == [Level.OK]
     server_file().unlink()
