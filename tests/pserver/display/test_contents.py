@@ -17,4 +17,4 @@ def test_long_texts_are_cut_and_say_so() -> None:
 def test_a_warning_knows_its_module_and_line() -> None:
     content = warning_contents("careful", UserWarning, __file__, 1)
     assert (content["module"], content["lineno"]) == (__name__, 1)
-    assert content["line"].startswith('"""What is sent of warnings')
+    assert content["line"].startswith('"""The contents of warnings')

@@ -96,7 +96,7 @@ def test_what_is_kept_is_locked_so_that_nobody_takes_it_for_old(tmp_path: Path) 
 
 def test_one_that_was_removed_is_named(tmp_path: Path) -> None:
     assert require_folder(str(tmp_path)) == tmp_path
-    with pytest.raises(FileNotFoundError, match=r"was removed, connect again: '.*/gone'"):
+    with pytest.raises(FileNotFoundError, match=r"was removed; connect again: '.*/gone'"):
         require_folder(tmp_path / "gone")
 
 
