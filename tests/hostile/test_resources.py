@@ -116,7 +116,7 @@ def test_a_further_node_without_room_is_refused_and_nothing_is_left(roomy: Serve
 def test_a_session_whose_folder_was_removed_says_so_wherever_it_is_needed(
     roomy: Server, tmp_path: Path
 ) -> None:
-    why = "the private folder of this session was removed, connect again"
+    why = "the private folder of this session was removed; connect again"
     with roomy.connect(1) as net:
         folder = Path(net[1].eval("str(session_files)").result(DEADLINE)).parent
         file = tmp_path / "a.py"

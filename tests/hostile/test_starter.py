@@ -136,7 +136,7 @@ def test_temporary_files_are_cleaned(tmp_path: Path, monkeypatch: pytest.MonkeyP
             with server.connect() as other:
                 assert works(other)
             assert net[1].eval("6 * 7").result(DEADLINE) == 42
-            with pytest.raises(ParallelError, match="folder of this session was removed, connect again"):
+            with pytest.raises(ParallelError, match="folder of this session was removed; connect again"):
                 net.restart()
         empty(temporary)
         with server.connect() as net:

@@ -88,7 +88,7 @@ def test_slots_while_jobs_run(server: Server) -> None:
 
 def test_a_drained_server_keeps_its_sessions_and_takes_others_again(server: Server) -> None:
     with server.connect() as net:
-        assert "what runs in 1 session goes on" in pserver(server, "ctl", "drain").stdout
+        assert "Running work in 1 session continues" in pserver(server, "ctl", "drain").stdout
         with pytest.raises(ServerRefusedError, match="drained"):
             server.connect()
         reval("x = 1", net).result(DEADLINE)
@@ -98,7 +98,7 @@ def test_a_drained_server_keeps_its_sessions_and_takes_others_again(server: Serv
 
 def test_a_released_server_ends_with_its_last_session(server: Server) -> None:
     with server.connect():
-        assert "the last of 1 session;" in pserver(server, "ctl", "release").stdout
+        assert "the last of 1 session ends" in pserver(server, "ctl", "release").stdout
         assert server.process.poll() is None
     server.process.wait(DEADLINE)
     assert "its last session has ended, as uid" in server.log
