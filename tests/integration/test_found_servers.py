@@ -89,7 +89,7 @@ def test_a_server_is_found_and_stopped_from_everywhere(
     told = server.do("status", variables)
     pid = server.status()["pid"]
     assert f"{server.name}  {pid}" in told.stdout, told
-    assert f"(pid {pid}) is {server.run}/pserver." in told.stdout
+    assert f"(pid {pid}): {server.run}/pserver\n" in told.stdout
     again = server.start(variables)
     assert again.returncode == 1
     assert f"a server named '{server.name}' is already running (pid {pid})" in again.stderr
