@@ -37,6 +37,7 @@ PYTEST := pytest --numprocesses=4 --dist=worksteal
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 
 types: .venv/dev.stamp
 	$(BIN)/mypy
