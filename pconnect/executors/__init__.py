@@ -1,1 +1,1 @@
-"""Interfaces that submit jobs: executor, maps, a pool as in multiprocessing."""
+"""Interfaces for submitting jobs: an executor, maps, and a pool like the one of multiprocessing."""

@@ -1,4 +1,4 @@
-"""`as_completed`: jobs in the order in which they end, with a progress bar."""
+"""`as_completed`: yield jobs in the order in which they end, with a progress bar."""
 
 import queue
 from collections.abc import Iterable, Iterator
@@ -13,24 +13,24 @@ F = TypeVar("F", bound="Future[object]")
 
 
 def as_completed(jobs: Iterable[F], timeout: float | None = None) -> Iterator[F]:
-    """Yield jobs as they end, each once; as the function of `concurrent.futures`, but with a progress bar.
+    """Yield each job once, when it has ended; like `concurrent.futures.as_completed`, with a progress bar.
 
     Parameters
     ----------
     jobs
-        Jobs, of any networks; other futures as well.
+        Jobs of one or several networks; other futures are accepted as well.
     timeout
-        Seconds from this call for all of it; ``None`` waits without limit.
+        Seconds from this call until the last job must have ended; ``None`` waits without limit.
 
     Yields
     ------
     Job
-        One that has ended, in whatever way.
+        A job that has ended: with a result, with an error, or cancelled.
 
     Raises
     ------
     TimeoutError
-        The time limit passed before all have ended. The jobs go on.
+        The time limit expired before all jobs had ended. The jobs keep running.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def as_completed(jobs: Iterable[F], timeout: float | None = None) -> Iterator[F]
 def _taken(jobs: dict[F, None], deadline: float) -> Iterator[F]:
     ended: queue.SimpleQueue[F] = queue.SimpleQueue()
     for job in jobs:
-        job.add_done_callback(ended.put)  # type: ignore[arg-type] # it is called with the job
+        job.add_done_callback(ended.put)  # type: ignore[arg-type] # the callback receives the job
     total = left = len(jobs)
 
     def progress_bar() -> ProgressBar:
@@ -56,7 +56,7 @@ def _taken(jobs: dict[F, None], deadline: float) -> Iterator[F]:
         try:
             return ended.get(timeout=seconds)
         except queue.Empty:
-            raise TimeoutError(f"time limit passed, and {left} of {total} jobs have not ended") from None
+            raise TimeoutError(f"timed out waiting for jobs: {left} of {total} have not ended") from None
 
     with Meter(progress_bar) as meter:
         while left:

@@ -1,4 +1,4 @@
-"""`Executor`: the standard library's interface to the processors that the servers of a network offer."""
+"""`Executor`: the standard library's executor interface to the workers of a network."""
 
 import concurrent.futures
 import functools
@@ -20,7 +20,7 @@ from pconnect.session.client_mesh import ClientMesh
 
 
 class JobMaker:
-    """What is given to `submit` or `map` as a function is, and makes the jobs itself; a program does."""
+    """A callable for `submit` or `map` that builds its jobs itself, as a program does."""
 
     def make_job(
         self,
@@ -30,15 +30,16 @@ class JobMaker:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
     ) -> Job:
-        """Return the job of one call. Raises `ParallelError`, which becomes the error of a job."""
+        """Return the job for one call. Raises `ParallelError`, which the caller stores as the error of the job."""
         raise NotImplementedError
 
 
 class Executor(concurrent.futures.Executor):
-    """Calls functions in worker processes of a network; ``net.executor()`` makes one.
+    """Calls functions in worker processes of a network; ``net.executor()`` creates one.
 
-    `options`: for all jobs submitted here. `seeds`: for their random numbers; ``None``: as those of the network are
-    then. `exclusive`: wait until no other client has a slot of the servers, and hold all of them until the shutdown.
+    `options` apply to all jobs submitted here. `seeds` are for their random numbers; with ``None`` the jobs use the
+    network's seeds at the time of the call. `exclusive`: wait until no other client holds a slot of the servers, then
+    hold all slots until `shutdown`.
     """
 
     def __init__(
@@ -59,44 +60,45 @@ class Executor(concurrent.futures.Executor):
 
     @property
     def _nodes(self) -> frozenset[int]:
-        """All nodes that the network has now."""
+        """All nodes that the network has at present."""
         return frozenset(self._mesh.servers)
 
     def submit(self, fn: Function | Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
-        """Have ``fn(*args, **kwargs)`` called in some worker, as soon as one is free.
+        """Call ``fn(*args, **kwargs)`` in a worker as soon as one is free.
 
-        The function is sent as it is now, the arguments as they are until the job has ended: do not change them before.
-        What commands that have ended by now have done in the engines' workspaces, the function finds there.
+        The function is copied before this returns. Large arrays among the arguments are sent from their own memory, so
+        do not change the arguments until the job has ended. The function sees the effects of all commands that ended in
+        the engines' workspaces before this call.
 
-        Returns a `concurrent.futures.Future`. What cannot be sent is its error, too. Raises `RuntimeError` after
-        `shutdown`.
+        Returns a `concurrent.futures.Future`. If the function or an argument cannot be sent, the future holds that
+        error. Raises `RuntimeError` after `shutdown`.
         """
         job = self.prepare(fn, args, kwargs)
         self.start(job)
         return job
 
-    # --- for the interfaces of other libraries, which are made of this one ---
+    # --- for interfaces of other libraries, which are built on this class ---
 
     def submit_chunk(self, function: Any, chunk: Sequence[Any]) -> Job:
-        """Have what `pack_for_map` returned for a `map_part` called with a chunk of items, as one job."""
+        """Call the result of `pack_for_map` for a `map_part` with a chunk of items, as one job."""
         job = self.prepare(function, (chunk,), items=len(chunk))
         self.start(job)
         return job
 
     @property
     def foreign(self) -> str:
-        """Which nodes where jobs may run have another version of Python, in words."""
+        """The nodes allowed for jobs that run another version of Python, as text; empty if there are none."""
         return self._mesh.foreign_among(self._options.on or self._nodes) if self._mesh.foreign else ""
 
     def pack(self, fn: Callable[..., Any]) -> Function:
-        """Return a function as it is now, to be used for many jobs.
+        """Pack a function in its present state, for use in many jobs.
 
         Raises `ConfigurationError` if it cannot be sent.
         """
         return self._scheduler.functions.get(fn, self.foreign)
 
     def pack_for_map(self, fn: Callable[..., Any] | str) -> Function | Callable[..., Any] | str:
-        """Return a function as it is now, for many jobs; `fn` itself if it cannot be sent, which each job then says."""
+        """Pack a function for many jobs. Returns `fn` itself if it cannot be sent; each job then reports the error."""
         if isinstance(fn, JobMaker):
             return fn
         try:
@@ -111,7 +113,7 @@ class Executor(concurrent.futures.Executor):
         kwargs: Mapping[str, Any] = {},
         items: int = 1,
     ) -> Job:
-        """Return a job, of so many items, that `start` starts; what cannot be sent is its error already."""
+        """Return a job of `items` items for `start`. If something cannot be sent, the job has that error already."""
         scheduler, foreign = self._scheduler, self.foreign
         job = Job(scheduler.next_number(), "", (), self._options, scheduler)
         if items != 1:
@@ -129,7 +131,7 @@ class Executor(concurrent.futures.Executor):
             job.name = function.name
             check_size(function.size, self._max_bytes)
             job.buffers = encode_job(job, args, kwargs, self._max_bytes, foreign)
-            job.after = time.monotonic()  # as of the ends of commands
+            job.after = time.monotonic()  # the job sees all commands that ended before this instant
         except ParallelError as error:
             if not isinstance(fn, Function):
                 job.name = describe(fn)
@@ -138,7 +140,7 @@ class Executor(concurrent.futures.Executor):
         return job
 
     def start(self, job: Job) -> None:
-        """Have a job done that `prepare` has returned. Raises `RuntimeError` after `shutdown`."""
+        """Submit a job that `prepare` has returned. Raises `RuntimeError` after `shutdown`."""
         with self._lock:
             if self._is_shut_down:
                 raise RuntimeError("cannot schedule new futures after shutdown")
@@ -150,17 +152,17 @@ class Executor(concurrent.futures.Executor):
             self._scheduler.submit(job)
 
     def count_slots(self, timeout: float = 30.0) -> int:
-        """Return how many processes for jobs the servers offer at once, to all their clients together.
+        """Return the total number of job slots that the servers offer to all their clients together.
 
-        Raises `TimeoutError` if not all have said it in time.
+        Raises `TimeoutError` if a server has not answered in time.
         """
         return self._scheduler.count_slots(self._options.on or self._nodes, timeout)
 
     def share(self, min_bytes: int) -> Sharing:
-        """Return what finds large arrays in arguments, so that they are sent to each worker once."""
+        """Return a `Sharing`, which finds large arrays in arguments and sends each of them to a worker once."""
         return Sharing(self._scheduler.contents, min_bytes, self._max_bytes)
 
-    # --- the standard library's ---
+    # --- the interface of the standard library ---
 
     def map(
         self,
@@ -169,10 +171,10 @@ class Executor(concurrent.futures.Executor):
         timeout: float | None = None,
         chunksize: int = 1,
     ) -> Iterator[Any]:
-        """Call a function, as it is now, for each item; see `concurrent.futures.Executor.map`."""
+        """Call a function, in its present state, for each item; see `concurrent.futures.Executor.map`."""
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
-        packed: Any  # which `submit` takes as well
+        packed: Any  # `submit` accepts packed functions as well
         if chunksize == 1 or isinstance(fn, JobMaker):
             packed = self.pack_for_map(fn)
             return super().map(packed, *iterables, timeout=timeout)
@@ -183,7 +185,7 @@ class Executor(concurrent.futures.Executor):
         return (value for part in parts for value in part)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more jobs; see `concurrent.futures.Executor.shutdown`. The workers stay for other executors."""
+        """Refuse further jobs; see `concurrent.futures.Executor.shutdown`. The workers remain for other executors."""
         with self._lock:
             before, self._is_shut_down = self._is_shut_down, True
             jobs = list(self._jobs)
@@ -198,21 +200,21 @@ class Executor(concurrent.futures.Executor):
 
 
 class _Chunks(concurrent.futures.Executor):
-    """An executor that takes chunks of items."""
+    """An executor whose `submit` takes chunks of items."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
-    def submit(self, fn: Any, chunk: Any) -> Any:  # type: ignore[override] # for `map`, which calls it so
+    def submit(self, fn: Any, chunk: Any) -> Any:  # type: ignore[override] # `map` passes these two arguments
         return self._executor.submit_chunk(fn, chunk)
 
 
 def scheduler_of(mesh: ClientMesh) -> Scheduler:
-    """Return what looks after the jobs of a network."""
+    """Return the scheduler of a network; create it on the first call."""
     mesh.check_open()
     if mesh.scheduler is None:
         mesh.renew_certificates()
-        with mesh.event_loop.sigint_deferred:  # another thread may be here, too
+        with mesh.event_loop.sigint_deferred:  # another thread may be in here as well
             if mesh.scheduler is None:
                 mesh.scheduler = Scheduler(mesh)
     found: Scheduler = mesh.scheduler

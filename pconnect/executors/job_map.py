@@ -1,4 +1,4 @@
-"""`map`: a function called for each of many items, whose results come in order, or as they are there."""
+"""`map`: call a function for each of many items; results arrive in input order or as jobs end."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
@@ -24,9 +24,11 @@ def map_jobs(
 ) -> Iterator[Any]:
     """Yield the results of a function for all items; see `pconnect.views.job_views.JobView.map`."""
     if on_error not in {"raise", "return"}:
-        raise ConfigurationError(f'on_error={on_error!r}: it is "raise" or "return"')
+        raise ConfigurationError(f'on_error={on_error!r} is not allowed: use "raise" or "return"')
     if chunksize != "auto" and not (isinstance(chunksize, int) and chunksize > 0):
-        raise ConfigurationError(f'chunksize={chunksize!r}: it is "auto" or a number of items')
+        raise ConfigurationError(
+            f'chunksize={chunksize!r} is not allowed: use "auto" or a positive number of items'
+        )
     total = _length(iterables)
     items: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
     if chunksize in {"auto", 1} or isinstance(function, JobMaker):
@@ -43,7 +45,7 @@ def map_jobs(
 
 
 def _spread(outcome: Any, job: Job) -> list[Any]:
-    """Return the results of a chunk; its one error stands for all its items."""
+    """Return the results of a chunk; an error is repeated for each of its items."""
     return [outcome] * job.items if isinstance(outcome, BaseException) else outcome
 
 
@@ -55,7 +57,7 @@ def _length(iterables: Sequence[Iterable[Any]]) -> int | None:
 def _outcomes(
     jobs: Iterator[Job], total: int | None, *, ordered: bool, on_error: str
 ) -> Iterator[tuple[Any, Job]]:
-    """Yield the outcome of each job, and the job; at the end, however it comes, no job is left."""
+    """Yield the outcome of each job together with the job. When this generator ends, it cancels the remaining jobs."""
     under_way = LazyMap(jobs, ordered=ordered)
     taken = 0
 

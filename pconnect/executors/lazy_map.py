@@ -1,4 +1,4 @@
-"""Lazy maps: jobs that are submitted ahead of what is taken, and taken one by one as they end."""
+"""Lazy maps: jobs are submitted a limited distance ahead of the results taken, which are taken one by one."""
 
 import os
 import queue
@@ -9,31 +9,31 @@ from pconnect.jobs.duration_estimate import DurationEstimate
 from pconnect.jobs.job import Job
 from pconnect.loop.forked_copies import check_process
 
-# So many seconds of work are submitted ahead, and so many jobs at the least and at the most.
+# Submit jobs ahead for this many seconds of work, within a minimum and a maximum number of jobs.
 _AHEAD_SECONDS = 0.2
 _MIN_AHEAD, _MAX_AHEAD = 32, 4096
 
 
 class Lookahead:
-    """How many jobs of a lazy map may be under way (`count`), by how long they take; at least `least`."""
+    """Decides how many jobs of a lazy map may be in flight (`count`, at least `least`) from their durations."""
 
     def __init__(self, least: int = _MIN_AHEAD) -> None:
         self.count = self._least = max(_MIN_AHEAD, least)
         self._estimate = DurationEstimate()
 
     def learn(self, seconds: float) -> None:
-        """Take into account how long a job took."""
+        """Update the estimate with the duration of one job."""
         self._estimate.learn(seconds)
         wanted = _AHEAD_SECONDS / max(self._estimate.mean, 1e-6)
-        # In steps, because the first jobs may differ from the next.
+        # At most double the count each time, because the first jobs may not be typical.
         self.count = int(max(self._least, min(_MAX_AHEAD, wanted, 2 * self.count)))
 
 
 class LazyMap:
     """The jobs of one lazy map.
 
-    `jobs`: submits a job whenever one is taken from it. `ordered`: whether they are taken in their order, or as they
-    end. `least_ahead`: as of `Lookahead`.
+    `jobs` is an iterator that submits one job for each item taken from it. `ordered`: take jobs in input order rather
+    than in the order in which they end. `least_ahead`: see `Lookahead`.
     """
 
     def __init__(self, jobs: Iterator[Job], *, ordered: bool, least_ahead: int = _MIN_AHEAD) -> None:
@@ -45,11 +45,11 @@ class LazyMap:
         self._process = os.getpid()
 
     def __bool__(self) -> bool:
-        """Whether there are jobs that were not taken."""
+        """Whether jobs remain that were not taken."""
         return bool(self._under_way)
 
     def fill(self) -> None:
-        """Submit jobs, as many as may be under way."""
+        """Submit jobs until the number allowed by the lookahead is in flight."""
         while len(self._under_way) < self._lookahead.count and (job := next(self._jobs, None)) is not None:
             self._under_way[job] = None
             if self._waiting is not None:
@@ -58,9 +58,9 @@ class LazyMap:
                 job.add_done_callback(self._ended.put)  # type: ignore[arg-type]
 
     def take(self, timeout: float | None) -> Job:
-        """Return the next job, which has ended.
+        """Wait for the next job that has ended, and return it.
 
-        Raises `TimeoutError` if it has not ended in time; it can be taken later.
+        Raises `TimeoutError` if none has ended in time; a later call can still take it.
         """
         check_process(self._process)
         if self._waiting is None:
@@ -78,7 +78,7 @@ class LazyMap:
         return job
 
     def ended_count(self) -> int:
-        """Return how many have ended that were not taken."""
+        """Return the number of jobs that have ended but were not taken."""
         return sum(job.done() for job in self._under_way)
 
     def cancel(self) -> None:
@@ -88,7 +88,7 @@ class LazyMap:
 
 
 def wait_for(job: Job, timeout: float | None) -> None:
-    """Wait for the end of a job, whatever it is. Raises `TimeoutError` if it has not ended in time."""
+    """Wait until a job has ended in any way. Raises `TimeoutError` if it has not ended in time."""
     try:
         job.exception(timeout)
     except BaseException:
@@ -100,5 +100,5 @@ def error_of(job: Job) -> BaseException | None:
     """Return the error of a job that has ended."""
     try:
         return job.exception()
-    except BaseException as error:  # noqa: BLE001 - it is that of a cancelled job
+    except BaseException as error:  # noqa: BLE001 - the job was cancelled
         return error

@@ -1,8 +1,8 @@
-"""`Pool`: what `multiprocessing.pool.Pool` offers, in worker processes of a network.
+"""`Pool`: the interface of `multiprocessing.pool.Pool` for the worker processes of a network.
 
-For code that wants a pool or the ``map`` of one. Differences: there are no ``initializer`` and ``maxtasksperchild``,
-because workers are forked from engines, which `pconnect.reval` prepares; a call that is interrupted cancels what it has
-begun; and the iterators take only so many items ahead as keep the workers busy.
+This serves code that expects a pool or the ``map`` of one. It differs in three ways: `initializer` and
+`maxtasksperchild` do not exist, because workers are forked from engines, which `pconnect.reval` prepares; an
+interrupted call cancels its jobs; and the iterators read only as many items ahead as the workers need to stay busy.
 """
 
 import functools
@@ -23,17 +23,17 @@ from pconnect.jobs.job import Job
 from pconnect.loop.forked_copies import check_process
 from pconnect.remote_entry import map_part
 
-# Jobs that an iterator submits ahead of what is taken, for each process, at the least.
+# An iterator submits at least this many jobs per process ahead of the results taken.
 _AHEAD = 4
-# As `multiprocessing.pool` does without a chunksize: so many chunks for each process.
+# Default chunks per process, as in `multiprocessing.pool`.
 _CHUNKS = 4
 
 
 class AsyncResult:
-    """What is returned at once, and gets a result or an error later.
+    """The handle of a call in progress; it receives a result or an error later.
 
-    `combine`: makes the result of theirs. `callback`, `error_callback`: called with the result, or with the error, in
-    the thread that looks after jobs.
+    `combine` computes the result from those of the jobs. The scheduler's thread calls `callback` with the result, or
+    `error_callback` with the error.
     """
 
     def __init__(
@@ -59,35 +59,35 @@ class AsyncResult:
             self._end()
 
     def get(self, timeout: float | None = None) -> Any:
-        """Wait for the result and return it, or raise the first error there was.
+        """Wait for the result and return it, or raise the first error.
 
-        Raises `TimeoutError` if it is not there in time; it comes later.
+        Raises `TimeoutError` if the result has not arrived in time; you can call this again.
         """
         self.wait(timeout)
         if not self.ready():
-            raise TimeoutError(f"no result after {timeout:g} s")
+            raise TimeoutError(f"timed out after {timeout:g} s waiting for the result")
         if self._error is not None:
             raise self._error
         return self._value
 
     def wait(self, timeout: float | None = None) -> None:
-        """Wait until it has ended, or for `timeout` seconds."""
+        """Wait until the call has ended, or until `timeout` seconds have passed."""
         if not self.ready():
             check_process(self._process)
         self._ended.wait(timeout)
 
     def ready(self) -> bool:
-        """Return whether it has ended."""
+        """Return whether the call has ended."""
         return self._ended.is_set()
 
     def successful(self) -> bool:
-        """Return whether it has ended without an error. Raises `ValueError` if it has not ended."""
+        """Return whether the call succeeded. Raises `ValueError` if it has not ended."""
         if not self.ready():
             raise ValueError(f"{self!r} not ready")
         return self._error is None
 
     def cancel(self) -> None:
-        """Cancel what has not ended."""
+        """Cancel all jobs of this call that have not ended."""
         for job in self._jobs:
             job.cancel()
 
@@ -114,7 +114,7 @@ class AsyncResult:
 
 
 class ResultIterator(Iterator[Any]):
-    """The results of `Pool.imap` and `Pool.imap_unordered`, one by one; an error is raised in its item's place."""
+    """The results of `Pool.imap` and `Pool.imap_unordered`, one by one; an item that failed raises its error."""
 
     def __init__(self, jobs: LazyMap) -> None:
         self._jobs = jobs
@@ -125,28 +125,28 @@ class ResultIterator(Iterator[Any]):
         return self.next()
 
     def next(self, timeout: float | None = None) -> Any:
-        """Return the next result. Raises `TimeoutError` if it is not there in time; it comes later."""
+        """Return the next result. Raises `TimeoutError` if it has not arrived in time; you can call this again."""
         if not self._values:
             if not self._jobs:
                 raise StopIteration
             try:
                 job = self._jobs.take(timeout)
             except TimeoutError:
-                raise TimeoutError(f"no result after {timeout:g} s") from None
+                raise TimeoutError(f"timed out after {timeout:g} s waiting for the next result") from None
             self._jobs.fill()
             self._values.extend(job.result())
         return self._values.popleft()
 
 
 class Pool:
-    """Calls functions in worker processes of a network; ``net.pool()`` makes one.
+    """Calls functions in worker processes of a network; ``net.pool()`` creates one.
 
-    `executor`: whose workers these are. `processes`: no more than so many at once; ``None``: as many as there are.
+    `executor`: provides the workers. `processes`: maximum number of jobs in flight; ``None`` sets no maximum.
     """
 
     def __init__(self, executor: Executor, processes: int | None = None) -> None:
         if processes is not None and processes < 1:
-            raise ConfigurationError(f"processes={processes}: at least one is needed")
+            raise ConfigurationError(f"processes={processes} is not allowed: give 1 or more")
         self._executor = executor
         self._throttle = Throttle(executor, processes)
         self._processes = processes
@@ -157,14 +157,14 @@ class Pool:
 
     @functools.cached_property
     def size(self) -> int:
-        """How many processes work at once, if no other client needs them."""
+        """Number of processes that run at the same time as long as no other client needs their slots."""
         slots = self._executor.count_slots()
         return slots if self._processes is None else min(slots, self._processes)
 
     def apply(
         self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Mapping[str, Any] | None = None
     ) -> Any:
-        """Call a function, and wait for what it returns."""
+        """Call a function and return its result."""
         return _wait_or_cancel(self.apply_async(func, args, kwds))
 
     def apply_async(
@@ -175,7 +175,7 @@ class Pool:
         callback: Callable[[Any], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
     ) -> AsyncResult:
-        """Have a function called."""
+        """Start a call of a function and return its handle without waiting."""
         self._check_open()
         job = self._executor.prepare(func, tuple(args), dict(kwds or {}))
         return self._begin([job], lambda values: values[0], callback, error_callback)
@@ -183,23 +183,23 @@ class Pool:
     def map(
         self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None
     ) -> list[Any]:
-        """Call a function for each item, and return the list of results.
+        """Call a function for each item and return the list of results.
 
-        The function, and what is bound to it, is sent to each worker once, the items in chunks.
+        The function, with any bound arguments, is sent to each worker once; the items are sent in chunks.
 
         Parameters
         ----------
         func
-            With one argument.
+            A function of one argument.
         iterable
-            All of it is read at once.
+            The items; this call reads all of them first.
         chunksize
-            How many items are one job; by default four jobs for each process.
+            Number of items per job; the default makes four jobs for each process.
 
         Raises
         ------
         RemoteError, JobLostError
-            The first error there was, after all has ended.
+            The first error, raised after all jobs have ended.
 
         Examples
         --------
@@ -214,7 +214,7 @@ class Pool:
     def starmap(
         self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
     ) -> list[Any]:
-        """Do what `map` does with a tuple of arguments for each call."""
+        """Call a function with each tuple as its arguments; otherwise like `map`."""
         result: list[Any] = _wait_or_cancel(self.starmap_async(func, iterable, chunksize))
         return result
 
@@ -226,7 +226,7 @@ class Pool:
         callback: Callable[[list[Any]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
     ) -> AsyncResult:
-        """Begin a `map`."""
+        """Start a `map` and return its handle without waiting."""
         return self.starmap_async(func, _singly(iterable), chunksize, callback, error_callback)
 
     def starmap_async(
@@ -237,7 +237,7 @@ class Pool:
         callback: Callable[[list[Any]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
     ) -> AsyncResult:
-        """Begin a `starmap`."""
+        """Start a `starmap` and return its handle without waiting."""
         self._check_open()
         items = list(iterable)
         if chunksize is None:
@@ -246,26 +246,26 @@ class Pool:
         return self._begin(jobs, lambda parts: list(itertools.chain(*parts)), callback, error_callback)
 
     def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1) -> ResultIterator:
-        """Call a function for each item; the results come in order, as they are there."""
+        """Call a function for each item; yield the results in input order as they arrive."""
         return self._iterate(func, iterable, chunksize, ordered=True)
 
     def imap_unordered(
         self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1
     ) -> ResultIterator:
-        """Call a function for each item; the results come as they are there."""
+        """Call a function for each item; yield the results in the order in which they arrive."""
         return self._iterate(func, iterable, chunksize, ordered=False)
 
     def close(self) -> None:
-        """Take no more work."""
+        """Refuse further work."""
         self._is_closed = True
 
     def terminate(self) -> None:
-        """Take no more work, and cancel what is under way. The workers stay for others."""
+        """Refuse further work and cancel the jobs in flight. The workers remain for other uses."""
         self._is_closed = True
         self._throttle.cancel()
 
     def join(self) -> None:
-        """Wait until all work has ended; after `close` or `terminate`."""
+        """Wait until all work has ended. Call `close` or `terminate` first."""
         if not self._is_closed:
             raise ValueError("Pool is still running")
         self._throttle.join()
@@ -325,5 +325,5 @@ def _wait_or_cancel(result: AsyncResult) -> Any:
     try:
         return result.get()
     except BaseException:
-        result.cancel()  # what is left of it if this is an interrupt
+        result.cancel()  # after an interrupt, jobs may still be running
         raise

@@ -1,4 +1,4 @@
-"""`pmap`: a function called for each element of arrays or sequences, as Octave's ``parcellfun`` does."""
+"""`pmap`: call a function for each element of arrays or sequences, like Octave's ``parcellfun``."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,14 +10,14 @@ from pconnect.executors.executor import Executor
 from pconnect.executors.job_map import map_jobs
 
 
-class JobFailure(RuntimeError):  # noqa: N818 - an error handler gets it
-    """What an error handler of `pmap` gets: which item failed, and how."""
+class JobFailure(RuntimeError):  # noqa: N818 - an argument of error handlers, like Octave's error struct
+    """The first argument of an error handler of `pmap`: the failed item and its error."""
 
     def __init__(self, index: Any, error: BaseException) -> None:
         super().__init__(f"item {index}: {error}")
-        self.index = index  #: of the item, counted through the whole input; for an array a tuple
+        self.index = index  #: of the item in the whole input; a tuple for an array
         self.error = error
-        #: Text, name of the exception's type, and traceback at the worker.
+        #: Text of the error, name of the exception's type, and traceback on the worker.
         self.message = error.message if isinstance(error, RemoteError) else str(error)
         self.identifier = error.type_name if isinstance(error, RemoteError) else type(error).__name__
         self.traceback = error.remote_traceback if isinstance(error, RemoteError) else ""
@@ -32,7 +32,7 @@ def pmap(
     error_handler: Callable[..., Any] | None,
     chunksize: int | str,
 ) -> Any:
-    """Return the results of a function for all elements; see `pconnect.views.job_views.JobView.pmap`."""
+    """Return the results of a function for each element; see `pconnect.views.job_views.JobView.pmap`."""
     shape, flat = _common_shape(inputs)
     outcomes = map_jobs(executor, function, flat, ordered=True, chunksize=chunksize, on_error="return")
     results = []
@@ -49,7 +49,9 @@ def pmap(
         results.append(error_handler(failure, *(items[position] for items in flat)))
     if results and all(isinstance(result, tuple) for result in results):
         if len({len(result) for result in results}) > 1:
-            raise ConfigurationError("the function returned tuples of different lengths")
+            raise ConfigurationError(
+                "pmap: the function returned tuples of different lengths; return equally many values for all"
+            )
         return tuple(
             _shaped(list(part), shape, uniform=uniform_output) for part in zip(*results, strict=True)
         )
@@ -57,15 +59,15 @@ def pmap(
 
 
 def _common_shape(inputs: Sequence[Any]) -> tuple[tuple[int, ...] | None, list[Sequence[Any]]]:
-    """Return the shape of the result, and all inputs as flat sequences; one of a single element is repeated."""
+    """Return the shape of the result, and all inputs as flat sequences; inputs with one element are repeated."""
     if not inputs:
-        raise ConfigurationError("pmap needs at least one sequence")
+        raise ConfigurationError("pmap: no input was given; pass at least one array or sequence")
     shapes = [items.shape if isinstance(items, np.ndarray) else (len(items),) for items in inputs]
-    # An empty one counts as well, so not simply the largest.
+    # An empty input counts as well, so the largest size is not enough.
     shape = max(shapes, key=lambda s: (int(np.prod(s)) != 1, int(np.prod(s)), len(s)))
     if any(s != shape and int(np.prod(s)) != 1 for s in shapes):
         raise ConfigurationError(
-            f"pmap: the inputs have different shapes {shapes}; each has the same or one element"
+            f"pmap: the inputs have different shapes {shapes}; give them one shape, or a single element"
         )
     count = int(np.prod(shape))
     flat: list[Any] = [items.reshape(-1) if isinstance(items, np.ndarray) else items for items in inputs]
@@ -85,6 +87,6 @@ def _shaped(results: list[Any], shape: tuple[int, ...] | None, *, uniform: bool)
         array = np.empty(0, dtype=object)
     if array.ndim != 1 or len(array) != len(results) or array.dtype == object:
         raise ConfigurationError(
-            "the results are not all single values of one kind: uniform_output=False returns them as they are"
+            "pmap: the results are not all single values of one type; uniform_output=False returns them unchanged"
         )
     return array.reshape(shape or array.shape)

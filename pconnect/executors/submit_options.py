@@ -1,4 +1,4 @@
-"""The options of `submit`, whose other keywords are those of the function that it has called."""
+"""The options of `submit`, whose other keyword arguments belong to the called function."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -11,9 +11,9 @@ from pconnect.errors import ConfigurationError
 def given_options(
     function: Callable[..., Any] | str, *, allow_pickle: bool | None, seed: int | None
 ) -> dict[str, Any]:
-    """Return the options that a call of `submit` gives, for its executor.
+    """Return the options that a call of `submit` sets, for its executor.
 
-    Raises `ConfigurationError` if the function has a parameter of such a name.
+    Raises `ConfigurationError` if the function has a parameter with the name of one of them.
     """
     if allow_pickle is None and seed is None:
         return {}
@@ -25,12 +25,12 @@ def given_options(
 
 def _check_ambiguity(function: Callable[..., Any] | str, options: Iterable[str]) -> None:
     try:
-        parameters = inspect.signature(function).parameters  # type: ignore[arg-type] # an expression has none
+        parameters = inspect.signature(function).parameters  # type: ignore[arg-type] # a string has none
     except (TypeError, ValueError):
         return
     for name in options:
         if name in parameters and parameters[name].kind is not inspect.Parameter.POSITIONAL_ONLY:
             raise ConfigurationError(
-                f"{describe(function)} has a parameter {name}, and so has submit: for the function, submit "
-                f"functools.partial(function, {name}=...); for its job, net.executor({name}=...).submit(function)"
+                f"{describe(function)} and submit both have a parameter {name}: for the function, submit "
+                f"functools.partial(function, {name}=...); for the job, use net.executor({name}=...).submit(function)"
             )

@@ -12,7 +12,7 @@ from pconnect.loop.forked_copies import check_process
 class Throttle:
     """Starts jobs of an executor, in order, with a limit on how many are in flight.
 
-    `executor`: which has prepared the jobs. `limit`: how many; ``None``: as many as come.
+    `executor`: has prepared the jobs. `limit`: maximum number in flight; ``None`` sets no maximum.
     """
 
     def __init__(self, executor: Executor, limit: int | None) -> None:
@@ -26,7 +26,7 @@ class Throttle:
         self._has_ended = threading.Condition(self._lock)
 
     def submit(self, job: Job) -> None:
-        """Start a job now or later. One that has failed already is left alone; after `cancel` it is cancelled."""
+        """Start a job now or later. A failed job is left unchanged; after `cancel` the job is cancelled."""
         with self._lock:
             is_cancelled = self._is_cancelled
             if not is_cancelled:
@@ -40,7 +40,7 @@ class Throttle:
             self._start(job)
 
     def cancel(self) -> None:
-        """Cancel all that has not ended, and what comes later."""
+        """Cancel all jobs that have not ended, and all submitted later."""
         with self._lock:
             self._is_cancelled = True
             jobs = [*self._waiting, *self._jobs]
@@ -49,7 +49,7 @@ class Throttle:
             job.cancel()
 
     def join(self) -> None:
-        """Wait until all has ended."""
+        """Wait until all jobs have ended."""
         check_process(self._process)
         with self._has_ended:
             self._has_ended.wait_for(lambda: not self._jobs and not self._waiting)

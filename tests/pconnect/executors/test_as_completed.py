@@ -16,7 +16,7 @@ def test_jobs_come_as_they_end(jobs_network: ClientNetwork) -> None:
     long, short = jobs_network.submit(time.sleep, 0.6), jobs_network.submit(abs, -1)
     failing = jobs_network.submit(divmod, 1, 0)
     assert list(as_completed([long, short, failing, short], LIMIT)) == [short, failing, long]
-    assert list(as_completed([long, short], 0.0)) == [long, short]  # they had ended
+    assert list(as_completed([long, short], 0.0)) == [long, short]  # both had ended before
     assert list(as_completed([])) == []
 
 
@@ -26,7 +26,7 @@ def test_the_time_limit_is_for_all_of_it() -> None:
     begin = time.monotonic()
     jobs = as_completed([waiting, ended], 0.3)
     assert next(jobs) is ended
-    with pytest.raises(TimeoutError, match="1 of 2 jobs have not ended"):
+    with pytest.raises(TimeoutError, match="timed out waiting for jobs: 1 of 2 have not ended"):
         next(jobs)
     assert 0.3 <= time.monotonic() - begin < LIMIT
 
@@ -48,7 +48,7 @@ def test_there_is_a_bar_that_is_in_nobodys_way() -> None:
         assert next(results) is jobs[1]
         shown = terminal.getvalue()
         assert "/3 jobs" in shown or "/3 [" in shown
-        # What the program prints now begins on an empty line.
+        # The next output of the program begins on an empty line.
         assert shown.endswith("\r") and shown.rstrip("\r").rpartition("\r")[2].strip() == ""
         jobs[2].cancel()
         assert list(itertools.islice(results, 5)) == [jobs[2]]

@@ -1,4 +1,4 @@
-"""The executor beside other parts of the standard library, and its options; see also test_cpython_futures."""
+"""The executor with other parts of the standard library, and its options; see also test_cpython_futures."""
 
 import asyncio
 import concurrent.futures
@@ -118,8 +118,8 @@ def test_after_the_shutdown_nothing_more_is_taken(jobs_network: ClientNetwork) -
     assert all(job.done() for job in jobs)
     with pytest.raises(RuntimeError, match="after shutdown"):
         executor.submit(abs, 1)
-    executor.shutdown()  # again
-    assert jobs_network.submit(abs, -1).result(LIMIT) == 1  # others have executors of their own
+    executor.shutdown()  # a second call does nothing
+    assert jobs_network.submit(abs, -1).result(LIMIT) == 1  # the network's own executor is not affected
 
 
 def test_a_shutdown_that_cancels(jobs_network: ClientNetwork) -> None:
@@ -161,7 +161,7 @@ def test_a_job_over_its_time_is_interrupted(jobs_network: ClientNetwork) -> None
     with pytest.raises(TimeoutError, match=r"the time limit of 0\.4 s passed"):
         job.result(LIMIT)
     assert job.state == "failed" and job.duration is not None and 0.4 <= job.duration < 5
-    assert executor.submit(os.getpid).result(LIMIT) == worker  # it lives on
+    assert executor.submit(os.getpid).result(LIMIT) == worker  # the worker survives
 
 
 @pytest.mark.slow
@@ -172,7 +172,9 @@ def test_a_job_over_its_memory_fails_and_its_worker_lives_on(jobs_network: Clien
         executor.submit(np.ones, 2**25).result(LIMIT)
     assert executor.submit(np.ones, 2**20).result(LIMIT).sum() == 2**20
     assert executor.submit(os.getpid).result(LIMIT) == worker
-    assert len(jobs_network[1].submit(np.ones, 2**24).result(LIMIT)) == 2**24  # the limit is the job's alone
+    assert (
+        len(jobs_network[1].submit(np.ones, 2**24).result(LIMIT)) == 2**24
+    )  # the limit applied to that job only
 
 
 def test_what_raises_is_never_run_again(jobs_network: ClientNetwork, tmp_path: Path) -> None:
@@ -194,7 +196,7 @@ def test_a_lost_job_is_run_again_elsewhere_first(jobs_network: ClientNetwork, tm
 
     def work(times: int) -> None:
         with open(diary, "a") as file:  # noqa: PTH123
-            file.write(f"{sockets.node} ")  # type: ignore[name-defined]  # noqa: F821 - of the workspace
+            file.write(f"{sockets.node} ")  # type: ignore[name-defined]  # noqa: F821 - defined in the workspace
         if len(diary.read_text().split()) <= times:
             os._exit(3)
 
@@ -236,7 +238,7 @@ def test_a_function_too_large_to_be_sent_is_refused_here(server: Server) -> None
 
 def test_an_exclusive_executor_waits_for_others_and_they_for_it(server: Server) -> None:
     with server.connect() as one, server.connect() as other:
-        assert one.submit(abs, -1).result(LIMIT) == 1  # its worker has a slot, and nothing to do
+        assert one.submit(abs, -1).result(LIMIT) == 1  # its worker has a slot and is idle
         exclusive = other.executor(exclusive=True)
         assert exclusive.submit(abs, -2).result(LIMIT) == 2
         waiting = one.submit(abs, -3)

@@ -1,4 +1,4 @@
-"""Calling a function for each of many items."""
+"""`map`: a function called for each of many items."""
 
 import itertools
 import os

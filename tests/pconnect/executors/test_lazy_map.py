@@ -1,4 +1,4 @@
-"""Jobs that are submitted ahead of what is taken, without workers: the test ends them."""
+"""Lazy maps: jobs submitted ahead of the results taken; without workers, the test ends the jobs."""
 
 import itertools
 import threading
@@ -16,7 +16,7 @@ LIMIT = 20.0
 
 
 class Source:
-    """Submits jobs, and remembers them."""
+    """Submits jobs and records them."""
 
     def __init__(self, count: int) -> None:
         self.submitted: list[Job] = []

@@ -1,4 +1,4 @@
-"""Which keywords of `submit` can be meant in two ways."""
+"""Keyword arguments of `submit` that could be meant for the function as well."""
 
 import functools
 from typing import Any
@@ -23,7 +23,7 @@ def of_position(seed: int, /, **more: int) -> int:
 def test_what_the_function_has_too_is_refused(function: Any) -> None:
     assert given_options(function, allow_pickle=False, seed=None) == {"allow_pickle": False}
     with pytest.raises(
-        ConfigurationError, match=r"\(\.\.\.\) has a parameter seed, and so has submit: for the function"
+        ConfigurationError, match=r"\(\.\.\.\) and submit both have a parameter seed: for the function"
     ):
         given_options(function, allow_pickle=True, seed=0)
 

@@ -15,7 +15,7 @@ def test_no_more_than_the_limit_are_under_way(network: Network, limit: int | Non
     count, most, lock = 0, 0, threading.Lock()
 
     class Counting(type(executor)):  # type: ignore[misc]
-        """Counts what it has been given and has not ended."""
+        """Counts the jobs that were started and have not ended."""
 
         def start(self, job: object) -> None:
             nonlocal count, most

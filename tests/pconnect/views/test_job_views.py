@@ -72,7 +72,7 @@ def test_an_option_of_submit_that_the_function_has_too_is_refused(jobs_network: 
         return seed
 
     with pytest.raises(
-        ConfigurationError, match=r"simulate\(\.\.\.\) has a parameter seed, and so has submit"
+        ConfigurationError, match=r"simulate\(\.\.\.\) and submit both have a parameter seed"
     ):
         jobs_network.submit(simulate, seed=3)
     assert jobs_network.submit(functools.partial(simulate, seed=3)).result(LIMIT) == 3
