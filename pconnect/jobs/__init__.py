@@ -1,1 +1,1 @@
-"""One job: the future, what travels with it, and what comes back."""
+"""A single job: its future, the data sent with it, and its result."""

@@ -1,4 +1,4 @@
-"""Values that are sent to each node once, and that jobs get as arguments without sending them again."""
+"""Broadcast values: sent to each node once, then used by jobs as arguments without being sent again."""
 
 import itertools
 import secrets
@@ -11,11 +11,11 @@ from pconnect.session.remote_calls import call_service, client_mesh, mesh_of
 from pconnect.values.registry import register_type
 
 _keys = itertools.count(1)
-_prefix = secrets.token_hex(8)  # two clients never share an engine, but a client may have several networks
+_prefix = secrets.token_hex(8)  # two clients never share an engine, but one client may have several networks
 
 
 class Broadcast:
-    """A value that the engines have; as an argument of a job, anywhere in it, it is the value itself."""
+    """A handle for a value that the engines hold; wherever it occurs in a job's arguments, the job gets the value."""
 
     def __init__(self, key: str, value: Any, connections: Connections) -> None:
         self.key = key
@@ -29,7 +29,7 @@ class Broadcast:
         return broadcast_value, (self.key,)
 
     def release(self, timeout: float | None = None) -> None:
-        """Have the engines forget the value; jobs that are sent from now on cannot use it."""
+        """Remove the value from the engines; jobs sent after this cannot use it."""
         mesh_of(self._connections).jobs.broadcasts.pop(self.key, None)
         call_service("broadcast.forget", [self.key], self._connections).result(timeout)
 
@@ -52,13 +52,13 @@ def broadcast(value: Any, connections: Connections, timeout: float | None) -> Br
 
 
 def keep(key: str, value: Any) -> None:
-    """Keep a value; in an engine. Its arrays become read-only, because jobs share them."""
+    """Keep a value; called in an engine. Its arrays become read-only, because jobs share them."""
     make_read_only(value)
     broadcast_values[key] = value
 
 
 def forget(key: str) -> None:
-    """Forget a value; in an engine."""
+    """Forget a value; called in an engine."""
     broadcast_values.pop(key, None)
 
 

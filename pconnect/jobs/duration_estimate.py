@@ -1,32 +1,32 @@
-"""How long jobs take, by what they call. How many are sent ahead, to a worker and by a lazy map, depends on it."""
+"""Estimates of job durations per function. They decide how many jobs are sent ahead to a worker and by a lazy map."""
 
 import functools
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any
 
-# So much work, in seconds, is sent ahead to a worker, so that it never waits for the network.
+# Send this many seconds of work ahead to a worker, so that it never waits for the network.
 _AHEAD_SECONDS = 0.005
-# Longer jobs are sent when a worker is free: what the network takes is nothing to them, and a queue behind one is bad.
+# Send longer jobs only to a free worker: the network delay is negligible, and no job should queue behind a long one.
 _LONG_SECONDS = 0.05
 _MAX_AHEAD = 1000
-# The mean is that of about so many of the last jobs.
+# The mean covers about this many of the most recent jobs.
 _MEMORY = 8
 _KEPT_ESTIMATES = 1024
 
 
 class DurationEstimate:
-    """How long the jobs of a kind have taken."""
+    """The estimated duration of one kind of job."""
 
     __slots__ = ("_count", "ahead", "mean")
 
     def __init__(self) -> None:
         self._count = 0
-        self.mean = 0.0  #: seconds; 0 as long as nothing is known
-        self.ahead = 1  #: how many of them a worker should have at once; one as long as nothing is known
+        self.mean = 0.0  #: seconds; 0 until a job was measured
+        self.ahead = 1  #: how many jobs a worker should hold at the same time; 1 until a job was measured
 
     def learn(self, seconds: float) -> None:
-        """Take into account how long a job took, or has run already."""
+        """Update the estimate with the duration of a job, or with the time a running job has taken so far."""
         self._count = min(self._count + 1, _MEMORY)
         self.mean += (seconds - self.mean) / self._count
         if self.mean > _LONG_SECONDS:
@@ -36,13 +36,13 @@ class DurationEstimate:
 
 
 class DurationEstimates:
-    """The estimates for the functions that were used last; functions made by the same lines of a program share one."""
+    """Estimates for the most recently used functions; functions made by the same source lines share one estimate."""
 
     def __init__(self) -> None:
         self._estimates: OrderedDict[Hashable, DurationEstimate] = OrderedDict()
 
     def get(self, function: Callable[..., Any] | str, digest: bytes) -> DurationEstimate:
-        """Return the estimate for a function, which is known by a digest of it where it is not made of Python code."""
+        """Return the estimate for a function; one without Python code is identified by its `digest`."""
         key = _origin(function) or digest
         estimate = self._estimates.setdefault(key, DurationEstimate())
         self._estimates.move_to_end(key)
@@ -52,7 +52,7 @@ class DurationEstimates:
 
 
 def _origin(function: object) -> Hashable:
-    """Return where the code of a function stands; ``None`` if that does not tell what it does."""
+    """Return the location of a function's source code; ``None`` if the location does not identify the function."""
     if isinstance(function, functools.partial):
         parts = [function.func, *(arg for arg in function.args if callable(arg))]
         origins = tuple(_origin(part) for part in parts)

@@ -1,10 +1,11 @@
-"""Functions that jobs call: each is sent to each worker once, and timed.
+"""Functions that jobs call: each is sent to each worker once, and its jobs are timed.
 
-A function is sent as it is when a job is submitted, and what it refers to may have changed since the last one: its
-closure, its globals, the attributes of an object, the items of an array. Nothing cheap proves that it has not changed.
-So each `submit` pickles it, unless its pickle is but a name; a map pickles it once. What takes long is large data: the
-memory of arrays, and bytes, are not copied but compared with what was sent, byte for byte, which takes a twentieth of
-the time. Nothing is faster than pickling for a long list of other objects (doc/decisions/0016-warm-memory.md).
+A job gets the function in the state it has at `submit`. Anything that the function refers to may have changed since the
+last job: its closure, its globals, the attributes of an object, the items of an array. No cheap test proves that
+nothing has changed. Therefore each `submit` pickles the function, unless the pickle is only a name; a map pickles it
+once. Large data would make this slow, so the memory of arrays, and bytes objects, are not copied but compared byte for
+byte with the data sent before, which takes a twentieth of the time. For a long list of other objects nothing is faster
+than pickling (doc/decisions/0016-warm-memory.md).
 """
 
 import copy
@@ -22,17 +23,17 @@ from pconnect.protocol.frames import NO_LIMIT
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import encode_message
 
-# So many functions are kept, for those that are used again, as long as they take no more than so many bytes.
+# Keep up to this many functions for later use, and up to this many bytes in total.
 _KEPT_FUNCTIONS = 256
 _KEPT_BYTES = 2**28
-# Of so many bytes and more in one piece, only a sample, of the second size, is part of the key that a function is found
-# by. Then all are compared.
+# From this many contiguous bytes on, the lookup key of a function covers only a sample, of the second size. After the
+# lookup, all bytes are compared.
 _LARGE_BYTES = 2**16
 _SAMPLED_BYTES = 2**12
 
 
 class Function:
-    """A function as workers get it, once each."""
+    """A function in the form in which each worker gets it, once."""
 
     _numbers = itertools.count(1)
 
@@ -44,17 +45,17 @@ class Function:
         self.size = sum(len(buffer) for buffer in self.encode())
 
     def with_estimate(self, estimate: DurationEstimate) -> Self:
-        """Return the same function, for jobs that are timed by themselves."""
+        """Return the same function with another estimate, for jobs that are timed separately."""
         other = copy.copy(self)
         other.estimate = estimate
         return other
 
     def holds(self, parts: Sequence[bytes | bytearray], memory: Sequence[memoryview]) -> bool:
-        """Tell whether these are the parts of its pickle, and this is what its arrays contain."""
+        """Return whether its pickle consists of `parts`, and its arrays have the contents `memory`."""
         text, _, *kept = self.contents
         pickled: bytes = text.encode() if isinstance(text, str) else text
         ends = list(itertools.accumulate(map(len, parts)))
-        # `startswith` compares without a copy, and ten times as fast as a memoryview does.
+        # `startswith` compares without copying, and is ten times as fast as comparing memoryviews.
         return (
             ends[-1] == len(pickled)
             and all(pickled.startswith(part, end - len(part)) for part, end in zip(parts, ends, strict=True))
@@ -71,7 +72,7 @@ class Function:
 
 
 class Functions:
-    """The functions that were used last, so that each is sent to a worker but once."""
+    """The most recently used functions; keeping them avoids sending one to the same worker twice."""
 
     def __init__(self) -> None:
         self._by_digest: OrderedDict[bytes, Function] = OrderedDict()
@@ -81,7 +82,7 @@ class Functions:
         self._lock = threading.Lock()
 
     def get(self, function: Callable[..., Any] | str, foreign: str = "") -> Function:
-        """Return a function as it is now; `foreign` is as of `pack_call`.
+        """Return a function in its present state; for `foreign` see `pack_call`.
 
         Raises `ConfigurationError` if it cannot be pickled.
         """
@@ -91,7 +92,7 @@ class Functions:
         if known is not None and known[0] is function:
             return known[1]
         found = self._keep(function, *pack_function(function, foreign))
-        # A function that is pickled by its name stays what it is; another may refer to what has changed.
+        # A function pickled by name cannot change; any other may refer to data that has changed.
         if _is_importable(function):
             with self._lock:
                 self._by_identity[id(function)] = function, found
@@ -115,7 +116,7 @@ class Functions:
             if found is None:
                 estimate = self._estimates.get(function, digest)
                 pickled = function if isinstance(function, str) else b"".join(parts)
-                # Copied, because the arrays may change before all workers have them.
+                # Copied, because the arrays may change before every worker has them.
                 copies = [bytes(view) if view.readonly else bytearray(view) for view in memory]
                 contents = [pickled, sources, *copies]
                 found = self._by_digest[digest] = Function(describe(function), contents, estimate)
@@ -137,7 +138,7 @@ def _digest(parts: Sequence[bytes | bytearray], memory: Sequence[memoryview]) ->
 
 
 def _sample(view: memoryview) -> bytes:
-    step = view.nbytes // _SAMPLED_BYTES | 1  # odd, so that not the same byte of each item is taken
+    step = view.nbytes // _SAMPLED_BYTES | 1  # odd, so that the sample covers different bytes of the items
     return b"%d " % view.nbytes + view[::step].tobytes() + view[-_SAMPLED_BYTES:].tobytes()
 
 

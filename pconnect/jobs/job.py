@@ -1,4 +1,4 @@
-"""Jobs: calls of functions in worker processes, as futures of the standard library, and the message that sends one."""
+"""Jobs: calls of functions in worker processes, as standard futures, and the encoding of a job as a message."""
 
 import concurrent.futures
 import enum
@@ -29,7 +29,7 @@ class JobCancelledError(concurrent.futures.CancelledError):
 
 
 class State(enum.StrEnum):
-    """What has become of a job."""
+    """The state of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -43,7 +43,9 @@ class State(enum.StrEnum):
 class JobOptions:
     """How a job is run; see `pconnect.executors.executor.Executor.submit`."""
 
-    retries: int | None = None  #: ``None``: 0, and what ended because the client was away runs again
+    retries: int | None = (
+        None  #: ``None``: 0, but jobs that servers ended because the client was away run again
+    )
     time_limit: float | None = None
     memory_limit: int | None = None
     isolate: bool = False
@@ -53,14 +55,16 @@ class JobOptions:
 
     def __post_init__(self) -> None:
         if self.retries is not None and self.retries < 0:
-            raise ConfigurationError(f"retries={self.retries}: it is how often a lost job is run again")
+            raise ConfigurationError(
+                f"retries={self.retries} is not allowed: give 0 or more runs after a lost one"
+            )
         for name in ("time_limit", "memory_limit"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise ConfigurationError(f"{name}={value}: it must be more than 0")
+                raise ConfigurationError(f"{name}={value} is not allowed: give a number greater than 0")
 
     def wire(self, *, pickled: bool, stream: list[int] | None = None) -> dict[str, Any] | None:
-        """Return what the worker has to know."""
+        """Return the options that the worker needs, as sent to it."""
         told: dict[str, Any] = {}
         if pickled:
             told["pickled"] = True
@@ -76,59 +80,60 @@ class JobOptions:
 
 
 class Owner(Protocol):
-    """What a job needs of the scheduler that looks after it."""
+    """The methods of the scheduler that a job calls."""
 
     def drop(self, job: "Job") -> None:
         """Forget a job that was cancelled before it was sent."""
 
     def stop(self, job: "Job", grace: float) -> None:
-        """Interrupt a job which was sent, and kill its worker if that does not help."""
+        """Interrupt a job that was sent, and kill its worker if the job does not end within `grace` seconds."""
 
     def attend(self, job: "Job", deadline: float) -> None:
-        """Take in what comes of a job in the calling thread, if that is faster; may return before the job has ended."""
+        """Process events for a job in the calling thread, if that is faster; may return before the job has ended."""
 
     def call_back(self, function: Callable[[], object]) -> None:
-        """Call a function of the user that waits for something of a job."""
+        """Call a function that the user has registered for events of a job."""
 
     def show(self, job: "Job", stream: int, start: int, data: bytes, *, is_last: bool) -> None:
-        """Show a part of what a job has printed that begins `start` bytes after its beginning."""
+        """Show a part of a job's output, which begins `start` bytes after the beginning of the output."""
 
     def fetch(self, job: "Job", error: Exception, timeout: float | None) -> Any:
-        """Return the result that the node keeps because only pickle can send it; raise `error` if it keeps none."""
+        """Fetch the result that the node kept because only pickle can send it; raise `error` if it kept none."""
 
     def why(self, job: "Job") -> str:
-        """Return why a job was not sent to a worker yet; empty if that is not known. Any thread may ask."""
+        """Return why a job was not sent to a worker yet; empty if unknown. Callable from any thread."""
 
 
 class _Reports:
-    """What a job has reported of its progress last, and the callbacks for it."""
+    """The latest progress report of a job, and the callbacks for reports."""
 
     last: object = None
     callbacks: "tuple[Callable[[Job], object], ...]" = ()
 
 
 class Job(PublicNames, LateFuture):
-    """A call of a function in a worker process: a future of the standard library that knows more.
+    """A call of a function in a worker process: a standard future with further attributes.
 
-    In a coroutine, or a notebook, ``await job`` is ``job.result()`` that lets others run meanwhile; if it is cancelled,
-    so is the job.
+    In a coroutine, or a notebook, ``await job`` waits like ``job.result()`` while other tasks run. Cancelling the
+    waiting task cancels the job.
 
     Attributes
     ----------
     number
-        Of the job in its network.
+        The number of the job in its network.
     name
-        How the function was called.
+        The text of the call, with shortened arguments.
     started
-        When it began, in seconds since 1970 by the clock of its machine; ``None`` before it has ended.
+        When the function began, in seconds since 1970 by the clock of its machine; ``None`` before the job has ended.
     duration
-        Seconds that it ran; ``None`` before it has ended.
+        Running time in seconds; ``None`` before the job has ended.
     losses
-        How often a worker was lost with it.
+        How often a worker was lost while it ran this job.
     stdout, stderr
-        What it has printed, the last MiB; there when it has ended.
+        The last MiB of the job's output; available when the job has ended.
     outputs
-        The files that it has left in ``outputs``, see `pconnect.jobs.worker_api.job_folder`; there when it has ended.
+        The files that the job left in ``outputs``, see `pconnect.jobs.worker_api.job_folder`; available when it has
+        ended.
     """
 
     _for_users = (
@@ -137,14 +142,14 @@ class Job(PublicNames, LateFuture):
         "stdout", "why",
     )  # fmt: skip
 
-    # What most jobs never change is kept here, not in each: there may be a hundred thousand of them.
+    # Attributes that most jobs never change are kept in the class: there may be a hundred thousand jobs.
     losses = 0
     suspicions = 0
-    items = 1  # of a map
+    items = 1  # more for a chunk of a map
     stream: list[int] | None = None  # of random numbers, if the user gave a seed; see `pconnect.jobs.seeds`
     cancel_asked = False
     avoid = NOWHERE
-    quiet = NOWHERE  # the nodes at which what it prints is not shown
+    quiet = NOWHERE  # nodes whose output of this job is not shown
     _reports: _Reports | None = None
 
     def __init__(
@@ -158,12 +163,12 @@ class Job(PublicNames, LateFuture):
         self.place: tuple[int, str] | tuple[None, None] = None, None
         #: For the executor: its jobs that have not ended.
         self.siblings: set[Job] | None = None
-        #: For the scheduler: what is sent; freed when the job has ended.
+        #: For the scheduler: the message to send; freed when the job has ended.
         self.buffers = buffers
         self.shared: tuple[SharedArray, ...] = ()
         self.function: Function | None = None
-        self.after = 0.0  # the commands that had ended by this instant must have been run before
-        self.is_started = False  # as far as is known
+        self.after = 0.0  # the worker must see all commands that had ended at this instant
+        self.is_started = False  # as far as the client knows
         self._owner = owner
 
     def __repr__(self) -> str:
@@ -173,22 +178,22 @@ class Job(PublicNames, LateFuture):
 
     @property
     def node(self) -> int | None:
-        """The node where it was sent last; ``None`` before."""
+        """The node to which the job was sent last; ``None`` before."""
         return self.place[0]
 
     @property
     def host(self) -> str | None:
-        """The host of that node; ``None`` before."""
+        """The host of `node`; ``None`` before the job was sent."""
         return self.place[1]
 
     @property
     def why(self) -> str:
-        """Why it waits in the queue: what is in its way at each node where it may run; empty if it does not wait."""
+        """The reason why the job is queued, for each node where it may run; empty if it is not queued."""
         return self._owner.why(self) if self.state is State.QUEUED else ""
 
     @property
     def progress(self) -> Any:
-        """What it has reported last with `pconnect.jobs.worker_api.progress`; ``None`` before."""
+        """The latest value that the job passed to `pconnect.jobs.worker_api.progress`; ``None`` before the first."""
         reports = self._reports
         if reports is None:
             return None
@@ -202,7 +207,7 @@ class Job(PublicNames, LateFuture):
 
     @property
     def state(self) -> State:
-        """What has become of it."""
+        """The state of the job: queued, running, done, failed, cancelled or lost."""
         if not self.done():
             return State.RUNNING if self.is_started else State.QUEUED
         if self.cancelled():
@@ -215,11 +220,11 @@ class Job(PublicNames, LateFuture):
     def result(self, timeout: float | None = None, *, allow_pickle: bool = False) -> Any:
         """Wait for the result; see `concurrent.futures.Future.result`.
 
-        With `allow_pickle`, a result which could not be sent, and which its node keeps since then, is fetched by
-        pickle: the error of such a job says so. Unpickling runs code that the server chooses.
+        If only pickle can send the result, its node keeps it and the job fails with an error that says so. With
+        `allow_pickle`, this call then fetches the kept result. Unpickling runs code that the server chooses.
 
-        Large ones are made here. That counts against the time limit, but may begin if this is 0. If it passes, the text
-        of the `TimeoutError` says what the job waits for, see `why`.
+        Large results are decoded in this call. Decoding counts against `timeout`, but is attempted even if that is 0.
+        When the call times out, the text of the `TimeoutError` tells why the job is waiting, see `why`.
         """
         deadline = deadline_after(timeout or None)
         if allow_pickle:
@@ -233,7 +238,7 @@ class Job(PublicNames, LateFuture):
         return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Wait for the end; see `concurrent.futures.Future.exception`."""
+        """Wait until the job has ended, and return its error; see `concurrent.futures.Future.exception`."""
         deadline = deadline_after(timeout or None)
         error: BaseException | None = self._within(timeout, super().exception)
         if not self.is_unmade:
@@ -243,21 +248,21 @@ class Job(PublicNames, LateFuture):
 
     @property
     def calls_back(self) -> bool:
-        """Whether functions of the user are to be called; the thread that looks after jobs does that."""
+        """Whether the user has registered callbacks, which the scheduler's thread calls."""
         return bool(self._done_callbacks or (self._reports and self._reports.callbacks))
 
     def _within(self, timeout: float | None, wait: Callable[[float | None], Any]) -> Any:
-        """Wait, and say what for if the time limit passes."""
+        """Wait; if the wait times out, report what the job is waiting for."""
         left = self._attend(timeout)
         try:
             return wait(left)
         except TimeoutError:
-            if self.done():  # then it is the job's own error, most likely
+            if self.done():  # most likely the error of the job itself
                 raise
-        raise TimeoutError(f"time limit of {timeout:g} s passed while waiting for {self!r}")
+        raise TimeoutError(f"timed out after {timeout:g} s waiting for {self!r}")
 
     def _attend(self, timeout: float | None) -> float | None:
-        """Take part in what is done for this job; return what is left of the time limit."""
+        """Process events of this job in the calling thread; return the rest of the time limit."""
         if self.done() or self.calls_back or (timeout is not None and timeout <= 0):
             return timeout
         deadline = deadline_after(timeout)
@@ -266,16 +271,16 @@ class Job(PublicNames, LateFuture):
 
     def _invoke_callbacks(self) -> None:
         if self._done_callbacks:
-            self._owner.call_back(super()._invoke_callbacks)  # type: ignore[misc] # of the standard library
+            self._owner.call_back(super()._invoke_callbacks)  # type: ignore[misc] # private in the standard library
 
     def cancel(self) -> bool:
-        """Take it from the queue, or interrupt it if it runs; ``grace`` seconds later its worker is killed.
+        """Remove the job from the queue, or interrupt it if it runs; after `grace` seconds its worker is killed.
 
         Returns
         -------
         bool
-            Whether it had not ended, or had been cancelled before. One that ends by itself before it is interrupted has
-            its result as ever.
+            True if the job had not ended, or was already cancelled. A job that ends by itself before the interrupt
+            reaches it keeps its result.
         """
         if super().cancel():
             self._leave()
@@ -295,7 +300,7 @@ class Job(PublicNames, LateFuture):
         return future_in_loop(self).__await__()
 
     def add_progress_callback(self, callback: "Callable[[Job], object]") -> None:
-        """Call `callback` with this job whenever it reports progress, in the thread that looks after jobs."""
+        """Call `callback` with this job for each progress report, in the scheduler's thread."""
         self._all_reports().callbacks += (callback,)
 
     def _all_reports(self) -> _Reports:
@@ -307,25 +312,25 @@ class Job(PublicNames, LateFuture):
     # --- for the scheduler ---
 
     def begin_again(self) -> None:
-        """Take that it is sent once more: it had not begun, or its worker is gone."""
+        """Mark the job as not started before it is sent again: it had not begun, or its worker is gone."""
         self.is_started = False
 
     def judge(self, value: object) -> tuple[Any, BaseException | None]:
-        """Return its result and its error, one of them ``None``, by what its worker has returned."""
+        """Return the job's result and error, one of them ``None``, for the value that the worker returned."""
         return value, None
 
     def hear(self, message: Message) -> None:
-        """Take what its worker says while it runs."""
+        """Process a message that the worker sends while the job runs."""
         if message.kind is Kind.REPORT:
             self.is_started = True
             self.report(message.value)
 
     def show(self, stream: int, start: int, data: bytes) -> None:
-        """Show the last part of what it has printed."""
+        """Show the last part of the job's output."""
         self._owner.show(self, stream, start, data, is_last=True)
 
     def report(self, value: object) -> None:
-        """Take what the job says of its progress."""
+        """Store a progress report and call the callbacks for it."""
         reports = self._all_reports()
         reports.last = value
         for callback in reports.callbacks:
@@ -335,11 +340,11 @@ class Job(PublicNames, LateFuture):
                 log.exception("exception calling progress callback for %r", self)
 
     def finish(self, value: object) -> None:
-        """End it with its result."""
+        """End the job with its result."""
         self._end(self.set_result, value)
 
     def fail(self, error: BaseException) -> None:
-        """End it with an error."""
+        """End the job with an error."""
         if self.cancel_asked and isinstance(error, JobLostError | RemoteError | KeyboardInterrupt):
             is_interrupt = not isinstance(error, RemoteError) or error.is_interrupt
             if is_interrupt:
@@ -348,7 +353,7 @@ class Job(PublicNames, LateFuture):
         self._end(self.set_exception, error)
 
     def abandon(self, error: BaseException) -> None:
-        """End it in a process forked from the one that has submitted it, which alone calls back."""
+        """End the job in a forked copy of the process that submitted it; callbacks run only in the original."""
         self.forget_waiters()
         self._reports = None
         if not self.done():
@@ -358,7 +363,7 @@ class Job(PublicNames, LateFuture):
         self.buffers = self.shared = ()
         try:
             settle(outcome)
-        except BaseException:  # of a callback; it must not end the thread that looks after all jobs
+        except BaseException:  # from a callback; it must not end the scheduler's thread
             log.exception("exception calling callback for %r", self)
         self._leave()
 
@@ -367,8 +372,8 @@ class Job(PublicNames, LateFuture):
             self.siblings.discard(self)
 
 
-# What a RESULT is: [code, value or account, when it began, seconds, output of both streams if there is any].
-PLAIN, PICKLED, FAILED, DROPPED, LOST = range(5)  # the last is said by the server, for a worker that died
+# A RESULT holds: [code, value or failure account, start time, seconds, output of both streams if there is any].
+PLAIN, PICKLED, FAILED, DROPPED, LOST = range(5)  # the server sends the last one for a worker that died
 
 
 def encode_job(
@@ -378,7 +383,7 @@ def encode_job(
     max_message_bytes: int,
     foreign: str = "",
 ) -> Sequence[bytes | memoryview]:
-    """Return the message for a job; arrays are sent from their own memory. `foreign` is as of `pack_call`.
+    """Return the message for a job; arrays are sent from their own memory. For `foreign` see `pack_call`.
 
     Raises `ConfigurationError` or `MessageTooLargeError` if the arguments cannot be sent.
     """
@@ -391,4 +396,4 @@ def encode_job(
         _, _, arguments, _ = pack_call("", args, kwargs, pickled=True, foreign=foreign)
         contents = [number, arguments, None, options.wire(pickled=True, stream=job.stream)]
         buffers = encode_message(Kind.JOB, job.number, contents, max_message_bytes)
-    return tuple(buffers)  # which the collector of garbage does not look at again and again, unlike a list
+    return tuple(buffers)  # the garbage collector stops tracking a tuple of buffers, but not a list

@@ -1,7 +1,7 @@
-"""A future that has ended, and whose result may still have to be made of what has arrived.
+"""A future that has ended while its result may still have to be decoded.
 
-A value of very many items takes long to make. It is made in the call that takes it, which Ctrl-C and its deadline end,
-and not by the thread that receives it, on which everybody waits.
+Decoding a value of very many items takes long. It happens in the call that asks for the result, where Ctrl-C and a
+deadline can end it, and not in the thread that receives results, which must not block.
 """
 
 import math
@@ -17,10 +17,10 @@ from srp_tools.steps import remaining
 
 
 class Arrival:
-    """A result that has arrived and is not made yet, because that may take long: whoever asks for it first makes it.
+    """A result that has arrived but is not decoded, because that may take long; the first call to need it decodes it.
 
-    `make`: makes it; returns the value and the error that it is in place of one. What it is called with may raise
-    `TimeoutError`; after that, and after Ctrl-C, it may be called again.
+    `make` decodes it and returns the value and the error, one of them ``None``. The function passed to `make` may raise
+    `TimeoutError`; after that, and after Ctrl-C, `make` may be called again.
     """
 
     def __init__(self, make: Callable[[Look], tuple[Any, BaseException | None]]) -> None:
@@ -28,7 +28,7 @@ class Arrival:
         self._lock = threading.Lock()
 
     def finish(self, job: "LateFuture", deadline: float) -> None:
-        """Give a future its outcome, unless another thread does. Raises `TimeoutError` if the deadline passes."""
+        """Set a future's outcome, unless another thread has done so. Raises `TimeoutError` after the deadline."""
         left = remaining(deadline)
         if not self._lock.acquire(timeout=-1 if left is None else left):
             raise TimeoutError
@@ -40,9 +40,9 @@ class Arrival:
 
 
 class _Fact:
-    """What comes with the result of a job, which is made first, if that was not done yet.
+    """An attribute that arrives with the result of a job; reading it decodes the result first if necessary.
 
-    It is used only where the job itself does not have it: this costs nothing where the result was made at once.
+    This is used only if the job has no attribute of this name, so it costs nothing once the result is decoded.
     """
 
     def __init__(self, default: object) -> None:
@@ -59,7 +59,7 @@ class _Fact:
 
 
 class LateFuture(LightFuture):
-    """A future whose result may be an `Arrival`, which others do not see."""
+    """A future whose result may be an `Arrival`; its public methods never return one."""
 
     started: float | None = cast(Any, _Fact(None))
     duration: float | None = cast(Any, _Fact(None))
@@ -69,16 +69,16 @@ class LateFuture(LightFuture):
 
     @property
     def is_unmade(self) -> bool:
-        """Whether the result has arrived, and was not made yet."""
+        """Whether the result has arrived but is not decoded."""
         return type(self._result) is Arrival
 
     def finish_making(self, deadline: float) -> None:
-        """Make the result if it has arrived and that was not done yet."""
+        """Decode the result if it has arrived and is not decoded."""
         arrival = self._result
         if type(arrival) is Arrival:
             arrival.finish(self, deadline)
 
     def complete(self, value: object, error: BaseException | None) -> None:
-        """Put the outcome in the place of an `Arrival`."""
+        """Replace an `Arrival` by the outcome."""
         with self._condition:
             self._result, self._exception = value, error

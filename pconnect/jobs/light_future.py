@@ -1,4 +1,4 @@
-"""A future that is a few objects, because there may be a hundred thousand jobs."""
+"""A future made of few objects, because there may be a hundred thousand jobs."""
 
 import concurrent.futures
 import threading
@@ -7,46 +7,46 @@ from concurrent.futures import _base
 from typing import Any
 
 
-class LightCondition(RLock):  # type: ignore[misc] # it is no final class
-    """A `threading.Condition` that is no more than its lock until a thread waits.
+class LightCondition(RLock):  # type: ignore[misc] # RLock is not final at run time
+    """A `threading.Condition` that is only a lock until a thread waits.
 
-    The standard library's is eight objects, at which Python's collector of garbage looks again and again as long as the
-    future is there.
+    The standard library's condition consists of eight objects, which Python's garbage collector visits again and again
+    for as long as the future exists.
     """
 
     _waited: threading.Condition | None = None
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Release the lock until `notify_all` is called, or some seconds have passed; return whether it was called."""
+        """Release the lock until `notify_all` is called or the timeout expires; return whether it was called."""
         if self._waited is None:
             self._waited = threading.Condition(self)
         return self._waited.wait(timeout)
 
     def notify_all(self) -> None:
-        """Wake all threads that wait."""
+        """Wake all waiting threads."""
         if self._waited is not None:
             self._waited.notify_all()
 
 
 class LightFuture(concurrent.futures.Future[Any]):
-    """A future of the standard library with such a condition."""
+    """A standard future with a `LightCondition`."""
 
     def __init__(self) -> None:
-        # As the standard library's does it, but for the condition.
+        # Like the constructor of the standard library, except for the condition.
         self._state = _base.PENDING
         self._result = self._exception = None
         self.forget_waiters()
 
     def forget_waiters(self) -> None:
-        """Have nothing wait for it: at the beginning, and in a forked process, where no thread that did is there."""
-        self._condition: Any = LightCondition()  # such a thread may hold the one from before
+        """Remove all waiters: at creation, and in a forked process, where the waiting threads do not exist."""
+        self._condition: Any = LightCondition()  # after a fork, a missing thread may hold the previous lock
         self._waiters: list[Any] = []
         self._done_callbacks: list[Any] = []
 
     def begin(self) -> bool:
-        """Mark it as sent, or wake those that wait for it if it is cancelled; return whether it should run.
+        """Mark the job as sent, or wake its waiters if it is cancelled; return whether it should run.
 
-        It may be called again, and from several threads: a job may be cancelled just when the scheduler takes it up.
+        This may be called again, and from several threads: a job may be cancelled just when the scheduler takes it.
         """
         with self._condition:
             if self._state == _base.PENDING:

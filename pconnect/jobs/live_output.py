@@ -1,8 +1,8 @@
-"""Shows what jobs print, as the console of the network shows what commands print.
+"""Shows the output of jobs in the same way as the network's console shows the output of commands.
 
-While a job runs for long, its supervisor sends the beginning of what it has printed, in parts. The result brings the
-last of it, which may overlap with that, or leave a gap. What is shown is always a beginning without gaps; a line says
-how much more there was. The threads that take in results call this.
+When a job runs for a long time, its supervisor sends the beginning of its output in parts. The result brings the last
+part, which may overlap with these, or leave a gap. Only a contiguous beginning is shown; a line tells how much output
+follows it. The threads that process results call this module.
 """
 
 import threading
@@ -13,22 +13,21 @@ from pconnect.commands.console import Console, Source
 if TYPE_CHECKING:
     from pconnect.jobs.job import Job
 
-#: Of each stream of each job. The supervisor sends no more while it runs.
+#: Limit for each stream of a job. The supervisor sends no more than this while the job runs.
 MAX_SHOWN_BYTES = 2**16
 
 
 class LiveOutput:
-    """What the jobs of one network print. `console`: shows it."""
+    """Shows the output of the jobs of one network on `console`."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._lock = threading.Lock()
-        self._sources: dict[
-            tuple[int, int], Source
-        ] = {}  # by job and stream; those that have printed and not ended
+        # By job and stream, for jobs that have printed and not ended.
+        self._sources: dict[tuple[int, int], Source] = {}
 
     def add(self, job: "Job", stream: int, start: int, data: bytes, *, is_last: bool) -> None:
-        """Show a part of what a job has printed, which begins `start` bytes after its beginning."""
+        """Show a part of a job's output, which begins `start` bytes after the beginning of the output."""
         node, host = job.place
         key = job.number, stream
         if node is None or host is None or node in job.quiet or not (start or data or key in self._sources):

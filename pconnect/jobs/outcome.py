@@ -1,4 +1,4 @@
-"""What comes back from a job, made into the outcome of its future."""
+"""Turns the result message of a job into the outcome of its future."""
 
 import functools
 from typing import Any
@@ -15,7 +15,7 @@ from pconnect.values.item_limit import Look
 
 
 def settle(job: Job, result: Any) -> float | None:
-    """End a job by its RESULT; return the seconds that it ran, if they are known before the result is made."""
+    """End a job with its RESULT; return its duration in seconds, or ``None`` if the result is not decoded yet."""
     if type(result) is Unfinished and result.begins_with(PLAIN):
         job.finish(Arrival(functools.partial(_make, job, result)))
         return None
@@ -28,21 +28,21 @@ def settle(job: Job, result: Any) -> float | None:
 
 
 def _make(job: Job, result: Unfinished, look: Look) -> tuple[Any, BaseException | None]:
-    """Return value and error of a result; that this is interrupted, or takes too long, changes nothing."""
+    """Decode a result into value and error; an interrupt or timeout leaves everything unchanged."""
     try:
         contents: Any = result.finish(look)
     except (KeyboardInterrupt, TimeoutError):
         raise
     except ParallelError as problem:
         return None, problem
-    except BaseException as problem:  # noqa: BLE001 - making a value of a registered type runs code of the user's
+    except BaseException as problem:  # noqa: BLE001 - decoding a registered type runs user code
         return None, _unreadable(job, problem)
     return _outcome(job, contents)
 
 
 def _outcome(job: Job, result: Any) -> tuple[Any, BaseException | None]:
     try:
-        if type(result) is Unfinished:  # an account of a failure
+        if type(result) is Unfinished:  # the account of a failure
             result = result.finish()
         kind, value, *facts = result
         if facts:
@@ -54,12 +54,12 @@ def _outcome(job: Job, result: Any) -> tuple[Any, BaseException | None]:
         elif kind == LOST:
             return None, JobLostError(f"{job.name} is lost: {value}")
         elif kind != PLAIN:
-            raise ProtocolError(f"the result of a job of unknown kind {kind}")
+            raise ProtocolError(f"the result of a job has the unknown kind {kind}")
     except ParallelError as problem:
         return None, problem
     except (TypeError, ValueError, LookupError, AttributeError) as problem:
-        return None, ProtocolError(f"not the result of a job: {problem!r}")
-    except BaseException as problem:  # noqa: BLE001 - making a value of a registered type runs code of the user's
+        return None, ProtocolError(f"malformed result of a job: {problem!r}")
+    except BaseException as problem:  # noqa: BLE001 - decoding a registered type runs user code
         return None, _unreadable(job, problem)
     return job.judge(value)
 
@@ -68,20 +68,20 @@ def _unpickled(job: Job, data: Any) -> Any:
     try:
         return unpack_value([True, data], allow_pickle=job.options.allow_pickle)
     except ProtocolError:
-        raise  # the caller has not allowed it
+        raise  # the caller has not allowed pickle
     except BaseException as problem:
         raise _unreadable(job, problem) from problem
 
 
 def _unreadable(job: Job, problem: BaseException) -> UnreadableValueError:
     text = f"{type(problem).__name__}: {problem}"
-    error = UnreadableValueError(f"the result of {job.name} arrived, and cannot be made here: {text}")
+    error = UnreadableValueError(f"the result of {job.name} arrived, but cannot be decoded here: {text}")
     error.__cause__ = problem
     return error
 
 
 def is_dropped(result: Any) -> bool:
-    """Whether a worker says that it has not begun a job, as it was told."""
+    """Return whether a worker reports that it dropped a job before beginning it, as requested."""
     return isinstance(result, list) and result[:1] == [DROPPED]
 
 
@@ -93,7 +93,7 @@ def _take_facts(
     files: dict[str, Any] | None = None,
 ) -> None:
     if not (is_number(began) and is_number(seconds)):
-        raise ProtocolError("not the result of a job: its times are no numbers")
+        raise ProtocolError("malformed result of a job: its times are not numbers")
     job.started, job.duration = began, seconds
     if output is not None:
         out, left_out, err, left_err = output
@@ -103,14 +103,14 @@ def _take_facts(
 
 
 def take_output(job: Job, out: tuple[bytes, int], err: tuple[bytes, int]) -> None:
-    """Take what a job has printed: the last of it, and how much came before that."""
+    """Store the output of a job; each stream is given as its last bytes and the number of bytes before them."""
     job.stdout, job.stderr = shown_output(*out), shown_output(*err)
     for stream, (data, left_out) in enumerate((out, err), 1):
         job.show(stream, left_out, data)
 
 
 def shown_output(data: bytes, left_out: int) -> str:
-    """Return what a job has printed as text, with a line in front that says how much is missing."""
+    """Return the output of a job as text; the first line tells how many bytes are missing, if any."""
     text = data.decode("utf-8", "replace")
     return f"({left_out} bytes before this are left out)\n{text}" if left_out else text
 
@@ -125,7 +125,7 @@ def _error(job: Job, failure: dict[str, Any]) -> BaseException:
         return error
     try:
         original = unpack_value([True, data], allow_pickle=True)
-    except BaseException as problem:  # noqa: BLE001 - unpickling runs code of the user's, or needs what is not here
+    except BaseException as problem:  # noqa: BLE001 - unpickling runs user code, and may lack modules
         error.add_note(f"The exception itself cannot be unpickled here: {type(problem).__name__}: {problem}")
         return error
     if not isinstance(original, BaseException):

@@ -1,4 +1,4 @@
-"""Files that come back with a job."""
+"""Files that a job returns with its result."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -14,9 +14,9 @@ from pconnect.files.partial_file import part_of
 
 
 class JobOutputs(Mapping[str, bytes]):
-    """What a job has left in the folder ``outputs`` of its `pconnect.jobs.worker_api.job_folder`: bytes by name.
+    """The files that a job left in the folder ``outputs`` of its `pconnect.jobs.worker_api.job_folder`: bytes by name.
 
-    Names of files in folders have ``/`` between their parts.
+    The names of files in subfolders contain ``/``.
     """
 
     def __init__(self, files: Mapping[str, tuple[int, npt.NDArray[np.uint8]]]) -> None:
@@ -36,11 +36,11 @@ class JobOutputs(Mapping[str, bytes]):
         return f"<outputs {{{sizes}}}>"
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write all files into a folder, which is made if it is not there; return their paths.
+        """Write all files into a folder, which is created if necessary; return their paths.
 
-        Each takes its place when it is complete, with the permissions that it had at the job.
+        Each file appears only when it is complete, with the permissions it had on the worker.
 
-        Raises `OSError` if one could not be written. Those before it are there.
+        Raises `OSError` if a file could not be written. The files before it remain.
         """
         paths = []
         for name, (mode, data) in self._files.items():
@@ -62,18 +62,18 @@ NO_OUTPUTS = JobOutputs({})
 
 
 def pack_outputs(folder: Path, listing: Listing) -> dict[str, Any]:
-    """Return what a worker sends: permissions and contents of the files in a folder, by name."""
+    """Return the outputs as sent by a worker: permissions and contents of the files in a folder, by name."""
     return {facts.name: [facts.mode, np.fromfile(folder / facts.name, np.uint8)] for facts in listing.files}
 
 
 def unpack_outputs(files: Any) -> JobOutputs:
-    """Return what a worker has sent.
+    """Return the outputs that a worker has sent.
 
-    Raises `ProtocolError` if it is not what workers send, or a name leads out of its folder.
+    Raises `ProtocolError` if they are malformed, or a name leads out of the folder.
     """
     found: dict[str, tuple[int, npt.NDArray[np.uint8]]] = {}
     if not isinstance(files, dict):
-        raise ProtocolError("the outputs of a job are no dict")
+        raise ProtocolError("malformed outputs of a job: not a dict")
     for name, entry in files.items():
         match name, entry:
             case str(), [int(mode), np.ndarray(dtype=np.dtype(name="uint8"), ndim=1) as data] if (
@@ -81,5 +81,5 @@ def unpack_outputs(files: Any) -> JobOutputs:
             ):
                 found[name] = mode, data
             case _:
-                raise ProtocolError(f"not an output of a job: {name!r}")
+                raise ProtocolError(f"malformed output of a job: {name!r}")
     return JobOutputs(found)

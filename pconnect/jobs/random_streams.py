@@ -1,12 +1,12 @@
-"""Random numbers: every job has a stream of its own, which depends on its place among all jobs, and on no worker.
+"""Random numbers: every job has its own stream, which depends on the job's index and never on the worker.
 
-A stream is one of numpy's `SeedSequence`: an *entropy*, and a *key* that is an index among all streams of this entropy.
-With a seed the entropy is this, and the index that of the item: the third item of a map with ``seed=42`` draws from
-``SeedSequence(42).spawn(3)[2]``. Without one they are the number of the network and that of the job. Both are the same
-when the job is run again. What is made of a stream is made when it is asked for, because most jobs do not.
+A stream is a numpy `SeedSequence`: an *entropy*, and a *key* that is an index among all streams of this entropy. With a
+seed, the seed is the entropy and the index is that of the item: the third item of a map with ``seed=42`` draws from
+``SeedSequence(42).spawn(3)[2]``. Without a seed, the entropy is the network's number and the index is the job's number.
+Both stay the same when a job runs again. Generators are created on request, because most jobs need none.
 
-The global generators, of `numpy.random` and `random`, are given a state for each job that has a seed only: it takes
-70 µs, which is more than a small job. Without a seed they go on from job to job, and differ from worker to worker.
+The global generators, of `numpy.random` and `random`, are seeded only for jobs with a seed: this takes 70 µs, longer
+than a small job. Without a seed their state carries over from job to job, and differs between workers.
 """
 
 import random
@@ -18,33 +18,34 @@ from numpy.random import Generator, SeedSequence
 
 
 class _Stream:
-    """The stream of what runs in this process."""
+    """The random stream of the job or command that runs in this process."""
 
     def __init__(self) -> None:
         self.entropy: int | None = None  #: ``None``: from the system
         self.key: tuple[int, ...] = ()
         self.first: tuple[int, ...] = ()  #: the key of the job itself, or of its first item
         self.is_seeded = False
-        self.generator: Generator | None = None  #: once it was asked for
+        self.generator: Generator | None = None  #: created on the first request
 
 
 _here = _Stream()
 
 
 def rng() -> Generator:
-    """Return the generator of random numbers of the job, or the item of a map, that runs here.
+    """Return the random number generator of the job, or of the item of a map, that runs here.
 
-    What it gives depends on the seed and on the index of the job or item: not on how many workers there are, on which
-    of them runs it, on ``chunksize``, or on whether it was run before and lost. All jobs differ, also without a seed.
+    Its numbers depend on the seed and the index of the job or item. They do not depend on the number of workers, the
+    worker that runs the job, ``chunksize``, or whether the job was lost and ran again. Without a seed, too, all jobs
+    differ.
 
-    In a command this is the generator of the engine's workspace, which goes on from command to command; engines differ.
-    Elsewhere, as in a script on the client, it is a generator of the process, seeded by the system: so a function that
-    calls `rng` can be tried at home.
+    In a command this returns the generator of the engine's workspace, whose state carries over from command to command;
+    engines differ. Elsewhere, such as in a script on the client, it returns a generator of the process, seeded by the
+    operating system: you can try a function that calls `rng` without a network.
 
     Returns
     -------
     numpy.random.Generator
-        The same one whenever it is called in one job or item.
+        The same generator for each call in one job or item.
 
     Examples
     --------
@@ -63,7 +64,7 @@ def rng() -> Generator:
 
 
 def begin(entropy: int, key: tuple[int, ...], *, is_seeded: bool) -> None:
-    """Have `rng` draw from this stream; `is_seeded`: the user chose it, and the global generators follow."""
+    """Make `rng` draw from this stream. With `is_seeded` (a seed of the user), also seed the global generators."""
     _here.entropy, _here.key, _here.first, _here.is_seeded = entropy, key, key, is_seeded
     _here.generator = None
     if is_seeded:
@@ -71,9 +72,9 @@ def begin(entropy: int, key: tuple[int, ...], *, is_seeded: bool) -> None:
 
 
 def begin_item(position: int) -> None:
-    """Have `rng` draw from the stream of an item, of the job that runs here."""
+    """Make `rng` draw from the stream of an item of the job that runs here."""
     if not _here.first:
-        return  # in no job
+        return  # no job is running here
     *front, last = _here.first
     _here.key = (*front, last + position) if _here.is_seeded else (*_here.first, position)
     _here.generator = None
@@ -82,20 +83,20 @@ def begin_item(position: int) -> None:
 
 
 class Saved(NamedTuple):
-    """What `save` returns."""
+    """The state that `save` returns."""
 
     stream: Mapping[str, Any]
     global_generators: tuple[Any, Any] | None
 
 
 def save(*, with_global_generators: bool) -> Saved:
-    """Return the stream that runs here, for `restore`; with the states of `numpy.random` and `random`, if asked for."""
+    """Return the current stream for `restore`, if requested with the states of `numpy.random` and `random`."""
     states = (np.random.get_state(), random.getstate()) if with_global_generators else None
     return Saved(vars(_here).copy(), states)
 
 
 def restore(saved: Saved) -> None:
-    """Go on with a stream where it was."""
+    """Restore a stream to its saved state."""
     vars(_here).update(saved.stream)
     if saved.global_generators is not None:
         numpy_state, python_state = saved.global_generators

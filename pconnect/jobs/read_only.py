@@ -1,19 +1,20 @@
-"""Arrays that several jobs of a worker share are read-only: what one job wrote there, the next would read."""
+"""Read-only arrays: jobs of a worker share some arrays, and a write by one job would change the data of the next."""
 
 from typing import Any
 
 import numpy as np
 
-# What numpy and compiled code say to a write; the first is of `array[...] = x`, the second of `out=` and ``+=``.
+# Error texts for a refused write from numpy and compiled code: the first for `array[...] = x`, the second for `out=`
+# and ``+=``.
 _REFUSALS = ("read-only", "readonly", "not writable", "not writeable")
 _ADVICE = (
-    "Jobs share the arrays of broadcast values and those that a function refers to, so they are read-only here. "
+    "Jobs share the arrays of broadcast values and the arrays that a function refers to, so they are read-only here. "
     "Change a copy: array = array.copy()"
 )
 
 
 def make_read_only(value: Any) -> None:
-    """Make arrays read-only: this one, or those in lists, tuples, dicts and attributes, such as of sparse matrices."""
+    """Make arrays read-only: `value`, or those in lists, tuples, dicts and attributes (as in sparse matrices)."""
     rest, seen = [value], set()
     while rest:
         each = rest.pop()
@@ -33,7 +34,7 @@ def make_read_only(value: Any) -> None:
 
 
 def explain(error: BaseException) -> None:
-    """Add the remedy to an error that comes from a write to a read-only array."""
+    """Add advice to an error caused by a write to a read-only array."""
     if isinstance(error, ValueError | TypeError | BufferError) and any(
         words in str(error) for words in _REFUSALS
     ):

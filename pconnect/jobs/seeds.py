@@ -1,4 +1,4 @@
-"""Seeds: they say which job draws from which stream of random numbers; see `pconnect.jobs.random_streams`."""
+"""Seeds: they assign a stream of random numbers to each job; see `pconnect.jobs.random_streams`."""
 
 import operator
 import threading
@@ -7,30 +7,30 @@ from pconnect.errors import ConfigurationError
 
 
 class Seeds:
-    """Gives out streams, one after the other, to jobs in the order in which they are made.
+    """Assigns streams to jobs, in the order in which the jobs are created.
 
-    `seed`: the entropy of them all. `prefix`: comes before the index in the key of each.
+    `seed` is the entropy of all streams. `prefix` precedes the index in the key of each stream.
     """
 
     def __init__(self, seed: int, prefix: tuple[int, ...] = ()) -> None:
         try:
             self.seed = operator.index(seed)
         except TypeError:
-            raise ConfigurationError(f"seed={seed!r}: give an integer from 0 on") from None
+            raise ConfigurationError(f"seed={seed!r} is not allowed: give an integer, 0 or greater") from None
         if self.seed < 0:
-            raise ConfigurationError(f"seed={seed}: give an integer from 0 on")
+            raise ConfigurationError(f"seed={seed} is not allowed: give an integer, 0 or greater")
         self._prefix = prefix
         self._next = 0
         self._lock = threading.Lock()
 
     def take(self, items: int = 1) -> list[int]:
-        """Return the entropy and the key of the next stream; those of the next `items` differ in the last number."""
+        """Return entropy and key of the next stream; the keys of the next `items` streams differ in the last number."""
         with self._lock:
             index = self._next
             self._next += items
         return [self.seed, *self._prefix, index]
 
     def branch(self) -> "Seeds":
-        """Return seeds that take the place of one stream here, however many streams they give out."""
+        """Return seeds that occupy a single stream here, regardless of how many streams they assign."""
         seed, *key = self.take()
         return Seeds(seed, tuple(key))

@@ -1,11 +1,11 @@
-"""Large arrays among the arguments of many jobs, which are sent to each worker once.
+"""Large arrays among the arguments of many jobs; each is sent to each worker once.
 
-A job that is pickled with `Sharing.reduce` has, in place of such an array, a number; the scheduler sends a worker the
-arrays that a job needs and the worker lacks, before the job. Numbers stand for contents: each array is read through
-once for a `Sharing`, so two equal ones have one number, and one that was changed since another `Sharing` has a new one.
-At the worker they are read-only, because other jobs use them, too.
+A job pickled with `Sharing.reduce` contains a number in place of each such array. Before the job, the scheduler sends
+the worker those of its arrays that the worker lacks. A number identifies contents: a `Sharing` reads each array once,
+so two equal arrays have one number, and an array that was changed since another `Sharing` gets a new one. On the worker
+the arrays are read-only, because other jobs use them as well.
 
-Neither side keeps arrays alive for long: this one only those of jobs under way, a worker the last it was sent.
+Neither side keeps arrays alive for long: the client keeps those of jobs in flight, a worker the last ones it received.
 """
 
 import hashlib
@@ -22,15 +22,15 @@ from pconnect.protocol.messages import check_size, encode_message
 from pconnect.remote_entry import shared_array, shared_arrays
 from pconnect.values.padding import without_padding
 
-# So many contents are recognised when they come again.
+# The contents of this many arrays are recognised when they occur again.
 _KNOWN_CONTENTS = 256
 
-# More than what is sent beside the contents.
+# An upper bound for the bytes sent in addition to the contents.
 _MAX_HEAD_BYTES = 2**12
 
 
 class SharedArray:
-    """One array that jobs need. `number`: of its contents. `size`: in bytes."""
+    """An array that jobs need. `number` identifies its contents, `size` is in bytes."""
 
     def __init__(self, number: int, array: np.ndarray[Any, Any]) -> None:
         self.number = number
@@ -43,7 +43,7 @@ class SharedArray:
 
 
 class Contents:
-    """The numbers of what was shared last in one network."""
+    """The numbers of the arrays most recently shared in a network."""
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[object, ...], int] = {}
@@ -51,7 +51,7 @@ class Contents:
         self._lock = threading.Lock()
 
     def number(self, array: np.ndarray[Any, Any]) -> int:
-        """Return the number of what an array contains now."""
+        """Return the number for the present contents of an array."""
         is_fortran = array.flags.f_contiguous and not array.flags.c_contiguous
         array = without_padding(array)
         data = np.ascontiguousarray(array.T if is_fortran else array)
@@ -59,36 +59,36 @@ class Contents:
         key = (digest, array.shape, repr(array.dtype), is_fortran)
         with self._lock:
             number = self._numbers.pop(key, 0) or next(self._next)
-            self._numbers[key] = number  # the newest last
+            self._numbers[key] = number  # the newest is last
             if len(self._numbers) > _KNOWN_CONTENTS:
                 del self._numbers[next(iter(self._numbers))]
         return number
 
     def forget(self, numbers: set[int]) -> None:
-        """Recognise contents no more, because what workers have under these numbers may be something else."""
+        """Stop recognising these contents, because workers may hold something else under their numbers."""
         with self._lock:
             self._numbers = {key: number for key, number in self._numbers.items() if number not in numbers}
 
 
 class Sharing:
-    """The large arrays in the arguments of jobs that belong together, such as those of one call of joblib's.
+    """The large arrays in the arguments of jobs that belong together, such as those of one joblib call.
 
-    Until they have ended, the arrays must not be changed, as with arguments of all jobs.
+    As with the arguments of all jobs, the arrays must not be changed until these jobs have ended.
 
-    `min_bytes`: smaller ones are left where they are. `max_message_bytes`: limit of the workers.
+    `min_bytes`: smaller arrays are sent in the usual way. `max_message_bytes`: the limit of the workers.
     """
 
     def __init__(self, contents: Contents, min_bytes: int, max_message_bytes: int) -> None:
         self._contents = contents
         self._min_bytes = min_bytes
         self._max_message_bytes = max_message_bytes
-        # By identity, with the number of its contents.
+        # By identity of the array, with the number of its contents.
         self._known: dict[int, tuple[weakref.ref[Any], int]] = {}
         self._purged_at = _KNOWN_CONTENTS
         self._found: dict[int, SharedArray] = {}
 
     def reduce(self, value: object) -> tuple[Any, ...] | None:
-        """Return what is pickled instead of a value, if it is a large array."""
+        """Return the replacement to pickle for a value, if it is a large array."""
         if type(value) not in {np.ndarray, np.memmap}:
             return None
         assert isinstance(value, np.ndarray)  # noqa: S101 - for the type checker
@@ -101,12 +101,12 @@ class Sharing:
         return shared_array, (number,)
 
     def take_found(self) -> tuple[SharedArray, ...]:
-        """Return the arrays that were met since the last call."""
+        """Return the arrays found since the last call."""
         found, self._found = self._found, {}
         return tuple(found.values())
 
     def distrust(self) -> None:
-        """Have all sent anew next time: jobs were given up, and arrays may change while they are on their way."""
+        """Send all arrays anew next time: jobs were abandoned, and arrays may change while they are being sent."""
         self._contents.forget({number for _, number in list(self._known.values())})
         self._known.clear()
 
@@ -116,7 +116,8 @@ class Sharing:
         if reference is not None and reference() is array:
             return number
         number = self._contents.number(array)
-        # Nothing is called when an array is freed, which happens in the user's code: a Ctrl-C during it would be lost.
+        # No weakref callback: it would run in the user's code when an array is freed, and a Ctrl-C during it would be
+        # lost.
         self._known[key] = weakref.ref(array), number
         if len(self._known) > self._purged_at:
             self._known = {key: known for key, known in self._known.items() if known[0]() is not None}
@@ -125,7 +126,7 @@ class Sharing:
 
 
 def keep_array(number: int, array: np.ndarray[Any, Any] | None) -> None:
-    """Keep an array, or forget one; in a worker."""
+    """Keep an array, or forget it if `array` is ``None``; called in a worker."""
     if array is None:
         shared_arrays.pop(number, None)
     else:

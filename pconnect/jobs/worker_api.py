@@ -1,4 +1,4 @@
-"""What a function can use while it runs as a job; elsewhere these do nothing, so that it can be tried at home."""
+"""Functions for use inside jobs; elsewhere they do nothing, so that you can try a job function without a network."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from pconnect.errors import ConfigurationError
 
 @dataclass
 class _Side:
-    """Where a job runs; a worker fills this in."""
+    """Hooks of the worker that runs a job; the worker sets them."""
 
     report: Callable[[object], None] | None = None
     make_folder: Callable[[str | None], Path] | None = None
     number: int = 0
-    #: Whatever modules that were imported just now have changed in the process stays so after the job.
+    #: Keeps changes that freshly imported modules have made to the process, so that they outlast the job.
     keep_imported: Callable[[], object] = lambda: None
 
 
@@ -22,19 +22,19 @@ side = _Side()
 
 
 def progress(value: object) -> None:
-    """Tell the client how far this job is: ``job.progress`` has the last value, and `add_progress_callback` all.
+    """Report the progress of this job to the client: ``job.progress`` has the last value, progress callbacks get all.
 
-    Engines have it in their workspaces, so that in a function which is run as a job ``progress`` needs no import.
+    Engines have ``progress`` in their workspaces, so a function that runs as a job needs no import.
 
     Parameters
     ----------
     value
-        Anything that can be sent. It is on its way when this returns.
+        Any value that can be sent. It is copied before this returns.
 
     Raises
     ------
     UnsupportedValueError, MessageTooLargeError
-        It cannot be sent. The job may go on.
+        The value cannot be sent. The job may continue.
 
     Examples
     --------
@@ -54,25 +54,25 @@ def progress(value: object) -> None:
 
 
 def job_folder(name: str | None = None) -> Path:
-    """Return a private folder of the job that runs here, with an empty folder ``outputs``; the first call makes it.
+    """Return the private folder of the job that runs here, with a folder ``outputs``; the first call creates it.
 
-    What is in ``outputs`` when the job ends, also by an exception, comes back as `Job.outputs`. Then the folder is
-    removed, unless it has a name. That of a job whose worker died stays until the session ends.
+    The files in ``outputs`` when the job ends, even by an exception, are returned as `Job.outputs`. The folder is then
+    removed, unless it has a name. If the worker dies, the folder remains until the session ends.
 
-    Engines have it in their workspaces, so that in a function which is run as a job ``job_folder`` needs no import.
+    Engines have ``job_folder`` in their workspaces, so a function that runs as a job needs no import.
 
     Parameters
     ----------
     name
-        Keep the folder, under this name: a relative one leads into the session's folder of files, as with `net.get`,
-        and stays until the session ends; an absolute one stays. A folder that is there already is used as it is.
+        Keep the folder under this name. A relative name is below the session's file folder, as with `net.get`, and
+        lasts until the session ends; an absolute name lasts. An existing folder is used unchanged.
 
     Raises
     ------
     ConfigurationError
-        No job runs here, or its folder has another name already.
+        No job is running here, or its folder has another name already.
     OSError
-        The folder cannot be made.
+        The folder cannot be created.
 
     Examples
     --------
@@ -87,10 +87,12 @@ def job_folder(name: str | None = None) -> Path:
     (49, b'seed 7')
     """
     if not side.number or side.make_folder is None:
-        raise ConfigurationError("job_folder() is for functions that run as jobs: submit, map, executor")
+        raise ConfigurationError(
+            "job_folder() works only in functions that run as jobs: use submit, map or an executor"
+        )
     return side.make_folder(name)
 
 
 def job_number() -> int:
-    """Return the number of the job that runs here, 0 outside of jobs."""
+    """Return the number of the job that runs here, or 0 outside of jobs."""
     return side.number

@@ -1,4 +1,4 @@
-"""Values that each node gets once, for all its jobs."""
+"""Broadcast values, which each node gets once, for all its jobs."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,13 +17,13 @@ LIMIT = 20.0
 
 @pytest.fixture(scope="module")
 def wide() -> Iterator[ClientNetwork]:
-    """One node with two workers."""
+    """A node with two workers."""
     with local_network(1, slots=2) as net:
         yield net
 
 
 def sent_bytes(net: ClientNetwork) -> int:
-    """Return what this client has sent to engines, supervisors and workers."""
+    """Return the number of bytes that this client has sent to engines, supervisors and workers."""
     mesh: Any = net.mesh
     connections = [*mesh.connections, *(server.command for server in mesh.servers.values())]
     return sum(int(connection.sent_bytes) for connection in connections) + bytes_to_workers(net)
@@ -35,7 +35,7 @@ def test_anywhere_in_the_arguments_it_is_the_value(jobs_network: ClientNetwork) 
         assert jobs_network.submit(lambda t: float(t[3]), table).result(LIMIT) == 3.0
         assert jobs_network.submit(lambda t: float(t["a"][0][4]), {"a": [table]}).result(LIMIT) == 4.0
         assert jobs_network.submit(lambda *, t: float(t[5]), t=table).result(LIMIT) == 5.0
-        # Also where the arguments go by pickle.
+        # This holds also for pickled arguments.
         assert jobs_network.submit(lambda t, f: f(float(t[6])), table, lambda x: -x).result(LIMIT) == -6.0
 
 
@@ -86,7 +86,7 @@ def test_what_a_job_writes_changes_nothing_for_others(jobs_network: ClientNetwor
         with pytest.raises(ValueError, match="read-only"):
             jobs_network[1].submit(write, table).result(LIMIT)
         assert jobs_network[1].submit(lambda t: float(t[0]), table).result(LIMIT) == 0
-        table.value[1] = 2  # that of the client is the client's
+        table.value[1] = 2  # the client's array stays writable
 
 
 def test_a_released_value_is_gone(jobs_network: ClientNetwork) -> None:

@@ -1,4 +1,4 @@
-"""How many jobs are sent ahead, by what is known of how long they take."""
+"""How many jobs are sent ahead, by the estimate of their duration."""
 
 import functools
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Functions that are sent again, and those that are not."""
+"""Functions that are sent again, and functions that are not."""
 
 import functools
 import math
@@ -51,7 +51,7 @@ def test_a_function_that_is_timed_by_itself_is_the_same_to_workers() -> None:
 
 
 class Model:
-    """Holds an array, and counts how often it was pickled."""
+    """Holds an array, and counts how often it is pickled."""
 
     def __init__(self, weights: np.ndarray[Any, Any]) -> None:
         self.weights = weights
@@ -129,7 +129,7 @@ def test_one_changed_item_of_a_large_list_or_bytearray_is_seen(index: int, call:
         functions = Functions()
         first = functions.get(calls_with(data)[call])
         assert functions.get(calls_with(data)[call]) is first
-        data[index] = 200  # a bytearray holds no more than 255
+        data[index] = 200  # an item of a bytearray is at most 255
         second = functions.get(calls_with(data)[call])
         assert second is not first and functions.get(calls_with(data)[call]) is second
         assert unpack_function(second.contents[0], {}, second.contents[2:])() == data

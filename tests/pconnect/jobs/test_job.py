@@ -1,4 +1,4 @@
-"""Jobs as futures: what they know, and how they are cancelled."""
+"""Jobs as futures: their attributes, and cancellation."""
 
 import builtins
 import contextlib
@@ -38,7 +38,7 @@ def test_the_states_of_a_job_that_ends_well() -> None:
     job.finish(3)
     assert [*states, job.state] == [State.QUEUED, State.RUNNING, State.DONE] == ["queued", "running", "done"]
     assert job.result(0) == 3
-    assert len(job.buffers) == 0  # the arguments are not held any longer
+    assert len(job.buffers) == 0  # the arguments are released
 
 
 def test_a_job_has_all_that_a_future_of_this_version_of_python_has() -> None:
@@ -56,7 +56,7 @@ def test_a_job_gives_the_collector_of_garbage_little_to_look_at() -> None:
         job.place, job.is_started = (1, "host"), False
         job.begin()
         job.finish(3)
-    # Itself, its condition, and two lists of the standard library's: no dictionary of its attributes.
+    # The job, its condition, and two lists of the standard library's future: no dictionary for its attributes.
     assert len(gc.get_objects()) - before < 4100
 
 
@@ -152,7 +152,7 @@ def test_its_text_and_that_of_a_time_out_say_why_it_waits() -> None:
     for wait in (job.result, job.exception):
         with pytest.raises(TimeoutError) as caught:
             wait(0.01)
-        assert str(caught.value) == f"time limit of 0.01 s passed while waiting for {text}"
+        assert str(caught.value) == f"timed out after 0.01 s waiting for {text}"
     assert job.begin()
     job.is_started = True
     assert not job.why
@@ -165,7 +165,7 @@ def test_its_text_and_that_of_a_time_out_say_why_it_waits() -> None:
     assert not job.why
 
 
-# --- at real workers ---
+# --- with real workers ---
 
 
 def test_what_a_job_knows_when_it_has_ended(jobs_network: ClientNetwork) -> None:
@@ -266,7 +266,7 @@ def test_progress_is_told_while_it_runs(jobs_network: ClientNetwork) -> None:
     def work() -> int:
         for k in range(5):
             time.sleep(0.02)
-            progress(k)  # type: ignore[name-defined]  # noqa: F821 - it is in the workspace
+            progress(k)  # type: ignore[name-defined]  # noqa: F821 - defined in the workspace
         return 5
 
     job = jobs_network.submit(work)

@@ -1,4 +1,4 @@
-"""Results that have arrived and are made by whoever asks for them."""
+"""Results that have arrived and are decoded by the first call that needs them."""
 
 import concurrent.futures
 import itertools
@@ -21,7 +21,7 @@ LARGE = [[number] for number in range(50_000)]
 
 
 def arrived(kind: Kind, value: object) -> Any:
-    """Return the value as it stands in a message that has arrived."""
+    """Return a value in the form it has in a message that has arrived."""
     [message] = decode_messages(Role.EMPLOYER, b"".join(encode_message(kind, 1, value, NO_LIMIT)))
     assert type(message.value) is Unfinished
     return message.value
@@ -68,7 +68,7 @@ def test_ctrl_c_ends_the_making_of_a_large_result_and_a_later_call_has_it(
     looks = itertools.count()
 
     def look_at_the_clock() -> float:
-        if next(looks) == 2:  # in the middle of making it
+        if next(looks) == 2:  # while it is being decoded
             signal.raise_signal(signal.SIGINT)
         return 0.0
 

@@ -1,4 +1,4 @@
-"""The condition of a future: the lock, and waking those who wait."""
+"""The condition of a future: its lock, and waking waiting threads."""
 
 import threading
 import time
@@ -35,7 +35,7 @@ def test_all_who_wait_are_woken() -> None:
 def test_a_wait_ends_in_time_with_the_lock_held() -> None:
     condition = LightCondition()
     begin = time.monotonic()
-    with condition, condition:  # as often as it likes
+    with condition, condition:  # the lock is reentrant
         assert not condition.wait(0.05)
         assert not _can_take(condition)
     assert time.monotonic() - begin >= 0.05
@@ -54,7 +54,7 @@ def test_nobody_need_wait() -> None:
 
 
 def _can_take(condition: LightCondition) -> bool:
-    """Whether another thread can take the lock."""
+    """Return whether another thread can take the lock."""
     taken: list[bool] = []
 
     def take() -> None:

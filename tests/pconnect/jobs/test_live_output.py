@@ -1,4 +1,4 @@
-"""What is shown of the output of jobs, from parts that come while they run and the last of it."""
+"""The output shown for jobs, from parts sent while they run and from the last part."""
 
 import threading
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def job(number: int, node: int = 1) -> Job:
 
 @pytest.fixture
 def shown(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
-    """Return what gives all that was shown so far: on standard output, then on standard error."""
+    """Return a function that returns all output so far: standard output, then standard error."""
     said = ["", ""]
 
     def read() -> str:
@@ -42,7 +42,7 @@ def test_parts_and_the_last_of_it_are_shown_once(shown: Callable[[], str]) -> No
     live.add(first, 1, 6, b"o\n", is_last=False)
     live.add(first, 1, 0, b"one\ntwo\nthree", is_last=True)
     assert shown() == "[1 host1 job 7] one\n[1 host1 job 7] two\n[1 host1 job 7] three\n"
-    live.add(first, 1, 0, b"again\n", is_last=True)  # as after it was lost and run once more
+    live.add(first, 1, 0, b"again\n", is_last=True)  # as if the job was lost and ran again
     assert shown().endswith("three\n[1 host1 job 7] again\n")
 
 
@@ -74,7 +74,7 @@ def test_what_is_not_shown(shown: Callable[[], str]) -> None:
     silenced.quiet = frozenset({1})
     live.add(silenced, 1, 0, b"x", is_last=True)
     live.add(job(2), 1, 0, b"", is_last=True)
-    live.add(Job(3, "f(...)", [], JobOptions(), Owner()), 1, 0, b"x", is_last=True)  # it was sent nowhere
+    live.add(Job(3, "f(...)", [], JobOptions(), Owner()), 1, 0, b"x", is_last=True)  # this job was never sent
     assert shown() == ""
 
 
@@ -100,7 +100,7 @@ def test_threads_may_show_at_once(shown: Callable[[], str]) -> None:
     assert len(shown().splitlines()) == 2000
 
 
-# --- of real jobs ---
+# --- with real jobs ---
 
 
 @pytest.fixture

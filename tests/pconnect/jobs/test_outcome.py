@@ -1,4 +1,4 @@
-"""What comes back from workers, made into outcomes."""
+"""Result messages of workers, turned into outcomes."""
 
 from typing import Any
 

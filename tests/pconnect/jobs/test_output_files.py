@@ -1,4 +1,4 @@
-"""What a client makes of the files that come with a job."""
+"""The client's side of files that come with a job."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Random numbers of jobs: the same for a seed whatever runs them, and different for all jobs without one."""
+"""Random numbers of jobs: the same for a seed wherever they run, and different for all jobs without a seed."""
 
 import os
 import random
@@ -32,7 +32,7 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def draw(_: object = None) -> list[float]:
-    """Return a number of each generator that a job may use."""
+    """Return one number of each generator that a job may use."""
     return [pconnect.rng().random(), float(np.random.random_sample()), random.random()]
 
 
@@ -50,7 +50,7 @@ def expected(seed: int, count: int) -> list[float]:
 @pytest.mark.usefixtures("_fresh")
 def test_outside_of_jobs_there_is_one_generator() -> None:
     assert rng() is rng()
-    begin_item(3)  # which a job only begins
+    begin_item(3)  # this has an effect only in a job
     assert rng() is rng()
 
 
@@ -104,7 +104,7 @@ def test_numbers_do_not_depend_on_the_workers(nodes: int, slots: int) -> None:
             assert [job.result(LIMIT) for job in [executor.submit(own) for _ in range(ITEMS)]] == wanted
         with net.executor(seed=42) as executor:
             assert list(executor.map(own, range(ITEMS), timeout=LIMIT, chunksize=5)) == wanted
-        with net.pool(seed=42) as pool:  # whose chunks depend on the number of slots
+        with net.pool(seed=42) as pool:  # the chunks of a pool depend on the number of slots
             assert pool.map(own, range(ITEMS)) == wanted
             assert pool.apply(own) == expected(42, ITEMS + 1)[-1]
 
@@ -125,7 +125,7 @@ def test_without_a_seed_all_jobs_differ(jobs_network: ClientNetwork, chunksize: 
 
 
 def _all_draw(net: ClientNetwork) -> list[Any]:
-    """Return what engines and jobs draw after the network was given a seed."""
+    """Return the numbers that engines and jobs draw after the network has set a seed."""
     text = "float(np.random.random_sample()), __import__('random').random(), __import__('pconnect').rng().random()"
     with net.executor() as executor, net.pool() as pool:
         return [
@@ -150,7 +150,7 @@ def test_a_network_with_a_seed_draws_the_same_again() -> None:
         assert len(drawn) == 3 * 3 * len(again)
         with pytest.raises(ConfigurationError, match="for a whole network"):
             net[1].seed(42)
-        with pytest.raises(ConfigurationError, match="from 0 on"):
+        with pytest.raises(ConfigurationError, match="0 or greater"):
             net.seed(-1)
         assert not set(_all_draw(net)[-1]) & drawn
 
@@ -185,6 +185,6 @@ def test_streams_are_uniform_and_distinct(
     counts = np.histogram(drawn, 20, (0, 1))[0]
     assert (
         (counts - 200) ** 2 / 200
-    ).sum() < 43.8  # chi-square, 19 degrees of freedom: one seed of 1000 is above
+    ).sum() < 43.8  # chi-square, 19 degrees of freedom: one seed in 1000 exceeds this
     follows = np.corrcoef(drawn[:-1], drawn[1:])[0, 1]
     assert abs(follows) < 3.3 / np.sqrt(4000)

@@ -1,4 +1,4 @@
-"""Arrays that several jobs share cannot be written to, and the error says what to do."""
+"""Arrays shared by several jobs are read-only, and the error says what to do."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Seeds: each job has a stream, and none has that of another."""
+"""Seeds: each job has a stream of its own."""
 
 import threading
 from typing import Any
@@ -29,7 +29,7 @@ def test_a_seed_is_any_integer(seed: Any) -> None:
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "x", [1, 2]])
 def test_what_is_no_seed(seed: Any) -> None:
-    with pytest.raises(ConfigurationError, match="give an integer from 0 on"):
+    with pytest.raises(ConfigurationError, match="give an integer, 0 or greater"):
         Seeds(seed)
 
 

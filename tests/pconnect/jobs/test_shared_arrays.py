@@ -19,7 +19,7 @@ def sharing(contents: Contents | None = None) -> Sharing:
 
 
 def received(buffers: list[bytes | memoryview]) -> list[Message]:
-    """Return what a worker gets."""
+    """Return the messages as a worker receives them."""
     decoder, messages = Decoder(Role.WORKER, LIMIT), []
     left = memoryview(b"".join(buffers))
     while left:
@@ -114,11 +114,11 @@ def test_an_array_lives_no_longer_than_the_jobs_that_need_it() -> None:
     own.reduce(array)
     found = own.take_found()
     del array
-    assert reference() is not None  # it has to be sent
+    assert reference() is not None  # it is still to be sent
     del found
     gc.collect()
     assert reference() is None
-    # Another one may have got its place in memory: it is not taken for the old one.
+    # A new array may occupy the same address: it is not taken for the old one.
     others = [np.full(1000, float(k)) for k in range(10)]
     assert len({number(own.reduce(other)) for other in others}) == 10
 

@@ -1,4 +1,4 @@
-"""What functions use while they run as jobs, and at home."""
+"""Functions for use in jobs, and their behaviour elsewhere."""
 
 from fractions import Fraction
 from pathlib import Path

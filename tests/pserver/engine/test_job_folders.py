@@ -80,7 +80,7 @@ def test_limits_are_checked_before_anything_is_read(folders: JobFolders) -> None
 
 
 def test_outside_of_jobs_there_is_none() -> None:
-    with pytest.raises(ConfigurationError, match="for functions that run as jobs"):
+    with pytest.raises(ConfigurationError, match="functions that run as jobs"):
         job_folder()
 
 
