@@ -1,1 +1,1 @@
-"""Jobs to workers: queue, workers, and the thread that assigns."""
+"""From jobs to workers: the queue, the workers, and the thread that assigns jobs."""

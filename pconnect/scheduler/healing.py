@@ -1,12 +1,13 @@
-"""Nodes that are lost while jobs are open come back by themselves, for jobs.
+"""Healing: lost nodes are brought back for jobs while jobs are open, without a call of the user.
 
-It all happens in the loop of the jobs, because the user's thread may compute, or wait for a job, for hours. So what
-comes back is not the node that other engines know: the session has an engine that knows nobody but the client, its
-command channel is served here, and commands find the node lost as before, until the user calls `net.reconnect`.
+Everything here runs in the scheduler's loop, because the user's thread may compute, or wait for a job, for hours.
+Therefore a healed node is not the node that the other engines know: its session has an engine that is connected only to
+the client, and the scheduler's loop serves its command channel. Commands still report the node as lost until the user
+calls `net.reconnect`.
 
-An engine that begins has an empty workspace. Where commands have left something in that of the lost one, jobs might
-look for it: such a node does not come back by itself. Values that were sent by `net.broadcast` are sent again, and
-functions are sent to every new worker anyway.
+A new engine has an empty workspace. If commands have left something in the workspace of the lost engine, jobs might
+need it, so such a node is not healed. Values of `net.broadcast` are sent again; functions are sent to every new worker
+anyway.
 """
 
 import logging
@@ -30,73 +31,75 @@ from srp_tools.steps import Steps, Task, pause
 
 log = logging.getLogger("pconnect")
 
-_FIRST_PAUSE = 0.5  # seconds from one try to the next
-_LONGEST_PAUSE = 5.0  # so a server that is there again is found within this time
-_TRY_SECONDS = 20.0  # for one
-_PATIENCE = 600.0  # from the first try on; after that, another one only when there are jobs anew
-#: So long jobs wait that cannot run anywhere else, if they were there before the node was lost.
+_FIRST_PAUSE = 0.5  # seconds between attempts
+_LONGEST_PAUSE = 5.0  # a restarted server is found within this time
+_TRY_SECONDS = 20.0  # for one attempt
+_PATIENCE = 600.0  # from the first attempt; after that, only a new job starts further attempts
+#: Jobs that can run nowhere else, and were submitted before the node was lost, wait this long.
 BACK_SECONDS = 20.0
-_END_SECONDS = 3.0  # for the end of a session that is given up
+_END_SECONDS = 3.0  # for the end of an abandoned session
 _LOOK_SECONDS = 0.02
 
-_GIVEN_UP = f"it was not there within {_PATIENCE:g} s"
+_GIVEN_UP = f"it did not come back within {_PATIENCE:g} s"
 
 
 _NOT_WAITED = (
-    "its session has not waited for the client, which takes a server with --orphan-timeout; another one would lack "
-    "what commands have left in its workspace"
+    "its session has not waited for the client, which needs a server with --orphan-timeout; a new session would lack "
+    "the data that commands have left in its workspace"
 )
 
 
 class _OverError(ConnectionLostError):
-    """It makes no sense to try again."""
+    """Further attempts cannot succeed."""
 
 
 @dataclass
 class _Tries:
-    """What is done for one lost node."""
+    """The attempts to bring back one lost node."""
 
-    lost_at: float  #: instant of `time.monotonic`; before all, if it was lost when the first job came
-    began: float  #: when that was known here, another one
+    lost_at: float  #: instant of `time.monotonic`; minus infinity if it was lost before the first job
+    began: float  #: the instant at which the loss was noticed
     next_at: float
     pause: float = _FIRST_PAUSE
     count: int = 0
-    why: str = ""  #: why the last one failed
-    over: str = ""  #: why there will be no other; empty: there will
-    against: str = ""  #: why there is to be no new session; the old one may be there, though
-    task: Task | None = None  #: the one that is on its way
-    #: Jobs that were running there, if the session may have waited.
+    why: str = ""  #: why the last attempt failed
+    over: str = ""  #: why there are no further attempts; empty if there are
+    against: str = ""  #: why a new session is not allowed; the old one may still come back
+    task: Task | None = None  #: the attempt in progress
+    #: Jobs that were running on the node, if its session may have waited.
     held: list[Job] = field(default_factory=list)
 
     def __str__(self) -> str:
         if not self.count:
-            return self.over or self.against or "it is brought back for jobs"
+            return self.over or self.against or "it is being brought back for jobs"
         times = "once" if self.count == 1 else f"{self.count} times"
-        words = [f"tried {times} to bring it back for jobs" + (f", last: {self.why}" if self.why else "")]
+        words = [
+            f"tried {times} to bring it back for jobs" + (f", last error: {self.why}" if self.why else "")
+        ]
         return "; ".join([*words, *([self.over] if self.over else [])])
 
 
 class JobOwner(Protocol):
-    """Decides what becomes of jobs."""
+    """Decides what happens to jobs."""
 
     def ended(self, job: Job) -> None:
         """Record that a job has a result."""
 
     def show(self, job: Job, stream: int, start: int, data: bytes, *, is_last: bool) -> None:
-        """Show what a job has printed."""
+        """Show a part of a job's output."""
 
     def requeue(self, job: Job) -> None:
-        """Put a job back that was sent and not begun."""
+        """Return a job to the queue that was sent but not begun."""
 
     def lose(self, job: Job, why: str, *, away: bool = False) -> None:
-        """Run a job again whose worker is gone, maybe only because the client was away, or say that it is lost."""
+        """Run a job of a lost worker again, or mark it as lost; `away`: perhaps only because the client was away."""
 
 
 class Healer:
-    """What brings nodes back.
+    """Brings lost nodes back.
 
-    `nodes`: all that the scheduler knows, by number. `event_loop`: of its thread. `attend`: opens the job channel of a
-    node that has a session again, on a channel if there is one already. `owner`: decides what becomes of jobs.
+    `nodes`: all nodes of the scheduler, by number. `event_loop`: of the scheduler's thread. `attend`: opens the job
+    channel of a node that has a new session, or uses an open channel. `owner`: decides what happens to jobs.
     """
 
     def __init__(
@@ -113,10 +116,10 @@ class Healer:
         self._attend = attend
         self._owner = owner
         self._tries: dict[int, _Tries] = {}
-        self._sessions: dict[int, JobSession] = {}  # those that were begun here
+        self._sessions: dict[int, JobSession] = {}  # the sessions begun by this object
 
     def look(self, now: float, *, is_wanted: bool, is_full: bool) -> None:
-        """Begin what is due; `is_wanted`: whether there are jobs; `is_full`: whether there are more than slots."""
+        """Start attempts that are due. `is_wanted`: there are jobs; `is_full`: there are more jobs than slots."""
         if is_full and (follower := self._mesh.growth.follower) is not None:
             follower.begin()
         for number, node in self._nodes.items():
@@ -138,7 +141,7 @@ class Healer:
                     self._begin(node, tries)
 
     def note_loss(self, node: NodeWorkers, lost_at: float, jobs: Sequence[Job] = ()) -> bool:
-        """Record that a node is lost just now; return whether its jobs are kept until more is known."""
+        """Record that a node has just been lost; return whether its jobs are kept until its state is known."""
         now = time.monotonic()
         tries = self._tries[node.number] = _Tries(lost_at, now, now)
         tries.over, tries.against = self._why_over(node), self._reason_against(node)
@@ -149,7 +152,7 @@ class Healer:
         return True
 
     def hopes(self, numbers: Collection[int] | None, since: float, now: float) -> bool:
-        """Whether some nodes, or any, may be back soon for a job that waits since an instant."""
+        """Return whether one of these nodes (or any) may come back soon, for a job submitted at `since`."""
         return any(
             not tries.over
             and not (tries.against and is_over(self._nodes[number].server))
@@ -162,18 +165,18 @@ class Healer:
         )
 
     def stop(self, numbers: Collection[int]) -> None:
-        """Try no more to bring some nodes back: they are being removed, or come back as a whole."""
+        """Stop the attempts for some nodes: they are being removed, or the network reconnects them."""
         for number in numbers:
             if (tries := self._tries.get(number)) is not None and tries.task is not None:
                 self._event_loop.background.cancel(tries.task)
                 tries.task = None
 
     def has_session(self, number: int) -> bool:
-        """Whether a node has a session that was begun here."""
+        """Return whether a node has a session that was begun here."""
         return number in self._sessions
 
     def end(self, numbers: Collection[int], why: str, *, away: bool = False) -> Steps[None]:
-        """Give up nodes that are stopped, all at once: end their sessions, then lose the jobs kept for them."""
+        """Abandon stopped nodes together: end their sessions, then lose the jobs kept for them."""
         servers = [self._sessions.pop(number) for number in numbers if number in self._sessions]
         ending = [server for server in servers if not server.has_waited]
         for server in ending:
@@ -181,7 +184,7 @@ class Healer:
         deadline = time.monotonic() + _END_SECONDS
         while not all(map(_has_ended, ending)) and time.monotonic() < deadline:
             yield from pause(_LOOK_SECONDS)
-        for server in servers:  # one that has waited does so again, for the whole client
+        for server in servers:  # a session that has waited keeps waiting, now for the whole client
             self._drop(server)
         for number in numbers:
             self._mesh.growth.healing.pop(number, None)
@@ -192,9 +195,9 @@ class Healer:
     def ask(
         self, kind: Kind, number: int, value_for: Callable[[int], object], timeout: float
     ) -> Steps[dict[int, dict[str, Any]]]:
-        """Return what the servers of the sessions that were begun here answer to a question with this number.
+        """Ask the servers of the sessions begun here a question with this number, and return their answers by node.
 
-        `value_for`: returns what a node is asked.
+        `value_for` returns the question's value for a node.
         """
         answer = Kind.FACTS if kind is Kind.QUERY else kind
         asked = [server for server in self._sessions.values() if server.command.error is None]
@@ -210,7 +213,7 @@ class Healer:
         return {node: facts for node, facts in answers.items() if facts is not None}
 
     def close(self) -> None:
-        """End the sessions that were begun here: the loop is about to end."""
+        """End the sessions begun here, before the loop ends."""
         for server in self._sessions.values():
             self._close(server)
 
@@ -224,20 +227,20 @@ class Healer:
         self._event_loop.discard(server.command)
 
     def _why_over(self, node: NodeWorkers) -> str:
-        """Return why there is nothing that could be tried; empty if there is something."""
+        """Return why no attempt is possible; empty if one is."""
         setup = self._mesh.mesh_setup
         if setup is None or setup.terms is None or node.number not in self._mesh.growth.hosts:
-            return "nothing is known of how to log in there"
+            return "the network has no login for it"
         if node.ending and node.ending != SERVER_STOPPED:
-            return "its server wanted the session to end"
+            return "its server ended the session on purpose"
         return ""
 
     def _reason_against(self, node: NodeWorkers) -> str:
-        """Return why a node gets no new session by itself; empty if it does."""
+        """Return why a node gets no new session automatically; empty if it may get one."""
         if node.server.commands.leave_state:
             return (
                 "it does not come back by itself, because commands have left something in its workspace that jobs may "
-                f"need: call net.reconnect({node.number}), and send that again"
+                f"need: call net.reconnect({node.number}), and send it again"
             )
         return ""
 
@@ -247,7 +250,7 @@ class Healer:
         if tries.over:
             node.lose(f"{node.gone.removesuffix(node.remedy)}; {tries.over}{node.remedy}")
 
-    # --- one try ---
+    # --- one attempt ---
 
     def _begin(self, node: NodeWorkers, tries: _Tries) -> None:
         tries.count += 1
@@ -286,13 +289,13 @@ class Healer:
         log.info("node %d (%s) is back for jobs, after %.1f s", node.number, server.host, seconds)
         has_waited = server is node.server or (isinstance(server, JobSession) and server.has_waited)
         if has_waited:
-            tries.over = "its session has ended its workers, when the connection was lost"
+            tries.over = "its session ended its workers when the connection was lost"
         self._lose_held(node, tries, away=has_waited and self._mesh.growth.come_back is not None)
         node.revive(server)
         self._attend(node, channel)
 
     def _bring_back(self, node: NodeWorkers, against: str) -> Steps[tuple[Server, Channel | None]]:
-        """Return the session of a node, with a job channel if there is one already."""
+        """Return a session for a node, with a job channel if one is open already."""
         setup = self._mesh.mesh_setup
         assert setup is not None  # noqa: S101 - see `_why_over`
         if self._mesh.growth.come_back is not None:
@@ -305,7 +308,7 @@ class Healer:
             if against:
                 raise _OverError(_NOT_WAITED)
             return (yield from self._anew(node.number)), None
-        try:  # it may be that nothing is lost but a connection
+        try:  # perhaps only a connection was lost
             return node.server, (yield from setup.dial(node.server, JOB_CHANNEL))
         except (ParallelError, OSError):
             if against:
@@ -322,7 +325,7 @@ class Healer:
 
 
 def is_over(server: Server) -> bool:
-    """Whether nothing can run there any more: the session has ended, or its server or machine is gone."""
+    """Return whether nothing can run there any longer: the session has ended, or its server or machine is gone."""
     return server.life.session_is_over or server.command.error is not None
 
 

@@ -1,11 +1,11 @@
-"""Jobs that wait for a worker."""
+"""Jobs waiting for a worker."""
 
 from collections import deque
 from collections.abc import Iterator
 
 from pconnect.jobs.job import Job
 
-# Where a job may run, whether it wants a process of its own, and where it was lost before.
+# The nodes where a job may run, whether it needs its own process, and the nodes where it was lost before.
 Terms = tuple[frozenset[int] | None, bool, frozenset[int]]
 
 
@@ -13,11 +13,13 @@ class JobQueue:
     """The jobs of a network that no worker has, in order."""
 
     def __init__(self) -> None:
-        self.common: deque[Job] = deque()  #: those that may run everywhere
-        #: The others, those with the same terms together. They do not hold up the rest.
+        self.common: deque[Job] = deque()  #: jobs that may run everywhere
+        #: All other jobs, grouped by their terms. They do not block the rest.
         self.constrained: dict[Terms, deque[Job]] = {}
-        self.stuck_since: float | None = None  #: since when there is no node for some; ``None``: there is one
-        self.has_cancelled = False  #: whether there may be cancelled jobs in these; any thread may set it
+        self.stuck_since: float | None = (
+            None  #: since when some jobs have had no node; ``None`` if all have one
+        )
+        self.has_cancelled = False  #: whether the queue may hold cancelled jobs; any thread may set it
 
     def __len__(self) -> int:
         return len(self.common) + sum(map(len, self.constrained.values()))
@@ -28,11 +30,11 @@ class JobQueue:
             yield from jobs
 
     def add(self, job: Job) -> None:
-        """Put a new job behind the others."""
+        """Append a new job."""
         self._queue_of(job).append(job)
 
     def put_back(self, job: Job) -> None:
-        """Put a job before the others that a worker had and has not begun, or that was lost."""
+        """Return a job to the front of its queue: a worker had it and did not begin it, or was lost."""
         self._queue_of(job).appendleft(job)
 
     def _queue_of(self, job: Job) -> deque[Job]:
@@ -41,14 +43,14 @@ class JobQueue:
         return self.constrained.setdefault(_terms(job), deque())
 
     def constrained_in_order(self) -> list[deque[Job]]:
-        """Return the groups from which jobs can be taken, that with the oldest job first."""
+        """Return the groups that have jobs; the group with the oldest job comes first."""
         if not self.constrained:
             return []
         self._forget_empty()
         return sorted(self.constrained.values(), key=lambda jobs: jobs[0].number)
 
     def discard(self, job: Job) -> bool:
-        """Take out a job; return whether it was there."""
+        """Remove a job; return whether it was queued."""
         jobs = self._queue_of(job)
         is_there = job in jobs
         if is_there:
@@ -56,7 +58,7 @@ class JobQueue:
         return is_there
 
     def forget_cancelled(self) -> None:
-        """Take out those that have been cancelled, if there are any: the queue may be long."""
+        """Remove cancelled jobs. The queue may be long, so it is searched only if it may hold some."""
         if not self.has_cancelled:
             return
         self.has_cancelled = False
@@ -66,7 +68,7 @@ class JobQueue:
             jobs.extend(kept)
 
     def clear(self) -> None:
-        """Take out all."""
+        """Remove all jobs."""
         self.common.clear()
         self.constrained.clear()
 

@@ -1,4 +1,4 @@
-"""Sessions that are there for jobs alone, in the loop of the jobs: one that begins, and one that has waited."""
+"""Sessions that only run jobs, served by the scheduler's loop: new sessions, and sessions that have waited."""
 
 import time
 from dataclasses import replace
@@ -18,14 +18,14 @@ from pconnect.session.node_state import NodeState
 from pconnect.session.server import Server
 from srp_tools.steps import Steps, pause
 
-_LOOK_SECONDS = 0.02  # between two looks at what has been said
+_LOOK_SECONDS = 0.02  # between checks for messages
 
 
 class JobSession(Server):
-    """A session that is there for jobs alone; its command channel is served in the loop of the jobs."""
+    """A session that only runs jobs; the scheduler's loop serves its command channel."""
 
-    refusal: str | None = None  #: why the client cannot come back; empty: there is nothing to come back to
-    has_waited = False  #: whether it was there before, and has waited for the client
+    refusal: str | None = None  #: why the client cannot come back; empty if no session was found
+    has_waited = False  #: whether the session existed before and has waited for the client
 
     def _take(self, message: Message) -> None:
         if message.kind is not Kind.BACK:
@@ -40,11 +40,11 @@ class JobSession(Server):
 
 
 def come_back_to(mesh: ClientMesh, event_loop: EventLoop, number: int) -> Steps[JobSession]:
-    """Come back to the session of a node, if it has waited; its engine is as it was."""
+    """Come back to the session of a node, if it has waited; its engine is unchanged."""
     setup = mesh.mesh_setup
-    assert setup is not None  # noqa: S101 - the caller has looked
-    assert setup.terms is not None  # noqa: S101 - the same
-    assert setup.authority is not None  # noqa: S101 - there is a login
+    assert setup is not None  # noqa: S101 - the caller has checked it
+    assert setup.terms is not None  # noqa: S101 - the caller has checked it
+    assert setup.authority is not None  # noqa: S101 - the client has logged in
     key = setup.authority.public_keys[number]
     terms = replace(setup.terms, back=Back({number: key}, takes_over=True), make_server=JobSession)
     server: Any = None
@@ -57,7 +57,7 @@ def come_back_to(mesh: ClientMesh, event_loop: EventLoop, number: int) -> Steps[
                 raise server.command.error
             yield from pause(_LOOK_SECONDS)
     except BaseException:
-        setup.authority.sign(key, number)  # a login that leads nowhere has left another key there
+        setup.authority.sign(key, number)  # the failed login may have left another key there
         if server is not None:
             event_loop.discard(server.command)
         raise
@@ -67,10 +67,10 @@ def come_back_to(mesh: ClientMesh, event_loop: EventLoop, number: int) -> Steps[
 
 
 def begin_session(mesh: ClientMesh, event_loop: EventLoop, number: int, seconds: float) -> Steps[JobSession]:
-    """Log in anew, and have an engine that knows nobody but the client."""
+    """Log in again, and start an engine that is connected only to the client."""
     setup = mesh.mesh_setup
-    assert setup is not None  # noqa: S101 - the caller has looked
-    assert setup.terms is not None  # noqa: S101 - the same
+    assert setup is not None  # noqa: S101 - the caller has checked it
+    assert setup.terms is not None  # noqa: S101 - the caller has checked it
     terms = replace(setup.terms, make_server=JobSession)
     server: Any = yield from log_in_at(mesh.growth.hosts[number], number, terms)
     try:
@@ -99,7 +99,7 @@ def begin_session(mesh: ClientMesh, event_loop: EventLoop, number: int, seconds:
 
 
 def _send_values(mesh: ClientMesh, event_loop: EventLoop, server: Server) -> Steps[None]:
-    """Send what `net.broadcast` has sent to the node before, and wait until the engine has it."""
+    """Send the values of `net.broadcast` that the node had, and wait until the engine has them."""
     ended: dict[int, Any] = {}
     server.data.on_message = lambda message: _note_end(message, ended)
     values = list(mesh.jobs.broadcasts.items())
@@ -115,10 +115,12 @@ def _send_values(mesh: ClientMesh, event_loop: EventLoop, server: Server) -> Ste
         event_loop.flush(server.data)
         while command not in ended:
             if server.data.error is not None or server.life.death is not None:
-                raise ConnectionLostError(f"it was lost again: {server.life.death or server.data.error}")
+                raise ConnectionLostError(
+                    f"the node was lost again: {server.life.death or server.data.error}"
+                )
             yield from pause(_LOOK_SECONDS)
         if isinstance(ended[command], dict):
-            raise ConnectionLostError(f"a broadcast value could not be kept there: {ended[command]}")
+            raise ConnectionLostError(f"its engine could not keep a broadcast value: {ended[command]}")
 
 
 def _note_end(message: Message, ended: dict[int, Any]) -> None:

@@ -1,9 +1,9 @@
-"""A thread with an event loop, to which other threads leave calls.
+"""A thread with an event loop; other threads pass calls to it.
 
-A switch of threads costs as much as a message to another process. So a thread that has one thing to do, and waits for
-what comes of it, does both itself while the loop's own thread sleeps: `LoopThread.step_here`, `LoopThread.read_here`.
-Whoever uses the loop or its owner has a lock, which the loop's thread gives away where it sleeps, and where it calls
-functions of the user: those may wait for what is held by a thread that waits for the lock.
+A switch between threads costs as much as a message to another process. A thread that submits one job and waits for its
+result therefore does both itself while the loop's own thread sleeps: see `LoopThread.step_here` and
+`LoopThread.read_here`. A lock protects the loop and its owner. The loop's thread releases it while it sleeps, and while
+it calls functions of the user, which may wait for something held by a thread that waits for the lock.
 """
 
 import logging
@@ -28,23 +28,23 @@ LOOK_SECONDS = 0.2
 
 
 class Owner(Protocol):
-    """What the thread works for; while it lives, only this thread calls these, or another in its place."""
+    """The object that the thread works for; its methods run in this thread, or in another that takes its place."""
 
     def begin(self) -> None:
-        """Do what comes first."""
+        """Start; called once before all other methods."""
 
     def has_work(self) -> bool:
-        """Return whether `step` has something to do although nothing has come from outside."""
+        """Return whether `step` has something to do although no event has arrived."""
 
     def step(self) -> None:
-        """Do what there is to do."""
+        """Do all pending work."""
 
     def end(self, reason: str) -> None:
-        """Do what comes last."""
+        """Finish; called once after all other methods."""
 
 
 class _Turn:
-    """A lock that knows which thread has it. `holder`: the thread, as by `threading.get_ident`; 0: none."""
+    """A lock that knows which thread holds it. `holder`: the thread's `threading.get_ident`, or 0."""
 
     __slots__ = ("_lock", "holder")
 
@@ -53,7 +53,7 @@ class _Turn:
         self.holder = 0
 
     def take(self, *, blocking: bool = True) -> bool:
-        """Wait for the lock, or look whether it is free; return whether it was."""
+        """Acquire the lock; without `blocking`, only if it is free. Return whether it was acquired."""
         if not self._lock.acquire(blocking=blocking):
             return False
         self.holder = threading.get_ident()
@@ -66,7 +66,7 @@ class _Turn:
 
 
 class _SharedSelector(selectors.DefaultSelector):
-    """A selector that lets other threads use the loop while it sleeps."""
+    """A selector that releases the lock while it sleeps, so that other threads can use the loop."""
 
     def __init__(self, turn: _Turn) -> None:
         super().__init__()
@@ -81,10 +81,10 @@ class _SharedSelector(selectors.DefaultSelector):
 
 
 class LoopThread:
-    """The thread.
+    """A thread that runs an event loop.
 
-    `name`: of the thread, and what the log calls it. `owner`: what it works for. `event_loop`: for the owner, in this
-    thread. `closed`: why it ends, or has ended; empty before.
+    `name`: of the thread. `owner`: the object that the thread works for. `event_loop`: for the owner to use in this
+    thread. `closed`: why the thread ends or has ended; empty before.
     """
 
     def __init__(self, name: str, owner: Owner) -> None:
@@ -100,16 +100,16 @@ class LoopThread:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def call(self, function: Callable[[], object]) -> None:
-        """Have something done by the thread."""
+        """Call a function in the thread; do not wait for it."""
         self._calls.append(function)
         self.wake()
 
     def call_back(self, function: Callable[[], object]) -> None:
-        """Call a function of the user: at once, but if this thread uses the loop, a little later by the loop's own."""
+        """Call a user's function: immediately, or from the loop's own thread if this thread is using the loop."""
         caller = threading.get_ident()
         if self._turn.holder != caller:
             function()
@@ -119,13 +119,13 @@ class LoopThread:
             self.wake()
 
     def wake(self) -> None:
-        """Have the thread look for work."""
+        """Wake the thread if it sleeps."""
         if self._is_sleeping:
             self._is_sleeping = False
             self._waker.wake()
 
     def close(self, reason: str) -> None:
-        """End the thread, and wait for that for a while."""
+        """End the thread, and wait up to 5 s for its end."""
         if not self.closed:
             self.closed = reason
             self.wake()
@@ -133,7 +133,7 @@ class LoopThread:
             self._thread.join(5.0)
 
     def abandon(self, error: ConnectionLostError) -> None:
-        """Leave it to the process that this one was forked from, where alone the thread is."""
+        """Give up the thread in a forked process, where it does not exist."""
         self.closed, self._is_sleeping = str(error), False
         self._turn = _Turn()
         self._calls.clear()
@@ -143,9 +143,9 @@ class LoopThread:
     # --- in place of the thread ---
 
     def step_here(self) -> bool:
-        """Do one step of the owner in the calling thread; return whether that was possible, and is all there is to do.
+        """Run one step of the owner in the calling thread; return whether that succeeded and no work is left.
 
-        It is not while another thread uses the loop.
+        It fails while another thread uses the loop.
         """
         with DeferredSigint():
             if not self._turn.take(blocking=False):
@@ -161,10 +161,10 @@ class LoopThread:
     def read_here(
         self, find: Callable[[], Connection | None], is_over: Callable[[], bool], deadline: float
     ) -> None:
-        """Take in what arrives on one connection, in the calling thread, until a condition holds.
+        """Read from one connection in the calling thread until a condition holds.
 
-        This returns after `LOOK_SECONDS` in any case, at once if another thread uses the loop or does the same, and
-        when the connection ends.
+        This returns after at most `LOOK_SECONDS`, when the connection ends, and immediately if another thread uses the
+        loop or reads in the same way.
 
         `find`: returns the connection, or ``None`` if there is none to wait for. `deadline`: instant of
         `time.monotonic`.
@@ -204,10 +204,10 @@ class LoopThread:
             self.wake()
 
     def _visit(self, function: Callable[[], Any]) -> Any:
-        """Call a function in place of the thread, release the lock, and return what the function has returned."""
+        """Call a function in place of the thread, release the lock, and return the function's result."""
         try:
             return function()
-        except BaseException as error:  # noqa: BLE001 - as in the thread itself
+        except BaseException as error:  # noqa: BLE001 - handled like a failure of the thread itself
             self._fail(error)
             self.wake()
             return None
@@ -217,15 +217,15 @@ class LoopThread:
     # --- the thread ---
 
     def _fail(self, error: BaseException) -> None:
-        log.error("the thread that looks after jobs has failed", exc_info=error)
-        self.closed = f"the thread that looks after jobs has failed: {error!r}"
+        log.error("the scheduler's thread has failed", exc_info=error)
+        self.closed = f"the scheduler's thread has failed: {error!r}"
 
     def _run(self) -> None:
         self._turn.take()
         try:
             self._owner.begin()
             while not self.closed:
-                self._is_sleeping = True  # before the look: what comes after it wakes us
+                self._is_sleeping = True  # set before the check: calls left after it wake the thread
                 has_work = bool(self._calls or self._callbacks) or self._owner.has_work()
                 self.event_loop.poll(0 if has_work else LOOK_SECONDS)
                 self._is_sleeping = False
@@ -234,17 +234,17 @@ class LoopThread:
                 self._call_users()
                 self._owner.step()
                 self._call_users()
-        except BaseException as error:  # noqa: BLE001 - logged, and the reason for which all jobs fail
+        except BaseException as error:  # noqa: BLE001 - logged, and all jobs fail with it
             self._fail(error)
         finally:
             self._owner.end(self.closed)
             self._call_users()
             self.event_loop.close()
             self._turn.give()
-            self._waker.abandon()  # what it was registered in is closed
+            self._waker.abandon()  # its selector is closed
 
     def _call_users(self) -> None:
-        """Call the functions of the user that wait, and let others use the loop meanwhile."""
+        """Call the pending functions of the user, without the lock."""
         if not self._callbacks:
             return
         self._turn.give()

@@ -1,6 +1,7 @@
-"""What other threads ask of the nodes that run jobs: to leave, to be others, to say how they are.
+"""Requests of other threads about the nodes that run jobs: retire, forget or renew nodes, and ask their servers.
 
-A node leaves in two steps, between which its session is ended: then nothing that may run again is still running there.
+A node leaves in two steps, and its session ends between them. This ensures that a job never runs twice at the same
+time.
 """
 
 import concurrent.futures
@@ -21,34 +22,34 @@ _Answers = dict[int, dict[str, Any]]
 
 
 class NodeChanges:
-    """The changes of one network's nodes. `thread`: of its jobs, in which all of it happens."""
+    """The changes of one network's nodes, which run in the `thread` of its jobs."""
 
     def __init__(self, thread: LoopThread, manager: WorkerManager, healer: Healer) -> None:
         self._thread, self._manager, self._healer = thread, manager, healer
 
     def retire(self, numbers: Collection[int], grace: float) -> concurrent.futures.Future[None]:
-        """Have no more jobs begin at some nodes; return what ends when none runs there, or `grace` seconds later."""
+        """Begin no more jobs on some nodes; the future ends when none runs there, or `grace` seconds later."""
         return self._start(self._retire(numbers, grace))
 
     def forget(self, numbers: Collection[int]) -> concurrent.futures.Future[None]:
-        """Forget nodes that are retired, and whose sessions have ended; return what ends when that is done.
+        """Forget retired nodes whose sessions have ended; the future ends when this is done.
 
-        What may have begun there and has no result is lost.
+        Jobs that may have begun there and have no result are lost.
         """
         return self._start(self._forget(numbers))
 
     def renew(
         self, numbers: Collection[int], grace: float, *, away: bool = False
     ) -> concurrent.futures.Future[None]:
-        """Leave the sessions of nodes that are lost and are to get new ones, for which jobs wait; see `forget`.
+        """Leave the sessions of lost nodes that are to get new ones, for which jobs wait; see `forget`.
 
-        Where one has a session again for jobs, what runs there has `grace` seconds to end. `Scheduler.add_nodes` says
-        what has come of it. `away`: whether they were lost because the client was away.
+        If a node has a session for jobs again, its jobs have `grace` seconds to end. Call `Scheduler.add_nodes` with
+        the new sessions. `away`: whether the nodes were lost because the client was away.
         """
         return self._start(self._renew(numbers, grace, away=away))
 
     def await_news(self, nodes: Iterable[int]) -> None:
-        """Wait for what the servers of some nodes tell of their new engines, before a job fails for want of a node."""
+        """Wait for reports of some nodes about their new engines before jobs fail for lack of a node."""
 
         def await_all() -> None:
             for number in nodes:
@@ -58,14 +59,14 @@ class NodeChanges:
         self._thread.call(await_all)
 
     def ask(self, kind: Kind, number: int, value_for: Callable[[int], object], timeout: float) -> _Answers:
-        """Return what the nodes that came back by themselves answer to a question with this number, by node."""
+        """Ask the nodes that were healed a question with this number, and return their answers by node."""
         answers: concurrent.futures.Future[_Answers] = self._start(
             self._healer.ask(kind, number, value_for, timeout)
         )
         try:
             return answers.result(timeout + 1.0)
         except concurrent.futures.TimeoutError:
-            return {}  # its thread has ended
+            return {}  # the scheduler's thread has ended
 
     def _retire(self, numbers: Collection[int], grace: float) -> Steps[None]:
         self._healer.stop(numbers)
@@ -85,7 +86,7 @@ class NodeChanges:
         self._manager.empty_nodes(numbers, _RENEWED, away=away)
 
     def _start(self, steps: Steps[Any]) -> concurrent.futures.Future[Any]:
-        """Run steps in the thread of the jobs; what is returned has their result, or what they raised."""
+        """Run steps in the scheduler's thread; the future gets their result, or their exception."""
         outcome: concurrent.futures.Future[Any] = concurrent.futures.Future()
 
         def end(result: object) -> None:

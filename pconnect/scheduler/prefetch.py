@@ -1,11 +1,11 @@
-"""Prefetch: which of the jobs that wait each worker gets, and how many ahead of time.
+"""Prefetch: decides which queued jobs each worker gets, and how many ahead of time.
 
-This only decides: it sends nothing and reads no clock. Four rules bound what a worker has at once:
+This module only decides: it sends nothing and reads no clock. Four rules limit the jobs of a worker:
 
-1. its share of the queue, so that a worker which is less busy gets something, too;
-2. the depth for each kind of job that it has, or gets: see `pconnect.jobs.duration_estimate`;
-3. a constrained job goes before the others, but only to a worker that may run it;
-4. a worker that lacks what a job needs retires, once such a job is the next.
+1. its share of the queue, so that less busy workers get jobs as well;
+2. the depth for each kind of job that it has or gets: see `pconnect.jobs.duration_estimate`;
+3. a constrained job comes before other jobs, but goes only to a worker that may run it;
+4. a worker that is too old for the next job retires.
 """
 
 from collections import deque
@@ -21,20 +21,20 @@ _UNBOUNDED = 2**30
 
 
 class Worker(Protocol):
-    """What decides which jobs a worker gets.
+    """The attributes of a worker that decide which jobs it gets.
 
     Attributes
     ----------
     node
-        Where it runs.
+        The node where it runs.
     jobs
-        Those that it has.
+        The jobs that it has.
     limit
-        How many it should have at once, as far as it depends on these.
+        The maximum number of jobs for it, given the kinds of the jobs that it has.
     has_room
-        Whether it should have another, if that is a short one.
+        Whether it may get another job, provided that job is short.
     served
-        How many it has done.
+        The number of jobs that it has completed.
     """
 
     @property
@@ -49,7 +49,7 @@ class Worker(Protocol):
     def served(self) -> int: ...  # noqa: D102
 
     def is_outdated(self, job: Job) -> bool:
-        """Return whether it lacks what a command had done before a job was submitted."""
+        """Return whether it lacks the effects of a command that ended before a job was submitted."""
 
 
 AnyWorker = TypeVar("AnyWorker", bound=Worker)
@@ -57,21 +57,21 @@ AnyWorker = TypeVar("AnyWorker", bound=Worker)
 
 @dataclass(slots=True)
 class Assignment(Generic[AnyWorker]):
-    """What is decided for one worker."""
+    """The decision for one worker."""
 
     worker: AnyWorker
-    jobs: list[Job]  #: what it gets, in order
-    #: Whether it begins nothing but these, and then ends, because another has to do what comes next.
+    jobs: list[Job]  #: the jobs it gets, in order
+    #: Whether it begins no jobs after these and then exits, because another worker must run the next one.
     retires: bool = False
-    is_full: bool = False  #: whether it gets nothing more, whatever waits
+    is_full: bool = False  #: whether it gets no more jobs, whatever is queued
 
     def retire(self) -> None:
-        """Give it nothing more, and have it end."""
+        """Give it no more jobs, and make it exit."""
         self.retires = self.is_full = True
 
 
 def limit_of(estimates: Iterable[DurationEstimate]) -> int:
-    """Return how many jobs a worker should have at once that has some of these kinds."""
+    """Return the maximum number of jobs for a worker whose jobs have these estimates."""
     return min([estimate.ahead for estimate in estimates], default=_UNBOUNDED)
 
 
@@ -83,10 +83,10 @@ def assign(
     *,
     is_ordered: bool = False,
 ) -> Iterator[Assignment[AnyWorker]]:
-    """Take jobs out of a queue for workers, and yield what each gets, the least busy first.
+    """Take jobs from a queue for workers, and yield the jobs of each worker, the least busy worker first.
 
-    `allowed`: returns the nodes where a job may run. `begin`: called with each job that is taken; returns whether it is
-    still to be run. `is_ordered`: whether the first node has its jobs before the others.
+    `allowed`: returns the nodes where a job may run. `begin`: called with each job taken; returns whether it should
+    still run. `is_ordered`: whether nodes with lower numbers get jobs before the others.
     """
     ready = [worker for worker in workers if worker.has_room]
     ready.sort(key=lambda worker: (len(worker.jobs), worker.node if is_ordered else 0))
@@ -111,12 +111,12 @@ def _take(
     begin: Callable[[Job], bool],
     allowed: Callable[[Job], Collection[int]] | None = None,
 ) -> int:
-    """Take jobs for a worker that should have no more than `most`; return how many it should have with these."""
+    """Take jobs for a worker that should have at most `most`; return the limit that includes the jobs taken."""
     worker, taken = assignment.worker, assignment.jobs
     count = len(worker.jobs) + len(taken)
     while queue and not assignment.is_full:
         job = queue[0]
-        assert job.function is not None  # noqa: S101 - whatever is submitted has one
+        assert job.function is not None  # noqa: S101 - every submitted job has one
         depth = min(most, job.function.estimate.ahead)
         if count >= depth or not (allowed is None or _suits(assignment, job, allowed)):
             break

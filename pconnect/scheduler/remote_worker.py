@@ -1,4 +1,4 @@
-"""One worker, as the client sees it: its connection, its jobs, and what it keeps of functions and arrays."""
+"""A worker, as seen by the client: its connection, its jobs, and the functions and arrays that it keeps."""
 
 import itertools
 from collections import Counter, OrderedDict
@@ -15,11 +15,11 @@ from pconnect.scheduler.prefetch import limit_of
 from pconnect.session.server import Server
 from srp_tools.channel import Channel
 
-# A worker that has so much still to receive gets nothing more.
+# A worker with more unsent bytes than this gets no more jobs.
 _MAX_UNSENT_BYTES = 2**23
-# What a worker keeps of functions; the oldest are forgotten.
+# Functions that a worker keeps; the oldest are forgotten.
 _KEPT_FUNCTIONS = 64
-# What a worker keeps of functions, and of shared arrays, beyond those that its jobs need.
+# Bytes of functions, and of shared arrays, that a worker keeps in addition to those that its jobs need.
 _KEPT_BYTES = 2**28
 
 
@@ -30,18 +30,20 @@ class RemoteWorker:
         self.server = server
         self.number = number
         self.pid = pid
-        self.command = command  #: the last command that its engine had run when it was forked
+        self.command = command  #: the last command that its engine had run before the fork
         #: Between the client and the worker.
         self.connection = Connection(
             server.node, server.host, None, role=Role.EMPLOYER, limits=limits, awaited=True
         )
-        self.jobs: dict[int, Job] = {}  #: what was sent to it and has not ended, by number, in order
-        self.served = 0  #: how many jobs have ended in it
-        self.retiring = False  #: whether it begins nothing more
-        self._is_isolated = False  # it runs a job that wants a process of its own, and no other
+        self.jobs: dict[int, Job] = {}  #: jobs sent to it that have not ended, by number, in order
+        self.served = 0  #: number of jobs that have ended in it
+        self.retiring = False  #: whether it begins no more jobs
+        self._is_isolated = False  # it runs a single job that needs its own process
         self._idle_since = 0.0
-        self._long = 0  # the last job that was reported to take long
-        self._recalling = 0  # this one, while the server is asked whether those behind it can be recalled
+        self._long = 0  # the last job reported as long
+        self._recalling = (
+            0  # the long job, while the server is asked whether the jobs behind it can be recalled
+        )
         self._estimates: Counter[DurationEstimate] = Counter()  # of its jobs
         self._functions: OrderedDict[int, Function] = OrderedDict()
         self._shared: OrderedDict[int, int] = OrderedDict()  # sizes by number
@@ -53,17 +55,17 @@ class RemoteWorker:
 
     @property
     def is_open(self) -> bool:
-        """Whether jobs can be sent to it."""
+        """Whether it can be sent jobs."""
         return not (self.retiring or self._is_isolated or self.connection.is_awaited or self.connection.error)
 
     @property
     def may_have_more(self) -> bool:
-        """Whether results may still come on its connection, also if it has ended: as long as that has not."""
+        """Whether results may still arrive on its connection, even if the worker has exited."""
         return bool(self.jobs) and not self.connection.is_awaited and self.connection.error is None
 
     @property
     def has_room(self) -> bool:
-        """Whether it should have another job, if that is a short one."""
+        """Whether it may get another job, provided that job is short."""
         if not self.is_open or self._recalling or self._long in self.jobs:
             return False
         if self.connection.unsent_bytes > _MAX_UNSENT_BYTES:
@@ -72,16 +74,16 @@ class RemoteWorker:
 
     @property
     def limit(self) -> int:
-        """How many jobs it should have at once, as far as it depends on those that it has."""
+        """The maximum number of jobs for it, given the kinds of the jobs that it has."""
         return limit_of(self._estimates)
 
     def is_outdated(self, job: Job) -> bool:
-        """Return whether it lacks what a command had done before a job was submitted."""
-        # After a restart of the engine, nothing is left of the commands before.
+        """Return whether it lacks the effects of a command that ended before a job was submitted."""
+        # After a restart of the engine, no effects of earlier commands are left.
         return self.command < self.server.commands.finished_by(job.after)
 
     def idle_seconds(self, now: float, *, is_held: bool) -> float:
-        """Return how long it has had nothing to do; 0 if it is held, whatever it does."""
+        """Return how long it has been idle; 0 if the server is held exclusively."""
         if self.jobs or is_held or not self._idle_since:
             self._idle_since = now
         return now - self._idle_since
@@ -93,7 +95,7 @@ class RemoteWorker:
             self.connection.post(Kind.RETIRE)
 
     def retire(self) -> None:
-        """Let it end what it does, begin nothing more, and end."""
+        """Let it complete its current job, begin no others, and exit."""
         if not self.retiring:
             self.retiring = True
             if not self.connection.is_awaited:
@@ -102,12 +104,12 @@ class RemoteWorker:
     # --- jobs ---
 
     def send(self, jobs: Iterable[Job]) -> None:
-        """Send jobs, small ones together."""
+        """Send jobs; small ones are combined."""
         small: list[bytes | memoryview] = []
         place = self.server.node, self.server.host
         for job in jobs:
             function = job.function
-            assert function is not None  # noqa: S101 - it has one from the beginning
+            assert function is not None  # noqa: S101 - every submitted job has one
             job.place, job.is_started = place, False
             self._is_isolated = job.options.isolate
             self.jobs[job.number] = job
@@ -128,7 +130,7 @@ class RemoteWorker:
         self._post(small)
 
     def take(self, job: Job, seconds: float | None) -> None:
-        """Record that a job has ended, and how long it took, if that is known."""
+        """Record that a job has ended, and its duration if that is known."""
         if self._is_isolated:
             self.retire()
         self.forget(job)
@@ -138,7 +140,7 @@ class RemoteWorker:
             job.function.estimate.learn(seconds)
 
     def forget(self, job: Job) -> None:
-        """Record that it does not have a job any more."""
+        """Record that the worker no longer has a job."""
         del self.jobs[job.number]
         self._is_isolated = False
         assert job.function is not None  # noqa: S101 - it was sent
@@ -148,13 +150,13 @@ class RemoteWorker:
             del self._estimates[estimate]
 
     def decode(self, results: bytes) -> list[Message]:
-        """Return messages that it had ready and could not send."""
+        """Return messages that it had prepared but could not send."""
         return decode_messages(Role.EMPLOYER, results)
 
     # --- recall: see `pserver.jobs.recall` ---
 
     def mark_long(self, number: int, seconds: float) -> None:
-        """Record that a job has run for so many seconds, and still runs; those behind it must not wait."""
+        """Record that a job has run for `seconds` and still runs; jobs behind it must not wait."""
         job = self.jobs[number]
         job.is_started = True
         if job.function is not None:
@@ -162,7 +164,7 @@ class RemoteWorker:
         self._long = number
 
     def begin_recall(self) -> int:
-        """Post the mark of a recall; return the job behind which it is, or 0 if there is nothing to recall."""
+        """Send the mark of a recall; return the job before the mark, or 0 if there is nothing to recall."""
         if self._recalling or self._long not in self.jobs or len(self.jobs) == 1:
             return 0
         self._recalling = self._long
@@ -170,14 +172,14 @@ class RemoteWorker:
         return self._recalling
 
     def end_recall(self, number: int, *, runs_still: bool) -> list[Job]:
-        """Take the answer; return the jobs that it will not begin, the last first.
+        """Process the answer; return the recalled jobs, which it will not begin, the last one first.
 
-        Those before the long one have ended, and their results are on the way.
+        Jobs before the long one have ended, and their results are being sent.
         """
         self._recalling = 0
         if not runs_still:
             if self._long == number:
-                self._long = 0  # its result is on its way
+                self._long = 0  # its result is being sent
             return []
         behind = itertools.takewhile(lambda job: job.number != number, reversed(self.jobs.values()))
         recalled = list(behind)
@@ -185,7 +187,7 @@ class RemoteWorker:
             self.forget(job)
         return recalled
 
-    # --- what it keeps ---
+    # --- what the worker keeps ---
 
     def _post(self, small: list[bytes | memoryview]) -> None:
         if small:
@@ -193,7 +195,7 @@ class RemoteWorker:
             small.clear()
 
     def _forget_functions(self, buffers: list[bytes | memoryview]) -> None:
-        """Have the worker forget the functions that were used longest ago, but none that a job still needs."""
+        """Make the worker forget the least recently used functions, except those that a job still needs."""
         size = sum(function.size for function in self._functions.values())
         if len(self._functions) <= _KEPT_FUNCTIONS and size <= _KEPT_BYTES:
             return
@@ -205,7 +207,7 @@ class RemoteWorker:
                 return
 
     def _share(self, job: Job, small: list[bytes | memoryview]) -> None:
-        """Send the arrays that a job needs and the worker lacks; have it forget those that were used longest ago."""
+        """Send the arrays of a job that the worker lacks; make it forget the least recently used ones."""
         for array in job.shared:
             if array.number not in self._shared:
                 self._shared[array.number] = array.size

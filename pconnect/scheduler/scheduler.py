@@ -1,10 +1,10 @@
 """The scheduler: the thread that gives the jobs of one network to workers.
 
-It has connections of its own: one to the supervisor of each node, which tells of slots and workers, and one to each
-worker, on which jobs and results pass. So it never touches what the thread of the network uses, and jobs go on while
-that computes, or sleeps. All of its state belongs to it; others leave calls for it in a queue. A job that is the only
-one is sent, and its answer received, by the thread that submits it and waits for it, while this one sleeps; see
-`pconnect.scheduler.loop_thread`.
+It has its own connections: one to the supervisor of each node, which reports slots and workers, and one to each worker,
+which carries jobs and results. Because it never touches the connections of the network's thread, jobs continue while
+that thread computes or sleeps. All of the scheduler's state belongs to its thread; other threads leave calls in a
+queue. A single job is sent, and its result received, by the thread that submits it and waits for it, while the
+scheduler's thread sleeps; see `pconnect.scheduler.loop_thread`.
 """
 
 import itertools
@@ -35,13 +35,13 @@ from pconnect.session.remote_calls import kept_value
 from pconnect.session.server import Server
 
 _begin = operator.methodcaller("begin")
-_NO_NODE_SECONDS = 0.7  # so long a queue waits for a node when there is none
+_NO_NODE_SECONDS = 0.7  # a queue without any node waits this long before its jobs fail
 
 
 class Extension(Protocol):
-    """What the scheduler calls in its thread, beside its own work: for jobs that leave the client, or come back.
+    """Additional work in the scheduler's thread: for jobs that leave the client, or return to it.
 
-    `pauses`: whether no jobs are given out meanwhile.
+    `pauses`: whether no jobs are given to workers for now.
     """
 
     @property
@@ -54,43 +54,47 @@ class Extension(Protocol):
         open_jobs: set[Job],
         allowed: Callable[[Job], set[int]],
     ) -> None:
-        """Take over what is needed: the nodes by number, the loop, the jobs that have not ended, and where one may run.
+        """Take over the nodes by number, the loop, the jobs that have not ended, and a function for where one may run.
 
-        This is called once, before the first step, in the thread that asks for it.
+        This is called once, before the first step, in the thread that calls `Scheduler.extend`.
         """
 
     def step(self) -> None:
-        """Do what there is to do; called whenever something has happened, and several times in a second."""
+        """Do pending work; called after each event, and several times a second."""
 
     def end(self, reason: str) -> None:
-        """Do what comes last: the loop ends."""
+        """Finish; called when the loop ends."""
 
 
 class Scheduler:
-    """The jobs of one network.
+    """Runs the jobs of one network.
 
-    `mesh`: the network; its servers' nodes run the jobs.
+    `mesh`: the network; the jobs run on the nodes of its servers.
 
-    `functions`: those that jobs call. `contents`: those of large arrays that jobs share.
+    `functions`: the functions that jobs call. `contents`: the contents of large arrays that jobs share.
     """
 
     def __init__(self, mesh: ClientMesh) -> None:
         mesh_setup = mesh.mesh_setup
         if mesh_setup is None:
-            raise ConfigurationError("jobs need a network made by pconnect")
+            raise ConfigurationError(
+                "this network cannot run jobs: it was not made by pconnect or local_network"
+            )
         self.functions = Functions()
         self.contents = Contents()
         self._numbers = itertools.count(1)
         self._submitted: deque[Job] = deque()
         self._waiting = JobQueue()
-        self._open: set[Job] = set()  # those that have not ended
-        self._stopping: dict[Job, float] = {}  # to be interrupted, with the seconds that each may take
+        self._open: set[Job] = set()  # jobs that have not ended
+        self._stopping: dict[Job, float] = {}  # jobs to interrupt, with their grace in seconds
         self._live_output = LiveOutput(mesh.console)
         self._thread = LoopThread("pconnect jobs", self)
         self._manager = WorkerManager(mesh.servers.values(), mesh_setup, self._thread.event_loop, self)
         self._demand = WorkerDemand(self._manager.nodes, self._manager.retire, mesh.jobs.placement)
         self._healer = Healer(mesh, self._manager.nodes, self._thread.event_loop, self._manager.attend, self)
-        self.changes = NodeChanges(self._thread, self._manager, self._healer)  #: of nodes, by other threads
+        self.changes = NodeChanges(
+            self._thread, self._manager, self._healer
+        )  #: for requests of other threads
         self._manager.on_lost = self._healer.note_loss
         self._manager.on_statistics = self._demand.placement.take
         self._manager.on_change = self._demand.placement.forget
@@ -101,53 +105,53 @@ class Scheduler:
     # --- for other threads ---
 
     def next_number(self) -> int:
-        """Return the number of the next job."""
+        """Return a number for a new job."""
         return next(self._numbers)
 
     def count_slots(self, nodes: Collection[int], timeout: float) -> int:
-        """Return how many slots the servers of some nodes have; two nodes of one server have the same.
+        """Return the total number of slots of the servers of some nodes; a server of two nodes counts once.
 
-        Raises `TimeoutError` if not all have said it in time.
+        Raises `TimeoutError` if a server has not reported its slots in time.
         """
         if not self._manager.heard.wait(timeout):
             silent = describe_silent(self.nodes(), nodes)
-            raise TimeoutError(f"{silent}: no word of how many slots there are, after {timeout:g} s")
+            raise TimeoutError(f"timed out after {timeout:g} s waiting for the number of slots of {silent}")
         return self._manager.count_slots(nodes)
 
     def nodes(self) -> list[NodeWorkers]:
-        """Return the nodes, also those that are lost; only to look at, as others change them meanwhile."""
+        """Return the nodes, including lost ones; for reading only, because the scheduler changes them."""
         return list(self._manager.nodes.values())
 
     def submit(self, job: Job) -> None:
-        """Put a job into the queue."""
+        """Queue a job."""
         self._open.add(job)
         self._submitted.append(job)
         if self._thread.closed:
             self._fail_all(self._thread.closed)
-        # One of many is sent together with others.
+        # With several open jobs, the thread sends small ones together.
         if len(self._open) > 1 or self._extensions or not self._thread.step_here():
             self._thread.wake()
 
     def attend(self, job: Job, deadline: float) -> None:
-        """Take in here what comes of a job that was sent, if it is the only one; return early in any other case."""
+        """Receive the result of a job in this thread if it is the only open job; otherwise return early."""
         if len(self._open) == 1 and not self._extensions:
             self._thread.read_here(
                 lambda: self._manager.connection_of(job), lambda: job.done() or job.calls_back, deadline
             )
 
     def call_back(self, function: Callable[[], object]) -> None:
-        """Call a function of the user that waits for something of a job."""
+        """Call a user's function that waits for an event of a job."""
         self._thread.call_back(function)
 
     def fetch(self, job: Job, error: Exception, timeout: float | None) -> Any:
-        """Return the result that the node of a job keeps because only pickle can send it."""
+        """Fetch the result that a job's node keeps because only pickle can send it."""
         node = self._manager.nodes.get(job.node or 0)
-        if node is None:  # it was removed
+        if node is None:  # the node was removed
             raise error
         return kept_value(node.server.data, "job", job.number, error, timeout)
 
     def why(self, job: Job) -> str:
-        """Return why a job is with no worker; empty if one has it."""
+        """Return why no worker has a job; empty if one has it."""
         if self._thread.closed or self._manager.connection_of(job) is not None:
             return self._thread.closed
         nodes = [
@@ -156,7 +160,7 @@ class Scheduler:
         return why_queued(nodes, self._manager.workers(), time.monotonic(), self._demand.placement.why)
 
     def show(self, job: Job, stream: int, start: int, data: bytes, *, is_last: bool) -> None:
-        """Show a part of what a job has printed."""
+        """Show a part of a job's output."""
         self._live_output.add(job, stream, start, data, is_last=is_last)
 
     def drop(self, job: Job) -> None:
@@ -166,29 +170,29 @@ class Scheduler:
         self._waiting.has_cancelled = True
 
     def stop(self, job: Job, grace: float) -> None:
-        """Interrupt a job that was sent, and kill its worker if that does not help."""
+        """Interrupt a job that was sent, and kill its worker if the job does not end within `grace` seconds."""
         self.call(lambda: self._begin_stop(job, grace))
 
     def tell(self, job: Job, kind: Kind, value: object) -> None:
-        """Send something to a job that runs; forget it if no worker has the job."""
+        """Send a message to a running job; drop the message if no worker has the job."""
         self.call(lambda: self._manager.tell(job, kind, value))
 
     def set_exclusive(self, nodes: Iterable[int], change: int) -> None:
-        """Have the servers of some nodes for this network alone (1), with all their slots, or no longer (-1)."""
+        """Reserve the servers of some nodes and all their slots for this network (1), or release them (-1)."""
         self.call(lambda: self._demand.hold(nodes, change))
 
     def add_nodes(self, servers: Collection[Server]) -> None:
-        """Have jobs run at further nodes, too."""
+        """Let jobs run on further nodes as well."""
         self._manager.heard.clear()
         self.call(lambda: self._manager.add(servers))
 
     def extend(self, extension: Extension) -> None:
-        """Have an extension called in the loop."""
+        """Call an extension in the scheduler's loop from now on."""
         extension.begin(self._manager.nodes, self._thread.event_loop, self._open, self._allowed)
         self.call(lambda: self._extensions.append(extension))
 
     def call(self, function: Callable[[], object]) -> None:
-        """Have something done by the thread of the jobs."""
+        """Call a function in the scheduler's thread."""
         self._thread.call(function)
 
     def close(self, reason: str) -> None:
@@ -196,24 +200,24 @@ class Scheduler:
         self._thread.close(reason)
 
     def abandon(self, error: ConnectionLostError) -> None:
-        """Leave all to the process that this one was forked from, which has the thread; here, the jobs have ended."""
+        """End all jobs in a forked process; the scheduler's thread exists only in the original process."""
         self._thread.abandon(error)
         self._manager.heard.set()
         for job in list(self._open):
             job.abandon(JobLostError(f"{job.name} has no result here: {error}"))
 
-    # --- for the thread, whose `pconnect.scheduler.loop_thread.Owner` this is ---
+    # --- for the thread; these are the methods of `pconnect.scheduler.loop_thread.Owner` ---
 
     def begin(self) -> None:
         """Connect to all nodes."""
         self._manager.begin()
 
     def has_work(self) -> bool:
-        """Whether jobs were submitted."""
+        """Return whether jobs were submitted."""
         return bool(self._submitted)
 
     def step(self) -> None:
-        """Give out jobs, and ask for workers."""
+        """Give jobs to workers, and request workers."""
         while self._submitted:
             self._waiting.add(self._submitted.popleft())
         self._manager.note_heard()
@@ -229,7 +233,7 @@ class Scheduler:
         self._manager.flush()
 
     def end(self, reason: str) -> None:
-        """Let all jobs fail."""
+        """Fail all jobs that have not ended."""
         self._manager.heard.set()
         self._healer.close()
         self._fail_all(reason)
@@ -245,7 +249,7 @@ class Scheduler:
             if not job.done() and job.begin():
                 job.fail(JobLostError(f"{job.name} has no result: {reason}"))
 
-    # --- giving out jobs ---
+    # --- assigning jobs to workers ---
 
     def _give_out(self) -> None:
         if not self._waiting:
@@ -261,12 +265,12 @@ class Scheduler:
                 self._manager.send(assignment.worker, assignment.jobs)
 
     def _allowed(self, job: Job) -> set[int]:
-        """Return the nodes where a job may run: not where it was lost, as long as there are others."""
+        """Return the nodes where a job may run, without those where it was lost if others remain."""
         ready = {node.number for node in self._demand.ready(job.options.on)}
         return ready - job.avoid or ready
 
     def _look(self, now: float) -> None:
-        """Do what only time makes necessary."""
+        """Do periodic work."""
         is_full = len(self._open) > self._manager.count_slots(self._manager.nodes)
         self._healer.look(now, is_wanted=bool(self._open), is_full=is_full)
         self._look_at_servers(now)
@@ -277,7 +281,7 @@ class Scheduler:
         self._fail_what_cannot_run(now)
 
     def _look_at_servers(self, now: float) -> None:
-        """Find out which servers are accepted, if that is wanted; fail what waits if it cannot be found out."""
+        """Find out which servers the placement accepts, if it has a rule; if that fails, fail the queued jobs."""
         placement = self._demand.placement
         if placement.has_rule and self._open:
             placement.look(self._manager.nodes.values(), now)
@@ -291,7 +295,7 @@ class Scheduler:
             job.fail(error)
 
     def _fail_what_cannot_run(self, now: float) -> None:
-        """Fail the jobs for which there is no node any more, or none that ever had slots."""
+        """Fail the jobs that no remaining node can run: the nodes are gone, or never had slots."""
         able = {node.number for node in self._manager.nodes.values() if node.may_run_jobs}
         constrained = self._waiting.constrained_in_order()
         queues = [jobs for jobs in constrained if jobs[0].options.on and not jobs[0].options.on & able]
@@ -304,11 +308,11 @@ class Scheduler:
             self._waiting.stuck_since = now
         if now - self._waiting.stuck_since < _NO_NODE_SECONDS:
             return
-        reasons = describe_unable(self.nodes(), able) or "the nodes for which it was are not there any more"
+        reasons = describe_unable(self.nodes(), able) or "the nodes given in on= were removed"
         for job in stuck:
-            self._fail_waiting(job, JobLostError(f"{job.name} cannot be run anywhere: {reasons}"))
+            self._fail_waiting(job, JobLostError(f"{job.name} cannot run on any node: {reasons}"))
 
-    # --- what becomes of jobs ---
+    # --- the end of jobs ---
 
     def ended(self, job: Job) -> None:
         """Record that a job has a result."""
@@ -316,7 +320,7 @@ class Scheduler:
         self._stopping.pop(job, None)
 
     def requeue(self, job: Job) -> None:
-        """Put a job back that was sent and not begun."""
+        """Return a job to the queue that was sent but not begun."""
         job.begin_again()
         if job.cancel_asked:
             self._end_cancelled(job)
@@ -324,7 +328,7 @@ class Scheduler:
             self._waiting.put_back(job)
 
     def lose(self, job: Job, why: str, *, away: bool = False) -> None:
-        """Run a job again, or say that it is lost. `away`: because the client, which resumes, was away."""
+        """Run a job again, or mark it as lost. `away`: lost because the client, which resumes, was away."""
         self._stopping.pop(job, None)
         for stream in (1, 2):
             self.show(job, stream, 0, b"", is_last=True)
@@ -336,14 +340,14 @@ class Scheduler:
             job.avoid |= {job.node or 0}
             self.requeue(job)
         else:
-            again = f" (the last of {job.losses} times)" if job.losses > 1 else ""
+            again = f" after {job.losses} attempts" if job.losses > 1 else ""
             self.ended(job)
             job.fail(JobLostError(f"{job.name} is lost{again}: {why}"))
 
     def _begin_stop(self, job: Job, grace: float) -> None:
         if job.done():
             return
-        if self._waiting.discard(job):  # it waits again, because its worker is gone
+        if self._waiting.discard(job):  # it is queued again, because its worker is gone
             self._end_cancelled(job)
             return
         self._stopping[job] = grace

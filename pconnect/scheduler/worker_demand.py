@@ -1,4 +1,4 @@
-"""How many workers are wanted at which node, and which are given back."""
+"""Decides how many workers each node should have, and which workers are given back."""
 
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -9,11 +9,11 @@ from pconnect.scheduler.node_workers import NodeWorkers
 from pconnect.scheduler.placement import Placement
 from pconnect.scheduler.remote_worker import RemoteWorker
 
-_IDLE_SECONDS = 60.0  # after which workers are given back
+_IDLE_SECONDS = 60.0  # idle workers are given back after this time
 
 
 class WorkerDemand:
-    """The wishes of one network. `retire`: lets a worker end what it does, and end. `placement`: where jobs may go."""
+    """The worker demand of one network. `retire`: makes a worker finish and exit. `placement`: which nodes get jobs."""
 
     def __init__(
         self,
@@ -21,24 +21,24 @@ class WorkerDemand:
         retire: Callable[[RemoteWorker], None],
         placement: Placement | None = None,
     ) -> None:
-        self.placement = placement or Placement()  #: as given
+        self.placement = placement or Placement()  #: the placement rules
         self._nodes = nodes
         self._retire = retire
 
     def ready(self, numbers: Collection[int] | None = None) -> list[NodeWorkers]:
-        """Return the nodes, of some or of all, where jobs can be run."""
+        """Return those of the given nodes, or of all nodes, that can run jobs."""
         nodes = self._nodes
         some = nodes.values() if not numbers else [nodes[number] for number in numbers if number in nodes]
         return self.placement.accepted(node for node in some if node.is_ready and node.slots)
 
     def hold(self, numbers: Iterable[int], change: int) -> None:
-        """Want the servers of some nodes for this network alone (1), or no longer (-1)."""
+        """Reserve the servers of some nodes for this network (1), or release them (-1)."""
         for number in numbers:
-            if number in self._nodes:  # it was not removed
+            if number in self._nodes:  # not removed in the meantime
                 self._nodes[number].hold(change)
 
     def ask(self, waiting: JobQueue, allowed: Callable[[Job], Collection[int]], now: float) -> None:
-        """Ask the servers for workers, as far as there are slots, for the jobs that wait."""
+        """Request workers from the servers for the queued jobs, as far as there are slots."""
         if waiting:
             spare = {node.number: node.spare for node in self._nodes.values()}
             for jobs in waiting.constrained_in_order():
@@ -50,11 +50,11 @@ class WorkerDemand:
             node.ask(now)
 
     def _want_more(self, shortage: int, nodes: list[NodeWorkers], spare: dict[int, int], now: float) -> None:
-        """Want a worker for each of some jobs, at nodes where they may run.
+        """Request a worker for each of `shortage` jobs, on nodes where they may run.
 
-        `spare`: workers at each node for which nothing else waits. Where a server keeps us waiting, because it is full
-        or its engine is busy, they count only once the others are asked for all they have: the job goes where a slot
-        is free first.
+        `spare`: workers of each node that are available for these jobs. If a server is late, because it is full or its
+        engine is busy, its expected workers count only after all slots of the other servers are requested: the job goes
+        to the first free slot.
         """
         for is_late in (False, True):
             asked = [node for node in nodes if node.is_late(now) is is_late]
@@ -67,10 +67,10 @@ class WorkerDemand:
                 shortage -= 1
 
     def _ensure_worker(self, nodes: list[NodeWorkers], now: float) -> None:
-        """Make sure that one of some nodes, all ready, gets a worker for a job that may not run elsewhere.
+        """Make sure that one of these nodes, all ready, gets a worker for a job that may not run elsewhere.
 
-        Where its server has no slot left because workers of other nodes of this network have them, one of those ends.
-        The server cannot know that: to it the network has its share.
+        If its server has no slot left because workers of other nodes of this network use them, one of those retires.
+        The server cannot decide this: from its point of view the network has its share.
         """
         if not nodes or any(node.living for node in nodes):
             for node in nodes:
@@ -86,7 +86,7 @@ class WorkerDemand:
         is_full = len(others) >= (node.slots or 0) or is_short
         if not is_full or any(worker.retiring for worker in others):
             return
-        # One that has not done anything yet has its turn before.
+        # A worker that has not run anything yet gets its turn first.
         able = [worker for worker in others if worker.is_open and (worker.served or not worker.jobs)]
         if able:
             self._give_back(min(able, key=lambda worker: len(worker.jobs)))
@@ -96,7 +96,7 @@ class WorkerDemand:
         self._retire(worker)
 
     def give_back_idle(self, waiting: JobQueue) -> None:
-        """Give back the workers that have had nothing to do for a while, and want none that nothing waits for."""
+        """Give back workers that have been idle for a while, and cancel requests that no job needs."""
         now = time.monotonic()
         for node in self._nodes.values():
             if not waiting and node.is_late(now):

@@ -1,4 +1,4 @@
-"""All the workers of a network: connecting to them, and what they and their servers say. In the scheduler's thread."""
+"""All workers of a network: connects to them, and processes their messages. For the scheduler's thread."""
 
 import logging
 import math
@@ -29,18 +29,18 @@ from srp_tools.steps import Steps, deadline_after, pause
 
 log = logging.getLogger("pconnect")
 
-_DIAL_TIMEOUT = 30.0  # a worker waits as long for its connection
-_LOOK_SECONDS = 0.02  # between two looks whether workers have ended
-_LAST_SECONDS = 5.0  # for what a worker had sent before it ended
-_MAX_SUSPICIONS = 3  # so often a worker may die before it has begun a job that it was to run next
+_DIAL_TIMEOUT = 30.0  # a worker waits equally long for its connection
+_LOOK_SECONDS = 0.02  # between checks whether workers have ended
+_LAST_SECONDS = 5.0  # for receiving what a worker had sent before it ended
+_MAX_SUSPICIONS = 3  # a job that was next on this many dying workers is assumed to be the cause
 
 
 class WorkerManager:
     """The workers of all nodes.
 
-    `event_loop`: of the scheduler's thread. `owner`: decides what becomes of jobs.
+    `event_loop`: of the scheduler's thread. `owner`: decides what happens to jobs.
 
-    `nodes`: by number.
+    `nodes`: the nodes by number.
     """
 
     def __init__(
@@ -50,15 +50,15 @@ class WorkerManager:
         self._mesh_setup = mesh_setup
         self._event_loop = event_loop
         self._owner = owner
-        self.heard = threading.Event()  #: of all servers how many slots they have, or that they are gone
-        #: Called when a node is lost, with the instant and its jobs; returns whether it keeps these.
+        self.heard = threading.Event()  #: set when every server has reported its slots, or is gone
+        #: Called when a node is lost, with the instant and its jobs; returns whether it keeps the jobs.
         self.on_lost: Callable[[NodeWorkers, float, Sequence[Job]], bool] = lambda *_: False
         #: Called with the number of a node whose session has begun, has ended, or is forgotten.
         self.on_change: Callable[[int], object] = lambda _: None
-        #: Called with what a server says of itself that was asked for it.
+        #: Called with a server's answer to a question about its state.
         self.on_statistics: Callable[[NodeWorkers, dict[str, Any]], object] = lambda *_: None
         if mesh_setup.authority is not None and mesh_setup.tls is not None:
-            # Jobs may go on for months while the user's thread does nothing with the network.
+            # Jobs may run for months while the user's thread does nothing with the network.
             renewal = CertificateRenewal(mesh_setup.authority, mesh_setup.tls, self._job_channels)
             event_loop.before_poll = renewal.look
 
@@ -68,14 +68,14 @@ class WorkerManager:
             self.attend(node)
 
     def attend(self, node: NodeWorkers, channel: Channel | None = None) -> None:
-        """Connect to a node, on a channel if there is one already."""
+        """Connect to a node, or use an open channel."""
         if channel is None:
             self._dial_node(node)
         else:
             self._open_node(node, channel)
 
     def add(self, servers: Iterable[Server]) -> None:
-        """Connect to further nodes, or to the new sessions of some that are there."""
+        """Connect to further nodes, or to new sessions of known nodes."""
         for server in servers:
             node = self.nodes.get(server.node)
             if node is None:
@@ -88,21 +88,21 @@ class WorkerManager:
     def retire_nodes(
         self, numbers: Collection[int], deadline: float, *, returns: bool = False
     ) -> Steps[None]:
-        """Have nothing more begin at some nodes; return when their workers have ended, or at a deadline.
+        """Begin no more jobs on some nodes; return when their workers have ended, or at the deadline.
 
-        `returns`: whether they are to have another session.
+        `returns`: whether the nodes are to get another session.
         """
         nodes = [self.nodes[number] for number in numbers if number in self.nodes]
         for node in nodes:
             node.leave(returns=returns)
         while any(node.workers and node.is_heard for node in nodes) and time.monotonic() < deadline:
             for node in nodes:
-                for worker in node.workers.values():  # some may come only now
+                for worker in node.workers.values():  # some may have started only now
                     self.retire(worker)
             yield from pause(_LOOK_SECONDS)
 
     def empty_nodes(self, numbers: Collection[int], why: str, *, away: bool = False) -> None:
-        """Leave sessions that have ended, or cannot be asked; their jobs may have begun, so they are lost."""
+        """Leave sessions that have ended or are unreachable; their jobs may have begun, so they are lost."""
         for node in [self.nodes[number] for number in numbers if number in self.nodes]:
             for worker in list(node.workers.values()):
                 self._forget(node, worker)
@@ -113,7 +113,7 @@ class WorkerManager:
             self.on_change(node.number)
 
     def forget_nodes(self, numbers: Collection[int], why: str) -> None:
-        """Do so, and forget the nodes."""
+        """Call `empty_nodes`, and forget the nodes."""
         self.empty_nodes(numbers, why)
         for number in numbers:
             self.nodes.pop(number, None)
@@ -123,12 +123,12 @@ class WorkerManager:
         return [worker for node in self.nodes.values() for worker in list(node.workers.values())]
 
     def note_heard(self) -> None:
-        """Record it if all servers have said how many slots they have, or are gone."""
+        """Set `heard` if every server has reported its slots, or is gone."""
         if not self.heard.is_set() and all(node.has_answered for node in self.nodes.values()):
             self.heard.set()
 
     def count_slots(self, numbers: Collection[int]) -> int:
-        """Return how many slots the servers of some nodes have; two nodes of one server have the same."""
+        """Return the total number of slots of the servers of some nodes; a server of two nodes counts once."""
         nodes = [node for node in self.nodes.values() if node.number in numbers and not node.gone]
         servers = {node.place: node.slots or 0 for node in nodes}
         return sum(servers.values())
@@ -137,7 +137,7 @@ class WorkerManager:
         return {number: node.channel for number, node in self.nodes.items() if node.channel is not None}
 
     def flush(self) -> None:
-        """Send what waits in the job channels."""
+        """Send pending data of the job channels."""
         for node in self.nodes.values():
             if node.channel is not None and node.channel.has_unsent:
                 self._event_loop.flush(node.channel)
@@ -148,7 +148,7 @@ class WorkerManager:
         server = node.server
 
         def end(outcome: Channel | Exception) -> None:
-            # It was removed meanwhile, or has another session.
+            # The node was removed in the meantime, or has another session.
             if self.nodes.get(node.number) is not node or node.server is not server:
                 if isinstance(outcome, Channel):
                     outcome.close()
@@ -177,13 +177,13 @@ class WorkerManager:
         *,
         patience: float = _DIAL_TIMEOUT,
     ) -> None:
-        """Open a data connection; a daemon that was killed may be started again meanwhile: its sessions live."""
+        """Open a data connection. If the daemon was killed, wait for its restart: its sessions are still running."""
         patience = 0.0 if is_over(node.server) else patience
         steps = self._mesh_setup.dial(node.server, endpoint, patience=patience)
         self._event_loop.background.start(steps, deadline_after(_DIAL_TIMEOUT), end)
 
     def retire(self, worker: RemoteWorker) -> None:
-        """Let a worker end what it does, begin nothing more, and end."""
+        """Let a worker complete its current job, begin no others, and exit."""
         worker.retire()
         self._event_loop.flush(worker.connection)
 
@@ -193,22 +193,22 @@ class WorkerManager:
         self._event_loop.flush(worker.connection)
 
     def connection_of(self, job: Job) -> Connection | None:
-        """Return the connection on which the result of a job will come; ``None`` if no worker has it."""
+        """Return the connection for the result of a job; ``None`` if no worker has it."""
         node = self.nodes.get(job.node or 0)
-        workers = list(node.workers.values()) if node else ()  # any thread may ask
+        workers = list(node.workers.values()) if node else ()  # copied, because any thread may call this
         return next((worker.connection for worker in workers if job.number in worker.jobs), None)
 
     def tell(self, job: Job, kind: Kind, value: object) -> None:
-        """Send something to a job that runs, if a worker has it."""
+        """Send a message to a running job, if a worker has it."""
         connection = self.connection_of(job)
         if connection is not None:
             connection.post(kind, job.number, value)
             self._event_loop.flush(connection)
 
     def stop(self, job: Job, grace: float) -> bool:
-        """Tell both the worker, which may not have begun a job, and its supervisor, which can interrupt it.
+        """Notify the worker, which may not have begun the job, and its supervisor, which can interrupt it.
 
-        Return whether a worker has it.
+        Return whether a worker has the job.
         """
         node = self.nodes.get(job.node or 0)
         workers = [worker for worker in node.workers.values() if job.number in worker.jobs] if node else []
@@ -221,14 +221,14 @@ class WorkerManager:
         return True
 
     def _lose(self, node: NodeWorkers) -> None:
-        """Give up a server that is gone, or its machine."""
-        assert node.channel is not None  # noqa: S101 - it is what was lost
+        """Give up a node whose server or machine is gone."""
+        assert node.channel is not None  # noqa: S101 - its loss is the reason for this call
         self.on_change(node.number)
         error = node.channel.error
         ending = f"its session was ended: {node.ending}"
         node.lose((ending if node.ending else f"it is lost: {error}") + node.remedy)
         if node.is_leaving:
-            return  # `forget_nodes` decides on its jobs
+            return  # `forget_nodes` handles its jobs
         why = (f"{node}: {ending}" if node.ending else f"{node} is lost: {error}") + node.remedy
         jobs: list[Job] = []
         for worker in list(node.workers.values()):
@@ -239,13 +239,13 @@ class WorkerManager:
                 self._owner.lose(job, why)
 
     def _forget(self, node: NodeWorkers, worker: RemoteWorker) -> None:
-        """Take in what a worker has sent, and close its connection."""
+        """Receive what a worker has sent, and close its connection."""
         del node.workers[worker.number]
         self._event_loop.drain(worker.connection)
         self._event_loop.discard(worker.connection)
 
     def _hear(self, node: NodeWorkers, message: Message) -> None:
-        """Take what a supervisor says."""
+        """Process a message of a supervisor."""
         check_answer(message.kind, message.value)
         worker = node.workers.get(message.tag)
         match message.kind:
@@ -292,7 +292,9 @@ class WorkerManager:
                     outcome.close()
                 return
             if not isinstance(outcome, Channel):
-                worker.connection.lose(ConnectionLostError(str(outcome)))  # ENDED comes, too
+                worker.connection.lose(
+                    ConnectionLostError(str(outcome))
+                )  # the server will send ENDED as well
                 return
             worker.open(outcome)
             worker.connection.on_message = lambda message: self._take(worker, message)
@@ -304,7 +306,7 @@ class WorkerManager:
     def _take(self, worker: RemoteWorker, message: Message) -> None:
         job = worker.jobs.get(message.tag)
         if job is None:
-            return  # told twice by one that died after it had sent it
+            return  # a duplicate from a worker that died after sending it
         if message.kind is not Kind.RESULT:
             check_answer(message.kind, message.value)
             job.hear(message)
@@ -319,39 +321,39 @@ class WorkerManager:
             self._event_loop.flush(worker.connection)
 
     def _hear_end(self, node: NodeWorkers, worker: RemoteWorker | None, message: Message) -> None:
-        """Take the end of a worker, or what waits in one that runs a long job: the results of jobs before that."""
+        """Process the end of a worker, or results that a worker could not send before a long job."""
         told = message.value
         if worker is not None:
             self._on_worker_exit(node, worker, told)
         for busy in list(node.workers.values()) if not message.tag else ():
             if told["job"] in busy.jobs:
-                for result in busy.decode(told["results"]):  # they come once more later
+                for result in busy.decode(told["results"]):  # the worker sends them again later
                     self._take(busy, result)
 
     def _recall(self, node: NodeWorkers, worker: RemoteWorker) -> None:
-        """Ask for the jobs behind a long one; see `pserver.jobs.recall`."""
+        """Request the jobs behind a long one; see `pserver.jobs.recall`."""
         number = worker.begin_recall()
         if not number:
             return
         self._event_loop.flush(worker.connection)
-        assert node.channel is not None  # noqa: S101 - it was just heard
+        assert node.channel is not None  # noqa: S101 - a message has just arrived on it
         node.channel.post(Kind.RECALL, worker.number, number)
         self._event_loop.flush(node.channel)
 
     def _show(self, worker: RemoteWorker, number: int, stream: int, start: int, data: bytes) -> None:
-        """Show what a job that still runs has printed."""
+        """Show output of a running job."""
         if (job := worker.jobs.get(number)) is not None:
             self._owner.show(job, stream, start, data, is_last=False)
 
     def _take_back(self, node: NodeWorkers, worker: RemoteWorker, number: int, runs_still: bool) -> None:
-        """Have the jobs behind a long one done by others, unless the worker has begun them already."""
+        """Give the jobs behind a long one to other workers, unless the worker has begun them already."""
         for job in worker.end_recall(number, runs_still=runs_still):
             self._owner.requeue(job)
         if not runs_still:
-            self._recall(node, worker)  # the next is long, too
+            self._recall(node, worker)  # the next job is long as well
 
     def _on_worker_exit(self, node: NodeWorkers, worker: RemoteWorker, told: dict[str, Any]) -> None:
-        """Take what a worker has sent before it ended: its connection may be slower than the job channel."""
+        """Receive what a worker sent before it ended: its connection may be slower than the job channel."""
         self._event_loop.drain(worker.connection)
         told = told | {"retiring": worker.retiring}
         if not worker.may_have_more:
@@ -368,7 +370,7 @@ class WorkerManager:
 
     def _take_exit(self, node: NodeWorkers, worker: RemoteWorker, told: dict[str, Any]) -> None:
         if node.workers.get(worker.number) is not worker:
-            return  # the node was lost meanwhile
+            return  # the node was lost in the meantime
         is_unknown = worker.may_have_more
         self._forget(node, worker)
         for message in worker.decode(told["results"]):
@@ -376,7 +378,7 @@ class WorkerManager:
         jobs = list(worker.jobs.values())
         running = worker.jobs.get(told["job"])
         if running is None and jobs and not told["retiring"] and not node.gone and not is_unknown:
-            jobs[0].suspicions += 1  # it may have died of what it was about to receive
+            jobs[0].suspicions += 1  # the job may have killed the worker while it was being received
             if jobs[0].suspicions >= _MAX_SUSPICIONS:
                 running = jobs[0]
         if running is not None:
@@ -386,10 +388,10 @@ class WorkerManager:
         for job in reversed(jobs):
             if is_unknown:
                 self._owner.lose(
-                    job, f"its worker at {node} died: {told['how']}; whether it had done this is unknown"
+                    job, f"its worker on {node} died: {told['how']}; it is unknown whether the job had run"
                 )
             else:
                 self._owner.requeue(job)
         if running is not None:
-            words = f"its worker at {node} died: {told['how']}"
+            words = f"its worker on {node} died: {told['how']}"
             self._owner.lose(running, with_last_words(words, running.stdout + running.stderr))

@@ -146,7 +146,7 @@ def test_nothing_is_lost_where_sessions_wait_and_errors_say_where_none_does(
     assert of_pause[0].startswith("ConnectionLostError") and of_pause[2:] == ["[1, 2]", WHOLE]
     of_map, of_pause = said["map", STRICT], said["pause", STRICT]
     assert of_map[0].startswith("JobLostError") and of_pause[0].startswith("ConnectionLostError")
-    assert "which takes a server with --orphan-timeout" in of_map[0]
+    assert "which needs a server with --orphan-timeout" in of_map[0]
     for lines in (of_map, of_pause):
         assert lines[2].startswith("ConnectError") and "started without --orphan-timeout" in lines[2]
         assert "net.reconnect(1, fresh=True)" in lines[2]

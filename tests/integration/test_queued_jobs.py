@@ -109,7 +109,7 @@ def test_a_job_without_a_slot_says_so(narrow: ClientNetwork, narrow_server: Serv
         assert executor.submit(pow, 2, 3).result(DEADLINE) == 8
         job = narrow.submit(pow, 2, 4)
         with pytest.raises(
-            TimeoutError, match=r"no slot is free: its server has 1.* has the server for itself"
+            TimeoutError, match=r"no slot is free: its server has 1.* has exclusive use of the server"
         ):
             job.result(1.0)
     assert job.result(DEADLINE) == 16

@@ -83,7 +83,7 @@ def test_jobs_of_a_removed_node_go_elsewhere(two_slots: Server, one_slot: Server
         # Only jobs that had begun there begin again, after they have ended there; waiting ones do not count as lost.
         assert [job.losses for job in jobs] == [int(k in there) for k in range(9)]
         assert [begun(folder) for folder in kept] == [[False] * (1 + (k in there)) for k in range(9)]
-        with pytest.raises(JobLostError, match="the nodes for which it was are not there any more"):
+        with pytest.raises(JobLostError, match="the nodes given in on= were removed"):
             bound.result(DEADLINE)
         with pytest.raises(ConfigurationError, match="the nodes here are"):
             list(net.map(abs, [1], on=2))

@@ -24,7 +24,7 @@ from tests.support.waiting import DEADLINE, wait_until
 
 
 class Member:
-    """A server that can be killed, with its sessions, and started again at the same ports."""
+    """A server that a test can kill, with its sessions, and start again on the same ports."""
 
     def __init__(
         self, folder: Path, users: tuple[Credentials, Path], stack: ExitStack, *options: str
@@ -70,7 +70,7 @@ def test_2000_jobs_while_a_member_is_killed_and_comes_back(server: Server, membe
         while "runs jobs again" not in healed.get(2, ""):
             got.append(next(results))
             assert time.monotonic() - began < 10.0, healed
-        shown = ask_servers(client_mesh(net.mesh), [2], {}, DEADLINE)  # what its page shows goes on
+        shown = ask_servers(client_mesh(net.mesh), [2], {}, DEADLINE)  # its statistics stay available
         assert "timeline" in shown[member.server.host]["document"]
         got += results
         assert got == [[10, 20, 30][k % 3] + k for k in range(2000)]
@@ -79,7 +79,7 @@ def test_2000_jobs_while_a_member_is_killed_and_comes_back(server: Server, membe
         assert isinstance(told[2], int) and told[2] > 0
         assert [row[-1] for row in net.statistics()] == ["open", "open"]
         assert "2  127.0.0.1" in repr(net) and "it runs jobs again, after" in repr(net)
-        # Commands still find it lost, until it is a member again, with the values for jobs.
+        # Commands still report it as lost until it is reconnected; then it has the broadcast values.
         with pytest.raises(ConnectionLostError, match=r"net\.reconnect\(2\)"):
             net[2].eval("1").result(DEADLINE)
         assert net.reconnect() == [2]
@@ -120,9 +120,9 @@ def test_who_does_not_come_back_is_waited_for_only_by_those_before(
         member.kill(net)
         wait_until(jobs[0].done, "the loss")
         late = net.submit(abs, 1)
-        with pytest.raises(JobLostError, match="cannot be run anywhere"):
+        with pytest.raises(JobLostError, match="cannot run on any node"):
             late.result(2.0)
-        with pytest.raises(JobLostError, match=r"cannot be run anywhere: node 1 .* it is lost"):
+        with pytest.raises(JobLostError, match=r"cannot run on any node: node 1 .* it is lost"):
             jobs[-1].result(DEADLINE)
         assert "tried" in client_mesh(net.mesh).growth.healing[1]
 
@@ -131,7 +131,7 @@ def test_who_does_not_come_back_is_waited_for_only_by_those_before(
     ("command", "words"),
     [
         ("x = 1", "commands have left something in its workspace"),
-        ("", "its server wanted the session to end"),
+        ("", "its server ended the session on purpose"),
     ],
 )
 def test_which_do_not_come_back_by_themselves(
@@ -181,8 +181,8 @@ def test_what_runs_in_a_session_that_was_begun_for_jobs_ends_before_a_reconnect(
 
 def test_what_is_said_of_tries() -> None:
     tries = _Tries(0.0, 0.0, 0.0)
-    assert str(tries) == "it is brought back for jobs"
+    assert str(tries) == "it is being brought back for jobs"
     tries.count, tries.why = 1, "refused"
-    assert str(tries) == "tried once to bring it back for jobs, last: refused"
+    assert str(tries) == "tried once to bring it back for jobs, last error: refused"
     tries.count, tries.over = 3, "the login is refused"
-    assert str(tries) == "tried 3 times to bring it back for jobs, last: refused; the login is refused"
+    assert str(tries) == "tried 3 times to bring it back for jobs, last error: refused; the login is refused"

@@ -1,4 +1,4 @@
-"""The order of jobs that wait."""
+"""The order of queued jobs."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Sessions for jobs alone; what becomes of jobs: test_healing, and tests/pconnect/resume/test_same_client.py."""
+"""Sessions that only run jobs; for the jobs see test_healing and tests/pconnect/resume/test_same_client.py."""
 
 import time
 
@@ -28,7 +28,7 @@ def test_its_engine_knows_nobody_but_the_client(server: Server) -> None:
         mesh = client_mesh(net.mesh)
         table = net.broadcast([1, 2])
         taken = run_in(loop, begin_session(mesh, loop, 1, DEADLINE))
-        assert isinstance(taken, ConnectionLostError)  # there is a session of this number
+        assert isinstance(taken, ConnectionLostError)  # a session with this number exists
         mesh.event_loop.discard(mesh.servers[1].command)
         mesh.event_loop.discard(mesh.servers[2].command)
         found: object = taken

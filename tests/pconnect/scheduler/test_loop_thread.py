@@ -1,4 +1,4 @@
-"""A thread with an event loop: what others leave for it is done at once, and it always ends in order."""
+"""A thread with an event loop: it runs calls of other threads without delay, and always shuts down in order."""
 
 import logging
 import math
@@ -18,7 +18,7 @@ LIMIT = 20.0
 
 
 class Recorder:
-    """Records in which thread it is called, and for what."""
+    """Records its calls, and the thread of each."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -56,7 +56,7 @@ def test_it_does_what_others_leave_for_it_and_ends() -> None:
         done.clear()
         thread.call(done.set)
         assert done.wait(LIMIT)
-    assert time.monotonic() - begin < 5  # it is woken, and does not look by and by
+    assert time.monotonic() - begin < 5  # it is woken, and does not wait for its next periodic check
     recorder.work.append("work")
     thread.wake()
     thread.close("no more")
@@ -80,7 +80,7 @@ def test_a_failure_is_logged_and_ends_it(caplog: pytest.LogCaptureFixture) -> No
         assert recorder.ended.wait(LIMIT)
     assert "has failed: LookupError('a mistake')" in thread.closed
     assert "has failed" in caplog.text
-    thread.wake()  # nobody hears it
+    thread.wake()  # has no effect
     thread.close("later")
 
 
@@ -91,7 +91,7 @@ def send(connection: Connection) -> None:
 
 @pytest.fixture
 def asleep() -> Iterator[tuple[LoopThread, Recorder]]:
-    """A thread that has begun, and sleeps."""
+    """Return a thread that has started and is sleeping."""
     recorder = Recorder()
     thread = LoopThread("test", recorder)
     thread.start()
@@ -103,7 +103,7 @@ def asleep() -> Iterator[tuple[LoopThread, Recorder]]:
 def test_another_thread_takes_a_step_in_its_place(asleep: tuple[LoopThread, Recorder]) -> None:
     thread, recorder = asleep
     recorder.work.append("work")
-    wait_until(thread.step_here, "its turn")  # it wakes up now and then to look
+    wait_until(thread.step_here, "its turn")  # the thread wakes up now and then by itself
     assert "work" in recorder.calls
     assert threading.get_ident() in recorder.threads
 
@@ -140,7 +140,7 @@ def test_a_step_that_fails_ends_the_thread(
 
 
 def test_another_thread_reads_in_its_place(asleep: tuple[LoopThread, Recorder]) -> None:
-    """What arrives while that one waits is taken in by it, and what arrives afterwards by the loop."""
+    """A connection is read by the waiting thread during the wait, and by the loop afterwards."""
     thread, _ = asleep
     ours, theirs = connection_pair()
     readers: list[int] = []
@@ -156,13 +156,13 @@ def test_another_thread_reads_in_its_place(asleep: tuple[LoopThread, Recorder]) 
         wait_until(lambda: bool(readers), "its turn")
         return readers.pop() == threading.get_ident()
 
-    wait_until(read, "its turn")  # it wakes up now and then to look, and then reads itself
+    wait_until(read, "its turn")  # the thread wakes up now and then, and then reads itself
     send(theirs)
     wait_until(lambda: bool(readers), "its turn")
     assert readers != [threading.get_ident()]
     begin = time.monotonic()
     thread.read_here(lambda: ours, lambda: False, math.inf)
-    assert time.monotonic() - begin < 5  # a long wait is left to the thread
+    assert time.monotonic() - begin < 5  # the thread takes over a long wait
     theirs.close()
     wait_until(lambda: ours.error is not None, "its turn")
 
@@ -174,7 +174,7 @@ def test_a_connection_is_lent_once(asleep: tuple[LoopThread, Recorder]) -> None:
 
     def lend() -> None:
         loop = thread.event_loop
-        outcomes.append(loop.lend(ours))  # it is not served yet
+        outcomes.append(loop.lend(ours))  # the loop does not serve it yet
         loop.add(ours)
         loop.poll(0)
         outcomes.extend([loop.lend(ours), loop.lend(ours)])

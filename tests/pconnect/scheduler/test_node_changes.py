@@ -1,4 +1,4 @@
-"""What other threads ask of the nodes that run jobs, in the thread of the jobs."""
+"""Requests of other threads about the nodes that run jobs, handled in the scheduler's thread."""
 
 import time
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ LIMIT = 20.0
 
 
 class Owner:
-    """An owner of a thread, of jobs, and of nothing else."""
+    """The owner of a thread and of jobs; it does nothing."""
 
     def __init__(self) -> None:
         self.lost: list[tuple[Any, str]] = []
@@ -41,7 +41,7 @@ class Owner:
 
 
 class Silent:
-    """A session that was begun for jobs, and says nothing."""
+    """A session begun for jobs that sends nothing."""
 
     has_waited = False
 
@@ -69,7 +69,7 @@ def thread(owner: Owner) -> Iterator[LoopThread]:
 
 
 class Loop:
-    """As much of a loop as a healer needs to end sessions."""
+    """The part of a loop that a healer needs to end sessions."""
 
     def __init__(self) -> None:
         self.discarded: list[Any] = []

@@ -1,4 +1,4 @@
-"""What is known of the workers of a node, and how many of them are wanted."""
+"""The state of a node's workers, and how many of them are wanted."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -54,7 +54,7 @@ def test_what_was_told_of_an_engine_that_died_does_not_hold_for_the_next(
 ) -> None:
     opened(node, links)
     node.take_facts(READY)
-    node.await_news()  # told already
+    node.await_news()  # the server has reported already
     assert node.is_ready
     node.take_facts({"slots": 3, "ready": False, "died": "SIGKILL"})
     node.await_news()
@@ -137,7 +137,7 @@ def test_one_that_has_refused_is_left_alone_for_a_while(
     node.ask(10.0)
     node.refuse(10.0)
     assert (node.wanted, node.can_have_more(10.9), node.can_have_more(11.1)) == (0, False, True)
-    node.ask(10.0)  # the server has forgotten it, too
+    node.ask(10.0)  # the server has forgotten it as well
     node.want_more()
     node.ask(11.1)
     assert [wanted for _, wanted, _ in far.messages()] == [1, 1]

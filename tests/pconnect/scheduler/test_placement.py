@@ -1,4 +1,4 @@
-"""Which nodes get jobs: with answers as servers give them, and on real servers."""
+"""Which nodes get jobs: with recorded answers of servers, and on real servers."""
 
 import time
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from tests.support.waiting import DEADLINE, wait_until
 
 
 class Channel:
-    """A job channel on which questions are counted."""
+    """A job channel that records questions."""
 
     def __init__(self) -> None:
         self.asked: list[Kind] = []
@@ -50,7 +50,7 @@ def test_in_order_the_first_node_comes_first() -> None:
 
 def test_a_server_gets_jobs_while_the_function_says_so() -> None:
     placement, one = Placement(lambda server: server.load < 1), node()
-    assert not placement.accepts(1) and "has not said yet" in placement.why(one)
+    assert not placement.accepts(1) and "waits for its server's first report" in placement.why(one)
     placement.look([one], 100.0)
     placement.look([one], 104.0)
     assert one.channel.asked == [Kind.STATISTICS]
@@ -59,7 +59,7 @@ def test_a_server_gets_jobs_while_the_function_says_so() -> None:
     placement.look([one], 105.0)
     assert len(one.channel.asked) == 2
     placement.take(one, {"machine": {"load": [1.5, 0, 0]}})
-    assert not placement.accepts(1) and placement.why(one) == "accept= says no"
+    assert not placement.accepts(1) and placement.why(one) == "accept= rejects it"
     placement.take(one, {"error": "its server has ended"})
     assert placement.why(one) == "accept= cannot decide: its server has ended"
 
@@ -91,7 +91,7 @@ def test_an_error_counts_until_the_function_decides_for_the_same_server() -> Non
     placement.forget(1)  # its session has ended
     assert placement.error() is None and not placement.accepts(1)
     placement.look([one], 100.0)
-    assert one.channel.asked == [Kind.STATISTICS]  # a new session is asked at once
+    assert one.channel.asked == [Kind.STATISTICS]  # a new session is asked immediately
 
 
 @pytest.mark.parametrize(
@@ -112,13 +112,13 @@ def test_what_a_server_says_that_makes_no_sense_is_no_fault_of_the_function(docu
 
 @pytest.mark.parametrize("options", [{"accept": 8e9}, {"order": "first"}])
 def test_what_is_no_rule_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match="it must be"):
+    with pytest.raises(ConfigurationError, match="is not allowed"):
         Placement(**options)
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]) -> Iterator[list[Server]]:
-    """Give two servers with two slots each, on which nothing else runs."""
+    """Provide two servers with two slots each and no other clients."""
     folder = tmp_path_factory.mktemp("pair")
     with (
         run_server(folder / "a", "--slots=2", users=users) as first,
@@ -134,10 +134,10 @@ def wait_for(path: str) -> None:
 
 def test_jobs_go_to_the_first_hosts_first(pair: list[Server], tmp_path: Path) -> None:
     with connect(pair, placement="ordered") as net:
-        for count, expected in ((4, [1, 1, 2, 2]), (2, [1, 1])):  # at first there are workers at both
+        for count, expected in ((4, [1, 1, 2, 2]), (2, [1, 1])):  # in the first round both get workers
             gate = tmp_path / str(count)
             jobs = [net.submit(wait_for, str(gate)) for _ in range(count)]
-            wait_until(lambda: all(job.running() for job in jobs), "the jobs to run")  # noqa: B023 - called at once
+            wait_until(lambda: all(job.running() for job in jobs), "the jobs to run")  # noqa: B023 - called immediately
             gate.touch()
             assert [job.result(DEADLINE) for job in jobs] == [None] * count
             assert sorted(job.node or 0 for job in jobs) == expected
@@ -150,7 +150,7 @@ def test_a_server_that_is_not_accepted_gets_no_jobs(pair: list[Server]) -> None:
         assert [job.result(DEADLINE) for job in jobs] == list(range(20))
         assert {job.node for job in jobs} == {2}
         job = net[1].submit(abs, -1)
-        wait_until(lambda: "accept= says no" in job.why, "the reason")
+        wait_until(lambda: "accept= rejects it" in job.why, "the reason")
         job.cancel()
         assert net.eval("1").result(DEADLINE) == [1, 1]
         placement = client_mesh(net.mesh).jobs.placement
@@ -162,5 +162,5 @@ def test_a_function_that_fails_fails_the_jobs(pair: list[Server]) -> None:
     with connect(pair, accept=lambda server: server.memory_free > "8 GB") as net:
         error = net.submit(abs, -1).exception(DEADLINE)
         assert isinstance(error, ConfigurationError) and isinstance(error.__cause__, TypeError)
-    with pytest.raises(ConfigurationError, match="accept=3: it must be a function"):
+    with pytest.raises(ConfigurationError, match="accept=3 is not allowed: give a function"):
         connect(pair, accept=3)

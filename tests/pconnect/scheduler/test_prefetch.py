@@ -1,4 +1,4 @@
-"""Which jobs each worker gets, for any queue and any workers."""
+"""The jobs that each worker gets, for arbitrary queues and workers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ NODES = (1, 2)
 
 @dataclass
 class Worker:
-    """A worker as `assign` sees it."""
+    """A worker with the attributes that `assign` reads."""
 
     node: int = 1
     estimates: list[DurationEstimate] = field(default_factory=list)  # of the jobs that it has
@@ -109,7 +109,9 @@ def test_what_every_assignment_keeps_to(jobs: list[Job], workers: list[Worker]) 
     waiting = queue_of(jobs)
     assignments = run(waiting, workers)
     given_out = [job for assignment in assignments for job in assignment.jobs]
-    assert sorted([*given_out, *waiting], key=lambda job: job.number) == jobs  # each is in one place
+    assert (
+        sorted([*given_out, *waiting], key=lambda job: job.number) == jobs
+    )  # each job is in exactly one place
     assert len({id(assignment.worker) for assignment in assignments}) == len(assignments)
     for assignment in assignments:
         worker, taken = assignment.worker, assignment.jobs
@@ -132,7 +134,7 @@ def test_a_free_worker_gets_what_is_next_unless_it_cannot_run_it(
     for worker in workers:
         if not worker.jobs and not any(worker is other for other in busy):
             queues = [*waiting.constrained_in_order(), waiting.common]
-            assert not waiting.common  # it could have had the first of these, or retired
+            assert not waiting.common  # otherwise it would have got the first of these, or retired
             for queue in queues[:-1]:
                 assert worker.node not in allowed(queue[0])
 

@@ -1,4 +1,4 @@
-"""How many jobs a worker is given, and what it is sent."""
+"""How many jobs a worker gets, and the messages sent to it."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -31,14 +31,14 @@ def links() -> Iterator[tuple[Channel, Channel]]:
 
 @pytest.fixture
 def worker() -> RemoteWorker:
-    """A worker whose connection is not made yet."""
+    """Return a worker whose connection is not open yet."""
     server: Any = SimpleNamespace(node=1, host="alpha", commands=RunningCommands())
     return RemoteWorker(server, 5, 4321, 7, DEFAULT_LIMITS)
 
 
 @pytest.fixture
 def far(worker: RemoteWorker, links: tuple[Channel, Channel]) -> Far:
-    """Connect the worker."""
+    """Connect a worker."""
     worker.open(links[0])
     return Far(worker.connection, links[1], Role.WORKER)
 
@@ -55,7 +55,7 @@ def a_job(
 
 
 def known() -> DurationEstimate:
-    """Return the estimate for jobs that take no time."""
+    """Return an estimate for jobs that take no time."""
     estimate = DurationEstimate()
     estimate.learn(0.0)
     return estimate
@@ -97,7 +97,7 @@ def test_nothing_is_sent_behind_a_job_that_may_take_long(worker: RemoteWorker) -
 def test_nothing_is_sent_while_jobs_are_called_back(worker: RemoteWorker, far: Far) -> None:
     worker.send([a_job(number, len, "", estimate=known()) for number in (1, 2, 3)])
     far.messages()
-    assert worker.begin_recall() == 0  # none is known to be long
+    assert worker.begin_recall() == 0  # no job is known to be long
     worker.mark_long(1, 0.3)
     assert worker.begin_recall() == 1
     assert far.messages() == [(Kind.RECALL, 1, None)]
@@ -107,7 +107,7 @@ def test_nothing_is_sent_while_jobs_are_called_back(worker: RemoteWorker, far: F
     worker.mark_long(2, 0.0)
     assert worker.begin_recall() == 2
     assert [job.number for job in worker.end_recall(2, runs_still=True)] == [3]
-    assert list(worker.jobs) == [1, 2]  # the first has ended before, and its result is on the way
+    assert list(worker.jobs) == [1, 2]  # the first one ended before, and its result is being sent
 
 
 @pytest.mark.usefixtures("far")
@@ -191,7 +191,7 @@ def test_old_functions_are_forgotten_but_not_those_of_jobs_under_way(worker: Rem
     forgotten = {tag for kind, tag, value in far.messages() if kind is Kind.FUNCTION and value is None}
     assert first.function is not None
     assert first.function.number not in forgotten and len(forgotten) == 70 - 64
-    worker.send([a_job(100, "lambda: 1")])  # one of the forgotten: it is sent again
+    worker.send([a_job(100, "lambda: 1")])  # this function was forgotten, so it is sent again
     assert [kind for kind, _, value in far.messages() if value is not None] == [Kind.FUNCTION, Kind.JOB]
 
 

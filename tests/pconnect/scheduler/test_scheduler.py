@@ -1,4 +1,4 @@
-"""The thread that looks after jobs: what is given to whom, when, and what becomes of it at the end."""
+"""The scheduler: which worker gets which jobs, when, and what happens to jobs at the end."""
 
 import logging
 import os
@@ -38,7 +38,7 @@ def test_what_a_command_has_done_before_a_submit_the_job_sees(jobs_network: Clie
 
 
 def test_alternations_without_waiting_for_jobs(jobs_network: ClientNetwork) -> None:
-    """What comes later may be seen as well, but nothing that is older than the submit."""
+    """A job may see later commands as well, but it sees every command before its `submit`."""
     jobs = []
     for level in range(15):
         jobs_network["level"] = level
@@ -48,7 +48,7 @@ def test_alternations_without_waiting_for_jobs(jobs_network: ClientNetwork) -> N
 
 @pytest.mark.slow
 def test_two_nodes_of_a_server_with_one_slot_take_turns(one_slot: Server) -> None:
-    """To the server the network has its share: it does not ask one node's worker back for the other's sake."""
+    """The server does not take a worker from one node for the other: both belong to the same network."""
     with one_slot.connect(2) as net:
         for node in (1, 2, 1, 2):
             assert net[node].submit("lambda: sockets.node").result(LIMIT) == node
@@ -76,7 +76,7 @@ def test_long_jobs_are_not_sent_ahead(jobs_network: ClientNetwork) -> None:
 def test_others_do_what_was_sent_behind_a_job_that_turns_out_long(
     jobs_network: ClientNetwork, tmp_path: Path
 ) -> None:
-    """And each is done once."""
+    """Each of these jobs also runs only once."""
 
     def work(number: int, seconds: float) -> int:
         with (tmp_path / "done").open("a") as file:
@@ -87,7 +87,7 @@ def test_others_do_what_was_sent_behind_a_job_that_turns_out_long(
     two_workers(jobs_network)
     for job in [jobs_network.submit(work, -1, 0.0) for _ in range(100)]:
         job.result(LIMIT)
-    for _ in range(3):  # also by the worker that was called back from
+    for _ in range(3):  # the worker whose jobs were recalled runs some as well
         (tmp_path / "done").unlink()
         long = jobs_network.submit(work, -2, 60.0)
         jobs = [jobs_network.submit(work, k, 0.0005) for k in range(200)]
@@ -101,7 +101,7 @@ def test_others_do_what_was_sent_behind_a_job_that_turns_out_long(
 def test_jobs_before_one_that_turns_out_long_are_done_once_and_not_held_up(
     jobs_network: ClientNetwork, tmp_path: Path
 ) -> None:
-    """Their results wait for company in the page of its worker."""
+    """Their results are held back in the worker's page, to be sent together with others."""
 
     def work(number: int, gate: str) -> int:
         with (tmp_path / "done").open("a") as file:
@@ -127,7 +127,7 @@ def test_jobs_before_one_that_turns_out_long_are_done_once_and_not_held_up(
 
 
 def test_one_function_that_takes_long_waits_for_nothing_of_another(jobs_network: ClientNetwork) -> None:
-    """However short those before have been, they say nothing of it."""
+    """Short durations of earlier jobs say nothing about another function."""
     two_workers(jobs_network)
     for job in [jobs_network.submit(abs, -1) for _ in range(1000)]:
         job.result(LIMIT)
@@ -189,11 +189,11 @@ def test_the_only_job_is_sent_and_received_by_the_thread_that_waits_for_it(
         assert jobs_network.submit(os.getpid).result(LIMIT) > 0
         return threads[-1] == threading.get_ident()
 
-    wait_until(waits_itself, "its turn")  # the other thread looks now and then, and is faster then
+    wait_until(waits_itself, "its turn")  # the scheduler's thread wakes up now and then, and may be faster
 
 
 def test_functions_of_the_user_are_called_by_the_thread_of_the_jobs(jobs_network: ClientNetwork) -> None:
-    """Whoever waits for a job may hold what its callback waits for."""
+    """A thread that waits for a job may hold a lock that the job's callback needs."""
     lock, called = threading.Lock(), threading.Event()
     names: list[str] = []
 
@@ -211,7 +211,7 @@ def test_functions_of_the_user_are_called_by_the_thread_of_the_jobs(jobs_network
             job.result(LIMIT)
         assert called.wait(LIMIT)
         timer.join()
-    assert names[1:] == ["pconnect jobs"] * 2  # the first may have ended before it was added
+    assert names[1:] == ["pconnect jobs"] * 2  # the first job may have ended before its callback was added
 
 
 def test_after_ctrl_c_the_job_that_was_waited_for_goes_on(jobs_network: ClientNetwork) -> None:
@@ -280,7 +280,7 @@ def test_an_engine_that_is_gone_is_told_and_after_a_restart_all_goes_on(own: Cli
         ):
             running.result(LIMIT)
         with pytest.raises(
-            JobLostError, match=r"cannot be run anywhere: node 1 \(local\): its engine died: SIGKILL"
+            JobLostError, match=r"cannot run on any node: node 1 \(local\): its engine died: SIGKILL"
         ):
             executor.submit(abs, 1).result(LIMIT)
         assert own.submit("lambda: sockets.node").result(LIMIT) == 2
@@ -303,9 +303,9 @@ def test_a_failure_of_the_thread_is_the_end_of_all_jobs_and_said(
 
     with caplog.at_level(logging.ERROR, "pconnect"):
         own.mesh.scheduler.call(fail)  # type: ignore[attr-defined]
-        with pytest.raises(JobLostError, match=r"the thread that looks after jobs has failed: LookupError"):
+        with pytest.raises(JobLostError, match=r"the scheduler's thread has failed: LookupError"):
             job.result(LIMIT)
-    assert "the thread that looks after jobs has failed" in caplog.text
+    assert "the scheduler's thread has failed" in caplog.text
     with pytest.raises(JobLostError, match="has failed"):
         own.submit(os.getpid).result(LIMIT)
 

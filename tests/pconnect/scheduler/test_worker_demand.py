@@ -34,7 +34,7 @@ def open_channel() -> Channel:
 
 
 def make_node(number: int, slots: int, server: str = "") -> NodeWorkers:
-    """Return a node that is ready, of a server of its own if none is named."""
+    """Return a node that is ready, with its own server unless one is given."""
     facts: Any = SimpleNamespace(
         node=number,
         host=f"host{number}",
@@ -101,10 +101,10 @@ def test_others_are_asked_where_a_server_keeps_us_waiting() -> None:
     assert (full.wanted, free.wanted) == (1, 1)
     add_worker(free)
     ask(demand, queue_of(4), 100.4)
-    assert (full.wanted, free.wanted) == (1, 4)  # one is idle there, three are to come
+    assert (full.wanted, free.wanted) == (1, 4)  # one worker is idle there, three are expected
     ask(demand, queue_of(5), 100.4)
     assert (full.wanted, free.wanted) == (1, 5)
-    for _ in range(2):  # with those that may still come from the full one, there is one for each job
+    for _ in range(2):  # together with the expected workers of the full server, each job has one
         ask(demand, queue_of(9), 100.4)
         assert (full.wanted, free.wanted) == (1, 8)
 

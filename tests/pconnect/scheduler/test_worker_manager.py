@@ -1,4 +1,4 @@
-"""What is known of workers, and what becomes of the jobs of those that end."""
+"""The state of workers, and what happens to the jobs of workers that end."""
 
 import os
 import signal
@@ -64,7 +64,7 @@ def test_of_the_output_of_one_that_died_the_end_is_kept(jobs_network: ClientNetw
 
 def test_only_the_job_that_ran_is_lost(jobs_network: ClientNetwork) -> None:
     node = jobs_network[1]
-    list(node.map(abs, range(100)))  # many are sent ahead from now on
+    list(node.map(abs, range(100)))  # from now on many are sent ahead
     jobs = [node.submit(abs, -k) for k in range(50)]
     killer = node.submit(os.kill, 0, 0)
     killer.result(LIMIT)
@@ -77,7 +77,7 @@ def test_only_the_job_that_ran_is_lost(jobs_network: ClientNetwork) -> None:
 
 
 def test_results_that_a_dead_worker_had_ready_count(jobs_network: ClientNetwork) -> None:
-    """They wait in its page for company when it dies in the next job."""
+    """They are in the worker's page, to be sent together with others, when it dies in the next job."""
     node = jobs_network[1]
     list(node.map(abs, range(200)))
     for _ in range(5):
@@ -115,13 +115,13 @@ def test_what_a_job_has_started_ends_with_its_worker(jobs_network: ClientNetwork
 
 
 def test_a_job_that_ends_each_worker_before_it_begins_is_lost_by_and_by(jobs_network: ClientNetwork) -> None:
-    """Nobody is told by a worker that dies while it receives; three are enough to know."""
+    """A worker that dies while it receives a job reports nothing; after three of them the job is blamed."""
     _, worker = pid_of(jobs_network, 1), pid_of(jobs_network, 2)
     manager = jobs_network.mesh.scheduler._manager  # type: ignore[attr-defined]
     os.kill(worker, signal.SIGSTOP)
     job = jobs_network[2].submit(abs, -1)
     wait_until(job.running, "the job to be sent")
-    job.suspicions = 2  # as after two others
+    job.suspicions = 2  # as if two other workers had died
     os.kill(worker, signal.SIGKILL)
     with pytest.raises(JobLostError, match="died: SIGKILL"):
         job.result(LIMIT)
@@ -152,12 +152,12 @@ def test_a_first_job_after_a_stop_of_the_server_fails_soon(tmp_path: Path) -> No
             JobLostError, match=r"the server was stopped; to continue: net\.reconnect\(1\), or connect again"
         ):
             net.submit(abs, 1).result(DEADLINE)
-        assert time.monotonic() - began < 15  # it is dialled for 30 s where it may come back
+        assert time.monotonic() - began < 15  # a node that may come back is dialled for 30 s
 
 
 @pytest.fixture
 def dying() -> Iterator[tuple[WorkerManager, NodeWorkers, RemoteWorker, Channel, list[Any]]]:
-    """Give a manager, a node, its worker with two jobs that are sent, the worker's end, and what becomes of jobs."""
+    """Provide a manager, a node, a worker with two sent jobs, the worker's end, and the fates of jobs."""
     event_loop = EventLoop()
     fates: list[Any] = []
     owner: Any = SimpleNamespace(
@@ -192,7 +192,7 @@ Dying = tuple[WorkerManager, NodeWorkers, RemoteWorker, Channel, list[Any]]
 
 
 def test_results_that_are_on_the_way_when_the_end_of_a_worker_is_told_count(dying: Dying) -> None:
-    """They come on another connection, which may be slower; what has not come at its end had not begun."""
+    """They come on another connection, which may be slower; a job without a result at its end had not begun."""
     manager, node, worker, far, fates = dying
     manager._on_worker_exit(node, worker, ENDED)
     assert fates == [] and not worker.is_open

@@ -103,7 +103,7 @@ def test_without_an_engine_jobs_fail_and_with_another_they_run(net: ClientNetwor
     reval("import os; os._exit(7)", net)
     wait_until(lambda: network_get_info(net)[1]["state"] == "died", "the end of the engine")
     with pytest.raises(
-        JobLostError, match=r"cannot be run anywhere: node 1 .*: its engine died: exit status 7"
+        JobLostError, match=r"cannot run on any node: node 1 .*: its engine died: exit status 7"
     ):
         net.submit(sum, [1, 2]).result(DEADLINE)
     net.restart()
@@ -201,7 +201,7 @@ def test_jobs_wait_while_an_administrator_takes_all_slots(tmp_path: Path) -> Non
         assert server.ask("slots", total=0)["total"] == 0
         wait_until(lambda: slots_used(server) == 0, "the worker to go")
         waiting = net.submit(sum, [3, 4])
-        wait_until(lambda: "no slots for the time being" in waiting.why, "the client to be notified")
+        wait_until(lambda: "no slots at present" in waiting.why, "the client to be notified")
         with pytest.raises(TimeoutError):
             waiting.result(1.5)  # longer than jobs wait for a lost node
         server.ask("slots", total=1)
