@@ -1,1 +1,1 @@
-"""A network that runs everything in this process, for debuggers."""
+"""A network that runs everything in this process, for use with debuggers."""

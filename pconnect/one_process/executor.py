@@ -1,4 +1,4 @@
-"""Jobs in this process: each runs when it is submitted, and is a future that has ended."""
+"""Jobs in this process: each runs during `submit`, which returns a future that has ended."""
 
 import threading
 import time
@@ -18,11 +18,11 @@ from pconnect.one_process.node import Home
 from pconnect.programs.completed import CompletedProgram, ProgramFailedError
 from pconnect.programs.run_here import HOST
 
-_DEPTH = 10  # of lists and dicts in which broadcast values are looked for
+_DEPTH = 10  # nesting depth of lists and dicts in which broadcast values are replaced
 
 
 class _Owner:
-    """What looks after jobs that have ended: nothing is left to do."""
+    """The owner of jobs that have ended, for which nothing is left to do."""
 
     def drop(self, job: Job) -> None:
         pass
@@ -47,18 +47,18 @@ class _Owner:
 
 
 class SerialJob(Job):
-    """A job, with what it calls."""
+    """A job that keeps its function and arguments."""
 
     called: tuple[Callable[..., Any] | str, Sequence[Any], Mapping[str, Any]] = ("", (), {})
 
 
 class SerialExecutor(Executor):
-    """An executor of the same interface. `on`: the nodes whose workspaces the jobs see, one after the other."""
+    """An executor with the usual interface. `on`: the nodes whose workspaces the jobs use in turn."""
 
     def __init__(
         self, home: Home, options: JobOptions, on: Sequence[int], seeds: Seeds | None = None
     ) -> None:
-        # Not that of the class, which needs servers.
+        # Does not call the constructor of the base class, which needs servers.
         home.check_open()
         self._home = home
         self._options = options
@@ -69,11 +69,11 @@ class SerialExecutor(Executor):
         self._is_shut_down, self._held = False, frozenset()
 
     def pack(self, fn: Callable[..., Any]) -> Any:
-        """Return a function for many jobs: itself."""
+        """Return the function itself, which needs no packing."""
         return fn
 
     def pack_for_map(self, fn: Callable[..., Any] | str) -> Any:
-        """Do the same."""
+        """Return the function itself, which needs no packing."""
         return fn
 
     def prepare(
@@ -83,7 +83,7 @@ class SerialExecutor(Executor):
         kwargs: Mapping[str, Any] = {},
         items: int = 1,
     ) -> Job:
-        """Return a job that `start` runs."""
+        """Return a job for `start`."""
         job = SerialJob(next(self._home.job_numbers), describe(fn), (), self._options, _Owner())
         if items != 1:
             job.items = items
@@ -102,7 +102,7 @@ class SerialExecutor(Executor):
         self._home.check_open()
         if job.done() or not job.begin():
             return
-        assert isinstance(job, SerialJob)  # noqa: S101 - `prepare` has made it
+        assert isinstance(job, SerialJob)  # noqa: S101 - made by `prepare`
         workspace = self._home.nodes[self._on[job.number % len(self._on)]]
         job.place = workspace.number, HOST
         job.is_started = True
@@ -115,7 +115,7 @@ class SerialExecutor(Executor):
                 if self._home.has_broadcasts:
                     args, kwargs = _values(args), _values(kwargs)
                 value = workspace.call_here(function, args, kwargs)
-        except Exception as raised:  # noqa: BLE001 - whatever it is, `result` raises it; Ctrl-C ends the call itself
+        except Exception as raised:  # noqa: BLE001 - `result` raises any exception; Ctrl-C ends this call itself
             error = raised
         job.started, job.duration = began, time.perf_counter() - begin
         if isinstance(value, CompletedProgram):
@@ -132,8 +132,8 @@ class SerialExecutor(Executor):
         return 1
 
     def share(self, min_bytes: int) -> Any:
-        """Refuse what the backend of joblib needs."""
-        raise missing("joblib", "joblib has a backend of its own for that: sequential")
+        """Refuse this call, which the joblib backend needs."""
+        raise missing("joblib", "use joblib's own backend for this, sequential")
 
     def results(
         self,
@@ -142,11 +142,13 @@ class SerialExecutor(Executor):
         on_error: str,
         chunksize: object,
     ) -> Iterator[Any]:
-        """Yield the result for each item when it is asked for; see `pconnect.views.job_views.JobView.map`."""
+        """Compute each result when the iterator is advanced; see `pconnect.views.job_views.JobView.map`."""
         if on_error not in {"raise", "return"}:
-            raise ConfigurationError(f'on_error={on_error!r}: it is "raise" or "return"')
+            raise ConfigurationError(f'on_error={on_error!r} is not allowed: use "raise" or "return"')
         if chunksize != "auto" and not (isinstance(chunksize, int) and chunksize > 0):
-            raise ConfigurationError(f'chunksize={chunksize!r}: it is "auto" or a number of items')
+            raise ConfigurationError(
+                f'chunksize={chunksize!r} is not allowed: use "auto" or a positive number of items'
+            )
         jobs = (self.submit(function, *item) for item in zip(*iterables, strict=False))
         return (
             job.result() if on_error == "raise" or job.exception() is None else job.exception()
@@ -154,15 +156,15 @@ class SerialExecutor(Executor):
         )
 
 
-class _as_job:  # noqa: N801 - used as a function is
-    """Have what runs be a job: its random numbers, and what `pconnect.job_side` tells it. A class costs less frames."""
+class _as_job:  # noqa: N801 - used like a function
+    """Run the body as a job, with its random numbers and hooks. A class, because it adds fewer traceback frames."""
 
     def __init__(self, job: Job, network_id: int) -> None:
         self._job = job
         self._network_id = network_id
 
     def __enter__(self) -> None:
-        # Without a seed the global generators go on from job to job.
+        # Without a seed, the state of the global generators carries over from job to job.
         is_seeded = self._job.stream is not None
         self._before = random_streams.save(with_global_generators=is_seeded), vars(side).copy()
         side.number, side.report, side.make_folder = self._job.number, self._job.report, _no_folder
@@ -179,11 +181,11 @@ class _as_job:  # noqa: N801 - used as a function is
 
 
 def _no_folder(_: str | None) -> Any:
-    raise missing("job_folder()", "use local_network() for jobs with folders of their own")
+    raise missing("job_folder()", "use local_network() for jobs with their own folders")
 
 
 def _values(given: Any, depth: int = _DEPTH) -> Any:
-    """Put broadcast values in the place of what stands for them in arguments."""
+    """Replace broadcast handles in arguments by their values."""
     if isinstance(given, Broadcast):
         return given.value
     if depth and type(given) in {list, tuple}:

@@ -1,4 +1,4 @@
-"""`serial`: a network that runs everything in this process, at once, so that a debugger can look into it."""
+"""`serial`: a network that runs everything immediately in this process, so that a debugger can step into it."""
 
 import secrets
 import warnings
@@ -14,24 +14,24 @@ from pconnect.one_process.node import Home, Workspace
 from pconnect.one_process.view import Refused, SerialNode, SerialView, check_is_client
 from pconnect.programs.run_here import HOST
 
-_MOST_NODES = 10_000  # as of a host
+_MOST_NODES = 10_000  # the same limit as for one host
 
 
 def serial(n: int = 1) -> "SerialNetwork":
-    """Return a network that runs everything in this process, one thing after the other.
+    """Return a network that runs everything in this process, one call after another.
 
-    It has the methods of the network that `pconnect` returns. Functions are called as they are, without being sent;
-    errors are the exceptions themselves, with their tracebacks, so that ``%debug`` and `pdb` show where they came from;
-    ``breakpoint()`` works in jobs and commands. Jobs and commands have ended when they are returned. With a seed, the
-    random numbers are those of a network of servers.
+    It has the methods of the network that `pconnect` returns. Functions are called directly, without being sent. Errors
+    are the original exceptions with their tracebacks, so ``%debug`` and `pdb` show where they were raised, and
+    ``breakpoint()`` works in jobs and commands. Jobs and commands have ended when the call that starts them returns.
+    With a seed, random numbers are the same as in a network of servers.
 
-    What needs other processes is a `ConfigurationError` that says so: values from node to node, files, limits of
-    memory. Time limits and retries have no effect. Arguments and results are not copied.
+    Methods that need other processes raise `ConfigurationError` and name an alternative: values sent between nodes,
+    files, memory limits. Time limits and retries have no effect. Arguments and results are not copied.
 
     Parameters
     ----------
     n
-        How many nodes with workspaces of their own there are.
+        Number of nodes; each has its own workspace.
 
     Examples
     --------
@@ -42,7 +42,9 @@ def serial(n: int = 1) -> "SerialNetwork":
     ([3, 6], [32, 9])
     """
     if not hasattr(n, "__index__") or isinstance(n, bool) or not 1 <= n <= _MOST_NODES:
-        raise ConfigurationError(f"serial({n!r}): give a whole number of nodes, from 1 to {_MOST_NODES}")
+        raise ConfigurationError(
+            f"serial({n!r}) is not possible: give a whole number of nodes from 1 to {_MOST_NODES}"
+        )
     home = Home(int.from_bytes(secrets.token_bytes(16), "big"), int(n))
     for workspace in home.nodes:
         workspace.given["sockets"] = SerialNetwork(home, own=workspace.number)
@@ -51,21 +53,21 @@ def serial(n: int = 1) -> "SerialNetwork":
 
 
 class SerialNetwork(SerialView, Sequence[SerialNode]):
-    """What `serial` returns, or a part of it."""
+    """The network that `serial` returns, or a part of it."""
 
-    add = Refused("it has as many nodes as you give to serial()")
-    remove = Refused("it has as many nodes as you give to serial()")
+    add = Refused("the number of nodes is fixed: give it to serial()")
+    remove = Refused("the number of nodes is fixed: give it to serial()")
     reconnect = Refused("no node can be lost")
-    dask = Refused("Dask has a scheduler of its own for that: dask.config.set(scheduler='synchronous')")
+    dask = Refused("use Dask's own scheduler for this: dask.config.set(scheduler='synchronous')")
     dashboard = Refused("there are no servers to show")
     members = Refused("there are no servers that could know others")
     detach = Refused("jobs end before submit() returns")
     mesh = Refused("there are no connections", is_call=False)
-    jobs: Mapping[int, Job] = {}  #: those of a detached network; there are none
-    missing: Mapping[str, Exception] = {}  #: hosts that could not be reached; there are none
-    resumed = False  #: whether it is that of a client before
-    commands: Sequence[Command] = ()  #: those of a client before; there are none
-    values_lost: Mapping[int, int] = {}  #: which that had not taken; there are none
+    jobs: Mapping[int, Job] = {}  #: jobs of a detached network; always empty
+    missing: Mapping[str, Exception] = {}  #: hosts that could not be reached; always empty
+    resumed = False  #: whether the network continues that of an earlier client
+    commands: Sequence[Command] = ()  #: commands of an earlier client; always empty
+    values_lost: Mapping[int, int] = {}  #: values that an earlier client had not received; always empty
 
     def __init__(self, home: Home, nodes: Sequence[int] | None = None, own: int = 0) -> None:
         self._home = home
@@ -106,7 +108,7 @@ class SerialNetwork(SerialView, Sequence[SerialNode]):
             raise IndexError(f"there is no node {index} in a network of {len(self)}") from None
 
     def close(self, timeout: float = 10.0) -> list[int]:
-        """Close the network; warn of errors that were never retrieved."""
+        """Close the network, and warn about errors that were never retrieved."""
         self._close()
         return []
 

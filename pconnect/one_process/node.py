@@ -1,4 +1,4 @@
-"""A node of a network in one process: a workspace, and the commands that run in it at once."""
+"""A node of a network in one process: a workspace, and commands that run in it immediately."""
 
 import builtins
 import contextlib
@@ -27,21 +27,21 @@ _names_of_files = itertools.count(1)
 
 
 class SerialCommand(Command):
-    """A command that has ended. Its error is the exception itself, as it was raised."""
+    """A command that has ended. Its error is the original exception."""
 
     def __init__(self, source: str, node: int, number: int) -> None:
-        # Nothing is waited for, so neither a link nor an event loop is needed.
+        # There is nothing to wait for, so neither a link nor an event loop is needed.
         super().__init__(source, None, (node, HOST), number, None)  # type: ignore[arg-type]
         self.begun = True
 
     def run(self, work: Callable[[], object], *, wants_value: bool) -> None:
-        """Do what it is for."""
+        """Do the work of the command, and record its outcome."""
         if wants_value:
             self.expect_value(lambda value: value)
         begin, error, value = time.perf_counter(), None, None
         try:
             value = work()
-        except Exception as raised:  # noqa: BLE001 - whatever it is, `result` raises it; Ctrl-C ends the call itself
+        except Exception as raised:  # noqa: BLE001 - `result` raises any exception; Ctrl-C ends this call itself
             error = raised
         self.finish(error, time.perf_counter() - begin)  # type: ignore[arg-type] # any exception
         self.arrive(value)
@@ -51,7 +51,7 @@ class SerialCommand(Command):
 
 
 class SerialCommands(Commands):
-    """A command at several nodes. If it failed at more than one, the error is that of the first."""
+    """A command on several nodes. If several of them failed, its error is the first one."""
 
     def exception(self, timeout: float | None = None) -> Exception | None:
         """Return the error that `result` raises, or ``None``."""
@@ -67,30 +67,30 @@ async def _ended(command: Any) -> Any:
 
 
 class Home:
-    """What all parts of one such network share. `network_id`: from which jobs without a seed have random numbers."""
+    """The state shared by all parts of a network. `network_id`: the entropy of the random numbers of unseeded jobs."""
 
     def __init__(self, network_id: int, count: int) -> None:
         self.network_id = network_id
         self.nodes = [Workspace(number) for number in range(count + 1)]
-        self.seeds: Seeds | None = None  #: of jobs whose call says nothing else
+        self.seeds: Seeds | None = None  #: for jobs submitted without a seed
         self.numbers = itertools.count(1)  #: of commands
         self.job_numbers = itertools.count(1)
-        self.failed: list[SerialCommand] = []  #: those that have failed
+        self.failed: list[SerialCommand] = []  #: commands that failed
         self.has_broadcasts = False
         self.closed = False
 
     def check_open(self) -> None:
-        """Raise if the network was closed."""
+        """Raise `ConnectionLostError` if the network is closed."""
         if self.closed:
             raise ConnectionLostError("the network is closed")
 
 
 class Workspace:
-    """The names that the user's code sees at one node, and its random numbers if the user gave them a seed."""
+    """The names that user code sees on one node, and the state of its random numbers if the user set a seed."""
 
     def __init__(self, number: int) -> None:
         self.number = number
-        #: What it has from the beginning.
+        #: The initial names.
         self.given: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, "np": np}
         self.given |= {"psend": psend, "precv": precv, "select_sockets": select_sockets}
         self.given |= {"progress": progress, "job_folder": job_folder}
@@ -99,36 +99,36 @@ class Workspace:
         self._random: random_streams.Saved | None = None
 
     def clear(self) -> None:
-        """Make it as it is at the beginning."""
+        """Reset the workspace to its initial state."""
         self._random = None
         self.names.clear()
         self.names.update(self.given)
 
     def run(self, source: str, *, wants_value: bool, file_name: str | None = None) -> Any:
-        """Run source text; return the value of a last expression, if that is wanted."""
+        """Run source text; return the value of its last expression, if `wants_value`."""
         name = file_name or f"<command {next(_names_of_files)} of pconnect.serial>"
         statements, expression = compile_source(source, name, wants_value=wants_value)
         with self._own_random_numbers():
-            exec(statements, self.names)  # noqa: S102 - to run a user's code is what this is for
-            return None if expression is None else eval(expression, self.names)  # noqa: S307 - the same
+            exec(statements, self.names)  # noqa: S102 - the purpose of this method is to run user code
+            return None if expression is None else eval(expression, self.names)  # noqa: S307 - as above
 
     def call(
         self, function: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> object:
-        """Call a function, or an expression of the workspace, as a command does."""
+        """Call a function, or an expression of the workspace, in the way a command does."""
         with self._own_random_numbers():
             return self.call_here(function, args, kwargs)
 
     def call_here(
         self, function: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> object:
-        """Do the same with the random numbers that are there."""
+        """Call it with the current state of the random numbers."""
         called = eval(function, self.names) if isinstance(function, str) else function  # noqa: S307 - as above
         with _lent(called, self.names):
             return called(*args, **kwargs)
 
     def seed(self, seed: int) -> None:
-        """Give the random numbers of commands a seed, as the engine of this number would."""
+        """Seed the random numbers of commands, as an engine with this node number would."""
         before = random_streams.save(with_global_generators=True)
         try:
             random_streams.begin(seed, (0, 0, self.number), is_seeded=True)
@@ -152,9 +152,10 @@ class Workspace:
 
 @contextlib.contextmanager
 def _lent(function: object, names: Mapping[str, Any]) -> Iterator[None]:
-    """Let a function use names of a workspace that are not defined where it is.
+    """Let a function use names of a workspace that its own module does not define.
 
-    It is not copied for that: debuggers know it, and it may assign to names of its own module.
+    The names are lent to the module for the call. A copy of the function would be unknown to debuggers, and could not
+    assign to names of the module.
     """
     while isinstance(function, functools.partial):
         function = function.func
@@ -177,7 +178,7 @@ def _lent(function: object, names: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _global_names(code: types.CodeType) -> Iterator[str]:
-    """Yield the global names that code uses, also in the functions within."""
+    """Yield the global names that code uses, including those in nested functions."""
     for instruction in dis.get_instructions(code):
         if instruction.opname == "LOAD_GLOBAL":
             yield instruction.argval

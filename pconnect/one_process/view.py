@@ -1,4 +1,4 @@
-"""What a network in one process and a node of it have in common: the methods of `pconnect.views.network_views.View`."""
+"""The methods of `pconnect.views.network_views.View` for a network in one process, and for its nodes."""
 
 import builtins
 import importlib.util
@@ -28,7 +28,7 @@ from pconnect.views.network_views import check_name, cut_evenly
 
 
 class Refused:
-    """A name of networks that one process cannot have: to use it is the error that says so."""
+    """A name of networks that is not available in one process: using it raises an error that says so."""
 
     def __init__(self, instead: str, *, is_call: bool = True) -> None:
         self._instead = instead
@@ -48,18 +48,18 @@ class Refused:
 
 
 class SerialView(InProcess):
-    """What a network and a node of it have in common. The methods are those of `pconnect.views.network_views.View`."""
+    """Base class of the network and its nodes, with the methods of `pconnect.views.network_views.View`."""
 
     _home: Home
 
-    popen = Refused("`subprocess.Popen` starts programs here")
+    popen = Refused("use `subprocess.Popen` to start programs here")
     put = Refused("the files are here already")
     get = Refused("the files are here already")
     kill = Refused("it would end your program")
     info = Refused("there are no other nodes to ask")
     statistics = Refused("there are no workers")
-    versions = Refused("there is one version of each package")
-    which = Refused("`shutil.which` looks for programs here")
+    versions = Refused("there is only one version of each package")
+    which = Refused("use `shutil.which` to look for programs here")
 
     def _workspaces(self) -> list[Workspace]:
         raise NotImplementedError
@@ -77,7 +77,7 @@ class SerialView(InProcess):
         return commands[0] if isinstance(self, SerialNode) else SerialCommands(source, commands)
 
     def __dir__(self) -> list[str]:
-        """Return the names that a network of servers has; these two are functions there."""
+        """Return the names that a network of servers has; `reval` and `rfeval` are functions there."""
         return sorted(set(super().__dir__()) - {"reval", "rfeval"})
 
     # --- commands ---
@@ -91,7 +91,7 @@ class SerialView(InProcess):
         return self.call(function, args).result()
 
     def eval(self, source: str, *, allow_pickle: bool = False, time_limit: float | None = None) -> Any:
-        """Run source text, and have the value of its last expression."""
+        """Run source text and return a command with the value of its last expression."""
         return self._run(source, wants_value=True)
 
     def _run(self, source: str, *, wants_value: bool, file_name: str | None = None) -> Any:
@@ -103,7 +103,7 @@ class SerialView(InProcess):
         )
 
     def apply(self, function: Callable[..., Any] | str, /, *args: object, **kwargs: object) -> Any:
-        """Call a function at each node."""
+        """Call a function on each node."""
         return self.call(function, args, kwargs)
 
     def call(
@@ -115,21 +115,21 @@ class SerialView(InProcess):
         allow_pickle: bool = False,
         time_limit: float | None = None,
     ) -> Any:
-        """Call a function as `apply` does."""
+        """Call a function in the same way as `apply`."""
         return self._give(describe(function), lambda workspace: workspace.call(function, args, kwargs or {}))
 
     def run(
         self,
         what: str | Path | Sequence[PathLike],
         *,
-        input: bytes | str | None = None,  # noqa: A002 - as of the views of other networks
+        input: bytes | str | None = None,  # noqa: A002 - the name used by other networks
         cwd: PathLike | None = None,
         env: Mapping[str, str] | None = None,
         text: bool = False,
         check: bool = False,
         time_limit: float | None = None,
     ) -> Any:
-        """Run a Python file, which debuggers know by its path; or, given a list, a program of this machine."""
+        """Run a Python file, under its path so that debuggers find it; or, given a list, a program on this machine."""
         if not isinstance(what, str | Path):
             options: dict[str, Any] = {
                 "cwd": cwd,
@@ -172,7 +172,7 @@ class SerialView(InProcess):
         self.push({name: value})
 
     def scatter(self, name: str, values: Any, *, axis: int = 0, timeout: float | None = None) -> None:
-        """Cut an array or a sequence into one part for each node, and assign that to a name there."""
+        """Cut an array or a sequence into one part per node, and assign each part to a name there."""
         check_name(name)
         workspaces = self._open_workspaces()
         parts: Any = np.array_split(values, len(workspaces), axis) if isinstance(values, np.ndarray) else None
@@ -180,7 +180,7 @@ class SerialView(InProcess):
             workspace.names[name] = part
 
     def gather(self, name: str, *, axis: int = 0, timeout: float | None = None) -> Any:
-        """Put the parts that the nodes have under a name together."""
+        """Join the parts that the nodes hold under a name."""
         check_name(name)
         parts = [_values_of(workspace.names, name) for workspace in self._open_workspaces()]
         if parts and all(isinstance(part, np.ndarray) for part in parts):
@@ -188,7 +188,7 @@ class SerialView(InProcess):
         return [item for part in parts for item in part]
 
     def who(self, *, timeout: float | None = None) -> Table:
-        """Return what the workspaces hold: for each name its type and shape, by node."""
+        """Return the contents of the workspaces: type and shape for each node and name."""
         rows = [
             [workspace.number, HOST, name, type(value).__name__, getattr(value, "shape", None)]
             for workspace in self._open_workspaces()
@@ -202,15 +202,15 @@ class SerialView(InProcess):
         return self._workspaces()
 
     def interrupt(self) -> None:
-        """Do nothing: when this can be called, nothing runs."""
+        """Do nothing: no command can be running when this is called."""
 
     def restart(self, *, timeout: float = 30.0) -> None:
-        """Empty the workspaces."""
+        """Reset the workspaces."""
         for workspace in self._open_workspaces():
             workspace.clear()
 
     def sync_code(self, path: str | Path, **options: Any) -> list[str]:
-        """Do nothing: what can be imported here, can be."""
+        """Do nothing: all local modules can be imported already."""
         return []
 
     # --- jobs ---
@@ -227,12 +227,12 @@ class SerialView(InProcess):
         exclusive: bool = False,
         seed: int | None = None,
     ) -> SerialExecutor:
-        """Return an executor; of its options, `seed` has an effect."""
+        """Return an executor; only `seed` has an effect."""
         options = JobOptions(retries, time_limit, memory_limit, isolate, allow_pickle, grace)
         return SerialExecutor(self._home, options, self._numbers(), self._seeds(seed))
 
     def pool(self, processes: int | None = None, **options: Any) -> Pool:
-        """Return what looks like a `multiprocessing.Pool`."""
+        """Return a pool with the interface of `multiprocessing.Pool`."""
         return Pool(self.executor(**options), processes)
 
     def submit(
@@ -244,7 +244,7 @@ class SerialView(InProcess):
         seed: int | None = None,
         **kwargs: Any,
     ) -> Job:
-        """Call a function; its result or its error is in the future that this returns."""
+        """Call a function, and return a future with its result or error."""
         if given := given_options(function, allow_pickle=allow_pickle, seed=seed):
             return self.executor(**given).submit(function, *args, **kwargs)
         return SerialExecutor(self._home, JobOptions(), self._numbers()).submit(function, *args, **kwargs)
@@ -262,7 +262,7 @@ class SerialView(InProcess):
         allow_pickle: bool = False,
         seed: int | None = None,
     ) -> Iterator[Any]:
-        """Call a function for each item, when its result is asked for."""
+        """Call a function for each item, when its result is requested."""
         options = JobOptions(retries=retries, time_limit=time_limit, allow_pickle=allow_pickle)
         executor = SerialExecutor(self._home, options, self._numbers(on), self._seeds(seed))
         return executor.results(function, iterables, on_error, chunksize)
@@ -291,19 +291,19 @@ class SerialView(InProcess):
         )
 
     def seed(self, seed: int, *, timeout: float | None = None) -> None:
-        """Give the random numbers of commands and jobs a seed."""
+        """Seed the random numbers of commands and jobs."""
         seeds = Seeds(seed)
         workspaces = self._open_workspaces()
         if len(workspaces) != len(self._home.nodes) - 1:
             raise ConfigurationError(
-                "seed() is for a whole network; a part of one takes `seed=` in `map` and others"
+                "seed() is for a whole network: for a part of it, give seed= to map, submit or executor"
             )
         self._home.seeds = seeds
         for workspace in workspaces:
             workspace.seed(seeds.seed)
 
     def broadcast(self, value: Any, *, timeout: float | None = None) -> Broadcast:
-        """Return what stands for a value in the arguments of jobs."""
+        """Return a handle that stands for a value in the arguments of jobs."""
         self._home.check_open()
         self._home.has_broadcasts = True
         return _SerialBroadcast("", value, [])
@@ -314,7 +314,7 @@ class SerialView(InProcess):
             return numbers
         wanted = {on} if isinstance(on, int) else set(on)
         if not wanted or wanted - set(numbers):
-            raise ConfigurationError(f"on={on!r}: the nodes here are {numbers}")
+            raise ConfigurationError(f"on={on!r} is not possible: the nodes here are {numbers}")
         return sorted(wanted)
 
     def _seeds(self, seed: int | None) -> Seeds | None:
@@ -324,13 +324,13 @@ class SerialView(InProcess):
 
 
 def check_is_client(own: int) -> None:
-    """Refuse commands that come from a node which is not the client."""
+    """Refuse commands from a node other than the client."""
     if own:
         raise ConfigurationError("this is for the client of a network; an engine cannot send commands")
 
 
 class SerialNode(SerialView):
-    """One node: ``net[1]``."""
+    """A single node, such as ``net[1]``."""
 
     encrypted = False
     error = None
@@ -354,7 +354,7 @@ class SerialNode(SerialView):
 
 
 class _SerialBroadcast(Broadcast):
-    """A broadcast value that is where it was."""
+    """A broadcast value that stays in this process."""
 
     def release(self, timeout: float | None = None) -> None:
         """Do nothing."""

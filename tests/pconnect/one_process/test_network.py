@@ -1,4 +1,4 @@
-"""A network in one process has what a network of servers has."""
+"""A network in one process has the attributes of a network of servers."""
 
 import inspect
 from collections.abc import Callable
@@ -70,7 +70,7 @@ def test_nodes_and_parts() -> None:
     with pytest.raises(ConfigurationError, match="node 0 is this node itself"):
         net[0].eval("1")
     for n in (0, -1, 1.5, True, "2", 10**6):
-        with pytest.raises(ConfigurationError, match="a whole number of nodes, from 1 to 10000"):
+        with pytest.raises(ConfigurationError, match="a whole number of nodes from 1 to 10000"):
             serial(n)  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""The verbs of a network in one process, beside those of a network of servers."""
+"""The methods of a network in one process, compared with those of a network of servers."""
 
 from typing import Any
 
