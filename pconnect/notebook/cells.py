@@ -1,10 +1,10 @@
-"""The cells of a notebook: what a command prints and displays goes to the cell that it was started in.
+"""Notebook cells: output of a command is shown in the cell that started the command.
 
-A kernel of Jupyter writes the output of whatever runs under the header of the message that had it run. A command notes
-that header when it is made (`Command.origin`), and it is put in place while something of the command is shown. What
-jobs print goes to the cell that runs, or ran last; the thread that looks after them shows it. Between cells nobody
-waits for anything, so there the kernel's event loop serves the networks: a command that goes on in the background is
-heard of at once, also while the kernel idles.
+A Jupyter kernel shows all output under the header of a parent message, the one that runs the cell. A command records
+this header when it is created (`Command.origin`), and the header is in effect while output of the command is shown.
+Output of jobs goes to the cell that is running, or ran last; the scheduler's thread shows it. Between cells, the
+kernel's event loop serves the networks, so output of a background command appears immediately even while the kernel is
+idle.
 """
 
 import asyncio
@@ -22,44 +22,44 @@ from pconnect.loop.event_loop import EventLoop
 from pconnect.session import open_networks
 from pconnect.session.client_mesh import ClientMesh
 
-# A notebook keeps what it has shown, and a browser becomes slow over some megabytes of it.
+# A notebook stores its output, and a browser becomes slow with more than a few megabytes of it.
 _MAX_SHOWN_BYTES = 2**20
 
 
 class Cell:
-    """One run of a cell."""
+    """One execution of a cell."""
 
     def __init__(self, parent: dict[str, Any]) -> None:
-        #: The message that had it run, without its content.
+        #: The message that requested the execution, without its content.
         self.parent = {"header": parent.get("header", {})}
-        self.streams = StandardStreams()  #: writes with the node in front of each line
+        self.streams = StandardStreams()  #: puts the node in front of each line
 
     @property
     def number(self) -> object:
-        """The identifier of the message."""
+        """The identifier of the request."""
         return self.parent["header"].get("msg_id")
 
 
 class Cells:
-    """The cells of one kernel, and the networks that are used in them."""
+    """The cells of one kernel, and the networks used in them."""
 
-    #: How much of each stream of a command on a node a cell shows.
+    #: How much of each stream of a command a cell shows for each node.
     max_shown_bytes: int | None = _MAX_SHOWN_BYTES
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
         self._cell = Cell({})
-        self._served: dict[EventLoop, int] = {}  # the descriptor that the event loop watches
+        self._served: dict[EventLoop, int] = {}  # the descriptor watched by the kernel's event loop
 
     def install(self) -> None:
-        """Take over the output of all networks, also of those to come."""
+        """Take over the output of all networks, including future ones."""
         open_networks.watch(self._adopt)
         self._before_cell()
         self._shell.events.register("pre_run_cell", self._before_cell)
         self._shell.events.register("post_run_cell", self._after_cell)
 
     def remove(self) -> None:
-        """Leave the output to the standard streams again."""
+        """Let output go to the standard streams again."""
         self._shell.events.unregister("pre_run_cell", self._before_cell)
         self._shell.events.unregister("post_run_cell", self._after_cell)
         open_networks.unwatch(self._adopt)
@@ -70,14 +70,14 @@ class Cells:
             self._serve_no_longer(event_loop)
 
     def current(self) -> Cell:
-        """Return the cell that runs."""
+        """Return the running cell."""
         cell = Cell(self._shell.get_parent())
         if cell.number != self._cell.number:
             self._cell = cell
         return self._cell
 
     def write(self, node: int, host: str, stream: int, text: str, command: Command | None) -> None:
-        """Show what an engine printed, see `pconnect.commands.console.Sink`."""
+        """Show output of an engine; see `pconnect.commands.console.Sink`."""
         cell = command.origin if command is not None and isinstance(command.origin, Cell) else self._cell
         with self._inside(cell):
             cell.streams.write(node, host, stream, text, command)
@@ -93,7 +93,7 @@ class Cells:
 
     @contextlib.contextmanager
     def _inside(self, cell: Cell) -> Iterator[None]:
-        """Have what is shown meanwhile go to a cell."""
+        """Direct output of the body to a cell."""
         shell = self._shell
         if hasattr(shell, "set_thread_parent"):
             tokens = shell.set_thread_parent(cell.parent)
@@ -103,9 +103,9 @@ class Cells:
                 shell.reset_thread_parent(tokens)
             return
         if threading.current_thread() is not threading.main_thread():
-            yield  # before version 7 of ipykernel one header holds for all threads: it is that of the cell
+            yield  # before ipykernel 7 all threads share one header, which is that of the running cell
             return
-        # And it holds for all that is not yet sent.
+        # This header also applies to all output that is not sent yet, so flush it first.
         before = shell.get_parent()
         _flush()
         shell.set_parent(cell.parent)
@@ -119,7 +119,7 @@ class Cells:
         self.current()
 
     def _after_cell(self, *_: object) -> None:
-        """Have the event loop serve the networks from now on; it does whenever no cell keeps it from that."""
+        """Let the kernel's event loop serve the networks whenever no cell is running."""
         for event_loop in [event_loop for event_loop in self._served if not event_loop.is_open]:
             self._serve_no_longer(event_loop)
         for mesh in open_networks.all_open():
@@ -129,7 +129,7 @@ class Cells:
         if not event_loop.is_open:
             return
         if event_loop not in self._served and (fileno := event_loop.fileno()) is not None:
-            # A duplicate, because who awaits a command has the loop watch the network too.
+            # A duplicate, because the loop also watches the original while a command is awaited.
             watched = self._served[event_loop] = os.dup(fileno)
             asyncio.get_running_loop().add_reader(watched, self._serve, event_loop)
         with event_loop.sigint_deferred:

@@ -1,4 +1,4 @@
-"""Completing names of the remote workspace in IPython, after ``%px`` and in ``%%px`` cells."""
+"""Completion of names in the remote workspace for IPython, after ``%px`` and in ``%%px`` cells."""
 
 import asyncio
 import concurrent.futures
@@ -13,16 +13,16 @@ from pconnect.link.connection import Connection
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.remote_calls import call_service
 
-# A key that does nothing for longer feels broken, in seconds.
+# Seconds; a Tab key that takes longer than this feels broken.
 _PATIENCE = 0.3
 T = TypeVar("T")
 _DOTTED_NAME = re.compile(r"[^\W\d][\w.]*$")
-# Longer lists are of no help, and menus become slow.
+# Longer lists do not help, and menus become slow.
 _MAX_NAMES = 500
 
 
 def remote_names(node: Connection, text: str) -> list[str]:
-    """Return how an engine would complete a dotted name; nothing if it is busy or does not answer at once."""
+    """Return an engine's completions of a dotted name; none if the engine is busy or does not answer immediately."""
     mesh: ClientMesh = node.mesh
     server = mesh.servers[node.node]
     if mesh.closed or server.state != "open" or server.running:
@@ -33,9 +33,9 @@ def remote_names(node: Connection, text: str) -> list[str]:
     except TimeoutError:
         command.cancel()
         return []
-    except ParallelError:  # it is gone, or an attribute's own code failed: no names
+    except ParallelError:  # the engine is gone, or code of an attribute failed: no names
         return []
-    # What an engine says is put into the user's line: names, and nothing else.
+    # The engine's answer goes into the user's line, so accept only names.
     return [
         name for name in names if isinstance(name, str) and name.startswith(text) and _is_dotted_name(name)
     ]
@@ -46,10 +46,10 @@ def _is_dotted_name(text: str) -> bool:
 
 
 def in_loop_of_prompt(shell: Any, ask: Callable[[], T]) -> T | None:
-    """Return ``ask()``, called where networks may be used; ``None`` if that is not possible now.
+    """Call ``ask()`` where networks may be used and return its result; ``None`` if that is not possible now.
 
-    The prompt of IPython completes in a thread of its own while the main thread runs the event loop of the prompt. A
-    network is used by one thread, so the question is handed to that loop.
+    IPython's prompt completes in a separate thread while the main thread runs the prompt's event loop. A network
+    belongs to one thread, so `ask` is called in that loop.
     """
     app = getattr(getattr(shell, "pt_app", None), "app", None)
     loop: asyncio.AbstractEventLoop | None = getattr(app, "loop", None)
@@ -62,7 +62,7 @@ def in_loop_of_prompt(shell: Any, ask: Callable[[], T]) -> T | None:
     waiting = asyncio.run_coroutine_threadsafe(asked(), loop)
     try:
         return waiting.result(2 * _PATIENCE)
-    except concurrent.futures.TimeoutError:  # the line was entered meanwhile
+    except concurrent.futures.TimeoutError:  # the line was entered in the meantime
         waiting.cancel()
         return None
 
@@ -72,8 +72,8 @@ def make_matcher(
 ) -> Callable[[CompletionContext], SimpleMatcherResult]:
     """Return a matcher for ``Completer.custom_matchers``.
 
-    `find_node`: returns the node that is asked, or ``None``. `is_everywhere`: whether cells run on the engines without
-    ``%%px``.
+    `find_node`: returns the node to ask, or ``None``. `is_everywhere`: whether all cells run on the engines, even
+    without ``%%px``.
     """
 
     @context_matcher()
@@ -104,14 +104,14 @@ def make_matcher(
 
 
 def _as_token(name: str, word: str, token: str) -> str:
-    """Return what IPython has to put in place of the token, which may be more or less than the dotted name."""
+    """Return the replacement for IPython's token, which may be longer or shorter than the dotted name."""
     if token.endswith(word):
         return token[: len(token) - len(word)] + name
     return name[len(word) - len(token) :] if word.endswith(token) else name
 
 
 def is_remote(cell: str, cursor_line: int) -> bool:
-    r"""Whether a line of a cell is run on the engines.
+    r"""Return whether a line of a cell runs on the engines.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""Magics of IPython: ``%px``, ``%%px``, ``%autopx``, ``%pxresult``, ``%pxconfig``, with the options of ipyparallel.
+"""IPython magics ``%px``, ``%%px``, ``%autopx``, ``%pxresult``, ``%pxconfig``, with the options of ipyparallel.
 
-See doc/reference/notebook.md. ``%load_ext pconnect`` brings them, and that of `pconnect.notebook.script_magics`.
+See doc/reference/notebook.md. ``%load_ext pconnect`` loads them together with `pconnect.notebook.script_magics`.
 """
 
 import contextlib
@@ -32,14 +32,14 @@ from pconnect.session.octave_api import quiet
 from pconnect.session.remote_calls import run
 from pconnect.views.network_views import ClientNetwork
 
-_SIGNALS = {"SIGINT": False, "2": False, "SIGKILL": True, "9": True}  # whether it kills
+_SIGNALS = {"SIGINT": False, "2": False, "SIGKILL": True, "9": True}  # whether the signal kills
 
 
 @dataclass
 class _Config:
-    """What holds where a magic says nothing else."""
+    """The default options of the magics."""
 
-    network: str | None = None  # a name of the notebook; None: the network connected last
+    network: str | None = None  # a variable of the notebook; None: the network connected last
     targets: str = "all"
     block: bool = True
     stream: bool = True
@@ -48,7 +48,7 @@ class _Config:
     kills_on_interrupt: bool = False
 
     def __str__(self) -> str:
-        """Return the line that sets all of it."""
+        """Return the line that sets all of these options."""
         words = [
             "%pxconfig",
             f"--network={self.network or 'last'}",
@@ -67,12 +67,22 @@ def _execution_options(function: Any) -> Any:
         argument("-t", "--targets", help="nodes: all, numbers (1,3), a slice (1:3), or a host"),
         argument("-b", "--block", dest="block", action="store_const", const=True, help="wait for the end"),
         argument("-a", "--noblock", dest="block", action="store_const", const=False, help="do not wait"),
-        argument("--stream", dest="stream", action="store_const", const=True, help="show output at once"),
-        argument("--no-stream", dest="stream", action="store_const", const=False, help="show it at the end"),
-        argument("--verbose", dest="verbose", action="store_const", const=True, help="say where it runs"),
-        argument("--no-verbose", dest="verbose", action="store_const", const=False, help="do not"),
-        argument("--progress-after", type=float, help="seconds before a progress bar; -1: none"),
-        argument("--signal-on-interrupt", choices=sorted(_SIGNALS), help="what Ctrl-C sends first"),
+        argument(
+            "--stream", dest="stream", action="store_const", const=True, help="show output as it arrives"
+        ),
+        argument(
+            "--no-stream", dest="stream", action="store_const", const=False, help="show output at the end"
+        ),
+        argument(
+            "--verbose", dest="verbose", action="store_const", const=True, help="print the nodes it runs on"
+        ),
+        argument(
+            "--no-verbose", dest="verbose", action="store_const", const=False, help="do not print the nodes"
+        ),
+        argument("--progress-after", type=float, help="seconds before a progress bar appears; -1: no bar"),
+        argument(
+            "--signal-on-interrupt", choices=sorted(_SIGNALS), help="the signal that Ctrl-C sends first"
+        ),
     ):
         function = option(function)
     return function
@@ -80,11 +90,11 @@ def _execution_options(function: Any) -> Any:
 
 def _output_options(function: Any) -> Any:
     for option in (
-        argument("-r", dest="grouping", action="store_const", const="order", help="as --group-outputs=order"),
-        argument("-e", dest="grouping", action="store_const", const="engine", help="as =engine"),
+        argument("-r", dest="grouping", action="store_const", const="order", help="same as --group-outputs=order"),
+        argument("-e", dest="grouping", action="store_const", const="engine", help="same as --group-outputs=engine"),
         argument("--group-outputs", dest="grouping", choices=["type", "engine", "order"], default="type",
-                 help="how to sort what is shown at the end"),
-        argument("-o", "--out", metavar="NAME", help="assign the commands to this name"),
+                 help="how to sort the output shown at the end"),
+        argument("-o", "--out", metavar="NAME", help="assign the commands to this variable"),
     ):  # fmt: skip
         function = option(function)
     return function
@@ -130,7 +140,7 @@ class ParallelMagics(Magics):
         """Wait for the last command of ``%px`` or ``%%px``, and show its values or raise its errors."""
         options = parse_argstring(self.pxresult, line)
         if self._last is None:
-            raise UsageError("nothing was run by %px or %%px yet")
+            raise UsageError("there is no command to wait for: run one with %px or %%px first")
         if options.out:
             self.shell.user_ns[options.out] = self._last
         self._finish(self._last, self._config, options.grouping, wait=True)
@@ -138,41 +148,44 @@ class ParallelMagics(Magics):
     @magic_arguments()
     @_execution_options
     @argument(
-        "--network", "--name", metavar="NAME", help="the network with this name; last: the one connected last"
+        "--network",
+        "--name",
+        metavar="NAME",
+        help="variable that holds the network; last: the network connected last",
     )
     @line_magic
     def pxconfig(self, line: str) -> None:
-        """Set what holds for the magics from now on; without options, print it."""
+        """Set the default options of the magics; without options, print them."""
         options = parse_argstring(self.pxconfig, line)
         config = self._merged(options)
         if options.network is not None:
             config.network = None if options.network == "last" else options.network
-        self._find(config)  # raises if there is no such network or node
+        self._find(config)  # raises if the network or a node does not exist
         self._config = config
         if not line.strip():
-            print(config)  # noqa: T201 - it is asked for
+            print(config)  # noqa: T201 - requested by the user
 
     @line_magic
     def autopx(self, _: str = "") -> None:
-        """Run all cells on the engines from now on, but those that begin with a magic; or no longer."""
+        """Switch on or off that all cells run on the engines, except cells that begin with a magic."""
         self._is_everywhere = not self._is_everywhere
         transforms = self.shell.input_transformers_cleanup
         if self._is_everywhere:
             transforms.append(_spread)
         else:
             transforms.remove(_spread)
-        print(f"%autopx {'enabled' if self._is_everywhere else 'disabled'}")  # noqa: T201 - as ipyparallel does
+        print(f"%autopx {'enabled' if self._is_everywhere else 'disabled'}")  # noqa: T201 - as in ipyparallel
 
     # --- for the extension ---
 
     def find(self, targets: str | None) -> ClientNetwork:
-        """Return the nodes that a text names, of the network that was configured; by default those configured."""
+        """Return the nodes that a text names, in the configured network; without a text, the configured nodes."""
         config = _Config(**vars(self._config))
         config.targets = targets or config.targets
         return self._find(config)
 
     def node_for_completion(self) -> Connection | None:
-        """Return the node whose names complete, or ``None``."""
+        """Return the node that completes names, or ``None``."""
         try:
             nodes = [node for node in self._find(self._config) if not node.is_own]
         except UsageError:
@@ -180,19 +193,19 @@ class ParallelMagics(Magics):
         return nodes[0] if nodes else None
 
     def is_everywhere(self) -> bool:
-        """Whether ``%autopx`` is on."""
+        """Return whether ``%autopx`` is on."""
         return self._is_everywhere
 
     def close(self) -> None:
-        """Leave the shell as it was."""
+        """Restore the shell's original state."""
         if self._is_everywhere:
             self.shell.input_transformers_cleanup.remove(_spread)
             self._is_everywhere = False
 
-    # --- the work ---
+    # --- running commands ---
 
     def _merged(self, options: Any) -> _Config:
-        """Return the configuration with what a magic says."""
+        """Return the configuration with the options of a magic applied."""
         merged = _Config(**vars(self._config))
         for name in ("targets", "block", "stream", "verbose", "progress_after"):
             if getattr(options, name) is not None:
@@ -206,11 +219,13 @@ class ParallelMagics(Magics):
         if config.network is not None:
             network = self.shell.user_ns.get(config.network)
             if not isinstance(network, ClientNetwork):
-                raise UsageError(f"{config.network!r} is no network: see %pxconfig --network")
+                raise UsageError(
+                    f"{config.network!r} is not a network: name a variable with %pxconfig --network"
+                )
         elif meshes := open_networks.all_open():
             network = ClientNetwork(meshes[-1])
         else:
-            raise UsageError("there is no network: connect first, with pconnect(hosts) or local_network()")
+            raise UsageError("no network is open: connect first, with pconnect(hosts) or local_network()")
         return choose(network, config.targets)
 
     def _execute(self, source: str, config: _Config, *, grouping: str, name: str | None = None) -> None:
@@ -220,11 +235,11 @@ class ParallelMagics(Magics):
     def _start(self, source: str, config: _Config, name: str | None) -> Commands:
         view = self._find(config)
         with contextlib.nullcontext() if config.stream else quiet(view):
-            # As in IPython, a semicolon at the end says that the value is of no interest.
+            # As in IPython, a semicolon at the end suppresses the value.
             commands: Commands = run(source, view, as_display=not source.rstrip().endswith(";"))
         if config.verbose:
             manner = "Parallel" if config.block else "Async parallel"
-            print(f"{manner} execution on nodes: {list(commands.nodes)}")  # noqa: T201 - it is asked for
+            print(f"{manner} execution on nodes: {list(commands.nodes)}")  # noqa: T201 - requested by the user
         self._last = commands
         if name:
             self.shell.user_ns[name] = commands
@@ -249,7 +264,7 @@ class ParallelMagics(Magics):
 def choose(network: ClientNetwork, targets: str) -> ClientNetwork:
     """Return the nodes that a text names.
 
-    Raises `UsageError` if there are no such nodes.
+    Raises `UsageError` if no such nodes exist.
 
     Examples
     --------
@@ -274,21 +289,21 @@ def choose(network: ClientNetwork, targets: str) -> ClientNetwork:
     part = ClientNetwork(network.mesh, [chosen.node]) if isinstance(chosen, Connection) else chosen
     nodes = [node for node in part.nodes if node]
     if not nodes:
-        raise UsageError(f"--targets {targets}: no engine is among these nodes")
+        raise UsageError(f"--targets {targets}: none of these nodes is an engine")
     return ClientNetwork(network.mesh, nodes)
 
 
 def _spread(lines: list[str]) -> list[str]:
-    """Have a cell run on the engines, unless it begins with a magic; a transformer of IPython's input."""
+    """Make a cell run on the engines, unless it begins with a magic; a transformer of IPython's input."""
     first = next((line.strip() for line in lines if line.strip()), "")
     return lines if not first or first[0] in "%!?" or first.endswith("?") else ["%%px\n", *lines]
 
 
-_spread.has_side_effects = True  # type: ignore[attr-defined] # so that it is not asked whether a cell is complete
+_spread.has_side_effects = True  # type: ignore[attr-defined] # keeps IPython from calling it to check for completeness
 
 
 def _in_order(commands: Commands, grouping: str) -> Iterator[Callable[[], None]]:
-    """Give the steps that show what came of commands: what was kept of their output, and their values."""
+    """Yield steps that show the outcome of commands: output that was withheld, and values."""
     values: list[Callable[[], None]] = [partial(_show_value, command) for command in commands]
     printed: list[list[Callable[[], None]]] = [
         [partial(_show_printed, command, stream) for command in commands] for stream in (1, 2)
@@ -318,9 +333,9 @@ def _show_value(command: Command) -> None:
     prefix = f"Out[{command.node} {command.host}]:"
     text = repr(shown)
     if shown.is_text:
-        print(prefix + ("\n" if "\n" in text else " ") + text)  # noqa: T201 - this is how a cell shows a value
+        print(prefix + ("\n" if "\n" in text else " ") + text)  # noqa: T201 - the output of a cell
     else:
-        print(prefix)  # noqa: T201 - the same
+        print(prefix)  # noqa: T201 - the output of a cell
         data, metadata = shown._repr_mimebundle_()
         display(data, metadata=metadata, raw=True)
 
@@ -329,7 +344,7 @@ _loaded: dict[int, tuple[ParallelMagics, Any, Cells | None]] = {}
 
 
 def load(shell: InteractiveShell) -> None:
-    """Bring the magics into a shell, and all that makes networks at home in a notebook."""
+    """Load the magics into a shell, and adapt networks to notebooks."""
     if id(shell) in _loaded:
         return
     magics = ParallelMagics(shell)
@@ -344,7 +359,7 @@ def load(shell: InteractiveShell) -> None:
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Leave a shell as it was before `load`."""
+    """Restore a shell to its state before `load`."""
     magics, matcher, cells = _loaded.pop(id(shell))
     magics.close()
     for kind, names in (

@@ -1,4 +1,4 @@
-"""The magic ``%%pxscript``: a program at the nodes, which reads the cell; what ``%%script`` of IPython is here."""
+"""The magic ``%%pxscript``: run a program on the nodes with the cell as its input, like ``%%script`` of IPython."""
 
 import shlex
 import sys
@@ -23,7 +23,7 @@ from pconnect.views.network_views import ClientNetwork
 
 @magics_class
 class ScriptMagics(Magics):
-    """The magic of one shell. `find`: returns the nodes that a text names; without one, those of ``%pxconfig``."""
+    """The magic of one shell. `find`: returns the nodes that a text names; without a text, those of ``%pxconfig``."""
 
     def __init__(self, shell: InteractiveShell, find: Callable[[str | None], ClientNetwork]) -> None:
         super().__init__(shell=shell)
@@ -31,25 +31,23 @@ class ScriptMagics(Magics):
 
     @magic_arguments()
     @argument("-t", "--targets", help="nodes: all, numbers (1,3), a slice (1:3), or a host")
-    @argument("--one", action="store_true", help="at one of the nodes, that which has a slot first")
+    @argument("--one", action="store_true", help="run on one node only: the first one with a free slot")
     @argument(
-        "--cwd", metavar="DIR", help="the folder of the node where it runs, instead of that of the notebook"
+        "--cwd", metavar="DIR", help="folder on the node to run in; default: the same folder as the notebook"
     )
-    @argument("--time-limit", type=float, metavar="SECONDS", help="after which it is ended")
+    @argument("--time-limit", type=float, metavar="SECONDS", help="end the program after this time")
+    @argument("--no-raise-error", action="store_true", help="do not raise an error if a program fails")
     @argument(
-        "--no-raise-error", action="store_true", help="a program that fails does not end the cell by an error"
-    )
-    @argument(
-        "words", nargs="...", metavar="PROGRAM", help="the program and its arguments, as a shell reads words"
+        "words", nargs="...", metavar="PROGRAM", help="the program and its arguments, quoted as in a shell"
     )
     @line_cell_magic
     def pxscript(self, line: str, cell: str = "") -> None:
-        """Run a program at the nodes: ``%pxscript hostname``; as ``%%pxscript``, the cell is what it reads."""
-        # Not as other magics do, which leave quotes where they are.
+        """Run a program on the nodes: ``%pxscript hostname``; with ``%%pxscript`` the cell is its standard input."""
+        # Not split as in other magics, which leave quotes in the words.
         options = self.pxscript.parser.parse_args(_words(line))
         words = options.words[1:] if options.words[:1] == ["--"] else options.words
         if not words:
-            raise UsageError("name a program, as in %%pxscript bash")
+            raise UsageError("no program is given: name one, as in %%pxscript bash")
         network = self._find(options.targets)
         jobs = _jobs(network, words, is_one=options.one, cwd=options.cwd, seconds=options.time_limit)
         watched = Watched(jobs, cell.encode())
@@ -75,7 +73,7 @@ def _jobs(network: ClientNetwork, words: list[str], *, is_one: bool, **options: 
 
 
 def _show(watched: Watched, console: Console) -> None:
-    """Show what programs write, until they have ended; pass an interrupt on, and let a second one end them."""
+    """Show the output of programs until they end; forward a first interrupt, and end them on a second one."""
     sources: dict[tuple[int, int], Source] = {}
     limit = console.sink.max_shown_bytes
     is_interrupted = False
@@ -103,7 +101,7 @@ def _show(watched: Watched, console: Console) -> None:
 
 
 def _report(jobs: list[ProgramJob], *, raises: bool) -> None:
-    """Say which programs have failed; raise the first error."""
+    """Report which programs have failed; raise the first error."""
     errors: list[Exception] = []
     for job in jobs:
         try:

@@ -1,4 +1,4 @@
-"""Errors of engines in IPython and notebooks: the user's own frames, then what the engine says, and nothing of ours."""
+"""Errors of engines in IPython and notebooks: the user's frames, then the remote traceback, without our own frames."""
 
 import sys
 import traceback
@@ -16,18 +16,18 @@ _OURS = tuple(
     f"{folder}/"
     for folder in (Path(__file__).resolve().parents[1], Path(str(srp_tools.__file__)).resolve().parent)
 )
-# Of further nodes only the headlines are shown.
+# For further nodes only the headlines are shown.
 _TOLD_IN_FULL = 4
 _RED, _PLAIN = "\x1b[1;31m", "\x1b[0m"
 
 
 def install(shell: Any) -> None:
-    """Have a shell of IPython show errors of engines by `show`."""
+    """Make an IPython shell show errors of engines with `show`."""
     shell.set_custom_exc((ParallelError, BaseExceptionGroup, KeyboardInterrupt, TimeoutError), show)
 
 
 def remove(shell: Any) -> None:
-    """Have a shell show all errors as IPython does."""
+    """Let a shell show all errors in IPython's way again."""
     shell.set_custom_exc((), None)
 
 
@@ -38,7 +38,7 @@ def show(
     trace: types.TracebackType | None,
     tb_offset: int | None = None,
 ) -> list[str] | None:
-    """Show an error; a custom handler of exceptions for IPython's ``set_custom_exc``."""
+    """Show an error; a custom exception handler for IPython's ``set_custom_exc``."""
     frames = [frame for frame, _ in traceback.walk_tb(trace)]
     if not _is_ours(error) and not any(_is_in(frame, _OURS) for frame in frames):
         shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
@@ -51,7 +51,8 @@ def show(
 def describe(error: BaseException) -> list[str]:
     r"""Return the text of an error, in blocks that each begin with a headline.
 
-    Of a group each error has a block, or those that are alike have one; of many, only the first are shown in full.
+    Each error of a group has a block; identical errors share one. If there are many, only the first ones are shown in
+    full.
 
     Examples
     --------
@@ -71,7 +72,7 @@ def describe(error: BaseException) -> list[str]:
         blocks.append(f"{headline}\n{rest}" if rest and index < _TOLD_IN_FULL else headline)
     if len(alike) > _TOLD_IN_FULL:
         blocks.append(
-            "(the tracebacks of the last ones are left out: they are in the `exceptions` of the error)"
+            "(the last tracebacks are omitted: they are in the attribute `exceptions` of the error)"
         )
     return blocks + [f"note: {printable_text(note)}" for note in getattr(error, "__notes__", [])]
 
@@ -104,7 +105,7 @@ def _is_ours(error: BaseException) -> bool:
 
 
 def _places(shell: Any, trace: types.TracebackType | None) -> list[str]:
-    """Return where in the user's code the error came; nothing for an error of a magic, which is the whole cell."""
+    """Return the places in the user's code that led to the error; none for a magic, where it is the whole cell."""
     ipython = str(Path(str(sys.modules["IPython"].__file__)).parent) + "/"
     if any(
         frame.f_globals.get("__name__") == "pconnect.notebook.magics" for frame, _ in traceback.walk_tb(trace)
@@ -116,7 +117,7 @@ def _places(shell: Any, trace: types.TracebackType | None) -> list[str]:
         if _is_in(frame, (ipython,)):
             continue
         if _is_in(frame, _OURS):
-            break  # what comes is ours, or where it waits
+            break  # this frame and those below are ours
         summary = traceback.FrameSummary(name, line, frame.f_code.co_name)
         named = shell.compile.format_code_name(name)
         label = " ".join(named) if named else f"File {name}"

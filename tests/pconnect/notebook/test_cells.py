@@ -1,4 +1,4 @@
-"""With shells that do what those of ipykernel 6 and 7 do; tests/integration/test_notebook.py has a real kernel."""
+"""Cells, with shells that act like those of ipykernel 6 and 7; tests/integration/test_notebook.py has a real kernel."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ class Events:
 
 
 class OldShell:
-    """A shell with one parent for all."""
+    """A shell with one parent message for all threads."""
 
     def __init__(self) -> None:
         self.events = Events()
@@ -47,7 +47,7 @@ class OldShell:
 
 
 class NewShell(OldShell):
-    """A shell that sets the parent for a while."""
+    """A shell that sets the parent message temporarily."""
 
     def set_parent(self, _: dict[str, Any]) -> None:
         raise AssertionError("it holds for other threads as well")
@@ -61,7 +61,7 @@ class NewShell(OldShell):
 
 
 class Out(io.StringIO):
-    """Notes for which cell what is written is."""
+    """Records the cell for each piece of output."""
 
     def __init__(self, shell: OldShell) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ def test_output_goes_to_the_cell_of_its_command_while_nothing_runs(server: Serve
         with contextlib.redirect_stdout(shell.out):
             async with asyncio.timeout(60):
                 while not command.has_ended or "first" not in shell.out.by_cell:
-                    await asyncio.sleep(0.01)  # the kernel idles
+                    await asyncio.sleep(0.01)  # the kernel is idle
         assert shell.out.by_cell == {"first": f"[1 {host}] late\n", "second": "mine\n"}
         assert shell.parent["header"]["msg_id"] == "second"
         net.close()

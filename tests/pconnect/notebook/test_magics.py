@@ -22,7 +22,7 @@ def shell_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interac
 
 @pytest.fixture
 def shell(shell_of_tests: InteractiveShell, network: ClientNetwork) -> Iterator[InteractiveShell]:
-    """A shell in which `net` is the network."""
+    """Return a shell in which `net` is the network."""
     pconnect.load_ipython_extension(shell_of_tests)
     shell_of_tests.push({"net": network})
     shell_of_tests.run_line_magic("pxconfig", "--network net")
@@ -98,7 +98,7 @@ def test_the_configuration_holds_from_then_on(
     assert capsys.readouterr().out == f"Parallel execution on nodes: [2]\nOut[2 {network[2].host}]: 1\n"
     with pytest.raises(UsageError, match="no node 7"):
         shell.run_line_magic("pxconfig", "--targets 7")
-    with pytest.raises(UsageError, match="'nobody' is no network"):
+    with pytest.raises(UsageError, match="'nobody' is not a network"):
         shell.run_line_magic("pxconfig", "--network nobody")
     shell.run_line_magic("pxconfig", "")
     options = "--network=net --targets=2 --block --stream --verbose --signal-on-interrupt=SIGINT"
@@ -147,7 +147,7 @@ def test_a_shell_without_the_extension_is_as_before(
     before = list(shell_of_tests.Completer.custom_matchers)
     pconnect.load_ipython_extension(shell_of_tests)
     pconnect.load_ipython_extension(shell_of_tests)
-    with pytest.raises(UsageError, match="nothing was run"):
+    with pytest.raises(UsageError, match="there is no command to wait for"):
         shell_of_tests.run_line_magic("pxresult", "")
     shell_of_tests.run_cell("%autopx")
     pconnect.unload_ipython_extension(shell_of_tests)

@@ -25,7 +25,7 @@ def shell_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interac
 
 @pytest.fixture
 def shell(shell_of_tests: InteractiveShell, network: ClientNetwork) -> Iterator[InteractiveShell]:
-    """A shell in which `net` is the network."""
+    """Return a shell in which `net` is the network."""
     assert "pxscript" not in str(shell_of_tests.magics_manager.magics)
     pconnect.load_ipython_extension(shell_of_tests)
     shell_of_tests.push({"net": network})
@@ -74,7 +74,7 @@ def test_one_that_fails_is_an_error_after_all_have_ended(
         shell.run_line_magic("pxscript", "no-such-program")
     with pytest.raises(ProgramTimeoutError):
         shell.run_line_magic("pxscript", "--one --time-limit 0.2 sleep 100")
-    with pytest.raises(UsageError, match="name a program"):
+    with pytest.raises(UsageError, match="no program is given"):
         shell.run_line_magic("pxscript", "-t 1")
     with pytest.raises(UsageError, match="No closing quotation"):
         shell.run_line_magic("pxscript", "echo 'a")
@@ -85,7 +85,7 @@ def test_one_that_fails_is_an_error_after_all_have_ended(
 
 
 def interrupt_when(*paths: Path) -> None:
-    """Press Ctrl-C as soon as the first file is there, and once more for each of the others."""
+    """Press Ctrl-C as soon as the first file exists, and once more for each further file."""
 
     def press() -> None:
         for path in paths:

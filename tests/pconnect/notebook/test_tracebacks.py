@@ -1,7 +1,7 @@
 import types
 from typing import Any
 
-import IPython  # noqa: F401 - it is there where there is a shell
+import IPython  # noqa: F401 - always imported where a shell exists
 
 from pconnect.errors import ConnectionLostError, RemoteError
 from pconnect.notebook.tracebacks import describe, install, remove, show
@@ -32,7 +32,7 @@ def test_other_errors_and_notes() -> None:
 
 
 class Shell:
-    """What of IPython's shell is used here."""
+    """The part of IPython's shell that is used here."""
 
     colors = "NoColor"
 
@@ -56,8 +56,8 @@ class Shell:
 def shown_by(shell: Shell, source: str, names: dict[str, Any]) -> str:
     try:
         exec(compile(source, "<cell>", "exec"), names)
-    except BaseException as error:  # noqa: BLE001 - what a shell does
-        # The test's own frame is none of the user's.
+    except BaseException as error:  # noqa: BLE001 - like a shell
+        # The frame of this test does not belong to the user.
         trace = error.__traceback__
         assert trace is not None
         show(shell, type(error), error, trace.tb_next, 1)
