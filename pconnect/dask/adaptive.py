@@ -1,14 +1,14 @@
-"""Workers of Dask that come and go with the work, at the nodes that the network has at that moment.
+"""Adaptive Dask workers: their number follows the work, on the nodes that the network has at the time.
 
-A thread looks once a second: how many workers does the scheduler want (its own estimate, as for any adaptive cluster of
-Dask), and which nodes are there? Then it starts some, where there are the fewest, or lets idle ones move what they hold
-to others and end. So a node that is added to the network (``net.add``) gets workers when there is work for them. If
+Once a second, a thread asks the scheduler how many workers it wants (Dask's own estimate, as for any adaptive cluster)
+and looks which nodes exist. It then starts workers on the nodes with the fewest, or lets idle workers move their data
+to others and exit. A node added to the network with ``net.add`` therefore gets workers when there is work for them. If
 more workers are wanted than fit on the nodes, a network that follows its pool looks for further servers, as it does for
-jobs. A node that is removed, or lost, is left alone: Dask computes again what was lost with its workers.
+jobs. A node that is removed or lost is left alone: Dask recomputes the results lost with its workers.
 
-A worker is a cluster of its own for its engine, with a key of its own: it is started and ended without the others. An
-engine that is busy with a command cannot start a worker, so it is passed over. Where one could not be started, the next
-attempt comes half a minute later.
+Each worker is a cluster of its own for its engine, with its own key, so it is started and ended independently. An
+engine that is busy with a command cannot start a worker and is skipped. After a failed start, the node is tried again
+half a minute later.
 """
 
 import contextlib
@@ -28,59 +28,61 @@ from srp_tools.certificates import NetworkAuthority
 log = logging.getLogger("pconnect")
 
 _LOOK_SECONDS = 1.0
-_IDLE_LOOKS = 3  # so many looks in a row have to find a worker spare, as Dask's own have
-_PAUSE_SECONDS = 30.0  # at a node where a worker could not be started
+_IDLE_LOOKS = 3  # a worker must be idle this many times in a row, as in Dask's own adaptive clusters
+_PAUSE_SECONDS = 30.0  # on a node where a worker could not be started
 _JOIN_SECONDS = 5.0  # for the thread, when the cluster ends
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How many workers there may be."""
+    """Limits on the number of workers."""
 
     minimum: int
     maximum: int | None  #: ``None``: as many as fit
-    each: int  #: at one node
+    each: int  #: maximum per node
 
     def __post_init__(self) -> None:
         if not isinstance(self.minimum, int) or self.minimum < 0:
-            raise ConfigurationError(f"minimum={self.minimum!r}: that is a number, and at least 0")
+            raise ConfigurationError(
+                f"minimum={self.minimum!r} is not allowed: give a whole number, 0 or greater"
+            )
         if self.maximum is not None and (
             not isinstance(self.maximum, int) or self.maximum < max(1, self.minimum)
         ):
             raise ConfigurationError(
-                f"maximum={self.maximum!r}: that is a number, at least 1 and not less than minimum={self.minimum}"
+                f"maximum={self.maximum!r} is not allowed: give at least 1, and at least minimum={self.minimum}"
             )
 
     def within(self, wanted: int) -> int:
-        """Return how many there should be if the scheduler wants so many."""
+        """Return the number of workers within the limits that is closest to `wanted`."""
         most = wanted if self.maximum is None else min(wanted, self.maximum)
         return max(self.minimum, most)
 
 
 class Steering(Protocol):
-    """What Dask's client can do here."""
+    """The methods of Dask's client used here."""
 
     def wishes(self) -> tuple[int, set[str], list[str]]:
-        """Return how many workers the scheduler wants, the names of those that are there, and of those to spare."""
+        """Return the number of workers the scheduler wants, the names of all workers, and the names of idle ones."""
 
     def retire(self, names: Collection[str]) -> None:
-        """Let workers hand over what they hold, and end."""
+        """Let workers move their data to others and exit."""
 
 
 @dataclass
 class _Worker:
-    """A worker that has started, so the scheduler has known it."""
+    """A worker that has started and registered with the scheduler."""
 
     cluster: DaskCluster
     node: int
-    spare_looks: int = 0  # in a row
+    spare_looks: int = 0  # how many times in a row it was idle
 
 
 class AdaptiveWorkers:
-    """The workers of a cluster, as many as are wanted.
+    """The workers of an adaptive cluster.
 
-    `nodes`: returns the numbers of the nodes that may have workers. `scheduler`: the node that has the scheduler.
-    `plan`: of each worker, without names. `follow`: called when more workers are wanted than the nodes have places for.
+    `nodes`: returns the numbers of the nodes that may have workers. `scheduler`: the node of the scheduler. `plan`: for
+    each worker, without names. `follow`: called when more workers are wanted than the nodes have room for.
     """
 
     def __init__(
@@ -105,14 +107,14 @@ class AdaptiveWorkers:
         self._steering: Steering | None = None
         self._workers: dict[str, _Worker] = {}
         self._numbers: dict[int, int] = {}  # of the next worker, by node
-        self._resting: dict[int, float] = {}  # nodes at which none is started before
+        self._resting: dict[int, float] = {}  # by node, the instant before which no worker is started
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="workers of Dask", daemon=True)
 
     def begin(self, address: str, steering: Steering) -> None:
-        """Start as many as there must be, and look after them from now on. `address`: of the scheduler.
+        """Start the minimum number of workers, and adapt their number from now on. `address`: of the scheduler.
 
-        Raises what `DaskCluster.start` raises, if one of them cannot be started.
+        Raises the errors of `DaskCluster.start` if one of them cannot be started.
         """
         self._address, self._steering = address, steering
         for error in self._start_some(self._bounds.minimum):
@@ -120,11 +122,11 @@ class AdaptiveWorkers:
         self._thread.start()
 
     def rest(self) -> None:
-        """Look no more, as the scheduler is about to end."""
+        """Stop adapting, because the scheduler is about to end."""
         self._ending.set()
 
     def end(self) -> None:
-        """Look no more; end the processes that are left, when the scheduler has ended."""
+        """Stop adapting, and end the remaining processes after the scheduler has ended."""
         self.rest()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(_JOIN_SECONDS)
@@ -137,28 +139,28 @@ class AdaptiveWorkers:
                 self.look()
             except (ParallelError, OSError, TimeoutError) as error:
                 if not self._ending.is_set() and not self._mesh.closed:
-                    log.info("the workers of Dask are not looked after for a moment: %s", error)
+                    log.info("Dask workers were not adapted this time: %s", error)
             except Exception:
                 if not self._ending.is_set():
-                    log.exception("the workers of Dask are not looked after for a moment")
+                    log.exception("Dask workers were not adapted this time")
 
     def look(self) -> None:
-        """Do what there is to do now."""
-        assert self._steering is not None  # noqa: S101 - it has begun
+        """Compare the workers with the scheduler's wishes once, and start or retire some."""
+        assert self._steering is not None  # noqa: S101 - set by `begin`
         wanted, there, spare = self._steering.wishes()
         self._forget_lost(there)
         wanted = self._bounds.within(wanted)
         if wanted > len(self._workers):
             for error in self._start_some(wanted - len(self._workers)):
-                log.warning("a worker of Dask could not be started: %s", error)
+                log.warning("a Dask worker could not be started: %s", error)
             if wanted > len(self._workers):
                 self._follow()
         self._retire(spare, len(self._workers) - wanted)
 
-    # --- more ---
+    # --- starting workers ---
 
     def _start_some(self, count: int) -> list[Exception]:
-        """Start so many, or as many as fit; return why others could not."""
+        """Start up to `count` workers, as many as fit; return the errors of those that failed."""
         places = self._places(count)
         scheduler = self._mesh.servers.get(self._scheduler)
         begun: list[tuple[str, int, DaskCluster]] = []
@@ -176,7 +178,7 @@ class AdaptiveWorkers:
             with self._catching(cluster, node, errors):
                 cluster.join(self._address, [name])
                 self._workers[name] = _Worker(cluster, node)
-                if self._ending.is_set():  # meanwhile, and `end` has not waited for it
+                if self._ending.is_set():  # `end` was called in the meantime and did not see this worker
                     self._forget(name)
         return errors
 
@@ -193,7 +195,7 @@ class AdaptiveWorkers:
             raise
 
     def _places(self, count: int) -> list[int]:
-        """Return the nodes for so many more workers: each time the one with the fewest."""
+        """Return the nodes for `count` more workers, each time the one with the fewest."""
         now = time.monotonic()
         able = [
             node
@@ -214,16 +216,16 @@ class AdaptiveWorkers:
     def _can_start(server: Server | None) -> bool:
         return server is not None and server.state == "open" and not server.running
 
-    # --- fewer ---
+    # --- ending workers ---
 
     def _forget_lost(self, there: set[str]) -> None:
-        """Forget workers that have ended, as with their node."""
+        """Forget workers that have ended, perhaps together with their nodes."""
         for name in self._workers.keys() - there:
             self._forget(name)
 
     def _retire(self, spare: Sequence[str], most: int) -> None:
-        """Let some end that were spare for long enough."""
-        assert self._steering is not None  # noqa: S101 - it has begun
+        """Retire up to `most` workers that have been idle long enough."""
+        assert self._steering is not None  # noqa: S101 - set by `begin`
         for name, worker in self._workers.items():
             worker.spare_looks = worker.spare_looks + 1 if name in spare else 0
         ripe = [name for name, worker in self._workers.items() if worker.spare_looks >= _IDLE_LOOKS]
@@ -244,6 +246,6 @@ class AdaptiveWorkers:
 
     @property
     def counts(self) -> Mapping[int, int]:
-        """How many workers each node has."""
+        """The number of workers on each node."""
         nodes = [worker.node for worker in list(self._workers.values())]
         return {node: nodes.count(node) for node in sorted(set(nodes))}

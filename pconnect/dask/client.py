@@ -1,7 +1,6 @@
-"""Dask's client of a cluster that a network has started: the one module here that imports Dask, when it is asked for.
+"""Dask's client for a cluster of a network. Only this module imports Dask, and it is imported on demand.
 
-It has a thread of its own, as all clients of Dask, which never touches the network: that is served by whoever calls
-`close`.
+Like all Dask clients it has its own thread, which never uses the network; the caller of `close` serves the network.
 """
 
 import asyncio
@@ -23,11 +22,11 @@ _TERMINATE_TIMEOUT = 1.0  # a scheduler that does not answer is killed
 
 
 class NetworkClient(distributed.Client):
-    """A client of Dask whose scheduler and workers run at the machines of a network, and end with it."""
+    """A Dask client whose scheduler and workers run on the machines of a network and end with it."""
 
-    #: Called once, when it is closed, with the seconds for that.
+    #: Called once while closing, with the timeout in seconds.
     end_processes: Callable[[float], object] | None = None
-    #: Called before anything ends.
+    #: Called before anything is ended.
     before_end: Callable[[], object] = staticmethod(lambda: None)
     _ends_scheduler = False
     _dashboard: Dashboard | None = None
@@ -36,16 +35,16 @@ class NetworkClient(distributed.Client):
     def connect(
         cls, address: str, identity: PemIdentity, timeout: float, options: Mapping[str, Any]
     ) -> "NetworkClient":
-        """Connect with a scheduler that has a certificate of the same authority, and end it when this is closed.
+        """Connect to a scheduler that has a certificate of the same authority; closing the client ends the scheduler.
 
         Raises
         ------
         OSError
-            That cannot be done; the text says why.
+            The connection failed; the text says why.
         TypeError, ValueError
-            A client has no such options.
+            Dask's client has no such options.
         """
-        # Given as texts, Dask would write them to the disk. It reads them once, when the client is made.
+        # Dask would write texts to the disk. It reads the file only once, when the client is created.
         with file_of((identity.certificate + identity.key).encode()) as path:
             security = Security(
                 require_encryption=True,
@@ -60,16 +59,16 @@ class NetworkClient(distributed.Client):
 
     @property
     def dashboard_link(self) -> str | None:
-        """Where the dashboard is, for a browser on this machine; ``None`` if it was not asked for.
+        """The address of the dashboard for a browser on this machine; ``None`` if it was not requested.
 
-        The address has a token: anyone who has it can see the dashboard.
+        The address contains a token: anyone who has it can see the dashboard.
         """
         return self._dashboard.link if self._dashboard is not None else None
 
     def show_dashboard(self, port: int) -> None:
-        """Let this user reach the pages that the scheduler has at a port.
+        """Make the scheduler's pages, which it serves on a port, available to this user.
 
-        Raises `OSError` if there is no port left here.
+        Raises `OSError` if no local port is free.
         """
         context = self.connection_args["ssl_context"]
 
@@ -80,7 +79,7 @@ class NetworkClient(distributed.Client):
         self._dashboard = self.sync(make)
 
     def wishes(self) -> tuple[int, set[str], list[str]]:
-        """Return how many workers the scheduler wants, the names of those that are there, and of those to spare."""
+        """Return the number of workers the scheduler wants, the names of all workers, and the names of idle ones."""
 
         def look(dask_scheduler: Any) -> tuple[int, set[str], list[str]]:
             wanted = dask_scheduler.adaptive_target()
@@ -92,15 +91,15 @@ class NetworkClient(distributed.Client):
         return found
 
     def retire(self, names: Collection[str]) -> None:
-        """Let workers hand over what they hold, and end."""
+        """Let workers move their data to others and exit."""
         self.retire_workers(names=list(names), close_workers=True, remove=True)
 
     def close(self, timeout: float = _CLOSE_TIMEOUT) -> None:
         """Close this client, and end the scheduler and the workers.
 
-        What they compute is given up. Engines that are busy are not waited for.
+        Running computations are abandoned. The call does not wait for busy engines.
 
-        `timeout`: seconds for Dask to end in order. What is left of its processes then is killed.
+        `timeout`: seconds for Dask to shut down; remaining processes are then killed.
         """
         self.before_end()
         end, self.end_processes = self.end_processes, None
@@ -111,12 +110,12 @@ class NetworkClient(distributed.Client):
                 end(timeout)
 
     async def _close(self, *args: Any, **options: Any) -> None:
-        """End the scheduler, and so the workers, before the connection to it: they need no engine for that."""
+        """End the scheduler, and with it the workers, before closing the connection: this needs no engine."""
         dashboard, self._dashboard = self._dashboard, None
         if dashboard is not None:
             await dashboard.close()
         if self._ends_scheduler and self.scheduler is not None:
             self._ends_scheduler = False
-            with contextlib.suppress(OSError, asyncio.TimeoutError):  # it is gone, or hangs
+            with contextlib.suppress(OSError, asyncio.TimeoutError):  # the scheduler is gone, or hangs
                 await asyncio.wait_for(self.scheduler.terminate(), _TERMINATE_TIMEOUT)
         await super()._close(*args, **options)

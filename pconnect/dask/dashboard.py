@@ -1,21 +1,21 @@
-"""Dask's dashboard for the user of this process alone: a gate on the loopback address, with a token.
+"""Dask's dashboard for the user of this process only: a gate on the loopback address, protected by a token.
 
-Dask serves its pages without any login. Here its scheduler serves them over TLS to those who show a certificate of the
-network; a browser has none. So the client listens at a loopback port, and passes on what comes with the right token,
-with its own certificate. Other accounts of this machine, and web pages of others in the user's browser, can reach that
-port, too. They get nothing:
+Dask serves its pages without a login. Here the scheduler serves them over TLS to clients that have a certificate of the
+network; a browser has none. Therefore the client listens on a loopback port, and forwards requests that have the right
+token, using its own certificate. Other accounts on this machine, and foreign web pages in the user's browser, can reach
+that port as well, but they get nothing:
 
 * The token, 256 random bits, is the first part of the path, as in ``/TOKEN/status``. It is compared in constant time.
-* The ``Host`` must be this address and port, or a page whose name was led here (DNS rebinding) could ask.
-* What says which page it comes from, as web sockets do, must come from one of this gate.
-* A link to another page does not pass on the address, and so the token (``Referrer-Policy``); there is no cookie.
+* The ``Host`` must be this address and port; this stops pages whose host name was redirected here (DNS rebinding).
+* If a request names its origin, as web sockets do, the origin must be a page of this gate.
+* A link to another page does not reveal the address with the token (``Referrer-Policy``); there is no cookie.
 
-The pages are a scheduler's, which may be hostile. A browser would take them for a neighbour of all that listens at
-127.0.0.1, such as Jupyter, and send them its cookies, which know no ports. So they get an origin of their own, which is
-no neighbour of anything (``Content-Security-Policy: sandbox``). They say ``Origin: null``, and what they load from here
-is of another origin: the token stands for it.
+The pages come from a scheduler, which may be hostile. A browser would treat them as the same site as everything that
+listens on 127.0.0.1, such as Jupyter, and send them its cookies, which do not depend on the port. Therefore the pages
+get an opaque origin (``Content-Security-Policy: sandbox``). Their requests have ``Origin: null``, and the files that
+they load from here count as cross-origin; the token authorizes them.
 
-It runs in the loop of Dask's client, which ends it.
+The gate runs in the loop of Dask's client, which closes it.
 """
 
 import contextlib
@@ -38,9 +38,9 @@ from tornado.websocket import (
 
 _TOKEN_BYTES = 32
 _TIMEOUT = 30.0  # seconds, for a page
-_MAX_MESSAGE_BYTES = 2**26  # of a web socket; plots of many thousand points
+_MAX_MESSAGE_BYTES = 2**26  # of a web socket; enough for plots with many thousand points
 _POLICY = "sandbox allow-scripts allow-popups allow-downloads"
-# What the scheduler needs of a request, and the browser of an answer. The rest concerns one of two connections.
+# Headers that the scheduler needs of a request, and the browser of an answer. All others concern a single connection.
 _ASKED = ("Accept", "Accept-Language", "If-None-Match", "If-Modified-Since")
 _ANSWERED = ("Content-Type", "Etag", "Last-Modified", "Cache-Control")
 
@@ -48,10 +48,10 @@ _ANSWERED = ("Content-Type", "Etag", "Last-Modified", "Cache-Control")
 class Dashboard:
     """The gate to the pages of a scheduler.
 
-    `upstream`: host and port of these, as in ``10.0.0.1:8787``. `context`: has the certificate to show there. It has to
-    be made in a running event loop.
+    `upstream`: host and port of the pages, as in ``10.0.0.1:8787``. `context`: holds the certificate for them. Create
+    this object in a running event loop.
 
-    Raises `OSError` if there is no port left.
+    Raises `OSError` if no port is free.
     """
 
     def __init__(self, upstream: str, context: ssl.SSLContext) -> None:
@@ -63,7 +63,7 @@ class Dashboard:
             Application(
                 [(r"/([^/]*)(/.*|)", _Gate, {"dashboard": self})],
                 websocket_max_message_size=_MAX_MESSAGE_BYTES,
-                log_function=lambda _: None,  # the path has the token
+                log_function=lambda _: None,  # log lines would contain the token
             )
         )
         sockets = bind_sockets(0, "127.0.0.1")
@@ -72,23 +72,23 @@ class Dashboard:
 
     @property
     def link(self) -> str:
-        """What the user opens in a browser."""
+        """The address for the user's browser."""
         return f"http://127.0.0.1:{self.port}/{self.token}/status"
 
     def may(self, host: str, token: str) -> bool:
-        """Whether a request with this ``Host`` and token is one of the user."""
+        """Return whether a request with this ``Host`` and token comes from the user."""
         right = hmac.compare_digest(token.encode(), self.token.encode())
         return right and host in {f"127.0.0.1:{self.port}", f"localhost:{self.port}"}
 
     async def close(self) -> None:
-        """Listen no more, and close the connections that are open."""
+        """Stop listening, and close the open connections."""
         self._server.stop()
         self.pages.close()
         await self._server.close_all_connections()
 
 
 class _Gate(WebSocketHandler):
-    """Passes one request on, or one web socket."""
+    """Forwards one request, or one web socket."""
 
     def initialize(self, dashboard: Dashboard) -> None:
         self._dashboard = dashboard
@@ -102,7 +102,7 @@ class _Gate(WebSocketHandler):
             raise HTTPError(403)
 
     def check_origin(self, origin: str) -> bool:
-        """Whether a page of this origin may ask; tornado asks it, too, for web sockets."""
+        """Return whether pages of this origin may send requests; tornado calls this for web sockets as well."""
         return origin in {f"http://{self.request.host}", "null"}
 
     def set_default_headers(self) -> None:
@@ -113,7 +113,7 @@ class _Gate(WebSocketHandler):
 
     def write_error(self, status_code: int, **_: Any) -> None:
         text = {
-            403: "Open the whole address that client.dashboard_link has; it ends with this client.",
+            403: "Open the complete address in client.dashboard_link; it is valid until that client is closed.",
             502: "The scheduler does not answer.",
         }.get(status_code, self._reason)
         self.set_header("Content-Type", "text/plain; charset=utf-8")
@@ -150,7 +150,7 @@ class _Gate(WebSocketHandler):
         query = f"?{self.request.query}" if self.request.query else ""
         return f"{scheme}://{self._dashboard.upstream}{path}{query}"
 
-    # --- web sockets, which Bokeh's plots come through ---
+    # --- web sockets, which carry the data of Bokeh's plots ---
 
     async def _open_both(self, path: str) -> None:
         wanted = self.request.headers.get("Sec-WebSocket-Protocol", "")
@@ -166,7 +166,7 @@ class _Gate(WebSocketHandler):
         try:
             await super().get(*self.path_args)
         finally:
-            if self.ws_connection is None:  # it was no right request for a web socket
+            if self.ws_connection is None:  # the request for a web socket was malformed
                 self._far.close()
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
@@ -178,8 +178,8 @@ class _Gate(WebSocketHandler):
 
     async def _relay(self) -> None:
         far = self._far
-        assert far is not None  # noqa: S101 - it was opened first
-        with contextlib.suppress(WebSocketClosedError):  # one of both ends is gone
+        assert far is not None  # noqa: S101 - opened before this end
+        with contextlib.suppress(WebSocketClosedError):  # one of the ends is gone
             while (message := await far.read_message()) is not None:
                 await self.write_message(message, binary=isinstance(message, bytes))
         self.close()

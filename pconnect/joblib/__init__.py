@@ -1,1 +1,1 @@
-"""The backend for joblib."""
+"""The joblib backend."""

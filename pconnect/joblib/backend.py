@@ -1,11 +1,11 @@
-"""The backend of joblib, ``"pserver"``: tasks of `joblib.Parallel` are jobs on the nodes of a network.
+"""The joblib backend ``"pserver"``: tasks of `joblib.Parallel` run as jobs on the nodes of a network.
 
-joblib puts tasks together to batches, and a batch is a job. It calls a function of its own whenever one has ended,
-which takes the next tasks from the user's generator; that is done in a thread for it, because there may be any code in
-the generator, also such that waits for other jobs.
+joblib combines tasks into batches, and each batch is a job. When a job ends, joblib is called back and takes the next
+tasks from the user's generator. This happens in a separate thread, because the generator may run any code, including
+code that waits for other jobs.
 
-Arrays from joblib's ``max_nbytes`` on are shared, see `pconnect.jobs.shared_arrays`: each is read through once in each
-call of a `Parallel`, and sent to each worker once. So a task must not write to them, as with joblib's own processes.
+Arrays of at least joblib's ``max_nbytes`` are shared, see `pconnect.jobs.shared_arrays`: each is read once per call of
+a `Parallel`, and sent to each worker once. Tasks must not write to them, as with joblib's own processes.
 """
 
 import contextlib
@@ -31,26 +31,26 @@ from pconnect.views.job_views import JobView
 
 log = logging.getLogger("pconnect")
 
-_NEVER = 2**63  # no array has so many bytes
+_NEVER = 2**63  # no array is this large
 
 
 class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
-    """What ``joblib.parallel_config("pserver", ...)`` chooses.
+    """The backend selected by ``joblib.parallel_config("pserver", ...)``.
 
     Parameters
     ----------
     network
-        A network, a part of it or a node; by default the network that was connected last.
+        A network, a part of one, or a node; the default is the network connected last.
     allow_pickle
-        Whether results and exceptions that cannot be sent otherwise come by pickle. Unpickling runs code that the
-        server chooses; estimators of scikit-learn need it.
+        Whether results and exceptions that cannot be sent otherwise are pickled. Unpickling runs code that the server
+        chooses; estimators of scikit-learn need this.
     retries, time_limit, memory_limit
-        Of each batch, as of `pconnect.views.job_views.JobView.executor`.
+        For each batch; see `pconnect.views.job_views.JobView.executor`.
     seed
-        For the random numbers of tasks: those of a task depend on this, on how many calls of a `Parallel` there were
-        before, and on how many tasks came before it in its call. Not on batches and workers.
+        For the random numbers of tasks. The numbers of a task depend on the seed, the number of calls of a `Parallel`
+        before, and the number of tasks before it in its call. They do not depend on batches or workers.
     nesting_level, inner_max_num_threads
-        As of joblib's other backends.
+        As in joblib's other backends.
     """
 
     supports_retrieve_callback = True
@@ -72,7 +72,7 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads)
         if network is not None and not isinstance(network, JobView):
             raise ConfigurationError(
-                f"network={network!r}: give a network that pconnect returned, or nothing for the last one"
+                f"network={network!r} is not a network: give one that pconnect returned, or omit it for the last one"
             )
         self._network: Any = network
         self._options: dict[str, Any] = {
@@ -91,7 +91,7 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         self._callers: ThreadPoolExecutor | None = None
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Return how many tasks are done at once: of `n_jobs`, as many as the servers have slots."""
+        """Return how many tasks run at the same time: `n_jobs`, but at most the number of slots of the servers."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
         if n_jobs is None:
@@ -100,13 +100,15 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
             return 1
         slots = self._open().count_slots()
         if not slots:
-            raise ConfigurationError("the servers of the network offer no slots for jobs")
+            raise ConfigurationError(
+                "the servers of this network offer no slots for jobs: ask their administrator"
+            )
         wanted = slots + 1 + n_jobs if n_jobs < 0 else n_jobs
-        # joblib takes 1 for "here, without a backend"; one slot elsewhere is meant to be used.
+        # For joblib, 1 means to run tasks here without a backend; a single remote slot should still be used.
         return max(2, min(wanted, slots))
 
     def configure(self, n_jobs: int = 1, parallel: Any = None, **options: Any) -> int:
-        """Prepare for calls of one `Parallel`; return how many tasks are done at once."""
+        """Prepare for calls of one `Parallel`; return how many tasks run at the same time."""
         self.parallel = parallel
         self._executor = None
         count = self.effective_n_jobs(n_jobs)
@@ -126,27 +128,27 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
             else:
                 meshes = open_networks.all_open()
                 if not meshes:
-                    raise ConfigurationError("no network is open: connect one with pconnect first")
+                    raise ConfigurationError("no network is open: connect with pconnect first")
                 self._executor = Executor(meshes[-1], JobOptions(**self._options))
         return self._executor
 
     def start_call(self) -> None:
         """Begin a call of the `Parallel`."""
         self._throttle = Throttle(self._open(), self._limit)
-        # All batches call the same function of ours, whatever they do: so each call of `Parallel` is timed by itself.
+        # All batches call the same function, whatever their tasks are, so each call of `Parallel` has its own estimate.
         self._run_batch = self._open().pack(run_batch).with_estimate(DurationEstimate())
         self._sharing = self._open().share(self._min_bytes)
         self._callers = ThreadPoolExecutor(1, thread_name_prefix="pconnect joblib")
 
     def stop_call(self) -> None:
-        """End a call."""
+        """End a call of the `Parallel`."""
         if self._callers is not None:
             self._callers.shutdown(wait=False)
 
     def submit(self, func: Any, callback: Callable[[Job], Any] | None = None) -> Job:
-        """Have a batch done; `callback` is called with the job at its end."""
-        assert self._throttle is not None  # noqa: S101 - joblib has called `start_call`
-        assert self._sharing is not None and self._run_batch is not None  # noqa: S101 - the same
+        """Run a batch; `callback` is called with the job when it ends."""
+        assert self._throttle is not None  # noqa: S101 - set by `start_call`
+        assert self._sharing is not None and self._run_batch is not None  # noqa: S101 - set by `start_call`
         executor, callers = self._open(), self._callers
         try:
             packed = pack_batch(func, self._sharing.reduce, executor.foreign)
@@ -163,14 +165,14 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
         self._throttle.submit(job)
         return job
 
-    apply_async = submit  # what joblib before 1.5 calls
+    apply_async = submit  # the name used by joblib before 1.5
 
     def retrieve_result_callback(self, out: Job) -> Any:
         """Return the results of a batch, or raise the error of the first task that failed."""
         return out.result()
 
-    def abort_everything(self, ensure_ready: bool = True) -> None:  # noqa: ARG002 - it is always ready
-        """Cancel what has not ended: what runs is interrupted, and killed if it does not end."""
+    def abort_everything(self, ensure_ready: bool = True) -> None:  # noqa: ARG002 - the backend is always ready
+        """Cancel all jobs that have not ended: running ones are interrupted, and killed if they do not end."""
         if self._throttle is not None:
             self._throttle.cancel()
         if self._sharing is not None:
@@ -178,7 +180,7 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
 
 
 def _call_back(callers: ThreadPoolExecutor | None, callback: Callable[[Job], Any], job: Job) -> None:
-    assert callers is not None  # noqa: S101 - joblib has called `start_call`
+    assert callers is not None  # noqa: S101 - set by `start_call`
 
     def call() -> None:
         try:
@@ -187,11 +189,11 @@ def _call_back(callers: ThreadPoolExecutor | None, callback: Callable[[Job], Any
             log.exception("joblib could not take the result of %r", job)
             raise
 
-    with contextlib.suppress(RuntimeError):  # the call has ended, and joblib takes nothing of it any more
+    with contextlib.suppress(RuntimeError):  # the call has ended, and joblib wants no further results
         callers.submit(call)
 
 
 def _name(batch: Any) -> str:
-    """Return how the tasks of a batch are called."""
+    """Return a description of a batch: the call of its first task, and the number of tasks."""
     name = describe(batch.items[0][0])
     return name if len(batch) == 1 else f"{len(batch)} times {name}"

@@ -1,7 +1,7 @@
-"""Registering the backend with joblib by name, without importing joblib.
+"""Registers the backend with joblib under its name, without importing joblib.
 
-joblib finds a backend only in a table of its own. Each new network enters this one there, if joblib is
-imported by then; if you import it later, call `register_joblib_backend`.
+joblib finds backends only in its own table. Each new network enters this backend there if joblib is already imported;
+if you import joblib later, call `register_joblib_backend`.
 """
 
 import sys
@@ -13,15 +13,15 @@ NAME = "pserver"
 
 
 def register_joblib_backend() -> None:
-    """Let joblib, and what is built on it, such as scikit-learn, use networks.
+    """Let joblib, and packages built on it such as scikit-learn, use networks.
 
-    After this, ``joblib.parallel_config("pserver", network=net)`` does what `pconnect.joblib.backend` tells. A new
-    network does it by itself where joblib has been imported before.
+    After this call, ``joblib.parallel_config("pserver", network=net)`` selects `pconnect.joblib.backend`. A new network
+    makes this call by itself if joblib was imported before.
 
     Raises
     ------
     ModuleNotFoundError
-        There is no joblib.
+        joblib is not installed.
 
     Examples
     --------
@@ -37,9 +37,9 @@ def register_joblib_backend() -> None:
 
 
 def register_if_imported() -> None:
-    """Do `register_joblib_backend` if joblib is there already."""
+    """Call `register_joblib_backend` if joblib is already imported."""
     joblib = sys.modules.get("joblib")
-    if hasattr(joblib, "register_parallel_backend"):  # else it is being imported
+    if hasattr(joblib, "register_parallel_backend"):  # missing while joblib is being imported
         register_joblib_backend()
 
 

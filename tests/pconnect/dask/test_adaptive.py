@@ -1,4 +1,4 @@
-"""Workers that follow the work, and the nodes that are there."""
+"""Workers that follow the work, and the nodes that exist."""
 
 import contextlib
 import os
@@ -42,7 +42,7 @@ def names(client: Any) -> set[str]:
 
 
 def busy(client: Any, until: Path) -> list[Any]:
-    """Submit tasks that all run until there is a file."""
+    """Submit tasks that all run until a file exists."""
 
     def wait() -> bool:
         deadline = time.monotonic() + DEADLINE
@@ -71,7 +71,7 @@ def test_workers_come_with_the_work_and_with_nodes_and_go(
         del tasks
         wait_until(lambda: names(client) == set(), "all to go")
         wait_gone(*pids)
-        assert client.submit(pow, 2, 5).result(DEADLINE) == 32  # and one comes again
+        assert client.submit(pow, 2, 5).result(DEADLINE) == 32  # a worker starts again
     assert net[1].eval("1").result(DEADLINE) == 1
 
 

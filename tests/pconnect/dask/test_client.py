@@ -1,4 +1,4 @@
-"""Dask's client of a network by itself; integration/test_dask.py has it at work."""
+"""Dask's client of a network by itself; integration/test_dask.py tests it with real servers."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Starting a cluster at real engines: what is refused, what fails, and that nothing is left of it."""
+"""Starting a cluster on real engines: refused options, failures, and that no process remains."""
 
 import os
 import signal
@@ -44,18 +44,18 @@ def children(net: ClientNetwork) -> set[int]:
 
 def test_a_worker_that_cannot_start(network: ClientNetwork) -> None:
     with pytest.raises(
-        ProcessFailedError, match=r"worker node2-0 of Dask at node 2 .* could not start"
+        ProcessFailedError, match=r"Dask worker node2-0 on node 2 .* could not start"
     ) as caught:
         network[[2]].dask(memory_limit="much", scheduler_node=1, timeout=DEADLINE)
     assert "exit status 1; its last output:\n" in str(caught.value)
     assert "much" in str(caught.value)
-    assert children(network) == set()  # already
+    assert children(network) == set()  # without a delay
     assert network.eval("1").result(DEADLINE) == [1, 1]
 
 
 def test_what_is_not_ready_in_time(network: ClientNetwork) -> None:
     with pytest.raises(
-        TimeoutError, match=r"the scheduler of Dask at node 1 \(.*\) was not ready within 0.3 s"
+        TimeoutError, match=r"timed out after 0\.3 s waiting for the Dask scheduler on node 1 \("
     ):
         network.dask(timeout=0.3)
     assert children(network) == set()
@@ -64,7 +64,9 @@ def test_what_is_not_ready_in_time(network: ClientNetwork) -> None:
 def test_an_engine_that_is_busy(network: ClientNetwork) -> None:
     command = reval("import time; time.sleep(1000)", network[2])
     begin = time.monotonic()
-    with pytest.raises(TimeoutError, match=r"within 0.2 s: node 2 \(127.* did not answer"):
+    with pytest.raises(
+        TimeoutError, match=r"timed out after 0\.2 s starting Dask: no answer from node 2 \(127"
+    ):
         network.dask(timeout=0.2)
     assert time.monotonic() - begin < DEADLINE / 2
     command.cancel()
@@ -74,7 +76,7 @@ def test_an_engine_that_is_busy(network: ClientNetwork) -> None:
 def test_a_node_without_dask(network: ClientNetwork) -> None:
     network[2].eval(NO_PACKAGES).result(DEADLINE)
     with pytest.raises(
-        ConfigurationError, match=r"at node 2 \(.*\): run pip install 'pserver\[dask\]' there"
+        ConfigurationError, match=r"on node 2 \(.*\): run pip install 'pserver\[dask\]' there"
     ):
         network.dask(timeout=DEADLINE)
     network[2].eval("sys.path[:] = kept").result(DEADLINE)
@@ -87,7 +89,7 @@ def test_another_version_at_a_node(network: ClientNetwork, tmp_path: Path) -> No
     network[2].call("lambda folder: __import__('sys').path.insert(0, folder)", [str(tmp_path)]).result(
         DEADLINE
     )
-    with pytest.raises(VersionWarning, match=r"is [\d.]+ at the client, but 2024.1 at node 2 \("):
+    with pytest.raises(VersionWarning, match=r"is [\d.]+ on the client, but 2024.1 on node 2 \("):
         network.dask(timeout=DEADLINE)
     network[2].call("lambda folder: __import__('sys').path.remove(folder)", [str(tmp_path)]).result(DEADLINE)
 

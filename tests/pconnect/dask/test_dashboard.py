@@ -1,4 +1,4 @@
-"""The dashboard: its user sees it, and whoever else reaches a port sees nothing."""
+"""The dashboard: its user can see it, and everyone else who reaches a port sees nothing."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ def client(net: ClientNetwork) -> Iterator[Any]:
 
 
 def get(url: str, **headers: str) -> tuple[int, str]:
-    """Return what a page is, or the error."""
+    """Return the status and text of a page, or of an error."""
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=DEADLINE) as answer:
             assert answer.headers["Referrer-Policy"] == "no-referrer"
@@ -46,7 +46,7 @@ def get(url: str, **headers: str) -> tuple[int, str]:
 
 
 def base(client: Any) -> str:
-    """Return the address of the pages, without a slash."""
+    """Return the address of the pages, without a slash at the end."""
     return str(client.dashboard_link).removesuffix("/status")
 
 
@@ -65,7 +65,7 @@ def test_its_user_sees_it(client: Any) -> None:
     assert status == 200
     assert "dask" in page.lower()
     assert get(f"{base(client)}/health") == (200, "ok")
-    assert get(base(client))[0] == 200  # it leads to the first page
+    assert get(base(client))[0] == 200  # redirected to the first page
     assert "node1-0" in get(f"{base(client)}/info/main/workers.html")[1]
     assert get(f"{base(client)}/no-such-page")[0] == 404
 
@@ -73,7 +73,7 @@ def test_its_user_sees_it(client: Any) -> None:
 def test_web_sockets_pass(client: Any) -> None:
     events = base(client).replace("http", "ws") + "/eventstream"
     origin = base(client).rpartition("/")[0]
-    for each in (origin, "null"):  # as browsers say it in a page that has an origin of its own
+    for each in (origin, "null"):  # browsers send "null" for a page with an opaque origin
         assert "add_worker" in asyncio.run(first_event(events, Origin=each))
 
 

@@ -26,7 +26,7 @@ from tests.support.waiting import DEADLINE, wait_until
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]) -> Iterator[ClientNetwork]:
-    """Give a network of two nodes with three slots."""
+    """Provide a network of two nodes with three slots."""
     folder = tmp_path_factory.mktemp("slots")
     with run_server(folder, "--slots=3", users=users) as server, server.connect(2) as net:
         yield net
@@ -39,7 +39,7 @@ def chosen(net: ClientNetwork) -> Iterator[ClientNetwork]:
 
 
 class OddError(Exception):
-    """No value that can be sent, and an error of the user's."""
+    """An exception of the user that cannot be sent as a value."""
 
 
 @pytest.mark.parametrize("return_as", ["list", "generator", "generator_unordered"])
@@ -63,7 +63,7 @@ def test_tasks_run_in_workers_and_take_and_return_any_object() -> None:
 def test_effective_jobs(net: ClientNetwork) -> None:
     backend = Backend(net)
     assert [backend.effective_n_jobs(n) for n in (-1, None, 2, 100, -2, 1)] == [3, 3, 2, 3, 2, 1]
-    # joblib takes 1 for "here": one slot that is elsewhere is used nonetheless.
+    # For joblib, 1 means "here"; a single remote slot is used nevertheless.
     assert backend.effective_n_jobs(-10) == 2
     with pytest.raises(ValueError, match="n_jobs == 0"):
         backend.effective_n_jobs(0)
@@ -92,7 +92,7 @@ def test_parts_of_a_network_and_the_last_network(net: ClientNetwork) -> None:
     assert open_networks.all_open()[-1] is net.mesh
     with joblib.parallel_config("pserver"):
         assert set(Parallel()(tasks)) <= {0, 2}
-    with pytest.raises(ConfigurationError, match="give a network that pconnect returned"):
+    with pytest.raises(ConfigurationError, match="is not a network: give one that pconnect returned"):
         joblib.parallel_config("pserver", network="alpha")
 
 
@@ -148,7 +148,7 @@ def test_a_generator_that_is_given_up_cancels() -> None:
     results = Parallel(return_as="generator")(delayed(time.sleep)(60 * (k > 0)) for k in range(5))
     assert next(results) is None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # joblib tells that there were more
+        warnings.simplefilter("ignore", UserWarning)  # joblib warns that there were more
         del results
         gc.collect()
     assert Parallel()(delayed(abs)(-k) for k in range(3)) == [0, 1, 2]
@@ -200,7 +200,7 @@ def call(array: np.ndarray, count: int, **options: Any) -> list[tuple[float, boo
 
 def test_large_arrays_are_sent_to_each_worker_once(chosen: ClientNetwork) -> None:
     array = np.random.default_rng(0).random((40, 2**15))  # 10 MiB
-    Parallel(batch_size=1)(delayed(time.sleep)(0.1) for _ in range(9))  # so that all workers are there
+    Parallel(batch_size=1)(delayed(time.sleep)(0.1) for _ in range(9))  # starts all workers
     before = bytes_to_workers(chosen)
     for _ in range(2):
         assert call(array, 40) == [(float(array[k, 0]), False) for k in range(40)]
@@ -227,7 +227,7 @@ def test_workers_do_not_keep_all_large_arrays(chosen: ClientNetwork, monkeypatch
 
         return sum(array.nbytes for array in shared_arrays.values())
 
-    for k in range(10):  # each call is over before the next: a worker keeps also what waiting tasks need
+    for k in range(10):  # each call ends before the next, because a worker also keeps arrays of waiting tasks
         array = np.full(2**18, float(k))  # 2 MiB
         assert max(Parallel(batch_size=1)(delayed(kept)(array) for _ in range(3))) <= 2**22 + 2**21
 

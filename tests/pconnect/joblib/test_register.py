@@ -1,4 +1,4 @@
-"""joblib is not imported for nothing, and knows the backend when there is a network."""
+"""joblib is imported only on demand, and knows the backend as soon as a network exists."""
 
 import subprocess
 import sys
