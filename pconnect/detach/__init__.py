@@ -1,1 +1,1 @@
-"""Jobs that outlive their client: handing over and getting back."""
+"""Jobs that outlive their client: handing them over, and getting them back."""

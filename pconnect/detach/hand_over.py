@@ -1,17 +1,17 @@
-"""The client's side of `detach`: it hands its jobs over to the servers, which run them alone from then on.
+"""The client's side of `detach`: it hands its jobs over to the servers, which then run them without a client.
 
-The phases follow each other in this order; those of the server are in `pserver.session.detached_jobs`::
+The phases follow each other in this order; for the phases of the server see `pserver.session.detached_jobs`::
 
     client                        server
     PLANNING    choose a node for each job
-    UPLOADING   KEEP a copy ─────▶ puts it into its job store
-    UPLOADED    the caller may still undo: UNDONE, and the jobs go on as before
-    SILENCING   DETACH ──────────▶ workers put results into the store; answers when nothing more is on its way
-    LISTENING   take in what was sent before that
+    UPLOADING   KEEP a copy ─────▶ stores it in its job store
+    UPLOADED    the caller may still undo: UNDONE, and the jobs continue as before
+    SILENCING   DETACH ──────────▶ workers write results to the store; answers when no message is in transit
+    LISTENING   receive earlier messages
     LEAVING     LEAVE, with the jobs that have ended ──────▶ owns all others
     LEFT
 
-All of this happens in the scheduler's thread, which gives out no jobs meanwhile.
+All phases run in the scheduler's thread, which gives no jobs to workers meanwhile.
 """
 
 import concurrent.futures
@@ -32,13 +32,13 @@ from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message, encode_message
 from pconnect.scheduler.node_workers import NodeWorkers
 
-# So many bytes wait to be sent to one server, beside one job.
+# Maximum number of bytes waiting to be sent to one server, apart from a single job.
 _MAX_UNSENT_BYTES = 2**23
 _QUIET_SECONDS = 0.3
 
 
 class Phase(enum.Enum):
-    """How far the jobs are handed over."""
+    """The progress of handing over the jobs."""
 
     PLANNING = enum.auto()
     UPLOADING = enum.auto()
@@ -51,22 +51,22 @@ class Phase(enum.Enum):
 
 
 class _Share:
-    """One node, and the jobs that it gets."""
+    """One node, and the jobs assigned to it."""
 
     def __init__(self, node: NodeWorkers) -> None:
         self.node = node
         self.jobs: dict[int, Job] = {}
-        self.workers: dict[int, int] = {}  # by job, of those that a worker has already
+        self.workers: dict[int, int] = {}  # by job, for jobs that a worker has already
         self.queue: deque[Job] = deque()
         self.sent_parts: set[str] = set()
 
     def ask(self, kind: Kind, tag: int, value: object) -> None:
-        assert self.node.channel is not None  # noqa: S101 - it is ready
+        assert self.node.channel is not None  # noqa: S101 - the node is ready
         self.node.channel.post_encoded(encode_message(kind, tag, value, NO_LIMIT))
         self.node.unanswered += 1
 
     def upload(self) -> None:
-        """Send as many jobs as can be sent without taking much memory."""
+        """Send as many jobs as possible without using much memory."""
         channel = self.node.channel
         while self.queue and channel is not None and channel.unsent_bytes < _MAX_UNSENT_BYTES:
             self._upload(self.queue.popleft())
@@ -93,13 +93,13 @@ class _Share:
 
 
 class Detaching:
-    """The jobs of one network while they are handed over; an extension of the scheduler."""
+    """The jobs of one network while they are being handed over; an extension of the scheduler."""
 
     def __init__(self) -> None:
         self.secret = secrets.token_bytes(SECRET_BYTES)
-        #: Ends when all jobs are on the servers; then call `go_on` or `undo` in the scheduler's thread.
+        #: Done when all jobs are on the servers; then call `go_on` or `undo` in the scheduler's thread.
         self.uploaded: concurrent.futures.Future[dict[int, dict[int, Job]]] = concurrent.futures.Future()
-        #: Ends when they are the servers'. Its value is those of each node, by number.
+        #: Done when the servers own the jobs; the result is the jobs of each node, by number.
         self.left: concurrent.futures.Future[dict[int, dict[int, Job]]] = concurrent.futures.Future()
         self._shares: dict[int, _Share] = {}
         self._phase = Phase.PLANNING
@@ -113,16 +113,16 @@ class Detaching:
         open_jobs: set[Job],
         allowed: Callable[[Job], set[int]],
     ) -> None:
-        """Begin; see `pconnect.scheduler.scheduler.Extension`."""
+        """Start handing over; see `pconnect.scheduler.scheduler.Extension`."""
         self._nodes, self._event_loop, self._open, self._allowed = nodes, event_loop, open_jobs, allowed
 
     @property
     def pauses(self) -> bool:
-        """Whether no jobs are given out meanwhile."""
+        """Whether no jobs are given to workers for now."""
         return self._phase is not Phase.UNDONE
 
     def step(self) -> None:
-        """Do the next step, if it is time for that."""
+        """Do the next step if it is due."""
         try:
             match self._phase:
                 case Phase.PLANNING:
@@ -143,13 +143,13 @@ class Detaching:
             self._fail(error)
 
     def end(self, reason: str) -> None:
-        """Fail what has not ended: the thread of the jobs ends."""
+        """Fail the futures that are not done, because the scheduler's thread ends."""
         for future in (self.uploaded, self.left):
             if not future.done():
                 future.set_exception(ConnectionLostError(f"the network could not be detached: {reason}"))
 
     def undo(self) -> None:
-        """Forget it; the jobs go on as before."""
+        """Cancel handing over; the jobs continue as before."""
         self._phase = Phase.UNDONE
         for share in self._shares.values():
             if share.node.is_ready:
@@ -162,9 +162,9 @@ class Detaching:
     # --- the steps ---
 
     def _plan(self) -> None:
-        """Choose a node for each job, once all servers have said how many slots they have.
+        """Choose a node for each job, once every server has reported its slots.
 
-        Answers to one that was undone come first: they would count as answers to this one.
+        Answers to an attempt that was undone must arrive first: they would count as answers to this one.
         """
         nodes = self._nodes.values()
         if not all(node.has_answered and not (node.is_ready and node.unanswered) for node in nodes):
@@ -175,7 +175,7 @@ class Detaching:
                 continue
             if isinstance(job, ProgramJob):
                 raise ConfigurationError(
-                    f"{job!r} has its streams here, and cannot be detached: wait, or cancel it"
+                    f"{job!r} cannot be detached, because its streams end here: wait for it, or cancel it"
                 )
             worker = at.get(job.number)
             share = self._share(worker.node) if worker is not None else self._choose(job)
@@ -198,7 +198,7 @@ class Detaching:
     def _choose(self, job: Job) -> _Share:
         allowed = self._allowed(job)
         if not allowed:
-            raise ConfigurationError(f"{job.name} cannot be detached: no node could run it now")
+            raise ConfigurationError(f"{job.name} cannot be detached: no node is able to run it now")
 
         def load(number: int) -> float:
             share = self._shares.get(number)
@@ -209,14 +209,14 @@ class Detaching:
     def _upload(self) -> None:
         for share in self._shares.values():
             if not share.node.is_ready:
-                raise ConnectionLostError(f"{share.node} is lost, nothing is detached: {share.node.gone}")
+                raise ConnectionLostError(f"{share.node} is lost, so no job is detached: {share.node.gone}")
             share.upload()
         if not any(share.queue or share.node.unanswered for share in self._shares.values()):
             self._phase = Phase.UPLOADED
             self.uploaded.set_result({number: dict(share.jobs) for number, share in self._shares.items()})
 
     def go_on(self) -> None:
-        """Have the workers send no more, and leave."""
+        """Make the workers stop sending, then leave."""
         for share in self._living():
             share.ask(Kind.DETACH, 0, None)
         self._phase = Phase.SILENCING
@@ -230,7 +230,7 @@ class Detaching:
             self._phase = Phase.LISTENING
 
     def _listen(self) -> None:
-        """Take in what is still on its way."""
+        """Receive messages that are still in transit."""
         arriving = [
             worker.connection.arriving_bytes
             for share in self._living()

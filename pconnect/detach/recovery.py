@@ -1,8 +1,8 @@
 """The client's side of ``pconnect(recover=token)``: jobs of a detached network become futures here.
 
-This client tells the server of each result that arrives, before its future gets it; if several clients recover at
-once, the first to tell has the result. It takes none before all servers have answered: if the recovery fails, all
-results are still there for the next one.
+The client claims each result that arrives, before its future gets it; if several clients recover at the same time, the
+first to claim a result gets it. The client claims none before all servers have answered: if the recovery fails, all
+results remain available for the next attempt.
 """
 
 import concurrent.futures
@@ -25,8 +25,8 @@ from srp_tools.steps import remaining
 class Recovering:
     """The jobs of one detached network; an extension of the scheduler.
 
-    `token`: what `detach` has returned. `call`: has something done in the scheduler's thread. `places`: for each node
-    here its number in the token. `jobs`: by number; complete when `ready` has ended.
+    `token`: from `detach`. `call`: calls a function in the scheduler's thread. `places`: the number in the token of
+    each node here. `jobs`: by number; complete when `ready` is done.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Recovering:
         self.pauses = False
         self._token = token
         self._places = {node: place for node, place in places.items() if place in token.jobs}
-        #: The numbers of the jobs at each server, by name and port, to which no node here belongs.
+        #: The job numbers for each server, by name and port, that has no node here.
         self._missing = {
             token.hosts[place - 1]: numbers
             for place, numbers in token.jobs.items()
@@ -45,7 +45,7 @@ class Recovering:
         }
         self._call = call
         self._nodes: dict[int, NodeWorkers] = {}
-        self._answers: dict[int, str | None] = {}  # by node, why there is nothing
+        self._answers: dict[int, str | None] = {}  # by node, why it has no jobs; ``None`` if it has some
         self._asked: set[int] = set()
         self._arrived: dict[int, Any] = {}
 
@@ -54,16 +54,16 @@ class Recovering:
         nodes: dict[int, NodeWorkers],
         event_loop: EventLoop,
         open_jobs: set[Job],
-        allowed: Callable[[Job], set[int]],  # noqa: ARG002 - these jobs are where they are
+        allowed: Callable[[Job], set[int]],  # noqa: ARG002 - these jobs have their nodes already
     ) -> None:
-        """Begin; see `pconnect.scheduler.scheduler.Extension`."""
+        """Start recovering; see `pconnect.scheduler.scheduler.Extension`."""
         self._nodes = {number: nodes[number] for number in self._places}
         self._event_loop, self._open = event_loop, open_jobs
         for node in self._nodes.values():
             node.on_kept = self._hear
 
     def step(self) -> None:
-        """Ask the nodes that are there, and give up those that are lost."""
+        """Ask the nodes that are available, and give up lost ones."""
         token = self._token
         for number, node in self._nodes.items():
             if node.is_lost or (node.gone and node.channel is None):
@@ -77,45 +77,45 @@ class Recovering:
             self._end_answers()
 
     def end(self, reason: str) -> None:
-        """Fail what has not ended; the scheduler, whose thread ends, fails the jobs."""
+        """Fail `ready` if it is not done; the scheduler itself fails the jobs."""
         if not self.ready.done():
             self.ready.set_exception(ConnectionLostError(f"nothing was recovered: {reason}"))
 
     def unanswered(self) -> str:
-        """Return which nodes have not answered."""
+        """Return the nodes that have not answered, as text."""
         silent = [str(node) for number, node in self._nodes.items() if number not in self._answers]
-        return ", ".join(silent) or "any server"  # if nothing was asked yet
+        return ", ".join(silent) or "any server"  # if no node was asked yet
 
-    # --- for its jobs, whose `pconnect.jobs.job.Owner` this is ---
+    # --- for the jobs; these are the methods of `pconnect.jobs.job.Owner` ---
 
     def drop(self, job: Job) -> None:
-        """All of them were sent, so none is taken from a queue here."""
+        """Fail: all of these jobs were sent, so none is in a queue."""
         raise AssertionError(f"{job!r} was not sent")
 
     def stop(self, job: Job, grace: float) -> None:
-        """Have the session that runs a job interrupt it, and kill its worker if that does not help."""
+        """Make the session that runs a job interrupt it, and kill its worker if the job does not end in time."""
         self._call(lambda: self._send_stop(job, grace))
 
     def attend(self, job: Job, deadline: float) -> None:
-        """Leave it to the thread that looks after jobs: how long this takes does not matter."""
+        """Do nothing: the scheduler's thread receives the results, and the delay does not matter."""
 
     def call_back(self, function: Callable[[], object]) -> None:
-        """Call a function of the user."""
+        """Call a user's function."""
         function()
 
     def show(self, job: Job, stream: int, start: int, data: bytes, *, is_last: bool) -> None:
-        """Show nothing: it was printed when nobody was there, perhaps days ago; the job has it."""
+        """Show nothing: the job printed this without a client, perhaps days ago, and has it in its attributes."""
 
     def fetch(self, job: Job, error: Exception, timeout: float | None) -> Any:  # noqa: ARG002
         """Raise the error: nothing is kept for a client that has left."""
         raise error
 
-    def why(self, job: Job) -> str:  # noqa: ARG002 - it is the same for all
-        """Return the same for all: the session of the server has them, and has not said more."""
-        return "it was left to the server, which has not said more"
+    def why(self, job: Job) -> str:  # noqa: ARG002 - the same for all jobs
+        """Return a general reason: the server's session has the jobs, and has reported no more."""
+        return "its server keeps it, and has not reported more"
 
     def _send_stop(self, job: Job, grace: float) -> None:
-        assert job.node is not None  # noqa: S101 - it has one from the beginning
+        assert job.node is not None  # noqa: S101 - set when the job was created
         channel = self._nodes[job.node].channel
         if channel is not None and not job.done():
             channel.post(Kind.STOP, 0, [job.number, grace])
@@ -124,7 +124,7 @@ class Recovering:
     # --- in the scheduler's thread ---
 
     def _end_answers(self) -> None:
-        """Let the jobs of a node that has nothing fail, unless there is nothing at all."""
+        """Fail the jobs of nodes that keep nothing; fail the recovery if no node keeps any job."""
         reasons = {node: reason for node, reason in self._answers.items() if reason}
         if len(reasons) == len(self._nodes):
             texts = [f"{self._nodes[number]}: {reason}" for number, reason in reasons.items()]
@@ -136,10 +136,10 @@ class Recovering:
                 self._add(node, number, "a job")
             self._give_up(node, reason)
         for host, numbers in self._missing.items():
-            advice = "when it is there again, recover its result with the same token"
+            advice = "when it is back, recover the result with the same token"
             for number in numbers:
                 text = (
-                    f"job {number} is kept at {_server(host)}, which is missing (see net.missing): {advice}"
+                    f"job {number} is kept on {_server(host)}, which is missing (see net.missing): {advice}"
                 )
                 self._new(number, "a job").fail(ConnectionLostError(text))
         self.jobs = dict(sorted(self.jobs.items()))
@@ -148,9 +148,9 @@ class Recovering:
             self._take(number)
 
     def _take(self, number: int) -> None:
-        """Tell the server that a result has arrived."""
+        """Claim a result that has arrived."""
         node = self.jobs[number].node
-        assert node is not None  # noqa: S101 - it has one from the beginning
+        assert node is not None  # noqa: S101 - set when the job was created
         channel = self._nodes[node].channel
         if channel is not None:
             channel.post(Kind.TAKE, number)
@@ -203,11 +203,11 @@ def _server(host: tuple[str, int] | tuple[str, int, int]) -> str:
 def recover(mesh: ClientMesh, token: Token, deadline: float, places: Mapping[int, int]) -> dict[int, Job]:
     """Return the jobs of a detached network.
 
-    `mesh` has nodes of the same servers in the same order, without those that are missing; `places` has for each of its
-    nodes the number in the token. The jobs of missing nodes fail at once.
+    `mesh` has nodes of the same servers in the same order, without missing ones; `places` holds the number in the token
+    of each node. The jobs of missing nodes fail immediately.
 
-    Raises `ConfigurationError` if no server has anything of it for us; the text has the reason of each. Raises
-    `TimeoutError` if not all have answered.
+    Raises `ConfigurationError` with the reason of each server if none keeps any of these jobs for this user. Raises
+    `TimeoutError` if a server has not answered in time.
     """
     scheduler = scheduler_of(mesh)
     recovering = Recovering(token, scheduler.call, places)
@@ -218,6 +218,6 @@ def recover(mesh: ClientMesh, token: Token, deadline: float, places: Mapping[int
         if not recovering.ready.cancel():
             raise
         raise TimeoutError(
-            f"no answer in time to what is kept of the detached network, from {recovering.unanswered()}"
+            f"timed out waiting for the list of kept jobs from {recovering.unanswered()}"
         ) from None
     return recovering.jobs

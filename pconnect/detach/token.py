@@ -1,4 +1,4 @@
-"""Tokens: what is needed to get back the jobs of a network that was detached. A token holds no password."""
+"""Tokens: the data needed to get back the jobs of a detached network. A token holds no password."""
 
 import base64
 import binascii
@@ -17,14 +17,14 @@ SECRET_BYTES = 24
 
 @dataclass(frozen=True)
 class Token:
-    """What a token says."""
+    """The contents of a token."""
 
-    network_id: bytes  #: of the network that was detached
-    secret: bytes  #: random bytes; anyone with them, and the same user's password, may have the results
-    #: Name and port of each server, by node from 1; and its data port, if the user has named that.
+    network_id: bytes  #: of the detached network
+    secret: bytes  #: random bytes; with them and the same user's password, anyone can get the results
+    #: Name and port of each server, by node from 1; and its data port, if the user has given one.
     hosts: tuple[tuple[str, int] | tuple[str, int, int], ...]
-    jobs: dict[int, list[int]]  #: the numbers of the jobs of each node that has any
-    #: The numbers of those whose results may come by pickle. The client says so, not a server.
+    jobs: dict[int, list[int]]  #: the job numbers of each node that has any
+    #: The numbers of jobs whose results may be pickled. This is the client's decision, not a server's.
     pickled: frozenset[int]
 
     def pack(self) -> str:
@@ -48,17 +48,17 @@ class Token:
 
 
 def unpack_token(text: object) -> Token:
-    """Return what a token says. Raises `ConfigurationError` if it is not a token."""
+    """Return the contents of a token. Raises `ConfigurationError` if the text is not a token."""
     if not isinstance(text, str):
-        raise ConfigurationError(f"recover={text!r}: it must be the text that detach() has returned")
+        raise ConfigurationError(f"recover={text!r} is not a token: give the text that detach() has returned")
     try:
         told: dict[str, Any] = json.loads(
             base64.b64decode(text.strip().encode(), altchars=b"-_", validate=True)
         )
         if told["version"] != _VERSION:
             raise ConfigurationError(
-                f"recover: the token is of version {told['version']}, here it is {_VERSION}; use the software that "
-                "made it"
+                f"recover: the token has version {told['version']}, this software reads {_VERSION}: use the software "
+                "that made it"
             )
         token = Token(
             bytes.fromhex(told["network"]),
@@ -71,11 +71,11 @@ def unpack_token(text: object) -> Token:
         raise
     except (binascii.Error, UnicodeError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise ConfigurationError(
-            "recover: that is no token, or not all of it; give the text that detach() has returned, or that of the "
-            "file which detach(path=...) has written: recover=Path(...).read_text()"
+            "recover: this is not a complete token: give the text that detach() has returned, or the contents of the "
+            "file that detach(path=...) has written: recover=Path(...).read_text()"
         ) from error
     if len(token.network_id) != NETWORK_ID_BYTES or not all(1 <= n <= len(token.hosts) for n in token.jobs):
-        raise ConfigurationError("recover: the token contradicts itself")
+        raise ConfigurationError("recover: the token contradicts itself: it is damaged")
     return token
 
 
@@ -84,7 +84,7 @@ def _host(name: object, port: Any, *data_port: Any) -> tuple[str, int] | tuple[s
 
 
 def _ranges(numbers: Iterable[int]) -> list[list[int]]:
-    """Return numbers as a list of first and count of those in a row."""
+    """Return numbers as a list of ranges, each with its first number and its length."""
     ranges: list[list[int]] = []
     for number in sorted(numbers):
         if ranges and number == sum(ranges[-1]):
@@ -96,5 +96,5 @@ def _ranges(numbers: Iterable[int]) -> list[list[int]]:
 
 def _numbers(ranges: Any) -> list[int]:
     if sum(count for _, count in ranges) > _MAX_JOBS:
-        raise ConfigurationError("recover: the token contradicts itself")
+        raise ConfigurationError("recover: the token contradicts itself: it is damaged")
     return [number for first, count in ranges for number in range(first, first + count)]

@@ -1,8 +1,8 @@
-"""From a file to the network that a client has left: log in as the same user, then take over the sessions.
+"""Restores a network from its file: log in as the same user, then take over the sessions.
 
-It goes in three steps. One login at each server, which gives the connection to the session that is there; then the
-other nodes of that session; then the data connections, for which engines wait that are idle or in a call of this
-package. One that computes is not waited for: its connection is made when it has time, and its commands are told then.
+There are three steps: one login at each server, which attaches the connection to the waiting session; then the other
+nodes of that session; then the data connections of engines that are idle or in a call of this package. A computing
+engine is not waited for: its connection is opened later, and then it reports its commands.
 """
 
 import contextlib
@@ -33,11 +33,11 @@ from srp_tools.credentials import Credentials
 from srp_tools.steps import Steps, deadline_after, run_all
 from srp_tools.tls import TlsContexts
 
-# The client before may have had so many commands on their way that no engine had begun.
+# The previous client may have sent this many commands that no engine had begun.
 _NUMBERS_APART = 2**20
 _NOTHING = (
-    "there is nothing to come back to: its session has ended, or is that of another user; to come back to the other "
-    "hosts, add required=False"
+    "no session is waiting there: it has ended, or belongs to another user; to come back to the other hosts only, "
+    "add required=False"
 )
 
 
@@ -54,13 +54,12 @@ def come_back(
     takes_over: bool,
     is_exclusive: bool = False,
 ) -> ClientNetwork | None:
-    """Return the network of a client that has vanished, or that is still there if `takes_over`.
+    """Return the network of a client that has vanished; with `takes_over`, also of one that is still connected.
 
-    `attendance`: says which nodes may be missing. `is_exclusive`: whether servers that are added later are to take no
-    other session. Returns ``None`` if no server has anything of it for this user.
+    `attendance`: tells which nodes may be missing. `is_exclusive`: whether servers added later should accept no other
+    session. Returns ``None`` if no server has a session of this network for this user.
 
-    Raises `ConnectError` with the reason of each host that failed, of those that are required. Sessions that are there
-    wait as before.
+    Raises `ConnectError` with the reasons of all required hosts that failed. Their sessions keep waiting.
     """
     authority = NetworkAuthority(saved.network_id)
     event_loop = EventLoop()
@@ -102,7 +101,7 @@ def come_back(
 def log_in_again(
     hosts: Mapping[int, Host], terms: LoginTerms, event_loop: EventLoop, deadline: float, outcomes: Outcomes
 ) -> None:
-    """Come back to one node of each session, then to all others there; what cannot come back has failed."""
+    """Come back to one node of each session, then to its other nodes; `outcomes` gets an error for each failure."""
 
     def run(steps: Mapping[int, Steps[Server]]) -> None:
         run_all(steps, deadline, outcomes)
@@ -122,9 +121,9 @@ def log_in_again(
 
 
 def _why_not(server: ReturnedServer) -> Exception | None:
-    """Return why the client cannot come back to a node, if it cannot."""
+    """Return why the client cannot come back to a node; ``None`` if it can."""
     if not server.is_settled:
-        return TimeoutError("the server has not said within the time limit whether its session is there")
+        return TimeoutError("timed out waiting for the server to report whether its session is still there")
     if server.refusal == "":
         return NothingThereError(_NOTHING)
     if server.refusal is None and server.command.error is None and not server.life.session_is_over:
@@ -133,7 +132,7 @@ def _why_not(server: ReturnedServer) -> Exception | None:
 
 
 def _lost(node: int, saved: ResumeFile, event_loop: EventLoop, error: Exception) -> ReturnedServer:
-    """Return what stands for a node that is missing: one that was lost."""
+    """Return a stand-in for a missing node; it counts as lost."""
     host = saved.hosts[node - 1]
     command = Connection(node, host.label, None, role=Role.CLIENT, limits=saved.limits, awaited=True)
     server = ReturnedServer(event_loop, saved.limits, command, Location(host.name, host.port, host.port))
@@ -171,7 +170,7 @@ def _make_network(
 
 
 def _number_on(mesh: ClientMesh, servers: Sequence[ReturnedServer]) -> None:
-    """Have the numbers of commands go on above those of the client before, in a new epoch."""
+    """Continue the numbers of commands above those of the previous client, in a new epoch."""
     before = max(server.facts.get("begun", 0) for server in servers) + _NUMBERS_APART
     mesh.number_on(before + 1)
     for server in servers:
@@ -183,7 +182,7 @@ def _number_on(mesh: ClientMesh, servers: Sequence[ReturnedServer]) -> None:
 def await_engines(
     mesh_setup: MeshSetup, servers: Sequence[ReturnedServer], event_loop: EventLoop, deadline: float
 ) -> None:
-    """Open the data connections; wait for those to idle engines."""
+    """Open the data connections, and wait for those of idle engines."""
     awaited = [server for server in servers if server.data.is_awaited]
     idle = [server for server in awaited if not server.facts.get("running")]
     for server in awaited:

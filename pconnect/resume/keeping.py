@@ -1,4 +1,4 @@
-"""What `pconnect` does about the file of a network that can be come back to."""
+"""Keeps the file that a later client needs to come back to a network."""
 
 import functools
 import warnings
@@ -17,14 +17,14 @@ from pconnect.views.network_views import ClientNetwork
 def check_resume(
     file: Path | None, saved: ResumeFile | None, hosts: object, recover: object, *, use_tls: bool
 ) -> None:
-    """Raise `ConfigurationError` if what was asked for contradicts itself, or what the file says."""
+    """Raise `ConfigurationError` if the options contradict each other or the file."""
     if file is None:
         return
     if recover is not None:
-        raise ConfigurationError("resume and recover: give only one of them")
+        raise ConfigurationError("resume= and recover= are both given: use only one of them")
     if not use_tls:
         raise ConfigurationError(
-            "resume and use_tls=False: without a login, nobody can prove whose sessions they are; leave out one"
+            "resume= needs a login, and use_tls=False has none to prove whose sessions they are: leave out one of them"
         )
     if saved is None or hosts is None:
         return
@@ -32,15 +32,15 @@ def check_resume(
     if [host[1:] for host in there] != [host[1:] for host in parse_hosts(hosts)]:
         names = ", ".join(host.label for host in there)
         raise ConfigurationError(
-            f"resume: {file} is of a network of other hosts: {names}; give these, or another name, or remove that file "
-            "if you do not want this network back"
+            f"resume: {file} belongs to a network of other hosts, {names}: give these hosts or another name, or remove "
+            "the file if you no longer need that network"
         )
 
 
 def save(network: ClientNetwork, file: Path) -> None:
-    """Write what a client needs to come back to a new network, and warn of servers that do not wait for it.
+    """Write the file for a new network, and warn about servers whose sessions do not wait for the client.
 
-    Raises `CredentialError` if the file cannot be written; the network is closed.
+    Raises `CredentialError` if the file cannot be written; the network is then closed.
     """
     mesh = client_mesh(network.mesh)
     try:
@@ -48,17 +48,15 @@ def save(network: ClientNetwork, file: Path) -> None:
         _write(mesh, file)
         deaf = dict.fromkeys(s.host for s in mesh.servers.values() if not s.facts.get("orphan_seconds"))
         if deaf:
-            text = (
-                f"sessions at {', '.join(deaf)} end with this client: start the servers with --orphan-timeout"
-            )
+            text = f"sessions on {', '.join(deaf)} end with this client: start these servers with --orphan-timeout"
             warnings.warn(text, RuntimeWarning, stacklevel=4)
-    except BaseException:  # a user may have warnings raised
+    except BaseException:  # a warning filter may raise
         mesh.close(1.0)
         raise
 
 
 def attach(network: ClientNetwork, attendance: Attendance, file: Path) -> None:
-    """Give a network that has come back what a new one has; warn of hosts that are missing."""
+    """Complete a network that has come back, as `save` does with a new one; warn about missing hosts."""
     mesh = client_mesh(network.mesh)
     mesh.attendance = attendance
     _look_after(mesh, file)
@@ -67,20 +65,20 @@ def attach(network: ClientNetwork, attendance: Attendance, file: Path) -> None:
 
 
 def _write(mesh: ClientMesh, file: Path) -> None:
-    """Write who the nodes are now. Raises `CredentialError` if that is not possible."""
-    assert mesh.mesh_setup is not None  # noqa: S101 - pconnect has made it
-    assert mesh.mesh_setup.terms is not None  # noqa: S101 - the same
+    """Write the present nodes to the file. Raises `CredentialError` if that fails."""
+    assert mesh.mesh_setup is not None  # noqa: S101 - the network was made by pconnect
+    assert mesh.mesh_setup.terms is not None  # noqa: S101 - the network was made by pconnect
     count = len(mesh.connections) - 1
     ResumeFile.of(mesh.mesh_setup.terms, mesh.growth.hosts, count, mesh.growth.ids).write(file)
 
 
 def _look_after(mesh: ClientMesh, file: Path) -> None:
-    """Have the file follow the network, and have nodes that are lost come back to their sessions."""
+    """Update the file when the network changes, and let lost nodes come back to their sessions."""
     mesh.growth.come_back = functools.partial(return_to_nodes, mesh)
     mesh.growth.on_change.append(lambda: _write(mesh, file))
 
     def remove() -> None:
-        # Sessions that did not hear of the close wait for whoever comes back; or another client has taken them over.
+        # Sessions that missed the close wait for a client to come back; or another client has taken them over.
         if any(server.life.was_killed is not None for server in mesh.servers.values()):
             remove_file(file, mesh.network_id)
 

@@ -1,7 +1,7 @@
-"""What a client must have kept to come back to its sessions: one private file, and the password besides.
+"""The data that a client needs to come back to its sessions: one private file; the password is needed in addition.
 
-The file has no key of a certificate authority: the client that comes back makes a new authority, and says inside its
-login which. So whoever has the file, and not the password, can do nothing with it.
+The file holds no key of a certificate authority: the client that comes back makes a new authority, and announces it in
+its login. The file is therefore useless to anyone without the password.
 """
 
 import base64
@@ -26,46 +26,46 @@ from srp_tools.private_files import read_private, write_private
 
 _VERSION = 1
 _MAX_BYTES = 2**24
-_REMOVED = Host("(removed)", "", 0)  # stands where a number stays empty
+_REMOVED = Host("(removed)", "", 0)  # marks a number that stays empty
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 def path_of(resume: str | Path) -> Path:
-    """Return the path of a file, or of one that has only a name, in the user's folder for state.
+    """Return the path of a resume file; a plain name stands for a file in the user's state folder.
 
-    Raises `ConfigurationError` if it is neither.
+    Raises `ConfigurationError` if it is neither a path nor a valid name.
     """
     if isinstance(resume, Path) or os.sep in resume:
         return Path(resume).expanduser()
     if _NAME.fullmatch(resume) is None:
         raise ConfigurationError(
-            f"resume={resume!r}: give a name of letters, digits, dots, dashes and underscores, or a path"
+            f"resume={resume!r} is not allowed: give a name of letters, digits, dots, dashes and underscores, or a path"
         )
     return platformdirs.user_state_path("pconnect", appauthor=False) / "resume" / resume
 
 
 @dataclass(frozen=True)
 class ResumeFile:
-    """What such a file says of a network."""
+    """The contents of a resume file."""
 
     network_id: bytes
     network_key: bytes = field(repr=False)
     link_key: bytes | None = field(repr=False)
     limits: Limits
     peer_timeout: float
-    hosts: tuple[Host, ...]  #: of each node, from 1; one that was removed has a place, too
+    hosts: tuple[Host, ...]  #: the host of each node, from 1, including removed nodes
     keys: Mapping[int, bytes]  #: the public key (DER) of each node
-    servers: frozenset[str] = frozenset()  #: the ids of all that it has or had
+    servers: frozenset[str] = frozenset()  #: the ids of all present and former servers
 
     @classmethod
     def of(
         cls, terms: LoginTerms, hosts: Mapping[int, Host], count: int, servers: Iterable[str] = ()
     ) -> "ResumeFile":
-        """Return what there is to be kept of a network; `hosts`: that of each node that is there.
+        """Return the contents for a network; `hosts`: the host of each present node.
 
-        `count`: of all nodes, also those that were removed. `servers`: the ids of all that it has or had.
+        `count`: of all nodes, including removed ones. `servers`: the ids of all present and former servers.
         """
-        assert terms.authority is not None  # noqa: S101 - it has encryption
+        assert terms.authority is not None  # noqa: S101 - the network is encrypted
         keys = {node: key for node, key in terms.authority.public_keys.items() if node in hosts}
         return cls(
             terms.network_id,
@@ -80,11 +80,11 @@ class ResumeFile:
 
     @property
     def removed(self) -> dict[int, str]:
-        """The numbers that stay empty, because their nodes were removed."""
+        """The numbers that stay empty because their nodes were removed."""
         return {node: host.label for node, host in enumerate(self.hosts, 1) if host == _REMOVED}
 
     def write(self, path: Path) -> None:
-        """Write it to a file of mode 0600. Raises `CredentialError` if that is not possible, or not private."""
+        """Write a file of mode 0600. Raises `CredentialError` if it cannot be written, or would not be private."""
         told = {
             "version": _VERSION,
             "network": self.network_id.hex(),
@@ -104,9 +104,9 @@ def _host(label: object, name: object, port: Any, data_port: Any = None) -> Host
 
 
 def read_file(path: Path) -> ResumeFile | None:
-    """Return what a file says, ``None`` if there is none.
+    """Return the contents of a file; ``None`` if it does not exist.
 
-    Raises `ConfigurationError` if it is no such file, and `CredentialError` if others can read it.
+    Raises `ConfigurationError` if it is not a resume file, and `CredentialError` if other users can read it.
     """
     if not path.exists():
         return None
@@ -114,7 +114,7 @@ def read_file(path: Path) -> ResumeFile | None:
     try:
         told: dict[str, Any] = json.loads(text)
         if (version := told["version"]) != _VERSION:
-            raise ValueError(f"it is of version {version!r} of its format; this software knows {_VERSION}")
+            raise ValueError(f"its format has version {version!r}, but this software reads {_VERSION}")
         link_key, (most, most_waiting) = told["link_key"], told["limits"]
         found = ResumeFile(
             bytes.fromhex(told["network"]),
@@ -128,20 +128,20 @@ def read_file(path: Path) -> ResumeFile | None:
         )
         sizes = len(found.network_id), len(found.network_key), len(found.link_key or bytes(TOKEN_BYTES))
         if sizes != (NETWORK_ID_BYTES, NETWORK_KEY_BYTES, TOKEN_BYTES):
-            raise ValueError("a key has another length")
+            raise ValueError("a key has the wrong length")
         if not (0 < found.peer_timeout < math.inf and min(found.limits) > 0):
-            raise ValueError("a limit makes no sense")
+            raise ValueError("a limit is not a positive number")
         if not found.hosts or found.keys.keys() ^ found.removed.keys() != set(range(1, len(found.hosts) + 1)):
             raise ValueError("a node has no key")
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise ConfigurationError(
-            f"resume: {path} is not a file that pconnect(resume=...) has written ({error}); name another, or remove it"
+            f"resume: {path} was not written by pconnect(resume=...) ({error}): give another name, or remove the file"
         ) from error
     return found
 
 
 def remove_file(path: Path, network_id: bytes) -> None:
-    """Remove the file of a network that was closed, unless it is that of another network by now."""
+    """Remove the file of a closed network, unless it belongs to another network by now."""
     with contextlib.suppress(OSError, ConfigurationError, CredentialError):
         saved = read_file(path)
         if saved is not None and saved.network_id == network_id:

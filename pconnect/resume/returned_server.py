@@ -1,4 +1,4 @@
-"""A server to which the client has come back: what it says first, and the commands of the client before."""
+"""A server to which the client has come back: its first messages, and the commands of the previous client."""
 
 import time
 from collections.abc import Mapping
@@ -20,22 +20,22 @@ from pconnect.session.remote_calls import kept_value_of
 from pconnect.session.server import Server
 from pconnect.views.network_views import ResumableConnection
 
-_UNKNOWN = "(not known while its engine computes)"
-_FORGOTTEN = "the engine does not remember this command of the client before: it keeps the last ones"
+_UNKNOWN = "(unknown while its engine computes)"
+_FORGOTTEN = "the engine does not remember this command of the previous client: it keeps only the latest ones"
 
 
 class ReturnedServer(Server):
-    """One node of a network to which the client has come back."""
+    """A node of a network to which the client has come back."""
 
     def __init__(
         self, event_loop: EventLoop, limits: Limits, command: Connection, location: Location
     ) -> None:
         self._event_loop = event_loop
         self._known: set[int] = set()
-        self.refusal: str | None = None  #: why the client cannot come back; empty: there is nothing
-        #: Commands up to this number are of the client before.
+        self.refusal: str | None = None  #: why the client cannot come back; empty if no session was found
+        #: Commands up to this number belong to the previous client.
         self.last_before = 2**31
-        self.has_told = False  #: whether the engine has told all that it remembers
+        self.has_told = False  #: whether the engine has reported all that it remembers
         super().__init__(command, location)
         self.attach(
             ResumableConnection(
@@ -54,11 +54,11 @@ class ReturnedServer(Server):
 
     @property
     def found(self) -> Mapping[int, Command]:
-        """The commands of the client before, by number."""
+        """The commands of the previous client, by number."""
         return self.commands.found
 
     def attach(self, data: Connection) -> None:
-        """See `pconnect.session.server.Server.attach`."""
+        """Attach the data connection; see `pconnect.session.server.Server.attach`."""
         super().attach(data)
         data.on_message = self._take_from_engine
 
@@ -95,7 +95,7 @@ class ReturnedServer(Server):
                 self._end_found(number, command, ConnectionLostError(_FORGOTTEN), None)
 
     def _find(self, number: int) -> Command:
-        """Return a command of the client before."""
+        """Return a command of the previous client; create it if it is new."""
         command = self.commands.found.get(number)
         if command is None:
             where = self.node, self.host
@@ -109,7 +109,7 @@ class ReturnedServer(Server):
         if command is None:
             super()._finish(end)
             return
-        # Its error is for those who ask for it, and in no call's way: the user may have seen it before.
+        # The error does not disturb other calls: the user may have seen it before. It is available from the command.
         error = None
         if isinstance(end.outcome, dict):
             error = remote_error(self.node, self.host, command.source, end.outcome)

@@ -1,8 +1,8 @@
-"""Coming back in the same process: a client whose own network was gone, and whose sessions have waited for it.
+"""Coming back in the same process: the client's own network connection was gone, and its sessions have waited for it.
 
-The engines have lost nothing but their client: workspaces, links to each other and the commands that run are as they
-were. So nobody is told of it, and nothing is set up again. Commands that were on their way when the network was lost
-have failed here; what has become of them is in ``net.commands``, as for another process that comes back.
+The engines have lost nothing but their client: workspaces, links between engines and running commands are unchanged.
+Therefore no engine is notified, and nothing is set up again. Commands in progress when the connection was lost have
+failed here; their outcomes are in ``net.commands``, as for another process that comes back.
 """
 
 import dataclasses
@@ -19,11 +19,11 @@ from pconnect.session.server import Server
 
 
 def return_to_nodes(mesh: ClientMesh, numbers: Sequence[int], deadline: float) -> dict[int, Exception]:
-    """Come back to the sessions of some nodes, which are lost; return why that was not possible for some."""
+    """Come back to the sessions of some lost nodes; return the reasons for those where that failed."""
     setup = mesh.mesh_setup
-    assert setup is not None  # noqa: S101 - it is a network that can be come back to
-    assert setup.terms is not None  # noqa: S101 - the same
-    assert setup.authority is not None  # noqa: S101 - the same
+    assert setup is not None  # noqa: S101 - the network can be resumed
+    assert setup.terms is not None  # noqa: S101 - the network can be resumed
+    assert setup.authority is not None  # noqa: S101 - the network can be resumed
     keys = {number: setup.authority.public_keys[number] for number in numbers}
     terms = dataclasses.replace(
         setup.terms,
@@ -42,7 +42,7 @@ def return_to_nodes(mesh: ClientMesh, numbers: Sequence[int], deadline: float) -
             if isinstance(outcome, Server) and number not in found:
                 mesh.event_loop.discard(outcome.command)
         for number in keys.keys() - found.keys():
-            # A login that leads nowhere has left another key there.
+            # A failed login may have left another key there.
             setup.authority.sign(keys[number], number)
     servers = {number: server for number, server in found.items() if isinstance(server, ReturnedServer)}
     _take_in(mesh, servers)
@@ -51,18 +51,18 @@ def return_to_nodes(mesh: ClientMesh, numbers: Sequence[int], deadline: float) -
 
 
 def _explained(before: Server, error: Exception) -> Exception:
-    """Return why one cannot come back, with what it is that is lacking."""
+    """Return the error with advice if the server was started without the necessary option."""
     if before.facts.get("orphan_seconds"):
         return error
     return ConnectionLostError(
-        f"{error}. Its server was started without --orphan-timeout, so the session has ended with the connection; "
+        f"{error}; its server was started without --orphan-timeout, so the session has ended with the connection; "
         f"net.reconnect({before.node}, fresh=True) begins a new one, with an empty workspace"
     )
 
 
 def _take_in(mesh: ClientMesh, found: dict[int, ReturnedServer]) -> None:
-    """Have the nodes go on with their sessions, under the connections that the user knows."""
-    last = mesh.next_number()  # what engines know up to here is of the time before
+    """Continue the nodes with their sessions, under the connection objects that the user holds."""
+    last = mesh.next_number()  # commands up to this number are from before the loss
     for number, server in found.items():
         data = mesh.connections[number]
         mesh.event_loop.discard(data)

@@ -1,1 +1,1 @@
-"""What servers have done, and how they are: their documents, and tables of them."""
+"""The work and state of servers: their documents, and tables made from them."""

@@ -1,9 +1,10 @@
-"""The page of a network's servers in the browser or in a notebook: `pconnect.views.dashboard_views`.
+"""The page of a network's servers in a browser or notebook: `pconnect.views.dashboard_views`.
 
-A process of its own serves it, see `pserver.page.of_network`: the page goes on while the client computes, and takes no
-time from it. That process asks for documents on a socket, one question at a time, only while somebody looks. A thread
-here answers, so that the page is alive while a notebook waits for its next cell; the thread that waits in the loop of
-the network, if one does, serves it meanwhile. All of it ends with the network.
+A separate process serves the page, see `pserver.page.of_network`: the page stays available while the client computes,
+and takes no time from it. The process asks for documents on a socket, one question at a time, and only while someone
+views the page. A thread of the client answers, so that the page works while a notebook waits for its next cell; if
+another thread is waiting in the network's loop, that thread serves the network meanwhile. Everything ends with the
+network.
 """
 
 import contextlib
@@ -25,11 +26,11 @@ from srp_tools.packages import missing_packages
 _PACKAGES = ("starlette", "uvicorn", "prometheus_client")  # of the extra `page`
 _START_SECONDS = 30.0
 _END_SECONDS = 5.0
-_MOST_QUESTION = 2**17  # bytes: an instant for each of thousands of servers
+_MOST_QUESTION = 2**17  # bytes: enough for an instant for each of thousands of servers
 _MOST_FIRST_LINE = 4096
 _FRAME_HEIGHT = 720
 
-#: Returns by host what each server says, for instants before which nothing is wanted.
+#: Returns each server's document, by host, with data from the given instants on.
 Ask = Callable[[Mapping[str, float]], Mapping[str, Mapping[str, Any]]]
 
 
@@ -39,13 +40,13 @@ class Dashboard:
     Attributes
     ----------
     url
-        Its address in a browser on this machine, with the token.
+        Its address for a browser on this machine, with the token.
     """
 
     def __init__(self, ask: Ask, proxied: str | None) -> None:
         if sys.platform != "linux":
             raise ConfigurationError(
-                "the page of a network needs Linux at the client; use pstat --serve at a server"
+                "the page of a network needs Linux on the client: run pstat --serve on a server instead"
             )
         if missing := missing_packages(_PACKAGES):
             raise ConfigurationError(
@@ -66,7 +67,7 @@ class Dashboard:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
-                    start_new_session=True,  # Ctrl-C is for the client
+                    start_new_session=True,  # so that Ctrl-C reaches only the client
                 )
             leave_in_copies(self)
             self.url = self._begin()
@@ -77,24 +78,26 @@ class Dashboard:
         threading.Thread(target=self._serve, name="dashboard", daemon=True).start()
 
     def _begin(self) -> str:
-        """Return the address that the process says."""
+        """Return the address that the process reports."""
         self._sock.settimeout(_START_SECONDS)
         try:
             line = _read_line(self._sock, _MOST_FIRST_LINE)
         except TimeoutError:
-            raise TimeoutError(f"the page was not there within {_START_SECONDS:g} s") from None
+            raise TimeoutError(
+                f"timed out after {_START_SECONDS:g} s waiting for the page to start"
+            ) from None
         self._sock.settimeout(None)
         match json.loads(line or b"{}"):
             case {"url": str(url)}:
                 return url
             case {"error": str(why)}:
-                raise ConfigurationError(f"there is no page: {why}")
+                raise ConfigurationError(f"the page cannot be shown: {why}")
         raise ConfigurationError(
-            "the process of the page has ended as it began; standard error has its last words"
+            "the process of the page ended while it was starting: see its last output on standard error"
         )
 
     def _serve(self) -> None:
-        """Answer questions until the other end is closed; in a thread."""
+        """Answer questions until the other end is closed; runs in a thread."""
         with self._sock, contextlib.suppress(OSError):
             while line := _read_line(self._sock, _MOST_QUESTION):
                 self._sock.sendall(json.dumps(self._answer(line)).encode() + b"\n")
@@ -108,11 +111,11 @@ class Dashboard:
 
     @property
     def is_shown(self) -> bool:
-        """Whether it is still served."""
+        """Whether the page is still served."""
         return self._process.poll() is None
 
     def close(self) -> None:
-        """End the page; nothing is done twice."""
+        """Close the page; further calls do nothing."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
         process = getattr(self, "_process", None)
@@ -124,7 +127,7 @@ class Dashboard:
                 process.wait()
 
     def abandon(self, _: ConnectionLostError) -> None:
-        """Leave it to the process that made it; see `pconnect.loop.forked_copies`."""
+        """Give up the page in a forked process; see `pconnect.loop.forked_copies`."""
         self._sock.close()
 
     @property
@@ -148,7 +151,7 @@ class Dashboard:
 
 
 def _read_line(sock: socket.socket, most: int) -> bytes:
-    """Return a line; what is there so far at the end, or of a line that is too long."""
+    """Return a line; at most `most` bytes of one that is too long, and nothing at the end of the stream."""
     line = bytearray()
     deadline = None if sock.gettimeout() is None else time.monotonic() + _START_SECONDS
     while not line.endswith(b"\n") and len(line) < most:
@@ -162,10 +165,10 @@ def _read_line(sock: socket.socket, most: int) -> bytes:
 
 
 def notebook_prefix(environment: Mapping[str, str], modules: Sequence[str]) -> str | None:
-    """Return below which path jupyter-server-proxy shows ports of this machine; ``None`` if this is no such notebook.
+    """Return the path below which jupyter-server-proxy shows local ports; ``None`` outside of such a notebook.
 
-    `environment`: the variables. `modules`: the names of those that are there: ``ipykernel`` if this is the kernel of a
-    notebook, ``jupyter_server_proxy`` if that is installed.
+    `environment`: environment variables. `modules`: names of available modules: ``ipykernel`` if this process is the
+    kernel of a notebook, ``jupyter_server_proxy`` if that package is installed.
     """
     if {"ipykernel", "jupyter_server_proxy"} <= set(modules):
         return environment.get("JUPYTERHUB_SERVICE_PREFIX", "/")

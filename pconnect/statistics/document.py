@@ -1,7 +1,7 @@
-"""Reading the statistics of one server; doc/reference/statistics.md describes the document.
+"""Reads the statistics of one server; doc/reference/statistics.md describes the document.
 
-All that shows documents reads them with these functions: tables, the terminal and the page. A document comes from a
-peer: what has another type than described is unknown.
+The tables, the terminal and the page read documents with these functions only. A document comes from a peer: a value of
+an unexpected type counts as unknown.
 """
 
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ _GIGA = 1e9
 
 
 def row_of(name: str, ping_age: float | None, document: Mapping[str, Any] | None, state: str) -> list[object]:
-    """Return the cells under `HEADINGS`; `ping_age`: for how long the server has not answered.
+    """Return the cells under `HEADINGS`; `ping_age`: the time since the server's last answer.
 
-    `document`: ``None`` if it has never answered. `state`: in words; empty: as the document says.
+    `document`: ``None`` if the server has never answered. `state`: as text; if empty, taken from the document.
     """
     age = None if ping_age is None else round(max(0.0, ping_age), 3)
     if document is None:
@@ -45,19 +45,19 @@ def row_of(name: str, ping_age: float | None, document: Mapping[str, Any] | None
 
 
 def number(facts: Mapping[str, Any], name: str) -> float | None:
-    """Return an entry that is a number; ``None`` if it is none, or missing."""
+    """Return an entry that is a number; ``None`` if it is missing or not a number."""
     value = facts.get(name)
     return value if is_finite(value) else None
 
 
 def ended(totals: Mapping[str, Any]) -> int | None:
-    """Return how many jobs and programs have ended by themselves, done or failed."""
+    """Return the number of jobs and programs that have ended by themselves, done or failed."""
     done, failed = count(totals, "done"), count(totals, "failed")
     return None if done is None or failed is None else done + failed
 
 
 def load_of(machine: Mapping[str, Any]) -> float | None:
-    """Return the average load of one minute."""
+    """Return the load average of the last minute."""
     match machine.get("load"):
         case [load, *_] if is_finite(load):
             return round(float(load), 2)
@@ -65,7 +65,7 @@ def load_of(machine: Mapping[str, Any]) -> float | None:
 
 
 def free_slots(document: Mapping[str, Any]) -> int | None:
-    """Return how many slots are free."""
+    """Return the number of free slots."""
     slots = document.get("slots")
     if not isinstance(slots, list):
         return None
@@ -73,26 +73,26 @@ def free_slots(document: Mapping[str, Any]) -> int | None:
 
 
 def session_count(document: Mapping[str, Any]) -> int | None:
-    """Return how many sessions there are, with those of others."""
+    """Return the number of sessions, including those of other users."""
     sessions, others = document.get("sessions"), number(part(document, "others"), "sessions")
     return len(sessions) + int(others or 0) if isinstance(sessions, list) else None
 
 
 def part(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return an entry that is a dict; an empty one if it is none, or missing."""
+    """Return an entry that is a dict; an empty one if it is missing or not a dict."""
     found = facts.get(name)
     return found if isinstance(found, dict) else {}
 
 
 def count(totals: Mapping[str, Any], how: str) -> int | None:
-    """Return how many jobs and programs have ended in one way."""
+    """Return the number of jobs and programs that have ended in this way."""
     counts = [number(totals, f"{what}_{how}") for what in ("jobs", "programs")]
     known = [int(each) for each in counts if each is not None]
     return sum(known) if len(known) == len(counts) else None
 
 
 def average(totals: Mapping[str, Any], what: str) -> float | None:
-    """Return the seconds that something took on average for what ended by itself; ``None`` if nothing has."""
+    """Return the average seconds per job or program that ended by itself; ``None`` if none has."""
     seconds, number_of = number(totals, f"{what}_seconds"), ended(totals)
     return seconds / number_of if seconds is not None and number_of else None
 

@@ -1,4 +1,4 @@
-"""What a function of the user is told of a server that asks whether jobs may run there."""
+"""The facts of a server that a user's function gets to decide whether jobs may run there."""
 
 import math
 from collections.abc import Mapping
@@ -10,28 +10,28 @@ from pconnect.statistics.document import free_slots, load_of, number, part, sess
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """A server as it is now; see ``accept`` of `pconnect.connect.pconnect`.
+    """The state of a server; see ``accept`` of `pconnect.connect.pconnect`.
 
-    What a server does not tell is not a number (``nan``): no comparison with it is true.
+    A number that the server does not report is ``nan``: no comparison with it is true.
 
     Attributes
     ----------
     host
-        As it was given to `pconnect`.
+        The host as given to `pconnect`.
     name, version
-        Of the server; empty if unknown.
+        Name and version of the server; empty if unknown.
     processors
-        How many its machine has.
+        Number of processors of its machine.
     load
-        The average load of one minute.
+        Load average of the last minute.
     memory_total, memory_free, swap_free, disk_total, disk_free
-        Bytes; memory that can be had without swapping, and the disk of the server's spool.
+        In bytes. Memory is free if it is available without swapping. The disk is that of the server's spool folder.
     slots, free_slots
-        How many processes for jobs there may be, and how many more there may be now.
+        Number of slots for job processes, and how many of them are free.
     waiting
-        Slots that sessions want and have not got.
+        Number of slots that sessions have requested but not received.
     sessions
-        How many there are, with this one.
+        Number of sessions, including this one.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class ServerFacts:
 
     @classmethod
     def of(cls, host: str, document: Mapping[str, Any]) -> "ServerFacts":
-        """Return the facts in a document of statistics."""
+        """Return the facts in a statistics document."""
         server, machine, slots = part(document, "server"), part(document, "machine"), document.get("slots")
         name, version = server.get("name"), server.get("version")
         names = ("processors", "memory_total", "memory_free", "swap_free", "disk_total", "disk_free")

@@ -18,14 +18,14 @@ _BRIEF = {"brief": True}  # without samples and timeline
 
 
 class Statistics(Table):
-    """A row for each server; it prints aligned, and a notebook shows it as a table.
+    """A table with a row for each server; it prints aligned, and a notebook shows it as an HTML table.
 
-    The figures are those of the last `update`, or of the moment in which this was made.
+    The figures are those of the last `update`, or of the creation of the table.
 
     Attributes
     ----------
     documents
-        By host, what each server has said of itself; ``None`` for one that has never answered. See
+        The document of each server, by host; ``None`` for a server that has never answered. See
         :doc:`/reference/statistics`.
 
     Examples
@@ -40,21 +40,21 @@ class Statistics(Table):
 
     def __init__(self, mesh: ClientMesh, nodes: Callable[[], Sequence[int]], timeout: float) -> None:
         self._mesh = mesh
-        self._nodes = nodes  # of now: a network may get more, and lose some
+        self._nodes = nodes  # a function, because the network may gain and lose nodes
         self.documents: dict[str, dict[str, Any] | None] = {}
         super().__init__(HEADINGS, [])
         self.update(timeout=timeout)
 
     def update(self, *, timeout: float = 5.0) -> "Statistics":
-        """Ask the servers again, all at once, and return this table.
+        """Ask all servers again at the same time, and return this table.
 
-        Of a whole network it has the servers of now: those that were added since, and no more those that were removed.
+        The table of a whole network has the present servers, including added ones and without removed ones.
 
         Parameters
         ----------
         timeout
-            Seconds to wait for the answers, which do not depend on what engines and workers are doing. A server that
-            does not answer by then has its last figures, and its state says so.
+            Seconds to wait for the answers, which do not depend on the work of engines and workers. A server that does
+            not answer in time keeps its last figures, and its state says so.
         """
         servers = _one_of_each(
             [self._mesh.servers[node] for node in self._nodes() if node in self._mesh.servers]
@@ -79,15 +79,16 @@ class Statistics(Table):
         return self
 
     def workers(self, *, timeout: float = 5.0) -> Table:
-        """Return what the workers of this network have done: for each node, and each slot of it in use.
+        """Return the work of this network's workers: for each node, and for each of its slots in use.
 
-        For each node there is the sum over all workers that there have been, and each worker that lives. The units are
-        in the headings; ``running`` is how many jobs run; for a slot, for how long its job has been running.
+        A node has one row for the sum over all its past and present workers, and one row for each present worker. The
+        headings name the units; ``running`` is the number of running jobs, or for a slot the time its job has been
+        running.
         """
         return worker_table(self._mesh, self._nodes(), timeout)
 
     def to_dict(self) -> dict[str, dict[str, Any] | None]:
-        """Return the documents of the servers, by host; changing them changes nothing here."""
+        """Return a copy of the documents of the servers, by host."""
         copied: dict[str, dict[str, Any] | None] = json.loads(self.to_json())
         return copied
 
@@ -97,7 +98,7 @@ class Statistics(Table):
 
 
 def _one_of_each(servers: Sequence[Server]) -> list[Server]:
-    """Return one node of each server, one that can be asked if there is one."""
+    """Return one node for each server, if possible one that can be asked."""
     chosen: dict[object, Server] = {}
     for server in servers:
         where = server.location.address, server.location.cmd_port
@@ -109,9 +110,9 @@ def _one_of_each(servers: Sequence[Server]) -> list[Server]:
 def ask_servers(
     mesh: ClientMesh, nodes: Sequence[int], since: Mapping[str, float], timeout: float
 ) -> dict[str, dict[str, Any]]:
-    """Return by host the ``document`` that a server gives within some seconds, or the ``error`` why it gives none.
+    """Return for each host the server's ``document``, or the ``error`` that explains why there is none.
 
-    Documents have samples and timelines; by host, of `since` on, or all of it.
+    Documents have samples and timelines, for each host from the instant in `since` on, or all of them.
     """
     servers = _one_of_each([mesh.servers[node] for node in nodes if node in mesh.servers])
     wanted = {
@@ -130,7 +131,7 @@ def ask_servers(
 def _ask(
     mesh: ClientMesh, servers: Sequence[Server], wanted: Mapping[int, Mapping[str, object]], timeout: float
 ) -> Mapping[int, dict[str, Any]]:
-    """Return the answers of those that give one, by node; `wanted`: by node, what of the document."""
+    """Return the answers by node, without servers that gave none; `wanted`: by node, the parts of the document."""
     mesh.check_open()
     answers = ask(
         servers,
@@ -141,7 +142,9 @@ def _ask(
         value_for=lambda server: dict(wanted[server.node]),
     )
     for server in servers:
-        for key in [key for key in server.answers if key[0] is Kind.STATISTICS]:  # too late, at another time
+        for key in [
+            key for key in server.answers if key[0] is Kind.STATISTICS
+        ]:  # late answers to earlier questions
             del server.answers[key]
     if mesh.growth.healing and mesh.scheduler is not None:
         again = mesh.scheduler.changes.ask(

@@ -1,4 +1,4 @@
-"""What the workers of a network have done, as a table."""
+"""A table of the work of a network's workers."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ _MEGA = 1e6
 
 
 def worker_table(mesh: ClientMesh, nodes: Sequence[int], timeout: float) -> Table:
-    """Return what the workers of nodes have done; see `pconnect.statistics.server_table.Statistics.workers`."""
+    """Return the work of the workers of some nodes; see `pconnect.statistics.server_table.Statistics.workers`."""
     asked_at = time.monotonic()
     answers = mesh.query(timeout)
     if mesh.growth.healing and mesh.scheduler is not None:
@@ -42,7 +42,7 @@ def worker_table(mesh: ClientMesh, nodes: Sequence[int], timeout: float) -> Tabl
 
 
 def _counts(parts: Sequence[Mapping[str, float]], running: float | None, load: float | None) -> list[object]:
-    """Return the cells from what was processed on; `parts`: what workers have done, to be added up."""
+    """Return the cells from the number of processed jobs on; `parts`: counters of workers, which are added up."""
 
     def total(*names: str) -> float:
         return sum(done.get(name, 0) for done in parts for name in names)

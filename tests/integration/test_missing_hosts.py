@@ -105,7 +105,7 @@ def test_a_missing_server_keeps_its_jobs_for_the_next_recovery(
             pconnect(recover=there.pack(), required=False, **login) as net,
         ):
             assert [net.jobs[number].result(DEADLINE) for number in (2, 4)] == [1, 3]
-            with pytest.raises(ConnectionLostError, match=f"job 1 is kept at {dead}, which is missing"):
+            with pytest.raises(ConnectionLostError, match=f"job 1 is kept on {dead}, which is missing"):
                 net.jobs[1].result(0)
         with pconnect(recover=token, **login) as net:
             assert [net.jobs[number].result(DEADLINE) for number in (1, 3)] == [0, 2]

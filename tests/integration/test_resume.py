@@ -173,7 +173,7 @@ def test_by_default_a_session_ends_with_its_client_and_the_user_is_told(
 ) -> None:
     with run_server(tmp_path / "s", "--shared-account", users=users) as server:
         with pytest.warns(
-            RuntimeWarning, match="end with this client: start the servers with --orphan-timeout"
+            RuntimeWarning, match="end with this client: start these servers with --orphan-timeout"
         ):
             net = connect([server], resume=file)
         net.close()
@@ -296,7 +296,7 @@ def test_a_session_that_has_ended_is_reported_with_what_to_do(
         [session] = second.status_now()["sessions"]
         os.kill(session["pid"], signal.SIGKILL)
         wait_until(lambda: not second.status_now()["sessions"], "the end of the session")
-        with pytest.raises(ConnectError, match=r"nothing to come back to: .* add required=False") as caught:
+        with pytest.raises(ConnectError, match=r"no session is waiting there: .* add required=False") as caught:
             come_back(file, server)
         assert list(caught.value.reasons) == [second.host]
         wait_until(lambda: bool(orphans(server)), "the session to wait again")
@@ -334,7 +334,7 @@ def test_a_name_is_a_file_in_the_folder_for_state(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     with connect([server], resume="work"):
         assert path_of("work").exists()
-        with pytest.raises(ConfigurationError, match="is of a network of other hosts"):
+        with pytest.raises(ConfigurationError, match="belongs to a network of other hosts"):
             connect([server] * 2, resume="work")
     assert not path_of("work").exists()
 

@@ -1,4 +1,4 @@
-"""How jobs are shared out when they are handed over."""
+"""How jobs are assigned to nodes when they are handed over."""
 
 import types
 from typing import Any
@@ -17,7 +17,7 @@ from pconnect.scheduler.node_workers import NodeWorkers
 
 
 class Channel:
-    """A job channel that keeps what is posted."""
+    """A job channel that records the messages sent on it."""
 
     unsent_bytes = 0
     has_unsent = False
@@ -83,8 +83,8 @@ def test_nodes_get_jobs_by_their_slots() -> None:
         [f"f{function.number}"],
         b"a job",
     )
-    assert [list(m.value[1]) for m in first] == [facts["parts"], [], []]  # the function goes once
-    assert second[0].value[0]["after"] == 9  # the engine was restarted since
+    assert [list(m.value[1]) for m in first] == [facts["parts"], [], []]  # the function is sent once
+    assert second[0].value[0]["after"] == 9  # the engine was restarted in the meantime
     assert not detaching.uploaded.done()
     for node, count in zip(nodes, (4, 7), strict=True):
         for _ in range(count):
@@ -106,7 +106,7 @@ def test_it_waits_until_the_servers_have_said_what_they_have() -> None:
 def test_a_job_that_can_run_nowhere() -> None:
     detaching = make([make_node(1, 0)], [make_job(1, Function("f", ["f", {}], DurationEstimate()))])
     detaching.step()
-    with pytest.raises(ConfigurationError, match="no node could run it now"):
+    with pytest.raises(ConfigurationError, match="no node is able to run it now"):
         detaching.uploaded.result(0)
     assert not detaching.pauses
 
@@ -123,7 +123,7 @@ def test_a_server_that_refuses() -> None:
 
 
 def test_it_begins_when_all_answers_to_an_undone_one_are_there() -> None:
-    """Else it would count them as its own, and wait for ever."""
+    """Otherwise it would count these answers as its own, and wait forever."""
     node = make_node(1, 1)
     jobs = [make_job(1, Function("f", ["f", {}], DurationEstimate()))]
     undone = make([node], jobs)

@@ -1,4 +1,4 @@
-"""Recovering at the client, with a server that a test speaks for."""
+"""Recovery on the client, with a server played by the test."""
 
 import types
 from typing import Any
@@ -18,7 +18,7 @@ PLACES = {1: 1, 2: 2}
 
 
 class Channel:
-    """A job channel that keeps what is posted."""
+    """A job channel that records the messages sent on it."""
 
     def __init__(self) -> None:
         self.posted: list[tuple[Kind, int, Any]] = []
@@ -92,7 +92,7 @@ def test_the_session_that_runs_a_job_is_asked_to_stop_it() -> None:
     with pytest.raises(JobCancelledError):
         job.result(0)
     assert job.cancelled() and job not in open_jobs
-    assert job.cancel()  # it is
+    assert job.cancel()  # cancelling a running job succeeds
     with pytest.raises(AssertionError, match="was not sent"):
         recovering.drop(job)
 
@@ -187,7 +187,7 @@ def test_the_jobs_of_a_missing_node_fail_and_say_how_to_get_them() -> None:
     assert [(number, job.node) for number, job in recovering.jobs.items()] == [(1, None), (3, 1), (4, None)]
     for number in (1, 4):
         with pytest.raises(
-            ConnectionLostError, match=rf"job {number} is kept at a:1, .* with the same token"
+            ConnectionLostError, match=rf"job {number} is kept on a:1, .* with the same token"
         ):
             recovering.jobs[number].result(0)
     assert not recovering.jobs[3].done()

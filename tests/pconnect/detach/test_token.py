@@ -1,4 +1,4 @@
-"""Tokens: what goes in comes out, and nothing else does."""
+"""Tokens: packing and unpacking, and texts that are not tokens."""
 
 import base64
 import json
@@ -34,14 +34,14 @@ def packed(**fields: object) -> str:
 @pytest.mark.parametrize(
     ("token", "text"),
     [
-        (None, "recover=None: it must be the text"),
-        ("", "no token"),
-        (TOKEN.pack()[:-9], "no token"),
-        ("ä", "no token"),
-        (base64.urlsafe_b64encode(b"[]").decode(), "no token"),
-        (packed(version=2), "of version 2, here it is 1"),
-        (packed(secret="x"), "no token"),
-        (packed(jobs=[[1, 5]]), "no token"),
+        (None, "recover=None is not a token: give the text"),
+        ("", "not a complete token"),
+        (TOKEN.pack()[:-9], "not a complete token"),
+        ("ä", "not a complete token"),
+        (base64.urlsafe_b64encode(b"[]").decode(), "not a complete token"),
+        (packed(version=2), "has version 2, this software reads 1"),
+        (packed(secret="x"), "not a complete token"),
+        (packed(jobs=[[1, 5]]), "not a complete token"),
         (packed(jobs=[[3, [[1, 1]]]]), "contradicts itself"),
         (packed(network="00"), "contradicts itself"),
         (packed(jobs=[[1, [[1, 10**12]]]]), "contradicts itself"),

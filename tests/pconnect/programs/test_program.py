@@ -56,7 +56,7 @@ def test_a_network_with_one_is_not_detached(tmp_path: Path, users: tuple[Credent
     with run_server(tmp_path / "server", users=users) as server, server.connect() as net:
         program = net.popen(["cat"], cwd="/")
         with pytest.raises(
-            ConfigurationError, match=r"job \d+ cat.* has its streams here, and cannot be detached"
+            ConfigurationError, match=r"job \d+ cat.* cannot be detached, because its streams end here"
         ):
             net.detach(timeout=DEADLINE)
         program.stdin.close()

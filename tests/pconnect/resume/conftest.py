@@ -1,4 +1,4 @@
-"""A server whose sessions wait, and clients that leave without a word."""
+"""A server whose sessions wait, and clients that vanish."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,12 +14,12 @@ from tests.support.servers import Server, run_server
 def waiting_server(
     tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]
 ) -> Iterator[Server]:
-    """Give a server whose sessions wait for their clients."""
+    """Start a server whose sessions wait for their clients."""
     with run_server(tmp_path_factory.mktemp("waiting"), "--orphan-timeout=5", users=users) as running:
         yield running
 
 
 @pytest.fixture
 def vanish() -> Callable[[ClientNetwork], None]:
-    """Give what closes the connections of a network, as the end of its process does."""
+    """Return a function that closes the connections of a network, as the end of its process does."""
     return lambda net: net.mesh.event_loop.close()

@@ -1,4 +1,4 @@
-"""A client that comes back to a real server, without another process; more: tests/integration/test_resume.py."""
+"""A client that comes back to a real server, in the same process; more: tests/integration/test_resume.py."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_all_nodes_come_back_with_what_they_had(
     assert {node.transport for node in again[1:]} == {"unix" if local_links else "tls"}
     again.restart(timeout=LIMIT)
     again.close()
-    assert back(saved_of(tmp_path / "f"), waiting_server) is None  # it was closed
+    assert back(saved_of(tmp_path / "f"), waiting_server) is None  # the network was closed
 
 
 def test_one_that_is_there_keeps_its_network(waiting_server: Server, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_what_servers_the_network_had_and_that_it_has_them_alone_is_known_again(
 ) -> None:
     net = connect([waiting_server], resume=tmp_path / "f")
     mesh = client_mesh(net.mesh)
-    mesh.growth.ids.add("77" * 16)  # of a node that was removed
+    mesh.growth.ids.add("77" * 16)  # the id of a removed node
     [on_change] = mesh.growth.on_change
     on_change()
     vanish(net)

@@ -1,4 +1,4 @@
-"""The file of a network: when it is written, when it goes, what contradicts it."""
+"""The file of a network: when it is written and removed, and options that contradict it."""
 
 from pathlib import Path
 
@@ -24,12 +24,14 @@ def test_what_contradicts_itself_is_refused(tmp_path: Path) -> None:
     check_resume(file, None, ["beta"], None, use_tls=True)
     check_resume(file, SAVED, None, None, use_tls=True)
     check_resume(file, SAVED, ["alpha:12502"], None, use_tls=True)
-    with pytest.raises(ConfigurationError, match="resume and recover"):
+    with pytest.raises(ConfigurationError, match="resume= and recover= are both given"):
         check_resume(file, None, None, "token", use_tls=True)
-    with pytest.raises(ConfigurationError, match="resume and use_tls=False"):
+    with pytest.raises(ConfigurationError, match="resume= needs a login"):
         check_resume(file, None, ["alpha"], None, use_tls=False)
     for hosts in (["beta"], ["alpha", "alpha"]):
-        with pytest.raises(ConfigurationError, match=r"f is of a network of other hosts: alpha; give these"):
+        with pytest.raises(
+            ConfigurationError, match=r"f belongs to a network of other hosts, alpha: give these"
+        ):
             check_resume(file, SAVED, hosts, None, use_tls=True)
 
 
@@ -69,7 +71,7 @@ def test_that_of_another_network_stays(waiting_server: Server, tmp_path: Path) -
 
 
 def test_a_server_that_does_not_wait_is_named(server: Server, tmp_path: Path) -> None:
-    with pytest.warns(RuntimeWarning, match=f"sessions at {server.host} end with this client"):
+    with pytest.warns(RuntimeWarning, match=f"sessions on {server.host} end with this client"):
         connect([server], resume=tmp_path / "f").close()
 
 

@@ -1,4 +1,4 @@
-"""The file that a client must have kept."""
+"""The file that a client needs to come back."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     SAVED.write(path)
     assert read_file(path) == SAVED
     assert path.stat().st_mode & 0o777 == 0o600
-    remove_file(path, bytes(range(16)))  # of another network
+    remove_file(path, bytes(range(16)))  # it belongs to another network
     assert path.exists()
     remove_file(path, SAVED.network_id)
     remove_file(path, SAVED.network_id)
@@ -71,11 +71,12 @@ def test_a_file_that_makes_no_sense_is_named(name: str, value: Any, tmp_path: Pa
     SAVED.write(path)
     path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
     with pytest.raises(
-        ConfigurationError, match=f"resume: {path} is not a file that .*; name another, or remove it$"
+        ConfigurationError,
+        match=f"resume: {path} was not written by .*: give another name, or remove the file$",
     ):
         read_file(path)
     path.write_text("{")
-    with pytest.raises(ConfigurationError, match=f"resume: {path} is not a file"):
+    with pytest.raises(ConfigurationError, match=f"resume: {path} was not written by"):
         read_file(path)
 
 

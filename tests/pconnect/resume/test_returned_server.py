@@ -1,4 +1,4 @@
-"""What a server says to a client that has come back, without a server."""
+"""Messages of a server to a client that has come back, without a server."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +22,7 @@ FAILURE = {
 
 
 class Place:
-    """A server, and the far ends of its connections."""
+    """A `ReturnedServer`, and the far ends of its connections."""
 
     def __init__(self) -> None:
         self.event_loop = EventLoop()
@@ -86,7 +86,7 @@ def test_a_loss_settles_it(place: Place) -> None:
 def test_commands_are_told_with_their_ends(place: Place) -> None:
     place.say(place.supervisor, (Kind.BACK, 0, [0, 0, 0]), meshed(running=4))
     [running] = place.mesh.found_commands
-    assert (running.number, running.source[:10]) == (4, "(not known")
+    assert (running.number, running.source[:10]) == (4, "(unknown w")
     place.say(
         place.engine,
         (Kind.KNOWN, 2, ["a", True]),
@@ -103,7 +103,7 @@ def test_commands_are_told_with_their_ends(place: Place) -> None:
     assert (value.result(LIMIT), value.source) == (7, "a")
     assert isinstance(failed.exception(LIMIT), ValueError)
     assert (running.source, running.has_ended) == ("work()", False)
-    place.server.check()  # no error is in the way of the next call
+    place.server.check()  # no error disturbs the next call
     assert place.server.failures.unseen() == []
     place.say(place.engine, (Kind.DONE, 4, [0.5, 0, 0, 0]))
     assert running.result(LIMIT) is None

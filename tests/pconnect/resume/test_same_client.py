@@ -31,7 +31,7 @@ def patient(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, 
 
 
 def cut(net: ClientNetwork) -> None:
-    """Lose all connections, of the network and of its jobs, as when the client has another address."""
+    """Lose all connections of the network and of its jobs, as when the client gets another address."""
     mesh = client_mesh(net.mesh)
     why = ConnectionLostError("a cable")
     for server in mesh.servers.values():
@@ -66,7 +66,7 @@ def test_nothing_is_lost(patient: Server, tmp_path: Path) -> None:
         assert net.pull("x") == [6, 5, 5]
         reval("allreduce(sockets.node, sockets)", net)
         assert allreduce(0, net, timeout=DEADLINE) == 6
-        # Changes are kept for another process, too.
+        # Changes are also saved for another process.
         net.remove(2)
         assert net.add(patient.host) == [4]
         cut(net)
@@ -83,7 +83,7 @@ def test_nothing_is_lost(patient: Server, tmp_path: Path) -> None:
 
 def _add_x(k: int) -> int:
     time.sleep(0.01)
-    return k + x  # type: ignore[name-defined,no-any-return] # noqa: F821 - in the workspaces
+    return k + x  # type: ignore[name-defined,no-any-return] # noqa: F821 - defined in the workspaces
 
 
 def test_jobs_go_on_by_themselves(patient: Server, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_jobs_go_on_by_themselves(patient: Server, tmp_path: Path) -> None:
 def test_a_job_that_had_begun_runs_again_but_not_without_retries(
     patient: Server, tmp_path: Path, retries: int | None
 ) -> None:
-    """Its session has ended the worker, whatever the job had done."""
+    """The session ended the worker, so it is unknown how far the job had run."""
     with connect([patient], resume=tmp_path / "file") as net:
         job = net.executor(retries=retries).submit(note_and_wait, str(tmp_path))
         wait_until(lambda: bool(begun(tmp_path)), "the job to begin")

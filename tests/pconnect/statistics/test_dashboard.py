@@ -1,4 +1,4 @@
-"""The process of the page of a network, as its client holds it."""
+"""The process of a network's page, as its client controls it."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def test_an_error_of_the_client_is_shown_and_passes() -> None:
 
 def test_what_keeps_it_from_beginning_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/true")
-    with pytest.raises(ConfigurationError, match="ended as it began"):
+    with pytest.raises(ConfigurationError, match="ended while it was starting"):
         Dashboard(ask, None)
 
 
@@ -81,7 +81,7 @@ def test_it_ends_with_a_client_that_is_killed() -> None:
     wait_gone(int(said.stdout))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forked copies")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_copy_leaves_it_alone() -> None:
     page = Dashboard(ask, None)
     try:

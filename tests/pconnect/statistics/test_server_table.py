@@ -1,4 +1,4 @@
-"""The table of servers, of a real network."""
+"""The table of servers, for a real network."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.support.waiting import DEADLINE, wait_until
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]) -> Iterator[list[Server]]:
-    """Give two servers that the test may stop."""
+    """Start two servers that the test may stop."""
     folder = tmp_path_factory.mktemp("pair")
     with (
         run_server(folder / "a", "--slots=1", users=users) as first,
@@ -48,7 +48,7 @@ def test_a_row_for_each_server_and_what_becomes_of_it(pair: list[Server]) -> Non
         os.kill(second.process.pid, signal.SIGSTOP)
         table.update(timeout=2.0)
         assert [row[-1] for row in table] == ["open", "does not answer"]
-        assert table[1][2] == truth[second.host]  # its last figures
+        assert table[1][2] == truth[second.host]  # the last known figures
         os.kill(second.process.pid, signal.SIGCONT)
         wait_until(lambda: table.update(timeout=1.0)[1][-1] == "open", "the server that is there again")
 
@@ -57,5 +57,5 @@ def test_a_row_for_each_server_and_what_becomes_of_it(pair: list[Server]) -> Non
             lambda: table.update(timeout=1.0)[1][-1] == "its server has ended, or is busy",
             "the end of the server",
         )
-        assert net.statistics(timeout=1.0)[1][2] is None  # it was never heard of
+        assert net.statistics(timeout=1.0)[1][2] is None  # it has never answered
         assert table[0][-1] == "open"

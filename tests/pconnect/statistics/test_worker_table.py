@@ -1,4 +1,4 @@
-"""The table of what workers have done."""
+"""The table of the work of workers."""
 
 import os
 import time
