@@ -1,1 +1,1 @@
-"""The servers of a pool: how a client finds all of them through those that it knows."""
+"""The servers of a pool: how a client finds all of them through the servers that it knows."""

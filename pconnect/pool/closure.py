@@ -1,12 +1,13 @@
-"""Which servers there are in a pool, as far as the client has heard, until nobody names a new one. No I/O.
+"""The servers of a pool as far as the client knows them, extended until no server names a new one. No I/O.
 
-The client starts with the servers that the user has named. It logs in at each, asks it for its neighbours, and goes on
-with those that it does not know yet, round after round. A server is known by its id, which it proves in its login, and
-not by its address: one that is reached in two ways is one node. What a server says of others is no more than addresses
-to try: none of them is believed before it has proved that it has the user's verifier.
+The client starts with the servers that the user has named. It logs in at each, asks it for its neighbours, and
+continues with the new ones, round after round. A server is identified by its id, which it proves during login, and not
+by its address: a server reached in two ways is one node. A server's statements about others are only addresses to try:
+the client trusts none of those servers before it has proved that it has the user's verifier.
 
-A member may have several addresses, of which some lead elsewhere: each machine has a 127.0.0.1, and many have the same
-private addresses. So they are tried in order, and one at which another server answers is passed over.
+A member may have several addresses, and some of them may lead elsewhere: each machine has a 127.0.0.1, and many
+machines share the same private addresses. The addresses are therefore tried in order, and one where another server
+answers is skipped.
 """
 
 import ipaddress
@@ -24,10 +25,10 @@ from pconnect.errors import (
 )
 from pconnect.link.host_names import Host, parse_hosts
 
-_MOST_SERVERS = 10_000  # of one network: what names more is no pool
-_MOST_HOSTS = 32  # to be tried for one server
-_MOST_SOURCES = 3  # that are told for one server
-# Of errors; they stay what they are.
+_MOST_SERVERS = 10_000  # in one network: a longer list does not come from a real pool
+_MOST_HOSTS = 32  # addresses to try for one server
+_MOST_SOURCES = 3  # named in the error of one server
+# Types of errors that explanations preserve.
 _KINDS = (
     TimeoutError,
     AuthenticationError,
@@ -41,23 +42,23 @@ Place = tuple[str, int]  # name or address, and port
 
 @dataclass(eq=False)
 class Candidate:
-    """A server that may be there."""
+    """A server that may belong to the pool."""
 
-    label: str  #: as the user or another server has named it
-    hosts: list[Host]  #: where to try, in this order; those that were tried are gone from it
-    id: str = ""  #: which server it is; empty: it may be any
+    label: str  #: the name given by the user or another server
+    hosts: list[Host]  #: addresses to try, in this order; tried addresses are removed
+    id: str = ""  #: the server's id; empty if any server will do
     errors: list[Exception] = field(default_factory=list)  #: why it was not reached
     is_reached: bool = False
-    is_deferred: bool = False  #: it comes after all that are found later
-    is_other: bool = False  #: a server that is known already, by another name
-    #: All places that were named for it, and how many came before each in the line that named it.
+    is_deferred: bool = False  #: whether it is tried after all servers found later
+    is_other: bool = False  #: whether it is a known server under another name
+    #: All addresses given for it, with the position of each in its list.
     seen: dict[Place, int] = field(default_factory=dict)
     sources: list[str] = field(default_factory=list)  #: the servers that have named it
-    heard: float = math.inf  #: seconds since one of them has heard of it
-    is_joined: bool = False  #: whether the administrator of one of them has named it there
+    heard: float = math.inf  #: seconds since one of them has heard from it
+    is_joined: bool = False  #: whether the administrator of one of them has added it there
 
     def add(self, hosts: Sequence[Host]) -> None:
-        """Have it tried at more places, if they are new: first at the first of each line."""
+        """Add new addresses; the first ones of each list are tried first."""
         for rank, host in enumerate(hosts):
             place = host.name, host.port
             if place not in self.seen and len(self.seen) < _MOST_HOSTS:
@@ -66,17 +67,17 @@ class Candidate:
         self.hosts.sort(key=lambda host: self.seen[host.name, host.port])
 
     def give_up(self, why: Exception) -> None:
-        """Record why it was not reached; it is tried no more, unless somebody names other places for it."""
+        """Record why it was not reached; it is not tried again unless a server names new addresses for it."""
         self.errors.append(why)
         self.hosts.clear()
 
     def defer(self, why: Exception) -> None:
-        """Record why it was not reached, and have its other places tried after all that is found later."""
+        """Record why it was not reached; its other addresses are tried after all servers found later."""
         self.errors.append(why)
         self.is_deferred = True
 
     def note(self, source: str, member: Mapping[str, Any]) -> None:
-        """Record what a server says of it."""
+        """Record the entry for it in another server's list."""
         if source not in self.sources and len(self.sources) < _MOST_SOURCES:
             self.sources.append(source)
         self.is_joined |= member["how"] == "joined"
@@ -85,11 +86,11 @@ class Candidate:
 
     @property
     def doubt(self) -> tuple[object, ...]:
-        """What sorts servers that were found: those that are most likely there come first."""
+        """Sort key for found servers: those that are most likely available come first."""
         return not self.is_joined, self.heard, len(self.seen)
 
     def explain(self) -> Exception:
-        """Return why it was not reached, with the servers that have named it."""
+        """Return why it was not reached; the text includes the servers that have named it."""
         error = self.errors[-1]
         if not self.sources:
             return error
@@ -100,16 +101,15 @@ class Candidate:
 
 
 class Closure:
-    """`given`: the servers that the user has named, each as often as it is to have nodes."""
+    """All servers found so far. `given`: the servers that the user has named, once for each node wanted there."""
 
     def __init__(self, given: Sequence[Host]) -> None:
         self.rounds = 0  #: so far
-        self._candidates: dict[Place | str, Candidate] = {}  # by id, or where it is if that is not known
+        self._candidates: dict[Place | str, Candidate] = {}  # by id, or by address while the id is unknown
         self._known: dict[str, Candidate] = {}  # the servers that were reached, by id
         self._reached: set[Place] = set()
-        self._gone: dict[
-            str, tuple[str, str]
-        ] = {}  # label and words of members that are missed, by id or label
+        # Label and explanation of missing members, by id or label.
+        self._gone: dict[str, tuple[str, str]] = {}
         for host in given:
             self._candidate((host.name, host.port), host.label, "").add([host])
         #: The servers that the user has named, in that order, with repetitions.
@@ -119,7 +119,7 @@ class Closure:
         return self._candidates.setdefault(key, Candidate(label, [], id_))
 
     def next_round(self) -> list[Candidate]:
-        """Return the servers to log in at now, in the order in which they were named; none: all are found."""
+        """Return the servers to log in at next, in the order in which they were named; empty if all are found."""
         found = [
             each
             for each in self._candidates.values()
@@ -128,15 +128,15 @@ class Closure:
         self.rounds += bool(found)
         return [each for each in found if not each.is_deferred] or found
 
-    # --- what comes of it ---
+    # --- results of logins ---
 
     def identify(self, candidate: Candidate, id_: str) -> bool:
-        """Return whether the server that answers is the one that was to be reached, and is new.
+        """Return whether the server that answers is the expected one, and is new.
 
-        It is reached from now on. `id_`: as it says itself; empty if it does not say.
+        If so, it counts as reached. `id_`: the id that the server reports; empty if it reports none.
         """
         if id_ in self._known:
-            candidate.is_other = candidate.id in {"", id_}  # else the one that was meant may be elsewhere
+            candidate.is_other = candidate.id in {"", id_}  # otherwise the expected server may be elsewhere
             return False
         if candidate.id and id_ != candidate.id:
             return False
@@ -146,7 +146,7 @@ class Closure:
         return True
 
     def tell(self, source: str, answer: Mapping[str, Any]) -> None:
-        """Take in the neighbours of a server, which was reached at the address `source`."""
+        """Add the neighbours reported by a server, which was reached at the address `source`."""
         for member in answer["members"]:
             self._take(source, member)
 
@@ -161,7 +161,7 @@ class Closure:
             return
         label = hosts[0].label
         if member["gone"]:
-            why = member["why"] or f"it was not heard for {member['heard'] or 0:.0f} s"
+            why = member["why"] or f"nothing was heard from it for {member['heard'] or 0:.0f} s"
             self._gone[id_ or label] = label, f"{member['name']} is gone: {why}"
             return
         key: Place | str = id_ or (hosts[0].name, hosts[0].port)
@@ -171,11 +171,11 @@ class Closure:
             candidate.note(source, member)
 
     def reach(self, host: Host) -> None:
-        """Record where a server was reached."""
+        """Record an address where a server was reached."""
         self._reached.add((host.name, host.port))
 
     def missing(self) -> dict[str, Exception]:
-        """Return why each server is missing that was named and not reached, by its label."""
+        """Return, by label, why each named server is missing that was not reached."""
         failed = {
             each.label: each.explain()
             for each in self._candidates.values()
@@ -193,9 +193,9 @@ class Closure:
 
 
 def by_doubt(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return servers that were found, those first that are most likely there; each source has its turn.
+    """Return found servers, the most likely available first; the servers that named them take turns.
 
-    So a server that names many which are not there puts off those that others name only a little.
+    A server that names many unavailable servers thus does not delay those that other servers name.
     """
     turns: dict[str, int] = {}
     turn_of: dict[Candidate, int] = {}
@@ -205,23 +205,22 @@ def by_doubt(candidates: Sequence[Candidate]) -> list[Candidate]:
     return sorted(turn_of, key=turn_of.__getitem__)
 
 
-#: What may be said of a member, the best first.
+#: The states of a member, the best first.
 STATES = HERE, NOT_REACHED, GONE = "here", "not reached", "gone"
 
 
 def state_of(member: Mapping[str, Any]) -> str:
-    """Return whether a member is there, as the server says that names it."""
+    """Return the state of a member, as reported by the server that names it."""
     if member["gone"]:
         return GONE
     return HERE if member["id"] and not member["why"] else NOT_REACHED
 
 
 def hosts_of(addresses: Sequence[str], source: str) -> list[Host]:
-    """Return where a server may be that another one names; those that cannot be understood are left out.
+    """Return the addresses of a server named by another one, without invalid ones.
 
-    `source`: the address of the server that names it, or the path of its socket. What is a loopback address there, is
-    that server's machine.
-
+    `source`: the address of the server that names it, or the path of its socket. A loopback address there means the
+    machine of that server.
     Examples
     --------
     >>> [host[1:3] for host in hosts_of(["127.0.0.1:12600", "beta", "a b"], "10.0.0.5")]
@@ -233,7 +232,7 @@ def hosts_of(addresses: Sequence[str], source: str) -> list[Host]:
             [host] = parse_hosts([text])
         except (ConfigurationError, ValueError):
             continue
-        if host.is_socket:  # of this machine, which no server can know
+        if host.is_socket:  # on this machine, which another server cannot know
             continue
         if _is_loopback(host.name) and not source.startswith("/") and source != host.name:
             shown = f"[{source}]" if ":" in source else source

@@ -1,4 +1,4 @@
-"""Finding all servers of a pool while logging in at them: each has one login, and is asked for its neighbours in it."""
+"""Finds all servers of a pool while logging in at them: each server gets one login, which also asks for neighbours."""
 
 import dataclasses
 import functools
@@ -21,43 +21,47 @@ from pconnect.session.login import LoginTerms, log_in_at
 from pconnect.session.server import Server
 from srp_tools.steps import Steps, deadline_after, pause, run_all
 
-# At once: each costs this process some hundredths of a second, and its server waits for no more than some seconds.
+# Logins in progress at the same time: each costs this process some hundredths of a second, and its server waits only a
+# few seconds.
 _TOGETHER = 32
-# For a server that comes before another one; in these seconds that one's login waits for its answer.
+# The login of a server waits this many seconds for the answers of servers before it.
 _PATIENCE = 1.0
 _LOOK_SECONDS = 0.005
-_ASK_SECONDS = 5.0  # for what a server says at once, or never
-# Of the time that is left, for logins side by side, so that some is left for the next, and for the mesh.
+_ASK_SECONDS = 5.0  # for answers that arrive immediately or never
+# Fraction of the remaining time for logins side by side, so that some is left for the next ones and for the mesh.
 _ROUND_PART = 0.5
-# And at most so long for servers that were found: what does not answer is most likely gone, or was never there.
+# Time limit for found servers: one that does not answer is most likely gone, or never existed.
 _FOUND_SECONDS = 10.0
-# Of the time, and at most so long, for the silence of all that were found.
+# Limits on the total time spent on silent found servers: a fraction of the remaining time, and seconds.
 _SILENT_PART, _SILENT_SECONDS = 0.5, 60.0
-_NOT_TRIED = "it was not tried: the time for servers that were found went to others that do not answer"
+_NOT_TRIED = "it was not tried: the time for found servers was spent on others that did not answer"
 
 Outcomes = dict[Any, Server | Exception]
 
 
 class Finding:
-    """The servers of a pool. `given`: those that the user has named, each as often as it is to have nodes."""
+    """The servers of a pool. `given`: the servers that the user has named, once for each node wanted there."""
 
     def __init__(self, given: Sequence[Host]) -> None:
         self.closure = Closure(given)
-        self.hosts: list[Host] = []  #: of each node in its order, once all are found
+        self.hosts: list[Host] = []  #: of each node, in order, once all are found
         self._attempts: dict[Candidate, Attempt] = {}
-        self._tried: dict[Candidate, Host] = {}  # where each was tried last
+        self._tried: dict[Candidate, Host] = {}  # the last address tried for each
         self._nodes: dict[int, Candidate] = {}
-        self._patience: Patience | None = None  # with those that the user has named, there is no end to it
+        self._patience: Patience | None = (
+            None  # none in the first round: servers named by the user get all the time
+        )
         self._numbers = itertools.count(1)
 
     def run(self, terms: LoginTerms, deadline: float, event_loop: EventLoop, outcomes: Outcomes) -> None:
         """Log in at all servers of the pool.
 
-        `event_loop`: gets their command channels. `outcomes`: has all servers at any time, so that the caller can close
-        them after an error; in the end it has the server of each node, or why a login failed that had its number.
+        `event_loop`: gets their command channels. `outcomes`: holds all servers at any time, so that the caller can
+        close them after an error; in the end it has the server of each node, or the error of a login that had its
+        number.
 
-        Raises `ConnectError` if there is none; if the only reasons are refused logins it is an `AuthenticationError`,
-        and if they are servers that take no new session, a `ServerRefusedError`.
+        Raises `ConnectError` if no server was reached; this is an `AuthenticationError` if all logins were refused, and
+        a `ServerRefusedError` if all servers accept no new session.
         """
         while candidates := self.closure.next_round():
             numbering = self._go_round(candidates, terms, deadline, outcomes)
@@ -79,7 +83,7 @@ class Finding:
     def _go_round(
         self, candidates: list[Candidate], terms: LoginTerms, deadline: float, outcomes: Outcomes
     ) -> Numbering[Candidate]:
-        """Log in at some servers, as many side by side as may be; return what has numbered them."""
+        """Log in at some servers, as many side by side as allowed; return the numbering of their nodes."""
         patience = self._patience
         if patience is not None and len(candidates) > _TOGETHER:
             candidates = by_doubt(candidates)
@@ -108,7 +112,7 @@ class Finding:
         until: float,
         outcomes: Outcomes,
     ) -> None:
-        """Log in at some servers side by side; `outcomes` gets the server of each by the number of its node."""
+        """Log in at some servers side by side; `outcomes` gets the server of each by its node number."""
         steps = {each: self._log_in(each, numbering, terms, until) for each in candidates}
         if self._patience is not None:
             steps = {each: self._patience.watch(login) for each, login in steps.items()}
@@ -129,17 +133,17 @@ class Finding:
                 candidate.defer(why)
                 continue
             candidate.give_up(why)
-            if candidate.is_reached:  # its number is taken, so the network is made anew without it
+            if candidate.is_reached:  # its number is used, so the network is rebuilt without it
                 candidate.is_reached = False
                 outcomes[numbering.take(candidate)] = candidate.errors[-1]
 
     def _log_in(
         self, candidate: Candidate, numbering: Numbering[Candidate], terms: LoginTerms, until: float
     ) -> Steps[Server]:
-        """Log in at the first place where this server answers."""
+        """Log in at the first address where this server answers."""
         choose = functools.partial(self._choose, candidate, numbering)
         own_terms = dataclasses.replace(terms, choose_node=choose)
-        error: Exception = ConnectionLostError("it has no address")
+        error: Exception = ConnectionLostError("no address is known for it")
         try:
             while candidate.hosts and not candidate.is_other:
                 host = self._tried[candidate] = candidate.hosts.pop(0)
@@ -160,7 +164,7 @@ class Finding:
     def _choose(
         self, candidate: Candidate, numbering: Numbering[Candidate], offer: Mapping[str, Any]
     ) -> Steps[int]:
-        """Return the number of the node of a server that answers; 0 if it is not one that is looked for."""
+        """Return the node number of the server that answers; 0 if the client does not want this server."""
         patience = time.monotonic() + _PATIENCE
         while not numbering.is_turn(candidate) and time.monotonic() < patience:
             yield from pause(_LOOK_SECONDS)
@@ -171,7 +175,7 @@ class Finding:
     def _add_further(
         self, nodes: Mapping[int, Candidate], terms: LoginTerms, deadline: float, outcomes: Outcomes
     ) -> None:
-        """Ask for further nodes at the servers that the user has named more than once."""
+        """Request further nodes from servers that the user has named more than once."""
         groups: dict[Candidate, list[int]] = {}
         for node, candidate in nodes.items():
             groups.setdefault(candidate, []).append(node)

@@ -1,12 +1,14 @@
-"""A network that follows its pool: `pconnect(elastic=True)` adds servers that come while jobs wait for a slot.
+"""A network that follows its pool: `pconnect(elastic=True)` adds new servers while jobs wait for a slot.
 
-A thread does that, which lives for one look. The thread of the jobs starts it while there are more jobs than slots,
-however you wait for them: so no result is late because a server is slow to connect. The thread uses the network as one
-of yours would that calls `net.add`; calls of yours that change nodes wait until it has taken in what it has found.
+Each search for new servers runs in its own thread. The scheduler's thread starts a search while there are more jobs
+than slots, however the user waits for results, so no result is delayed by a server that is slow to connect. The thread
+uses the network like a user's thread that calls `net.add`; calls of the user that change nodes wait until it has added
+the nodes it found.
 
-What servers say of others may be false or old, so a look costs little, whatever they say: it ends after some seconds,
-it tries a few servers side by side, and one that failed has to wait longer each time. A server that cannot be logged in
-at takes no number, and nobody hears of it. The network gets one engine of each server: see `pconnect.pool.reaching`.
+Servers' statements about others may be false or old, so a search is cheap in any case: it ends after some seconds,
+tries a few servers side by side, and waits longer after each failure of a server. A server where login fails uses no
+node number, and the other nodes are not notified. The network gets one engine from each server: see
+`pconnect.pool.reaching`.
 """
 
 import contextlib
@@ -28,44 +30,44 @@ from srp_tools.steps import deadline_after
 
 log = logging.getLogger("pconnect")
 
-DEFAULT_INTERVAL = 5.0  # seconds from one look to the next
+DEFAULT_INTERVAL = 5.0  # seconds between searches
 _ASK_SECONDS = 2.0  # for the answers of the servers
 _REACH_SECONDS = 10.0  # for the logins
-_TAKE_SECONDS = 30.0  # to connect the engines, and to send them what `net.broadcast` has sent to others
-_TOGETHER = 16  # servers in one look: each login costs this process some hundredths of a second
-_LONGEST_PAUSE = 300.0  # before a server that could not be reached is tried again
-# One that let us in and did not become a member has used up a number, and has ended collective calls.
+_TAKE_SECONDS = 30.0  # to connect the engines, and to send them the values of `net.broadcast`
+_TOGETHER = 16  # servers in one search: each login costs this process some hundredths of a second
+_LONGEST_PAUSE = 300.0  # before an unreachable server is tried again
+# A server that accepted the login but did not become a member has used a number, and has ended collective calls.
 _COSTLY_PAUSE = 600.0
 _LONGEST_COSTLY_PAUSE = 7200.0
-_END_SECONDS = 5.0  # for a look that is under way, once the network is closed
+_END_SECONDS = 5.0  # for a search in progress when the network is closed
 
 
 def interval_of(elastic: bool | float) -> float:
-    """Return every how many seconds a network asks for other servers; 0: never.
+    """Return the interval in seconds at which a network asks for new servers; 0 if it never does.
 
-    Raises `ConfigurationError` if the option of `pconnect` makes no sense.
+    Raises `ConfigurationError` if the option of `pconnect` is invalid.
     """
     if isinstance(elastic, bool):
         return DEFAULT_INTERVAL if elastic else 0.0
     if not isinstance(elastic, int | float) or not 0.0 < elastic < float("inf"):
-        raise ConfigurationError(f"elastic={elastic!r}: it must be True, False, or seconds")
+        raise ConfigurationError(f"elastic={elastic!r} is not allowed: give True, False, or seconds")
     return float(elastic)
 
 
 @dataclass
 class _Failure:
-    """What is known of a server that could not be added."""
+    """The record of a server that could not be added."""
 
-    label: str  #: as it is called in ``net.missing``
+    label: str  #: its name in ``net.missing``
     count: int
-    pause: float  #: the last one
-    next_at: float  #: not to be tried before this instant
+    pause: float  #: the last pause
+    next_at: float  #: the instant of the next attempt
 
 
 class Following:
-    """What looks after new servers for one network.
+    """Looks for new servers for one network.
 
-    `interval`: as of `interval_of`. `make`: as of `pconnect.growth.adding.add_nodes`. `clock`: as `time.monotonic`.
+    `interval`: from `interval_of`. `make`: see `pconnect.growth.adding.add_nodes`. `clock`: like `time.monotonic`.
     """
 
     def __init__(
@@ -80,27 +82,27 @@ class Following:
         self._make = make
         self._clock = clock
         self._due = clock() + interval
-        self._failures: dict[str, _Failure] = {}  # by id; of those that are listed, no others
+        self._failures: dict[str, _Failure] = {}  # by id; only for servers that are still listed
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None  # the one that looks
-        self._changing: threading.Thread | None = None  # the one that takes in nodes, if there are some
+        self._thread: threading.Thread | None = None  # the thread of the current search
+        self._changing: threading.Thread | None = None  # the thread that is adding nodes
         mesh.after_close.append(self._end)
 
     def begin(self) -> None:
-        """Have a thread look for new servers, if it is time; any thread may call this, and it does not wait."""
+        """Start a search for new servers in a thread if one is due; callable from any thread, never blocks."""
         with self._lock:
             if self._clock() < self._due:
                 return
-            self._due = math.inf  # until this look is over
+            self._due = math.inf  # until this search has ended
             self._thread = threading.Thread(target=self._run, name="pconnect pool", daemon=True)
         try:
             self._thread.start()
-        except RuntimeError as error:  # there are too many, or the program ends
+        except RuntimeError as error:  # too many threads, or the program is exiting
             self._thread, self._due = None, self._clock() + self._interval
-            log.warning("servers of the pool were not looked for: %s", error)
+            log.warning("cannot look for new servers of the pool: %s", error)
 
     def wait(self) -> None:
-        """Wait until no nodes are being taken in; for others that want to change nodes."""
+        """Wait until no nodes are being added; for other calls that change nodes."""
         if self._changing not in {None, threading.current_thread()}:
             with contextlib.suppress(TimeoutError):
                 self._mesh.event_loop.run_until(
@@ -108,7 +110,7 @@ class Following:
                 )
 
     def look(self) -> None:
-        """Add the servers that are new."""
+        """Add the new servers of the pool."""
         listed = further_hosts(self._mesh, _ASK_SECONDS)
         self._forget_others(listed)
         wanted = self._choose(listed)
@@ -128,32 +130,32 @@ class Following:
             elif self._has(node, each):
                 self._failures.pop(each.id, None)
                 self._mesh.attendance.forget(listed[each.id])
-                log.info("node %d (%s) has come from the pool", node, each.host.label)
+                log.info("node %d (%s) was added from the pool", node, each.host.label)
 
     def _run(self) -> None:
         try:
             self.look()
         except Exception:
-            if self._mesh.event_loop.is_open:  # else the network was closed meanwhile
-                log.exception("a look for new servers of the pool has failed; there will be others")
+            if self._mesh.event_loop.is_open:  # otherwise the network was closed in the meantime
+                log.exception("a search for new servers of the pool failed; another one will follow")
         finally:
             self._due = self._clock() + self._interval
 
     def _end(self) -> None:
-        """Wait for the end of a look: the network was closed."""
+        """Wait for a search to end, because the network was closed."""
         self._due = math.inf
         if self._thread is not None and threading.current_thread() is not self._thread:
             self._thread.join(_END_SECONDS)
 
-    # --- which are tried ---
+    # --- which servers to try ---
 
     def _forget_others(self, listed: Mapping[str, object]) -> None:
-        """Forget those that failed and are not listed any more: there may be any number of them in time."""
+        """Forget failed servers that are no longer listed: over time their number is unlimited."""
         for id_ in self._failures.keys() - listed.keys():
             self._mesh.attendance.missing.pop(self._failures.pop(id_).label, None)
 
     def _choose(self, listed: Mapping[str, Sequence[Host]]) -> dict[str, Sequence[Host]]:
-        """Return the servers to be tried now, with their addresses; another one comes first each time."""
+        """Return the servers to try now, with their addresses; each time another address comes first."""
         now, failures = self._clock(), self._failures
         counts = {id_: failures[id_].count if id_ in failures else 0 for id_ in listed}
         due = [id_ for id_ in listed if id_ not in failures or failures[id_].next_at <= now]
@@ -168,18 +170,18 @@ class Following:
         count = before.count + 1 if before else 1
         self._failures[id_] = _Failure(host.label, count, pause, self._clock() + pause)
         self._mesh.attendance.missing[host.label] = error
-        log.warning("a server of the pool cannot be added: %s: %s", host.label, error)
+        log.warning("cannot add a server of the pool: %s: %s", host.label, error)
 
-    # --- what was reached ---
+    # --- adding the servers reached ---
 
     def _take_in(self, found: Mapping[int, Reached]) -> dict[int, Exception]:
-        """Make what was reached members; return why some could not become that. Others were not tried."""
+        """Make servers members; return the errors of those where that failed. Some may not be tried."""
         mesh, self._changing = self._mesh, threading.current_thread()
         try:
             with changing(mesh, "servers of the pool are being added") as mesh_setup:
                 ready: dict[int, Reached] = {}
                 for node, each in found.items():
-                    # Its number is in its certificate, and may have been taken meanwhile.
+                    # Its number is in its certificate, and may have been used in the meantime.
                     if node == len(mesh.connections) + len(ready) and each.id not in mesh.growth.ids:
                         ready[node] = each
                 return take_in(
@@ -191,7 +193,7 @@ class Following:
                     deadline_after(_TAKE_SECONDS),
                     is_partial=True,
                 )
-        except ConfigurationError:  # you change or restart nodes just now
+        except ConfigurationError:  # the user is changing or restarting nodes at the moment
             return {}
         finally:
             with mesh.event_loop.sigint_deferred:
@@ -203,6 +205,6 @@ class Following:
 
 
 def _rotated(hosts: Sequence[Host], count: int) -> list[Host]:
-    """Return addresses from another one on each time: one that does not answer takes all the time there is."""
+    """Return addresses in rotated order: an address that does not answer may use up all the time."""
     first = count % len(hosts)
     return [*hosts[first:], *hosts[:first]]

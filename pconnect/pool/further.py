@@ -1,4 +1,4 @@
-"""The servers of a pool that a network does not have: what came to it since, or was not reached."""
+"""The servers of a pool that a network does not have: they are new, or were not reached."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,10 +14,10 @@ Answers = Mapping[int, Mapping[str, Any]]
 
 
 def survey(mesh: ClientMesh, nodes: Iterable[int], timeout: float) -> tuple[dict[int, list[Server]], Answers]:
-    """Ask the servers of some nodes for those that they know.
+    """Ask the servers of some nodes for the servers that they know.
 
-    Returns the nodes at each server, and what it says, both by the first of its nodes; without those that do not
-    answer within some seconds.
+    Returns the nodes on each server, and the server's answer, both by the first of its nodes. Servers that do not
+    answer within `timeout` seconds are left out.
     """
     mesh.check_open()
     there: dict[tuple[str, int], list[Server]] = {}
@@ -30,10 +30,10 @@ def survey(mesh: ClientMesh, nodes: Iterable[int], timeout: float) -> tuple[dict
 
 
 def further_hosts(mesh: ClientMesh, timeout: float = 5.0) -> dict[str, list[Host]]:
-    """Return where each server may be that a server of the network knows, and the network never had, by its id.
+    """Return the addresses of servers that the network has never had but its servers know, by id.
 
-    Those that are gone, or have not answered yet, are left out. The addresses are in the order in which to try them;
-    another server may answer there.
+    Servers that are gone, or have not answered yet, are left out. The addresses are in the order in which to try them;
+    a different server may answer there.
     """
     servers, answers = survey(mesh, list(mesh.servers), timeout)
     known = mesh.growth.ids | {answer["id"] for answer in answers.values()}

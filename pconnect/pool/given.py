@@ -1,13 +1,13 @@
-"""Which servers the options of `pconnect` mean."""
+"""Interprets the options of `pconnect` that name servers of a pool."""
 
 from pconnect.errors import ConfigurationError
 from pconnect.link.host_names import Host, parse_hosts
 
 
 def joined_hosts(hosts: object, join: object) -> list[Host] | None:
-    """Return the servers whose pools are to be joined; ``None``: just `hosts` are to be connected.
+    """Return the servers whose pools to join; ``None`` to connect only to `hosts`.
 
-    `join`: as of `pconnect`. Raises `ConfigurationError` if it makes no sense; the text says why.
+    `join`: the option of `pconnect`. Raises `ConfigurationError` if it is invalid; the text says why.
 
     Examples
     --------
@@ -25,5 +25,7 @@ def joined_hosts(hosts: object, join: object) -> list[Host] | None:
         except ConfigurationError as error:
             raise ConfigurationError(f"join: {error}; give hosts, or True for the pool of `hosts`") from None
     if not named:
-        raise ConfigurationError("join: name at least one server of the pool, as in pconnect(join='beta')")
+        raise ConfigurationError(
+            "join: no server is given: name one of the pool, as in pconnect(join='beta')"
+        )
     return named

@@ -1,4 +1,4 @@
-"""Asking servers for the other servers that they know."""
+"""Asks servers for the other servers that they know."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,5 +12,5 @@ from pconnect.session.server import Server
 def ask_neighbours(
     servers: Sequence[Server], event_loop: EventLoop, next_number: Callable[[], int], deadline: float
 ) -> dict[int, dict[str, Any]]:
-    """Return what some servers say of others, by node; see `pconnect.session.client_mesh.ask`."""
+    """Return each server's answer about the others, by node; see `pconnect.session.client_mesh.ask`."""
     return ask(servers, event_loop, Kind.NEIGHBOURS, next_number, deadline)

@@ -1,8 +1,8 @@
-"""How long servers that were found are waited for, so that false entries of lists do not eat the time of the others.
+"""Limits the wait for found servers, so that false entries in lists do not use up the time for the others.
 
-Anybody with the member's file can put addresses into the lists at which nothing answers, or something that takes
-connections and says nothing. So what counts is silence: servers that are tried side by side are waited for while any of
-them goes on, and a little longer; and all such waits together have a limit.
+Anyone with the member's file can add addresses to the lists where nothing answers, or where something accepts
+connections and stays silent. Therefore silence is limited: the client waits for servers that it tries side by side
+while any of them makes progress, and a little longer; and there is a limit on the total of these waits.
 """
 
 import time
@@ -12,38 +12,38 @@ from srp_tools.steps import Steps
 
 T = TypeVar("T")
 
-_LEAST_SECONDS = 1.0  # of silence, in which a packet that was lost is sent again
+_LEAST_SECONDS = 1.0  # of silence; within this time a lost packet is sent again
 _LONGEST_SECONDS = 10.0
-_PART = 0.5  # of the patience that is left, for one round: more may be found after it
+_PART = 0.5  # of the remaining patience, for one round: more servers may be found after it
 
 
 class Patience:
-    """`seconds`: how much silence there may be in all."""
+    """A limited budget of silence. `seconds`: its total."""
 
     def __init__(self, seconds: float) -> None:
         self._left = seconds
-        self._round = 0.0  # what is left for the present round
-        self._quiet = 0.0  # for which those that are tried now may be silent
-        self._heard = 0.0  # instant at which one of them went on
+        self._round = 0.0  # the remaining budget of the present round
+        self._quiet = 0.0  # how long the servers being tried may be silent
+        self._heard = 0.0  # instant of the last progress of one of them
 
     def begin_round(self) -> bool:
-        """Begin with servers that were found together; return whether there is patience for any of them."""
+        """Begin with servers that were found together; return whether any budget is left for them."""
         self._round = self._left * _PART
         return self._left > 0
 
     def begin(self, batches: int) -> bool:
-        """Begin with some of them, of so many such groups; return whether there is patience for them in this round."""
+        """Begin with one of `batches` remaining groups; return whether any budget is left for it in this round."""
         self._quiet = min(_LONGEST_SECONDS, max(_LEAST_SECONDS, self._round / batches))
         self._heard = time.monotonic()
         return self._round > 0
 
     def end(self) -> None:
-        """Record that some of them have not answered until the end."""
+        """Record that some servers of the group have not answered until the end."""
         self._left -= self._quiet
         self._round -= self._quiet
 
     def watch(self, steps: Steps[T]) -> Steps[T]:
-        """Do steps, and end them with a `TimeoutError` when all have been silent for too long."""
+        """Run steps, and end them with a `TimeoutError` when all servers have been silent for too long."""
         error: TimeoutError | None = None
         try:
             while True:
@@ -59,7 +59,7 @@ class Patience:
                             error = late
                         elif now >= self._heard + self._quiet:
                             raise
-                        else:  # meanwhile another one has gone on
+                        else:  # another server has made progress in the meantime
                             continue
                     break
         except StopIteration as end:

@@ -1,8 +1,8 @@
-"""Logins at servers that are expected at some addresses, in the loop of a network that goes on meanwhile.
+"""Logins at servers expected at some addresses, in the loop of a network that is in use meanwhile.
 
-Who says where a server is may be wrong, or may lie: another server may answer there, which the network has already, or
-none at all. So the offer of each server is looked at before it gets a session: it must have the id that is expected,
-and one that the network has not had. A server takes its number only then, so one that is not there uses none up.
+A reported address may be wrong, or a lie: no server may answer there, or another one, perhaps one that the network has
+already. Therefore the client checks the offer of each server before it requests a session: it must have the expected
+id, and one that the network has never had. Only then the server gets a node number, so missing servers use none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,17 +25,17 @@ class Reached(NamedTuple):
     """A server at which the client has logged in."""
 
     id: str
-    host: Host  #: where it was
+    host: Host  #: its address
     server: Server
 
 
 def reach(
     mesh: ClientMesh, wanted: Mapping[str, Sequence[Host]], deadline: float
 ) -> tuple[dict[int, Reached], dict[str, Exception]]:
-    """Log in at servers, side by side, each at the first of its hosts where it answers; `wanted`: these, by id.
+    """Log in at servers side by side, each at the first of its addresses where it answers; `wanted`: addresses by id.
 
-    Returns what was reached by the number of its node, in that order; these numbers follow those of the network now.
-    The loop serves the command channels. And why others were not reached, by id. After any error, nothing is open.
+    Returns the servers reached, by node number in order, and the errors of the others, by id. The numbers follow those
+    that the network has now, and the loop serves the command channels. After any error all connections are closed.
     """
     reaching = _Reaching(mesh, wanted, deadline)
     outcomes: dict[str, Any] = {}
@@ -48,7 +48,7 @@ def reach(
                 raise error
             failures[id_] = reaching.attempts[id_].explain(error)
         found = {each.server.node: each for each in outcomes.values() if isinstance(each, Reached)}
-        assert mesh.mesh_setup is not None  # noqa: S101 - there could have been no login
+        assert mesh.mesh_setup is not None  # noqa: S101 - otherwise no login is possible
         mesh.mesh_setup.attend([each.server for each in found.values()], mesh.event_loop)
     except BaseException:
         drop(mesh, [each.server for each in outcomes.values() if isinstance(each, Reached)])
@@ -57,10 +57,10 @@ def reach(
 
 
 class _Reaching:
-    """Some logins side by side."""
+    """Several logins side by side."""
 
     def __init__(self, mesh: ClientMesh, wanted: Mapping[str, Sequence[Host]], deadline: float) -> None:
-        self.attempts: dict[str, Attempt] = {}  #: the last one of each
+        self.attempts: dict[str, Attempt] = {}  #: the last attempt for each server
         self._mesh = mesh
         self._wanted = wanted
         self._deadline = deadline
@@ -68,9 +68,9 @@ class _Reaching:
         self._first = len(mesh.connections)
 
     def log_in(self, id_: str) -> Steps[Reached]:
-        """Log in at the first place where this server answers."""
+        """Log in at the first address where this server answers."""
         assert self._mesh.mesh_setup is not None  # noqa: S101 - see `pconnect.growth.adding.changing`
-        assert self._mesh.mesh_setup.terms is not None  # noqa: S101 - the same
+        assert self._mesh.mesh_setup.terms is not None  # noqa: S101 - see `pconnect.growth.adding.changing`
         terms: LoginTerms = replace(
             self._mesh.mesh_setup.terms, choose_node=lambda offer: self._choose(id_, offer)
         )
@@ -81,10 +81,10 @@ class _Reaching:
             except REASONS:
                 if id_ in self._numbers or host is self._wanted[id_][-1]:
                     raise
-        raise ConnectionLostError("it has no address")
+        raise ConnectionLostError("no address is known for it")
 
     def _choose(self, id_: str, offer: Mapping[str, Any]) -> Steps[int]:
-        """Return the number of the node of the server that answers; 0 if it is another one, or known by now."""
+        """Return the node number of the server that answers; 0 if it is another one, or the network has it by now."""
         if id_of(offer) != id_ or id_ in self._mesh.growth.ids:
             return 0
         return self._numbers.setdefault(id_, self._first + len(self._numbers))

@@ -92,7 +92,7 @@ def test_the_session_that_runs_a_job_is_asked_to_stop_it() -> None:
     with pytest.raises(JobCancelledError):
         job.result(0)
     assert job.cancelled() and job not in open_jobs
-    assert job.cancel()  # cancelling a running job succeeds
+    assert job.cancel()  # true, because it is cancelled already
     with pytest.raises(AssertionError, match="was not sent"):
         recovering.drop(job)
 

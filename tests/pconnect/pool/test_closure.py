@@ -7,7 +7,7 @@ from pconnect.pool.closure import Candidate, Closure, by_doubt, hosts_of, state_
 
 
 def member(number: int, *addresses: str, **more: object) -> dict[str, Any]:
-    """Return what a server says of another."""
+    """Return a server's entry about another server."""
     told = {"id": server_id(number), "name": f"server{number}", "addresses": list(addresses), "slots": 2}
     return {**told, "how": "joined", "heard": 1.0, "gone": False, "why": "", **more}
 
@@ -27,7 +27,7 @@ def labels(candidates: list[Candidate]) -> list[str]:
 def reach(
     closure: Closure, candidate: Candidate, number: int, *members: dict[str, Any], at: str = "10.0.0.1"
 ) -> bool:
-    """Let a server answer at the first place of a candidate, and say whom it knows."""
+    """Let a server answer at the first address of a candidate, and report its neighbours."""
     host = candidate.hosts.pop(0)
     if not closure.identify(candidate, server_id(number)):
         return False
@@ -125,7 +125,7 @@ def test_those_that_are_most_likely_there_come_first_and_each_source_has_its_tur
 
 
 def test_the_first_address_of_each_line_comes_before_the_others() -> None:
-    """So a false line under the id of a server does not put many addresses before the true one."""
+    """A false entry under the id of a server thus does not put many addresses before the true one."""
     closure = closure_of("alpha")
     [alpha] = closure.next_round()
     false = member(2, *(f"10.9.9.{n}" for n in range(16)))

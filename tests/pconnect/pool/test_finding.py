@@ -1,4 +1,4 @@
-"""Pools of real servers on the loopback address; those with addresses of their own are in tests/integration."""
+"""Pools of real servers on the loopback address; tests/integration has servers with their own addresses."""
 
 import contextlib
 import itertools
@@ -52,7 +52,7 @@ def users(folder: Path) -> tuple[Credentials, Path]:
 
 @pytest.fixture(scope="module")
 def pool(folder: Path, users: tuple[Credentials, Path]) -> Iterator[Pool]:
-    """A chain: b has joined a, and c b."""
+    """Start a chain: b has joined a, and c has joined b."""
     with contextlib.ExitStack() as stack:
         servers: Pool = {}
         for name, joins in (("a", ""), ("b", "a"), ("c", "b")):
@@ -177,7 +177,9 @@ def test_many_that_say_nothing_do_not_keep_out_those_that_are_there(
             {"id": f"{number:032x}", "name": "false", "addresses": [place], "slots": 2, "source": f"10.9.0.{number}",
              "interval": 3600, "gone": False, "user": "member+pool", "secret": ""} for number in range(1, 101)
         ]  # fmt: skip
-        listed[0]["id"] = known[pool["c"].status["name"]]  # a line before the true one, under its id
+        listed[0]["id"] = known[
+            pool["c"].status["name"]
+        ]  # a false entry before the true one, with the same id
         kept = tmp_path / "state" / "listing" / "pool" / "members.json"
         kept.parent.mkdir(parents=True, mode=0o700)
         kept.write_text(json.dumps({"members": listed, "joined": []}))
@@ -201,7 +203,7 @@ def test_one_that_is_lost_when_its_number_is_taken_leaves_no_hole(
     hellos = itertools.count(1)
 
     def expect_hello(channel: Channel) -> Steps[None]:
-        if next(hellos) == 2:  # of b, which a has named
+        if next(hellos) == 2:  # from b, which a has named
             channel.close()
             raise ConnectionLostError("it has died")
         yield from dialing.expect_hello(channel)
@@ -228,7 +230,7 @@ def test_nothing_stays_open_after_an_interrupt(pool: Pool, monkeypatch: pytest.M
 
 
 def test_false_announcements_change_nothing(pool: Pool) -> None:
-    """Members may announce what they like: it is an address, at which nobody proves to be a server."""
+    """Members may announce any address, but nothing there can prove to be a server."""
     [b] = [each for each in pool["a"].ask("members")["members"] if each["name"] == pool["b"].status["name"]]
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         port = deaf.getsockname()[1]

@@ -27,12 +27,12 @@ from tests.support.pools import announce
 from tests.support.servers import Server, connect, make_users, run_server
 from tests.support.waiting import DEADLINE, wait_until
 
-NOTHING = "99" * 16  # the id of a server that nobody has
-IMPOSTOR = "77" * 16  # another one
+NOTHING = "99" * 16  # an id that no server has
+IMPOSTOR = "77" * 16  # another id that no server has
 
 
 class Pool(NamedTuple):
-    alpha: Server  # knows beta, and what is false
+    alpha: Server  # knows beta, and false entries
     beta: Server
     beta_id: str
 
@@ -55,7 +55,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
 
 
 def _meet(folder: str) -> int:
-    """Return once this was called in two engines."""
+    """Return once two engines have called this."""
     (Path(folder) / str(os.getppid())).touch()
     deadline = time.monotonic() + DEADLINE
     while len(list(Path(folder).iterdir())) < 2:
@@ -113,21 +113,21 @@ def test_however_one_waits_a_server_that_comes_gets_jobs(pool: Pool, way: str, t
 def test_how_often_it_asks() -> None:
     assert (interval_of(False), interval_of(True), interval_of(2)) == (0.0, DEFAULT_INTERVAL, 2.0)
     for wrong in (-1, 0, float("inf"), "often"):
-        with pytest.raises(ConfigurationError, match="it must be True, False, or seconds"):
+        with pytest.raises(ConfigurationError, match="give True, False, or seconds"):
             interval_of(wrong)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="elastic and use_tls=False"):
         pconnect("127.0.0.1:1", elastic=True, use_tls=False, profile="")
 
 
 class Followed(NamedTuple):
-    """A network and what looks for it, by a clock of the test."""
+    """A network and its `Following`, with a clock controlled by the test."""
 
     net: ClientNetwork
     following: Following
     now: list[float]
 
     def look(self, seconds: float) -> None:
-        """Look once after some seconds."""
+        """Search once after some seconds."""
         self.now[0] += seconds
         self.following.look()
 
@@ -147,19 +147,19 @@ def test_a_server_gets_one_engine_whatever_is_said_of_it(
     mesh = client_mesh(net.mesh)
     followed.look(5.0)
     assert (net.nodes, pool.beta_id in mesh.growth.ids) == ([0, 1, 2], True)
-    # At the addresses of the false ones are beta and alpha, and nothing.
+    # At the addresses of the false entries are beta, alpha, and no server.
     for _ in range(3):
         followed.look(1000.0)
     assert net.nodes == [0, 1, 2]
     assert sorted(net.missing) == sorted([f"127.0.0.1:{beta.cmd_port}", "127.0.0.1:1"])
-    # One that is lost is not another one.
+    # A lost server is not a new one.
     for pid in beta.sessions(net):
         os.kill(pid, signal.SIGKILL)
     mesh.event_loop.run_until(
         lambda: is_lost(mesh.servers[2]), time.monotonic() + DEADLINE, "the loss of the node"
     )
     followed.look(1000.0)
-    job = net[1].submit(_meet, str(tmp_path))  # as long as there are jobs, it is brought back
+    job = net[1].submit(_meet, str(tmp_path))  # while there are jobs, the node is brought back
     wait_until(lambda: "runs jobs again" in mesh.growth.healing.get(2, ""), "it to come back for jobs")
     (tmp_path / "one").touch()
     (tmp_path / "two").touch()
@@ -168,7 +168,7 @@ def test_a_server_gets_one_engine_whatever_is_said_of_it(
     assert net.nodes == [0, 1, 2]
     assert net.reconnect() == [2]
     assert net.eval("len(sockets)").result(DEADLINE) == [3, 3]
-    # One that was removed comes back when you say so.
+    # A removed server comes back only when the user says so.
     net.remove(2)
     followed.look(1000.0)
     assert net.nodes == [0, 1]
@@ -190,12 +190,12 @@ def test_what_fails_waits_longer_each_time_and_takes_no_number(pool: Pool, follo
         followed.look(1e6)
     assert following._failures[NOTHING].pause == 300.0
     assert (len(net.mesh.connections), net.mesh.change) == (2, "")
-    # Another address comes first each time: one that is silent takes all the time there is.
+    # Another address comes first each time, because one that is silent uses up all the time.
     hosts = parse_hosts(["alpha", "beta"])
     followed.now[0] += 1e6
     first = [following._choose({id_: hosts})[id_][0].name for id_ in (NOTHING, "11" * 16)]
     assert first == [hosts[following._failures[NOTHING].count % 2].name, "alpha"]
-    # What nobody lists any more is forgotten.
+    # Servers that are no longer listed are forgotten.
     following._forget_others({IMPOSTOR: []})
     assert list(following._failures) == [IMPOSTOR]
     assert list(net.missing) == [f"127.0.0.1:{pool.beta.cmd_port}"]
@@ -228,7 +228,7 @@ def test_a_call_that_changes_nodes_waits_and_one_that_is_under_way_goes_first(
     net, following = followed.net, followed.following
     mesh = client_mesh(net.mesh)
     with changing(mesh, "nodes are being tested"):
-        followed.look(0.0)  # the login has succeeded, and is given up
+        followed.look(0.0)  # the login succeeds, and is then abandoned
     assert net.nodes == [0, 1]
     wait_until(lambda: not pool.beta.sessions(net), "the end of that session")
     begun, may_go_on = threading.Event(), threading.Event()
@@ -242,7 +242,7 @@ def test_a_call_that_changes_nodes_waits_and_one_that_is_under_way_goes_first(
     monkeypatch.setattr(following_module, "take_in", slowly)
     followed.now[0] = 1000.0
     following.begin()
-    following.begin()  # one at a time
+    following.begin()  # no second search at the same time
     assert begun.wait(DEADLINE)
     threading.Timer(0.05, may_go_on.set).start()
     assert net.add(pool.alpha.host) == [3]
@@ -258,7 +258,7 @@ def test_closing_the_network_ends_a_look(pool: Pool) -> None:
         following = mesh.growth.follower = Following(mesh, 0.001, ClientConnection)
         wait_until(lambda: time.monotonic() > following._due, "it to be time")
         following.begin()
-        accepted, _ = silent.accept()  # so it waits for an answer
+        accepted, _ = silent.accept()  # the client now waits for an answer
         with accepted:
             net.close()
             thread = following._thread

@@ -34,7 +34,7 @@ def test_what_the_network_does_not_have_is_found_with_its_addresses(tmp_path: Pa
         assert host.label == beta.host
         assert net.add(host.label) == [3]
         assert list(further_hosts(mesh, 30.0)) == ["77" * 16]
-        # One that does not answer in time, or is lost, is still one that the network has.
+        # A server that does not answer in time, or is lost, still belongs to the network.
         stopped = beta.sessions(net)
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)

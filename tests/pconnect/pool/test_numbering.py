@@ -18,7 +18,7 @@ def test_those_that_fail_leave_no_hole() -> None:
     numbering = Numbering("aabc", first=4)
     numbering.fail("a")
     assert numbering.is_turn("b") and numbering.take("b") == 4
-    numbering.fail("b")  # it has a number already
+    numbering.fail("b")  # has no effect, because b has a number already
     assert numbering.take("c") == 5
     assert numbering.finish() == {4: "b", 5: "c"}
 

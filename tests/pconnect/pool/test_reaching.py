@@ -1,4 +1,4 @@
-"""Logins at servers that are expected somewhere; what follows from them: test_following.py."""
+"""Logins at servers expected at some addresses; for the consequences see test_following.py."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_only_the_server_that_is_meant_gets_a_session(
             "66" * 16: parse_hosts([one_slot.host, nowhere]),
             one: parse_hosts([nowhere, two_slots.host, one_slot.host]),
             two: parse_hosts([two_slots.host]),
-            mesh.servers[1].location.id: parse_hosts([server.host]),  # it is there already
+            mesh.servers[1].location.id: parse_hosts([server.host]),  # the network has this server already
         }
         found, failures = reach(mesh, wanted, deadline_after(DEADLINE))
         assert sorted((each.id, each.host.label) for each in found.values()) == sorted(
