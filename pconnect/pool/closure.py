@@ -221,6 +221,7 @@ def hosts_of(addresses: Sequence[str], source: str) -> list[Host]:
 
     `source`: the address of the server that names it, or the path of its socket. A loopback address there means the
     machine of that server.
+
     Examples
     --------
     >>> [host[1:3] for host in hosts_of(["127.0.0.1:12600", "beta", "a b"], "10.0.0.5")]

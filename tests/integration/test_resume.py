@@ -296,7 +296,9 @@ def test_a_session_that_has_ended_is_reported_with_what_to_do(
         [session] = second.status_now()["sessions"]
         os.kill(session["pid"], signal.SIGKILL)
         wait_until(lambda: not second.status_now()["sessions"], "the end of the session")
-        with pytest.raises(ConnectError, match=r"no session is waiting there: .* add required=False") as caught:
+        with pytest.raises(
+            ConnectError, match=r"no session is waiting there: .* add required=False"
+        ) as caught:
             come_back(file, server)
         assert list(caught.value.reasons) == [second.host]
         wait_until(lambda: bool(orphans(server)), "the session to wait again")

@@ -71,9 +71,7 @@ def test_an_option_of_submit_that_the_function_has_too_is_refused(jobs_network: 
     def simulate(*, seed: int) -> int:
         return seed
 
-    with pytest.raises(
-        ConfigurationError, match=r"simulate\(\.\.\.\) and submit both have a parameter seed"
-    ):
+    with pytest.raises(ConfigurationError, match=r"simulate\(\.\.\.\) and submit both have a parameter seed"):
         jobs_network.submit(simulate, seed=3)
     assert jobs_network.submit(functools.partial(simulate, seed=3)).result(LIMIT) == 3
     assert jobs_network.executor().submit(simulate, seed=4).result(LIMIT) == 4
