@@ -50,7 +50,7 @@ def pmap(
     if results and all(isinstance(result, tuple) for result in results):
         if len({len(result) for result in results}) > 1:
             raise ConfigurationError(
-                "pmap: the function returned tuples of different lengths; return equally many values for all"
+                "pmap: the function returned tuples of different lengths; return the same number of values each time"
             )
         return tuple(
             _shaped(list(part), shape, uniform=uniform_output) for part in zip(*results, strict=True)

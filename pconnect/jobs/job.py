@@ -122,7 +122,7 @@ class Job(PublicNames, LateFuture):
     number
         The number of the job in its network.
     name
-        The text of the call, with shortened arguments.
+        A description of the call, such as ``f(...)``.
     started
         When the function began, in seconds since 1970 by the clock of its machine; ``None`` before the job has ended.
     duration

@@ -2,7 +2,7 @@
 
 A reported address may be wrong, or a lie: no server may answer there, or another one, perhaps one that the network has
 already. Therefore the client checks the offer of each server before it requests a session: it must have the expected
-id, and one that the network has never had. Only then the server gets a node number, so missing servers use none.
+id, and one that the network has never had. Only then does the server get a node number, so missing servers use none.
 """
 
 from collections.abc import Mapping, Sequence

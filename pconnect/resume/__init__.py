@@ -1,1 +1,1 @@
-"""Coming back to the sessions of a client that has vanished."""
+"""Resuming the sessions of a client that has vanished."""

@@ -36,13 +36,13 @@ from srp_tools.tls import TlsContexts
 # The previous client may have sent this many commands that no engine had begun.
 _NUMBERS_APART = 2**20
 _NOTHING = (
-    "no session is waiting there: it has ended, or belongs to another user; to come back to the other hosts only, "
+    "no session is waiting there: it has ended, or belongs to another user; to resume the other sessions only, "
     "add required=False"
 )
 
 
 class NothingThereError(ConnectionLostError):
-    """A server has no session to which this user could come back."""
+    """A server has no session that this user could resume."""
 
 
 def come_back(
@@ -101,7 +101,7 @@ def come_back(
 def log_in_again(
     hosts: Mapping[int, Host], terms: LoginTerms, event_loop: EventLoop, deadline: float, outcomes: Outcomes
 ) -> None:
-    """Come back to one node of each session, then to its other nodes; `outcomes` gets an error for each failure."""
+    """Resume one node of each session, then its other nodes; `outcomes` gets an error for each failure."""
 
     def run(steps: Mapping[int, Steps[Server]]) -> None:
         run_all(steps, deadline, outcomes)
@@ -121,7 +121,7 @@ def log_in_again(
 
 
 def _why_not(server: ReturnedServer) -> Exception | None:
-    """Return why the client cannot come back to a node; ``None`` if it can."""
+    """Return why the client cannot resume the session of a node; ``None`` if it can."""
     if not server.is_settled:
         return TimeoutError("timed out waiting for the server to report whether its session is still there")
     if server.refusal == "":

@@ -1,4 +1,4 @@
-"""Keeps the file that a later client needs to come back to a network."""
+"""Keeps the file that a later client needs to resume a network."""
 
 import functools
 import warnings
@@ -56,7 +56,7 @@ def save(network: ClientNetwork, file: Path) -> None:
 
 
 def attach(network: ClientNetwork, attendance: Attendance, file: Path) -> None:
-    """Complete a network that has come back, as `save` does with a new one; warn about missing hosts."""
+    """Complete a resumed network, as `save` does with a new one; warn about missing hosts."""
     mesh = client_mesh(network.mesh)
     mesh.attendance = attendance
     _look_after(mesh, file)
@@ -73,12 +73,12 @@ def _write(mesh: ClientMesh, file: Path) -> None:
 
 
 def _look_after(mesh: ClientMesh, file: Path) -> None:
-    """Update the file when the network changes, and let lost nodes come back to their sessions."""
+    """Update the file when the network changes, and let lost nodes resume their sessions."""
     mesh.growth.come_back = functools.partial(return_to_nodes, mesh)
     mesh.growth.on_change.append(lambda: _write(mesh, file))
 
     def remove() -> None:
-        # Sessions that missed the close wait for a client to come back; or another client has taken them over.
+        # Sessions that missed the close wait to be resumed; or another client has taken them over.
         if any(server.life.was_killed is not None for server in mesh.servers.values()):
             remove_file(file, mesh.network_id)
 

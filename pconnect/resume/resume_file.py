@@ -1,6 +1,6 @@
-"""The data that a client needs to come back to its sessions: one private file; the password is needed in addition.
+"""The data that a client needs to resume its sessions: one private file; the password is needed in addition.
 
-The file holds no key of a certificate authority: the client that comes back makes a new authority, and announces it in
+The file holds no key of a certificate authority: the client that resumes the sessions makes a new authority, and announces it in
 its login. The file is therefore useless to anyone without the password.
 """
 

@@ -1,4 +1,4 @@
-"""A server to which the client has come back: its first messages, and the commands of the previous client."""
+"""A server whose session the client resumes: its first messages, and the commands of the previous client."""
 
 import time
 from collections.abc import Mapping
@@ -25,14 +25,16 @@ _FORGOTTEN = "the engine does not remember this command of the previous client: 
 
 
 class ReturnedServer(Server):
-    """A node of a network to which the client has come back."""
+    """A node whose session the client resumes."""
 
     def __init__(
         self, event_loop: EventLoop, limits: Limits, command: Connection, location: Location
     ) -> None:
         self._event_loop = event_loop
         self._known: set[int] = set()
-        self.refusal: str | None = None  #: why the client cannot come back; empty if no session was found
+        self.refusal: str | None = (
+            None  #: why the client cannot resume the session; empty if no session was found
+        )
         #: Commands up to this number belong to the previous client.
         self.last_before = 2**31
         self.has_told = False  #: whether the engine has reported all that it remembers
@@ -45,7 +47,7 @@ class ReturnedServer(Server):
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is known if the client can come back."""
+        """Whether it is known if the client can resume the session."""
         return (
             self.refusal is not None
             or self.command.error is not None

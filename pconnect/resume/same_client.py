@@ -1,8 +1,8 @@
-"""Coming back in the same process: the client's own network connection was gone, and its sessions have waited for it.
+"""Resuming in the same process: the client's own network connection was gone, and its sessions have waited for it.
 
 The engines have lost nothing but their client: workspaces, links between engines and running commands are unchanged.
 Therefore no engine is notified, and nothing is set up again. Commands in progress when the connection was lost have
-failed here; their outcomes are in ``net.commands``, as for another process that comes back.
+failed here; their outcomes are in ``net.commands``, as for another process that resumes.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from pconnect.session.server import Server
 
 
 def return_to_nodes(mesh: ClientMesh, numbers: Sequence[int], deadline: float) -> dict[int, Exception]:
-    """Come back to the sessions of some lost nodes; return the reasons for those where that failed."""
+    """Resume the sessions of some lost nodes; return the reasons for those where that failed."""
     setup = mesh.mesh_setup
     assert setup is not None  # noqa: S101 - the network can be resumed
     assert setup.terms is not None  # noqa: S101 - the network can be resumed

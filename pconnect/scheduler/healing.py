@@ -190,7 +190,7 @@ class Healer:
             self._mesh.growth.healing.pop(number, None)
             if (tries := self._tries.pop(number, None)) is not None:
                 for job in reversed(tries.held):
-                    self._owner.lose(job, f"{self._nodes[number]} {why} before it had ended", away=away)
+                    self._owner.lose(job, f"{self._nodes[number]} {why} before the job ended", away=away)
 
     def ask(
         self, kind: Kind, number: int, value_for: Callable[[int], object], timeout: float
@@ -230,7 +230,7 @@ class Healer:
         """Return why no attempt is possible; empty if one is."""
         setup = self._mesh.mesh_setup
         if setup is None or setup.terms is None or node.number not in self._mesh.growth.hosts:
-            return "the network has no login for it"
+            return "no login data is known for it"
         if node.ending and node.ending != SERVER_STOPPED:
             return "its server ended the session on purpose"
         return ""

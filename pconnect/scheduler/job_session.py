@@ -24,7 +24,7 @@ _LOOK_SECONDS = 0.02  # between checks for messages
 class JobSession(Server):
     """A session that only runs jobs; the scheduler's loop serves its command channel."""
 
-    refusal: str | None = None  #: why the client cannot come back; empty if no session was found
+    refusal: str | None = None  #: why the client cannot resume the session; empty if no session was found
     has_waited = False  #: whether the session existed before and has waited for the client
 
     def _take(self, message: Message) -> None:
@@ -40,7 +40,7 @@ class JobSession(Server):
 
 
 def come_back_to(mesh: ClientMesh, event_loop: EventLoop, number: int) -> Steps[JobSession]:
-    """Come back to the session of a node, if it has waited; its engine is unchanged."""
+    """Resume the session of a node, if it has waited; its engine is unchanged."""
     setup = mesh.mesh_setup
     assert setup is not None  # noqa: S101 - the caller has checked it
     assert setup.terms is not None  # noqa: S101 - the caller has checked it

@@ -107,7 +107,7 @@ class WorkerManager:
             for worker in list(node.workers.values()):
                 self._forget(node, worker)
                 for job in reversed(worker.jobs.values()):
-                    self._owner.lose(job, f"{node} {why} before it had ended", away=away)
+                    self._owner.lose(job, f"{node} {why} before the job ended", away=away)
             if node.channel is not None:
                 self._event_loop.discard(node.channel)
             self.on_change(node.number)

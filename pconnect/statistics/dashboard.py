@@ -151,7 +151,7 @@ class Dashboard:
 
 
 def _read_line(sock: socket.socket, most: int) -> bytes:
-    """Return a line; at most `most` bytes of one that is too long, and nothing at the end of the stream."""
+    """Return a line; at most `most` bytes of a line that is too long, and nothing at the end of the stream."""
     line = bytearray()
     deadline = None if sock.gettimeout() is None else time.monotonic() + _START_SECONDS
     while not line.endswith(b"\n") and len(line) < most:

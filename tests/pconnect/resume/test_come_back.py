@@ -1,4 +1,4 @@
-"""A client that comes back to a real server, in the same process; more: tests/integration/test_resume.py."""
+"""A client that resumes the session of a real server, in the same process; more: tests/integration/test_resume.py."""
 
 from collections.abc import Callable
 from pathlib import Path

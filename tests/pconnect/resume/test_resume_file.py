@@ -1,4 +1,4 @@
-"""The file that a client needs to come back."""
+"""The file that a client needs to resume its sessions."""
 
 import json
 from pathlib import Path

@@ -100,7 +100,7 @@ def test_sessions_that_do_not_answer_are_ended_side_by_side(owner: Owner, thread
     assert time.monotonic() - began < 2 * 3.0
     assert len(closed) == 8 and len(loop.discarded) == 16
     assert forgotten == [(nodes, "was removed from the network")]
-    why = "node 3 was removed from the network before it had ended"
+    why = "node 3 was removed from the network before the job ended"
     assert owner.lost == [("second", why), ("first", why)]
     assert not any(map(healing.has_session, nodes))
 
