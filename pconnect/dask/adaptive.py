@@ -6,9 +6,8 @@ to others and exit. A node added to the network with ``net.add`` therefore gets 
 more workers are wanted than fit on the nodes, a network that follows its pool looks for further servers, as it does for
 jobs. A node that is removed or lost is left alone: Dask recomputes the results lost with its workers.
 
-Each worker is a separate cluster with its own key, so it is started and ended independently. An
-engine that is busy with a command cannot start a worker and is skipped. After a failed start, the node is tried again
-half a minute later.
+Each worker is a separate cluster with its own key, so it is started and ended independently. An engine that is busy
+with a command cannot start a worker and is skipped. After a failed start, the node is tried again half a minute later.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """The data that a client needs to resume its sessions: one private file; the password is needed in addition.
 
-The file holds no key of a certificate authority: the client that resumes the sessions makes a new authority, and announces it in
-its login. The file is therefore useless to anyone without the password.
+The file holds no key of a certificate authority: the client that resumes the sessions makes a new authority, and
+announces it in its login. The file is therefore useless to anyone without the password.
 """
 
 import base64
