@@ -186,7 +186,7 @@ class Detaching:
         if not self._shares:
             raise ConfigurationError("there is nothing to detach: all jobs have ended")
         for share in self._shares.values():
-            share.node.on_kept = self._hear
+            share.node.on_kept = self._on_message
             share.ask(Kind.KEEP, 0, sha256(self.secret).digest())
         self._phase = Phase.UPLOADING
 
@@ -255,7 +255,7 @@ class Detaching:
         answered = {number: share.jobs for number, share in self._shares.items() if not share.node.unanswered}
         self.left.set_result(answered)
 
-    def _hear(self, node: NodeWorkers, message: Message) -> None:
+    def _on_message(self, node: NodeWorkers, message: Message) -> None:
         share = self._shares.get(node.number)
         if share is None or message.kind not in {Kind.KEEP, Kind.DETACH, Kind.LEAVE}:
             return

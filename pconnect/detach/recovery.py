@@ -60,7 +60,7 @@ class Recovering:
         self._nodes = {number: nodes[number] for number in self._places}
         self._event_loop, self._open = event_loop, open_jobs
         for node in self._nodes.values():
-            node.on_kept = self._hear
+            node.on_kept = self._on_message
 
     def step(self) -> None:
         """Ask the nodes that are available, and give up lost ones."""
@@ -145,9 +145,9 @@ class Recovering:
         self.jobs = dict(sorted(self.jobs.items()))
         self.ready.set_result(None)
         for number in self._arrived:
-            self._take(number)
+            self._claim(number)
 
-    def _take(self, number: int) -> None:
+    def _claim(self, number: int) -> None:
         """Claim a result that has arrived."""
         node = self.jobs[number].node
         assert node is not None  # noqa: S101 - set when the job was created
@@ -172,7 +172,7 @@ class Recovering:
         job = self.jobs[number] = Job(number, name, (), options, self)
         return job
 
-    def _hear(self, node: NodeWorkers, message: Message) -> None:
+    def _on_message(self, node: NodeWorkers, message: Message) -> None:
         number, value = message.tag, message.value
         job = self.jobs.get(number)
         match message.kind:
@@ -185,7 +185,7 @@ class Recovering:
             case Kind.RESULT if job is not None and node.channel is not None:
                 self._arrived[number] = value
                 if self.ready.done() and not self.ready.cancelled() and self.ready.exception() is None:
-                    self._take(number)
+                    self._claim(number)
             case Kind.TAKE if job is not None and not job.done():
                 self._open.discard(job)
                 result = self._arrived.pop(number, None)

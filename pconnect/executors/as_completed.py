@@ -40,10 +40,10 @@ def as_completed(jobs: Iterable[F], timeout: float | None = None) -> Iterator[F]
     ...     sorted(job.result() for job in as_completed(jobs))
     [1, 2, 4, 8, 16]
     """
-    return _taken(dict.fromkeys(jobs), deadline_after(timeout))
+    return _as_they_end(dict.fromkeys(jobs), deadline_after(timeout))
 
 
-def _taken(jobs: dict[F, None], deadline: float) -> Iterator[F]:
+def _as_they_end(jobs: dict[F, None], deadline: float) -> Iterator[F]:
     ended: queue.SimpleQueue[F] = queue.SimpleQueue()
     for job in jobs:
         job.add_done_callback(ended.put)  # type: ignore[arg-type] # the callback receives the job

@@ -67,7 +67,7 @@ class Cells:
             mesh.console.sink, mesh.sink = StandardStreams(), show
             mesh.note_origin = lambda: None
         for event_loop in list(self._served):
-            self._serve_no_longer(event_loop)
+            self._stop_serving(event_loop)
 
     def current(self) -> Cell:
         """Return the running cell."""
@@ -79,20 +79,20 @@ class Cells:
     def write(self, node: int, host: str, stream: int, text: str, command: Command | None) -> None:
         """Show output of an engine; see `pconnect.commands.console.Sink`."""
         cell = command.origin if command is not None and isinstance(command.origin, Cell) else self._cell
-        with self._inside(cell):
+        with self._output_to(cell):
             cell.streams.write(node, host, stream, text, command)
 
     def _adopt(self, mesh: ClientMesh) -> None:
         def show_display(display: Display) -> None:
             command = mesh.servers[display.node].running.get(display.number)
             cell = command.origin if command is not None and isinstance(command.origin, Cell) else self._cell
-            with self._inside(cell):
+            with self._output_to(cell):
                 show(display)
 
         mesh.console.sink, mesh.sink, mesh.note_origin = self, show_display, self.current
 
     @contextlib.contextmanager
-    def _inside(self, cell: Cell) -> Iterator[None]:
+    def _output_to(self, cell: Cell) -> Iterator[None]:
         """Direct output of the body to a cell."""
         shell = self._shell
         if hasattr(shell, "set_thread_parent"):
@@ -121,7 +121,7 @@ class Cells:
     def _after_cell(self, *_: object) -> None:
         """Let the kernel's event loop serve the networks whenever no cell is running."""
         for event_loop in [event_loop for event_loop in self._served if not event_loop.is_open]:
-            self._serve_no_longer(event_loop)
+            self._stop_serving(event_loop)
         for mesh in open_networks.all_open():
             self._serve(mesh.event_loop)
 
@@ -137,7 +137,7 @@ class Cells:
         if event_loop.has_unread:
             asyncio.get_running_loop().call_soon(self._serve, event_loop)
 
-    def _serve_no_longer(self, event_loop: EventLoop) -> None:
+    def _stop_serving(self, event_loop: EventLoop) -> None:
         watched = self._served.pop(event_loop)
         asyncio.get_running_loop().remove_reader(watched)
         os.close(watched)

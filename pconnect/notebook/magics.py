@@ -171,9 +171,9 @@ class ParallelMagics(Magics):
         self._is_everywhere = not self._is_everywhere
         transforms = self.shell.input_transformers_cleanup
         if self._is_everywhere:
-            transforms.append(_spread)
+            transforms.append(_run_on_engines)
         else:
-            transforms.remove(_spread)
+            transforms.remove(_run_on_engines)
         print(f"%autopx {'enabled' if self._is_everywhere else 'disabled'}")  # noqa: T201 - as in ipyparallel
 
     # --- for the extension ---
@@ -199,7 +199,7 @@ class ParallelMagics(Magics):
     def close(self) -> None:
         """Restore the shell's original state."""
         if self._is_everywhere:
-            self.shell.input_transformers_cleanup.remove(_spread)
+            self.shell.input_transformers_cleanup.remove(_run_on_engines)
             self._is_everywhere = False
 
     # --- running commands ---
@@ -293,13 +293,13 @@ def choose(network: ClientNetwork, targets: str) -> ClientNetwork:
     return ClientNetwork(network.mesh, nodes)
 
 
-def _spread(lines: list[str]) -> list[str]:
+def _run_on_engines(lines: list[str]) -> list[str]:
     """Make a cell run on the engines, unless it begins with a magic; a transformer of IPython's input."""
     first = next((line.strip() for line in lines if line.strip()), "")
     return lines if not first or first[0] in "%!?" or first.endswith("?") else ["%%px\n", *lines]
 
 
-_spread.has_side_effects = True  # type: ignore[attr-defined] # keeps IPython from calling it to check for completeness
+_run_on_engines.has_side_effects = True  # type: ignore[attr-defined] # keeps IPython from calling it to check for completeness
 
 
 def _in_order(commands: Commands, grouping: str) -> Iterator[Callable[[], None]]:

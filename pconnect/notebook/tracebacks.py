@@ -17,7 +17,7 @@ _OURS = tuple(
     for folder in (Path(__file__).resolve().parents[1], Path(str(srp_tools.__file__)).resolve().parent)
 )
 # For further nodes only the headlines are shown.
-_TOLD_IN_FULL = 4
+_SHOWN_IN_FULL = 4
 _RED, _PLAIN = "\x1b[1;31m", "\x1b[0m"
 
 
@@ -43,7 +43,7 @@ def show(
     if not _is_ours(error) and not any(_is_in(frame, _OURS) for frame in frames):
         shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
         return None
-    lines = [*_places(shell, trace), *(_colour(shell, block) for block in describe(error))]
+    lines = [*_user_frames(shell, trace), *(_colour(shell, block) for block in describe(error))]
     shell._showtraceback(kind, error, lines)
     return lines
 
@@ -68,16 +68,16 @@ def describe(error: BaseException) -> list[str]:
         alike.setdefault(key, []).append(each)
     blocks = []
     for index, group in enumerate(alike.values()):
-        headline, rest = _told(group)
-        blocks.append(f"{headline}\n{rest}" if rest and index < _TOLD_IN_FULL else headline)
-    if len(alike) > _TOLD_IN_FULL:
+        headline, rest = _headline_and_rest(group)
+        blocks.append(f"{headline}\n{rest}" if rest and index < _SHOWN_IN_FULL else headline)
+    if len(alike) > _SHOWN_IN_FULL:
         blocks.append(
             "(the last tracebacks are omitted: they are in the attribute `exceptions` of the error)"
         )
     return blocks + [f"note: {printable_text(note)}" for note in getattr(error, "__notes__", [])]
 
 
-def _told(group: Sequence[BaseException]) -> tuple[str, str]:
+def _headline_and_rest(group: Sequence[BaseException]) -> tuple[str, str]:
     first = group[0]
     if not isinstance(first, RemoteError):
         text = printable_text(str(first))
@@ -104,7 +104,7 @@ def _is_ours(error: BaseException) -> bool:
     return all(isinstance(each, ParallelError) for each in _leaves(error))
 
 
-def _places(shell: Any, trace: types.TracebackType | None) -> list[str]:
+def _user_frames(shell: Any, trace: types.TracebackType | None) -> list[str]:
     """Return the places in the user's code that led to the error; none for a magic, where it is the whole cell."""
     ipython = str(Path(str(sys.modules["IPython"].__file__)).parent) + "/"
     if any(

@@ -23,7 +23,7 @@ from pconnect.messaging.send_receive import precv, psend, select_sockets
 from pconnect.one_process.source_code import compile_source
 from pconnect.programs.run_here import HOST
 
-_names_of_files = itertools.count(1)
+_file_numbers = itertools.count(1)
 
 
 class SerialCommand(Command):
@@ -106,7 +106,7 @@ class Workspace:
 
     def run(self, source: str, *, wants_value: bool, file_name: str | None = None) -> Any:
         """Run source text; return the value of its last expression, if `wants_value`."""
-        name = file_name or f"<command {next(_names_of_files)} of pconnect.serial>"
+        name = file_name or f"<command {next(_file_numbers)} of pconnect.serial>"
         statements, expression = compile_source(source, name, wants_value=wants_value)
         with self._own_random_numbers():
             exec(statements, self.names)  # noqa: S102 - the purpose of this method is to run user code
@@ -124,7 +124,7 @@ class Workspace:
     ) -> object:
         """Call it with the current state of the random numbers."""
         called = eval(function, self.names) if isinstance(function, str) else function  # noqa: S307 - as above
-        with _lent(called, self.names):
+        with _with_names_of(called, self.names):
             return called(*args, **kwargs)
 
     def seed(self, seed: int) -> None:
@@ -151,7 +151,7 @@ class Workspace:
 
 
 @contextlib.contextmanager
-def _lent(function: object, names: Mapping[str, Any]) -> Iterator[None]:
+def _with_names_of(function: object, names: Mapping[str, Any]) -> Iterator[None]:
     """Let a function use names of a workspace that its own module does not define.
 
     The names are lent to the module for the call. A copy of the function would be unknown to debuggers, and could not

@@ -64,10 +64,10 @@ class Finding:
         a `ServerRefusedError` if all servers accept no new session.
         """
         while candidates := self.closure.next_round():
-            numbering = self._go_round(candidates, terms, deadline, outcomes)
+            numbering = self._run_round(candidates, terms, deadline, outcomes)
             nodes = numbering.finish()
             reached = [server for node in nodes if isinstance(server := outcomes.get(node), Server)]
-            self._add_further(nodes, terms, deadline, outcomes)
+            self._add_repeated(nodes, terms, deadline, outcomes)
             for node in nodes:
                 if isinstance(server := outcomes[node], Server):
                     event_loop.add(server.command)
@@ -80,7 +80,7 @@ class Finding:
             raise refusal(self.closure.missing())
         self.hosts = [self._tried[candidate] for candidate in self._nodes.values()]
 
-    def _go_round(
+    def _run_round(
         self, candidates: list[Candidate], terms: LoginTerms, deadline: float, outcomes: Outcomes
     ) -> Numbering[Candidate]:
         """Log in at some servers, as many side by side as allowed; return the numbering of their nodes."""
@@ -172,7 +172,7 @@ class Finding:
             return 0
         return numbering.take(candidate)
 
-    def _add_further(
+    def _add_repeated(
         self, nodes: Mapping[int, Candidate], terms: LoginTerms, deadline: float, outcomes: Outcomes
     ) -> None:
         """Request further nodes from servers that the user has named more than once."""

@@ -112,7 +112,7 @@ class Following:
     def look(self) -> None:
         """Add the new servers of the pool."""
         listed = further_hosts(self._mesh, _ASK_SECONDS)
-        self._forget_others(listed)
+        self._forget_unlisted(listed)
         wanted = self._choose(listed)
         if not wanted:
             return
@@ -149,7 +149,7 @@ class Following:
 
     # --- which servers to try ---
 
-    def _forget_others(self, listed: Mapping[str, object]) -> None:
+    def _forget_unlisted(self, listed: Mapping[str, object]) -> None:
         """Forget failed servers that are no longer listed: over time their number is unlimited."""
         for id_ in self._failures.keys() - listed.keys():
             self._mesh.attendance.missing.pop(self._failures.pop(id_).label, None)

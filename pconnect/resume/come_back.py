@@ -162,14 +162,14 @@ def _make_network(
     if mesh_setup.routes is not None:
         mesh_setup.routes.attend(servers.values(), event_loop)
     mesh.begin_renewals()
-    _number_on(mesh, list(servers.values()))
+    _continue_numbers(mesh, list(servers.values()))
     await_engines(mesh_setup, list(servers.values()), event_loop, deadline)
     mesh.foreign = versions.foreign_pythons([s for s in servers.values() if s.facts])
     open_networks.register(mesh)
     return ClientNetwork(mesh)
 
 
-def _number_on(mesh: ClientMesh, servers: Sequence[ReturnedServer]) -> None:
+def _continue_numbers(mesh: ClientMesh, servers: Sequence[ReturnedServer]) -> None:
     """Continue the numbers of commands above those of the previous client, in a new epoch."""
     before = max(server.facts.get("begun", 0) for server in servers) + _NUMBERS_APART
     mesh.number_on(before + 1)

@@ -44,7 +44,7 @@ def save(network: ClientNetwork, file: Path) -> None:
     """
     mesh = client_mesh(network.mesh)
     try:
-        _look_after(mesh, file)
+        _keep_current(mesh, file)
         _write(mesh, file)
         deaf = dict.fromkeys(s.host for s in mesh.servers.values() if not s.facts.get("orphan_seconds"))
         if deaf:
@@ -59,7 +59,7 @@ def attach(network: ClientNetwork, attendance: Attendance, file: Path) -> None:
     """Complete a resumed network, as `save` does with a new one; warn about missing hosts."""
     mesh = client_mesh(network.mesh)
     mesh.attendance = attendance
-    _look_after(mesh, file)
+    _keep_current(mesh, file)
     if attendance.missing:
         warnings.warn(str(attendance), MissingHostsWarning, stacklevel=4)
 
@@ -72,7 +72,7 @@ def _write(mesh: ClientMesh, file: Path) -> None:
     ResumeFile.of(mesh.mesh_setup.terms, mesh.growth.hosts, count, mesh.growth.ids).write(file)
 
 
-def _look_after(mesh: ClientMesh, file: Path) -> None:
+def _keep_current(mesh: ClientMesh, file: Path) -> None:
     """Update the file when the network changes, and let lost nodes resume their sessions."""
     mesh.growth.come_back = functools.partial(return_to_nodes, mesh)
     mesh.growth.on_change.append(lambda: _write(mesh, file))

@@ -49,12 +49,12 @@ _NOT_WAITED = (
 )
 
 
-class _OverError(ConnectionLostError):
+class _FinalError(ConnectionLostError):
     """Further attempts cannot succeed."""
 
 
 @dataclass
-class _Tries:
+class _Attempts:
     """The attempts to bring back one lost node."""
 
     lost_at: float  #: instant of `time.monotonic`; minus infinity if it was lost before the first job
@@ -115,7 +115,7 @@ class Healer:
         self._event_loop = event_loop
         self._attend = attend
         self._owner = owner
-        self._tries: dict[int, _Tries] = {}
+        self._tries: dict[int, _Attempts] = {}
         self._sessions: dict[int, JobSession] = {}  # the sessions begun by this object
 
     def look(self, now: float, *, is_wanted: bool, is_full: bool) -> None:
@@ -136,14 +136,14 @@ class Healer:
             elif tries.task is None and not tries.over and now >= tries.next_at:
                 if now - tries.began > _PATIENCE:
                     tries.over = _GIVEN_UP
-                    self._tell(number)
+                    self._publish(number)
                 else:
                     self._begin(node, tries)
 
     def note_loss(self, node: NodeWorkers, lost_at: float, jobs: Sequence[Job] = ()) -> bool:
         """Record that a node has just been lost; return whether its jobs are kept until its state is known."""
         now = time.monotonic()
-        tries = self._tries[node.number] = _Tries(lost_at, now, now)
+        tries = self._tries[node.number] = _Attempts(lost_at, now, now)
         tries.over, tries.against = self._why_over(node), self._reason_against(node)
         self._mesh.growth.healing[node.number] = str(tries)
         if tries.over or self._mesh.growth.come_back is None:
@@ -244,7 +244,7 @@ class Healer:
             )
         return ""
 
-    def _tell(self, number: int) -> None:
+    def _publish(self, number: int) -> None:
         tries, node = self._tries[number], self._nodes[number]
         self._mesh.growth.healing[number] = str(tries)
         if tries.over:
@@ -252,24 +252,24 @@ class Healer:
 
     # --- one attempt ---
 
-    def _begin(self, node: NodeWorkers, tries: _Tries) -> None:
+    def _begin(self, node: NodeWorkers, tries: _Attempts) -> None:
         tries.count += 1
         number = node.number
 
         def end(outcome: tuple[Server, Channel | None] | Exception) -> None:
             tries.task = None
             if not isinstance(outcome, Exception):
-                self._take(node, *outcome)
+                self._on_success(node, *outcome)
                 return
             tries.why = str(outcome)
             tries.next_at = time.monotonic() + tries.pause
             tries.pause = min(2 * tries.pause, _LONGEST_PAUSE)
             if isinstance(outcome, AuthenticationError):
                 tries.over = "the login is refused"
-            elif isinstance(outcome, _OverError):
+            elif isinstance(outcome, _FinalError):
                 tries.over = str(outcome)
             if self._tries.get(number) is tries:
-                self._tell(number)
+                self._publish(number)
 
         task = self._event_loop.background.start(
             self._bring_back(node, tries.against), time.monotonic() + _TRY_SECONDS, end
@@ -277,7 +277,7 @@ class Healer:
         if self._tries.get(number) is tries and node.is_lost and tries.next_at <= time.monotonic():
             tries.task = task
 
-    def _take(self, node: NodeWorkers, server: Server, channel: Channel | None) -> None:
+    def _on_success(self, node: NodeWorkers, server: Server, channel: Channel | None) -> None:
         tries = self._tries.pop(node.number)
         self._mesh.growth.ids.add(server.location.id)
         seconds = time.monotonic() - tries.began
@@ -306,19 +306,19 @@ class Healer:
             if server.refusal:
                 raise ConnectionLostError(server.refusal)
             if against:
-                raise _OverError(_NOT_WAITED)
-            return (yield from self._anew(node.number)), None
+                raise _FinalError(_NOT_WAITED)
+            return (yield from self._begin_new_session(node.number)), None
         try:  # perhaps only a connection was lost
             return node.server, (yield from setup.dial(node.server, JOB_CHANNEL))
         except (ParallelError, OSError):
             if against:
                 raise ConnectionLostError(against) from None
-            return (yield from self._anew(node.number)), None
+            return (yield from self._begin_new_session(node.number)), None
 
-    def _anew(self, number: int) -> Steps[JobSession]:
+    def _begin_new_session(self, number: int) -> Steps[JobSession]:
         return begin_session(self._mesh, self._event_loop, number, _TRY_SECONDS)
 
-    def _lose_held(self, node: NodeWorkers, tries: _Tries, *, away: bool = False) -> None:
+    def _lose_held(self, node: NodeWorkers, tries: _Attempts, *, away: bool = False) -> None:
         held, tries.held = tries.held, []
         for job in reversed(held):
             self._owner.lose(job, f"{node} is lost: {tries.over or tries.why}{node.remedy}", away=away)

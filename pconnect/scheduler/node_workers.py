@@ -53,7 +53,7 @@ class NodeWorkers:
         #: Receives the server's messages about jobs that continue without their client.
         self.on_kept: Callable[[NodeWorkers, Message], object] = lambda *_: None
         self.unanswered = 0  #: questions about such jobs
-        self._told: tuple[int, bool] = 0, False  # the last request sent
+        self._last_request: tuple[int, bool] = 0, False  # the last request sent
         self._holders = 0  # number of executors that want exclusive use of the server
         self._resting_until = math.inf  # no request before this instant; infinite while connecting
         self._waits = _Waits()
@@ -165,13 +165,13 @@ class NodeWorkers:
         self.server, self.channel, self.slots, self.has_offered = server, None, None, False
         self.ending, self.gone, self._fate, self.wanted = "", "", _Fate.HERE, 0
         self.workers.clear()
-        self._told, self._waits, self._resting_until = (0, False), _Waits(), math.inf
+        self._last_request, self._waits, self._resting_until = (0, False), _Waits(), math.inf
 
     def refuse(self, now: float) -> None:
         """Record that the server could not start a worker; the server drops its requests for missing workers."""
         self._resting_until = now + _REFUSED_SECONDS
         self.wanted = len(self.workers)
-        self._told = self.wanted, self._told[1]
+        self._last_request = self.wanted, self._last_request[1]
 
     def add(self, worker: RemoteWorker) -> None:
         """Add a new worker."""
@@ -228,9 +228,9 @@ class NodeWorkers:
         """Send the server the number of workers wanted, if it has changed."""
         if self.is_held and self.is_ready and now >= self._resting_until:
             self.wanted = self.slots or 0
-        if self.channel is not None and self._told != (self.wanted, self.is_held):
-            self._told = self.wanted, self.is_held
-            self.channel.post(Kind.WANT, *self._told)
+        if self.channel is not None and self._last_request != (self.wanted, self.is_held):
+            self._last_request = self.wanted, self.is_held
+            self.channel.post(Kind.WANT, *self._last_request)
 
     # --- the first worker ---
 

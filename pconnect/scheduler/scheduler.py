@@ -98,7 +98,7 @@ class Scheduler:
         self._manager.on_lost = self._healer.note_loss
         self._manager.on_statistics = self._demand.placement.take
         self._manager.on_change = self._demand.placement.forget
-        self._looked_at = 0.0
+        self._checked_at = 0.0
         self._extensions: list[Extension] = []
         self._thread.start()
 
@@ -222,13 +222,13 @@ class Scheduler:
             self._waiting.add(self._submitted.popleft())
         self._manager.note_heard()
         now = time.monotonic()
-        if now - self._looked_at > LOOK_SECONDS:
-            self._looked_at = now
-            self._look(now)
+        if now - self._checked_at > LOOK_SECONDS:
+            self._checked_at = now
+            self._check_periodically(now)
         for extension in self._extensions:
             extension.step()
         if not any(extension.pauses for extension in self._extensions):
-            self._give_out()
+            self._assign_jobs()
             self._demand.ask(self._waiting, self._allowed, now)
         self._manager.flush()
 
@@ -251,7 +251,7 @@ class Scheduler:
 
     # --- assigning jobs to workers ---
 
-    def _give_out(self) -> None:
+    def _assign_jobs(self) -> None:
         if not self._waiting:
             return
         placement = self._demand.placement
@@ -269,18 +269,18 @@ class Scheduler:
         ready = {node.number for node in self._demand.ready(job.options.on)}
         return ready - job.avoid or ready
 
-    def _look(self, now: float) -> None:
+    def _check_periodically(self, now: float) -> None:
         """Do periodic work."""
         is_full = len(self._open) > self._manager.count_slots(self._manager.nodes)
         self._healer.look(now, is_wanted=bool(self._open), is_full=is_full)
-        self._look_at_servers(now)
+        self._check_servers(now)
         self._demand.give_back_idle(self._waiting)
         for job, grace in list(self._stopping.items()):
             self._send_stop(job, grace)
         self._waiting.forget_cancelled()
-        self._fail_what_cannot_run(now)
+        self._fail_impossible_jobs(now)
 
-    def _look_at_servers(self, now: float) -> None:
+    def _check_servers(self, now: float) -> None:
         """Find out which servers the placement accepts, if it has a rule; if that fails, fail the queued jobs."""
         placement = self._demand.placement
         if placement.has_rule and self._open:
@@ -294,7 +294,7 @@ class Scheduler:
             self.ended(job)
             job.fail(error)
 
-    def _fail_what_cannot_run(self, now: float) -> None:
+    def _fail_impossible_jobs(self, now: float) -> None:
         """Fail the jobs that no remaining node can run: the nodes are gone, or never had slots."""
         able = {node.number for node in self._manager.nodes.values() if node.may_run_jobs}
         constrained = self._waiting.constrained_in_order()

@@ -166,7 +166,11 @@ class WorkerManager:
     def _open_node(self, node: NodeWorkers, channel: Channel) -> None:
         self.on_change(node.number)
         self._event_loop.add(
-            node.open(channel, lambda message: self._hear(node, message), lambda _: self._lose(node))
+            node.open(
+                channel,
+                lambda message: self._on_supervisor_message(node, message),
+                lambda _: self._lose(node),
+            )
         )
 
     def _dial(
@@ -244,7 +248,7 @@ class WorkerManager:
         self._event_loop.drain(worker.connection)
         self._event_loop.discard(worker.connection)
 
-    def _hear(self, node: NodeWorkers, message: Message) -> None:
+    def _on_supervisor_message(self, node: NodeWorkers, message: Message) -> None:
         """Process a message of a supervisor."""
         check_answer(message.kind, message.value)
         worker = node.workers.get(message.tag)
@@ -272,7 +276,7 @@ class WorkerManager:
             case Kind.RECALL if worker is not None:
                 self._take_back(node, worker, *message.value)
             case Kind.ENDED:
-                self._hear_end(node, worker, message)
+                self._on_end_message(node, worker, message)
 
     def _take_facts(self, node: NodeWorkers, message: Message) -> None:
         if message.kind is Kind.POOL:
@@ -297,13 +301,13 @@ class WorkerManager:
                 )  # the server will send ENDED as well
                 return
             worker.open(outcome)
-            worker.connection.on_message = lambda message: self._take(worker, message)
+            worker.connection.on_message = lambda message: self._on_worker_message(worker, message)
             self._event_loop.add(worker.connection)
             self._event_loop.flush(worker.connection)
 
         self._dial(node, number, end)
 
-    def _take(self, worker: RemoteWorker, message: Message) -> None:
+    def _on_worker_message(self, worker: RemoteWorker, message: Message) -> None:
         job = worker.jobs.get(message.tag)
         if job is None:
             return  # a duplicate from a worker that died after sending it
@@ -320,7 +324,7 @@ class WorkerManager:
         if worker.retiring:
             self._event_loop.flush(worker.connection)
 
-    def _hear_end(self, node: NodeWorkers, worker: RemoteWorker | None, message: Message) -> None:
+    def _on_end_message(self, node: NodeWorkers, worker: RemoteWorker | None, message: Message) -> None:
         """Process the end of a worker, or results that a worker could not send before a long job."""
         told = message.value
         if worker is not None:
@@ -328,7 +332,7 @@ class WorkerManager:
         for busy in list(node.workers.values()) if not message.tag else ():
             if told["job"] in busy.jobs:
                 for result in busy.decode(told["results"]):  # the worker sends them again later
-                    self._take(busy, result)
+                    self._on_worker_message(busy, result)
 
     def _recall(self, node: NodeWorkers, worker: RemoteWorker) -> None:
         """Request the jobs behind a long one; see `pserver.jobs.recall`."""
@@ -357,7 +361,7 @@ class WorkerManager:
         self._event_loop.drain(worker.connection)
         told = told | {"retiring": worker.retiring}
         if not worker.may_have_more:
-            self._take_exit(node, worker, told)
+            self._finish_exit(node, worker, told)
             return
         worker.retiring = True
         deadline = time.monotonic() + _LAST_SECONDS
@@ -366,15 +370,15 @@ class WorkerManager:
             while worker.may_have_more and time.monotonic() < deadline:
                 yield from pause(_LOOK_SECONDS)
 
-        self._event_loop.background.start(wait(), math.inf, lambda _: self._take_exit(node, worker, told))
+        self._event_loop.background.start(wait(), math.inf, lambda _: self._finish_exit(node, worker, told))
 
-    def _take_exit(self, node: NodeWorkers, worker: RemoteWorker, told: dict[str, Any]) -> None:
+    def _finish_exit(self, node: NodeWorkers, worker: RemoteWorker, told: dict[str, Any]) -> None:
         if node.workers.get(worker.number) is not worker:
             return  # the node was lost in the meantime
         is_unknown = worker.may_have_more
         self._forget(node, worker)
         for message in worker.decode(told["results"]):
-            self._take(worker, message)
+            self._on_worker_message(worker, message)
         jobs = list(worker.jobs.values())
         running = worker.jobs.get(told["job"])
         if running is None and jobs and not told["retiring"] and not node.gone and not is_unknown:

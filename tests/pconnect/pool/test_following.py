@@ -196,7 +196,7 @@ def test_what_fails_waits_longer_each_time_and_takes_no_number(pool: Pool, follo
     first = [following._choose({id_: hosts})[id_][0].name for id_ in (NOTHING, "11" * 16)]
     assert first == [hosts[following._failures[NOTHING].count % 2].name, "alpha"]
     # Servers that are no longer listed are forgotten.
-    following._forget_others({IMPOSTOR: []})
+    following._forget_unlisted({IMPOSTOR: []})
     assert list(following._failures) == [IMPOSTOR]
     assert list(net.missing) == [f"127.0.0.1:{pool.beta.cmd_port}"]
 

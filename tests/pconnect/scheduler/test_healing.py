@@ -13,7 +13,7 @@ import pytest
 
 from pconnect import ConnectionLostError, JobLostError
 from pconnect.scheduler import healing
-from pconnect.scheduler.healing import _Tries
+from pconnect.scheduler.healing import _Attempts
 from pconnect.session.remote_calls import client_mesh
 from pconnect.statistics.server_table import ask_servers
 from pconnect.views.network_views import ClientNetwork
@@ -180,7 +180,7 @@ def test_what_runs_in_a_session_that_was_begun_for_jobs_ends_before_a_reconnect(
 
 
 def test_what_is_said_of_tries() -> None:
-    tries = _Tries(0.0, 0.0, 0.0)
+    tries = _Attempts(0.0, 0.0, 0.0)
     assert str(tries) == "it is being brought back for jobs"
     tries.count, tries.why = 1, "refused"
     assert str(tries) == "tried once to bring it back for jobs, last error: refused"

@@ -9,7 +9,7 @@ import pytest
 
 from pconnect import ConnectionLostError
 from pconnect.protocol.kinds import Kind
-from pconnect.scheduler.healing import Healer, _Tries
+from pconnect.scheduler.healing import Healer, _Attempts
 from pconnect.scheduler.loop_thread import LoopThread
 from pconnect.scheduler.node_changes import NodeChanges
 from pconnect.session.node_state import NodeState
@@ -92,7 +92,7 @@ def test_sessions_that_do_not_answer_are_ended_side_by_side(owner: Owner, thread
     for number in nodes:
         healing._sessions[number] = Silent(closed)
     jobs: Any = ["first", "second"]
-    healing._tries[3] = _Tries(0.0, 0.0, 0.0, held=jobs)
+    healing._tries[3] = _Attempts(0.0, 0.0, 0.0, held=jobs)
     forgotten: list[Any] = []
     manager: Any = SimpleNamespace(forget_nodes=lambda *given: forgotten.append(given))
     began = time.monotonic()

@@ -171,7 +171,7 @@ def dying() -> Iterator[tuple[WorkerManager, NodeWorkers, RemoteWorker, Channel,
     node, worker = NodeWorkers(server), RemoteWorker(server, 5, 4321, 7, DEFAULT_LIMITS)
     near, far = channels()
     worker.open(near)
-    worker.connection.on_message = lambda message: manager._take(worker, message)
+    worker.connection.on_message = lambda message: manager._on_worker_message(worker, message)
     event_loop.add(worker.connection)
     manager.nodes[1] = node
     node.add(worker)
