@@ -54,9 +54,7 @@ def busy(client: Any, until: Path) -> list[Any]:
 
 
 @pytest.mark.slow
-def test_workers_come_with_the_work_and_with_nodes_and_go(
-    net: ClientNetwork, server: Server, tmp_path: Path
-) -> None:
+def test_workers_follow_the_work_and_the_nodes(net: ClientNetwork, server: Server, tmp_path: Path) -> None:
     with net.dask(adaptive=True, maximum=3, timeout=DEADLINE) as client:
         assert names(client) == set()
         tasks = busy(client, tmp_path / "go")
@@ -76,7 +74,7 @@ def test_workers_come_with_the_work_and_with_nodes_and_go(
 
 
 @pytest.mark.slow
-def test_a_minimum_is_there_at_once_and_what_is_killed_comes_again(net: ClientNetwork) -> None:
+def test_the_minimum_is_started_first_and_killed_workers_are_replaced(net: ClientNetwork) -> None:
     with net.dask(adaptive=True, minimum=2, timeout=DEADLINE) as client:
         assert names(client) == {"node1-0", "node2-0"}
         by_parent = {client.run(os.getppid)[address]: pid for address, pid in client.run(os.getpid).items()}
@@ -88,7 +86,7 @@ def test_a_minimum_is_there_at_once_and_what_is_killed_comes_again(net: ClientNe
 
 
 @pytest.mark.slow
-def test_workers_come_with_servers_of_the_pool_where_the_network_follows_it(tmp_path: Path) -> None:
+def test_workers_start_on_new_servers_of_the_pool(tmp_path: Path) -> None:
     users = make_users(tmp_path / "users")
     generate_srp_data(member=True, folder=tmp_path / "users", bits=2048)
     state = f"--spool-dir={tmp_path / 'state'}"

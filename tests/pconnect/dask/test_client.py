@@ -9,7 +9,7 @@ from tests.support.servers import Server
 IDENTITY = NetworkAuthority(bytes(16)).own_role("client")
 
 
-def test_a_scheduler_that_is_none(server: Server) -> None:
+def test_an_address_without_a_scheduler(server: Server) -> None:
     with pytest.raises(OSError, match=r"tls://127.0.0.1"):
         NetworkClient.connect(f"tls://127.0.0.1:{server.data_port}", IDENTITY, 0.2, {})
 

@@ -53,7 +53,7 @@ def test_a_worker_that_cannot_start(network: ClientNetwork) -> None:
     assert network.eval("1").result(DEADLINE) == [1, 1]
 
 
-def test_what_is_not_ready_in_time(network: ClientNetwork) -> None:
+def test_a_process_that_is_not_ready_in_time(network: ClientNetwork) -> None:
     with pytest.raises(
         TimeoutError, match=r"timed out after 0\.3 s waiting for the Dask scheduler on node 1 \("
     ):
@@ -61,7 +61,7 @@ def test_what_is_not_ready_in_time(network: ClientNetwork) -> None:
     assert children(network) == set()
 
 
-def test_an_engine_that_is_busy(network: ClientNetwork) -> None:
+def test_a_busy_engine(network: ClientNetwork) -> None:
     command = reval("import time; time.sleep(1000)", network[2])
     begin = time.monotonic()
     with pytest.raises(
@@ -94,7 +94,7 @@ def test_another_version_at_a_node(network: ClientNetwork, tmp_path: Path) -> No
     network[2].call("lambda folder: __import__('sys').path.remove(folder)", [str(tmp_path)]).result(DEADLINE)
 
 
-def test_an_engine_that_dies_meanwhile(server: Server) -> None:
+def test_an_engine_that_dies_during_the_start(server: Server) -> None:
     with server.connect(2) as net:
         os.kill(engine_pids(net)[2], signal.SIGKILL)
         with pytest.raises(EngineDiedError, match="engine of node 2"):

@@ -60,7 +60,7 @@ async def first_event(url: str, **headers: str) -> str:
     return str(message)
 
 
-def test_its_user_sees_it(client: Any) -> None:
+def test_the_user_sees_the_dashboard(client: Any) -> None:
     status, page = get(str(client.dashboard_link))
     assert status == 200
     assert "dask" in page.lower()
@@ -77,7 +77,7 @@ def test_web_sockets_pass(client: Any) -> None:
         assert "add_worker" in asyncio.run(first_event(events, Origin=each))
 
 
-def test_others_who_reach_the_port_get_nothing(client: Any) -> None:
+def test_others_on_the_port_get_nothing(client: Any) -> None:
     here, _, token = base(client).rpartition("/")
     port = here.rpartition(":")[2]
     assert len(token) >= 43
@@ -106,7 +106,7 @@ def test_others_who_reach_the_port_get_nothing(client: Any) -> None:
     assert {what: code for what, (code, _) in sockets.items()} == dict.fromkeys(sockets, 403)
 
 
-def test_what_a_neighbour_finds_at_the_ports_of_dask(server: Server, client: Any) -> None:
+def test_the_ports_of_dask_refuse_strangers(server: Server, client: Any) -> None:
     pids = processes_with("PSERVER_RUNTIME_DIR", str(server.folder))
     dask = {pid for pid, name in pids.items() if "dask" in name}
     places = sorted(tcp_sockets(dask, listening=True))
@@ -130,7 +130,7 @@ def test_what_a_neighbour_finds_at_the_ports_of_dask(server: Server, client: Any
     assert client.submit(pow, 2, 5).result(DEADLINE) == 32
 
 
-def test_there_is_none_unless_it_is_asked_for_and_it_ends_with_its_client(net: ClientNetwork) -> None:
+def test_a_dashboard_is_optional_and_ends_with_its_client(net: ClientNetwork) -> None:
     with net.dask(timeout=DEADLINE, set_as_default=False) as quiet:
         assert quiet.dashboard_link is None
     with net.dask(timeout=DEADLINE, set_as_default=False, dashboard=True) as loud:
@@ -141,7 +141,7 @@ def test_there_is_none_unless_it_is_asked_for_and_it_ends_with_its_client(net: C
         get(link)
 
 
-def test_a_scheduler_that_is_gone(net: ClientNetwork) -> None:
+def test_a_scheduler_that_has_ended(net: ClientNetwork) -> None:
     with net.dask(timeout=DEADLINE, set_as_default=False, dashboard=True) as client:
         link = str(client.dashboard_link)
         net[1].kill()

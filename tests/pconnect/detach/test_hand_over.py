@@ -93,7 +93,7 @@ def test_nodes_get_jobs_by_their_slots() -> None:
     assert {node: len(jobs) for node, jobs in detaching.uploaded.result(0).items()} == {1: 3, 2: 6}
 
 
-def test_it_waits_until_the_servers_have_said_what_they_have() -> None:
+def test_planning_waits_for_the_servers_reports() -> None:
     node = make_node(1, None)
     detaching = make([node], [make_job(1, Function("f", ["f", {}], DurationEstimate()))])
     detaching.step()
@@ -103,7 +103,7 @@ def test_it_waits_until_the_servers_have_said_what_they_have() -> None:
     assert len(posted(node)) == 1
 
 
-def test_a_job_that_can_run_nowhere() -> None:
+def test_a_job_without_a_possible_node() -> None:
     detaching = make([make_node(1, 0)], [make_job(1, Function("f", ["f", {}], DurationEstimate()))])
     detaching.step()
     with pytest.raises(ConfigurationError, match="no node is able to run it now"):
@@ -122,7 +122,7 @@ def test_a_server_that_refuses() -> None:
     assert not detaching.pauses
 
 
-def test_it_begins_when_all_answers_to_an_undone_one_are_there() -> None:
+def test_it_begins_after_all_answers_to_an_undone_attempt() -> None:
     """Otherwise it would count these answers as its own, and wait forever."""
     node = make_node(1, 1)
     jobs = [make_job(1, Function("f", ["f", {}], DurationEstimate()))]

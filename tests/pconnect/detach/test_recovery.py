@@ -64,7 +64,7 @@ def test_a_node_that_has_not_answered_is_named() -> None:
     assert recovering.unanswered() == "node 1 (host1)"
 
 
-def test_jobs_are_as_they_were() -> None:
+def test_recovered_jobs_have_their_state() -> None:
     recovering, nodes, open_jobs = recovered()
     assert nodes[0].channel.posted == [(Kind.RECOVER, 0, [bytes(16), 1, b"secret"])]  # type: ignore[union-attr]
     jobs = recovering.jobs
@@ -97,7 +97,7 @@ def test_the_session_that_runs_a_job_is_asked_to_stop_it() -> None:
         recovering.drop(job)
 
 
-def test_a_result_is_ours_when_the_server_says_so() -> None:
+def test_the_server_grants_each_result() -> None:
     recovering, nodes, open_jobs = recovered()
     jobs = recovering.jobs
     for number in (1, 4):
@@ -136,7 +136,7 @@ def test_a_node_without_anything_has_failed_jobs() -> None:
         recovering.jobs[3].result(0)
 
 
-def test_a_node_that_is_lost_meanwhile() -> None:
+def test_a_node_lost_during_recovery() -> None:
     recovering, nodes, open_jobs = recovered()
     nodes[0].lose("it is lost: gone")
     recovering.step()
@@ -163,7 +163,7 @@ def test_no_result_is_taken_before_all_nodes_have_answered() -> None:
     assert channel.posted[1:] == [(Kind.TAKE, 1, None)]
 
 
-def test_a_recovery_that_was_given_up_takes_no_result() -> None:
+def test_an_abandoned_recovery_takes_no_result() -> None:
     recovering, nodes, _ = make()
     say(nodes[0], Kind.RECOVER, 0, [[1, "f", None, 5.0]])
     say(nodes[0], Kind.RESULT, 1, [0, 7])
@@ -193,7 +193,7 @@ def test_the_jobs_of_a_missing_node_fail_and_say_how_to_get_them() -> None:
     assert not recovering.jobs[3].done()
 
 
-def test_nothing_at_the_nodes_that_are_there_names_the_missing() -> None:
+def test_an_empty_recovery_names_missing_servers() -> None:
     recovering = Recovering(TOKEN, lambda function: function(), {})  # type: ignore[arg-type]
     recovering.begin({}, Flow(), set(), lambda _: set())  # type: ignore[arg-type]
     recovering.step()

@@ -47,6 +47,6 @@ def packed(**fields: object) -> str:
         (packed(jobs=[[1, [[1, 10**12]]]]), "contradicts itself"),
     ],
 )
-def test_what_is_no_token(token: object, text: str) -> None:
+def test_invalid_tokens_are_refused(token: object, text: str) -> None:
     with pytest.raises(ConfigurationError, match=text):
         unpack_token(token)

@@ -11,7 +11,7 @@ from tests.pconnect.loop.test_progress_bars import at_terminal
 from tests.support.workers import two_workers
 
 
-def test_jobs_come_as_they_end(jobs_network: ClientNetwork) -> None:
+def test_jobs_are_yielded_in_the_order_in_which_they_end(jobs_network: ClientNetwork) -> None:
     two_workers(jobs_network)
     long, short = jobs_network.submit(time.sleep, 0.6), jobs_network.submit(abs, -1)
     failing = jobs_network.submit(divmod, 1, 0)
@@ -20,7 +20,7 @@ def test_jobs_come_as_they_end(jobs_network: ClientNetwork) -> None:
     assert list(as_completed([])) == []
 
 
-def test_the_time_limit_is_for_all_of_it() -> None:
+def test_the_time_limit_covers_all_jobs() -> None:
     ended, waiting = concurrent.futures.Future[object](), concurrent.futures.Future[object]()
     ended.set_result(1)
     begin = time.monotonic()
@@ -37,7 +37,7 @@ def test_a_cancelled_job_has_ended(jobs_network: ClientNetwork) -> None:
     assert list(as_completed([job], LIMIT)) == [job]
 
 
-def test_there_is_a_bar_that_is_in_nobodys_way() -> None:
+def test_a_progress_bar_does_not_disturb_output() -> None:
     jobs = [concurrent.futures.Future[object]() for _ in range(3)]
     with at_terminal() as terminal:
         results = as_completed(jobs)

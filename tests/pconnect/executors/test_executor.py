@@ -71,7 +71,7 @@ def test_to_submit_a_job_looks_at_no_nodes(
     assert [job.result(LIMIT) for job in jobs] == list(range(5))
 
 
-def test_many_threads_submit_at_once(jobs_network: ClientNetwork) -> None:
+def test_many_threads_submit_at_the_same_time(jobs_network: ClientNetwork) -> None:
     results: list[list[int]] = []
 
     def run(k: int) -> None:
@@ -102,7 +102,7 @@ def test_the_next_job_is_submitted_in_a_callback(jobs_network: ClientNetwork) ->
     assert seen == [0, 1, 2, 3, 4]
 
 
-def test_arrays_come_whole_and_may_be_written_to(jobs_network: ClientNetwork) -> None:
+def test_arrays_arrive_complete_and_writable(jobs_network: ClientNetwork) -> None:
     array = np.arange(2**20, dtype=np.float64)
     found = jobs_network.submit(lambda a: a[::-1], array).result(LIMIT)
     assert (found == array[::-1]).all()
@@ -177,7 +177,7 @@ def test_a_job_over_its_memory_fails_and_its_worker_lives_on(jobs_network: Clien
     )  # the limit applied to that job only
 
 
-def test_what_raises_is_never_run_again(jobs_network: ClientNetwork, tmp_path: Path) -> None:
+def test_a_job_that_raises_is_never_run_again(jobs_network: ClientNetwork, tmp_path: Path) -> None:
     diary = tmp_path / "diary"
 
     def work() -> None:
@@ -212,7 +212,7 @@ def test_a_lost_job_is_run_again_elsewhere_first(jobs_network: ClientNetwork, tm
     )
 
 
-def test_only_what_may_come_by_pickle_does(jobs_network: ClientNetwork) -> None:
+def test_results_are_pickled_only_if_allowed(jobs_network: ClientNetwork) -> None:
     with pytest.raises(UnsupportedValueError, match="to send it by pickle, pass allow_pickle=True"):
         jobs_network.submit(complex.__class__, "Made", (), {}).result(LIMIT)
     executor = jobs_network.executor(allow_pickle=True)
@@ -222,7 +222,7 @@ def test_only_what_may_come_by_pickle_does(jobs_network: ClientNetwork) -> None:
 
 
 @pytest.mark.parametrize("options", [{"retries": -1}, {"time_limit": 0}, {"memory_limit": 0}])
-def test_options_that_make_no_sense_are_refused(jobs_network: ClientNetwork, options: dict[str, int]) -> None:
+def test_invalid_options_are_refused(jobs_network: ClientNetwork, options: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(options))):
         jobs_network.executor(**options)  # type: ignore[arg-type]
 
@@ -236,7 +236,7 @@ def test_a_function_too_large_to_be_sent_is_refused_here(server: Server) -> None
         assert net.submit(lambda: len(b"small")).result(LIMIT) == 5
 
 
-def test_an_exclusive_executor_waits_for_others_and_they_for_it(server: Server) -> None:
+def test_an_exclusive_executor_and_other_clients_wait_for_each_other(server: Server) -> None:
     with server.connect() as one, server.connect() as other:
         assert one.submit(abs, -1).result(LIMIT) == 1  # its worker has a slot and is idle
         exclusive = other.executor(exclusive=True)

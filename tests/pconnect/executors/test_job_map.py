@@ -35,7 +35,7 @@ def sleep_and_return() -> Sleep:
 
 
 @pytest.mark.parametrize("chunksize", ["auto", 1, 3, 1000])
-def test_results_are_those_of_the_builtin(jobs_network: ClientNetwork, chunksize: Any) -> None:
+def test_results_equal_those_of_the_builtin_map(jobs_network: ClientNetwork, chunksize: Any) -> None:
     found = list(jobs_network.map(divmod, range(100, 150), range(1, 60), chunksize=chunksize))
     assert found == list(map(divmod, range(100, 150), range(1, 60)))
 
@@ -60,13 +60,13 @@ def test_unordered_gives_first_what_is_there_first(
     assert found[-1] == 0.7 and sorted(found) == [0.0, 0.01, 0.7]
 
 
-def test_unordered_gives_each_result_once(jobs_network: ClientNetwork) -> None:
+def test_unordered_yields_each_result_once(jobs_network: ClientNetwork) -> None:
     found = jobs_network.map(abs, range(-500, 0), ordered=False, chunksize=7)
     assert sorted(found) == list(range(1, 501))
 
 
 @pytest.mark.parametrize(("chunksize", "ahead"), [("auto", 64), (5, 5 * 64)])
-def test_of_an_endless_generator_little_is_taken_ahead(
+def test_little_of_an_endless_generator_is_read_ahead(
     jobs_network: ClientNetwork, chunksize: Any, ahead: int
 ) -> None:
     taken = itertools.count()
@@ -81,7 +81,7 @@ def test_of_an_endless_generator_little_is_taken_ahead(
     assert next(taken) <= 20 + ahead
 
 
-def test_who_stops_taking_results_cancels_the_rest(jobs_network: ClientNetwork, tmp_path: Path) -> None:
+def test_closing_the_iterator_cancels_the_remaining_jobs(jobs_network: ClientNetwork, tmp_path: Path) -> None:
     diary = tmp_path / "diary"
 
     def work(n: int) -> int:
@@ -108,12 +108,12 @@ def test_an_iterable_that_raises_ends_the_map(jobs_network: ClientNetwork) -> No
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_the_first_error_ends_it(jobs_network: ClientNetwork, ordered: bool) -> None:
+def test_the_first_error_ends_the_map(jobs_network: ClientNetwork, ordered: bool) -> None:
     with pytest.raises(ZeroDivisionError):
         list(jobs_network.map(divmod, [1] * 200, [*range(1, 100), 0, *range(1, 101)], ordered=ordered))
 
 
-def test_errors_in_the_place_of_results(jobs_network: ClientNetwork) -> None:
+def test_errors_can_be_returned_as_results(jobs_network: ClientNetwork) -> None:
     found = list(jobs_network.map(divmod, [6, 6, 6], [2, 0, 3], on_error="return"))
     assert found[::2] == [(3, 0), (2, 0)]
     assert isinstance(found[1], RemoteError) and isinstance(found[1], ZeroDivisionError)
@@ -143,7 +143,9 @@ def test_what_is_lost_is_run_again_if_that_is_wanted(jobs_network: ClientNetwork
 @pytest.mark.parametrize(
     "options", [{"on_error": "ignore"}, {"chunksize": 0}, {"chunksize": "big"}, {"on": 3}, {"on": []}]
 )
-def test_wrong_options_are_refused_at_once(jobs_network: ClientNetwork, options: dict[str, Any]) -> None:
+def test_invalid_options_are_refused_immediately(
+    jobs_network: ClientNetwork, options: dict[str, Any]
+) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(options))):
         jobs_network.map(abs, [1], **options)
 
@@ -191,13 +193,13 @@ def test_a_function_is_pickled_once_for_all_items(jobs_network: ClientNetwork, c
 
 
 @pytest.mark.parametrize("chunksize", [1, 3])
-def test_what_cannot_be_pickled_fails_for_each_item(jobs_network: ClientNetwork, chunksize: int) -> None:
+def test_an_unpicklable_function_fails_for_each_item(jobs_network: ClientNetwork, chunksize: int) -> None:
     lock = threading.Lock()
     outcomes = list(jobs_network.map(lambda _: lock, range(4), chunksize=chunksize, on_error="return"))
     assert [type(outcome) for outcome in outcomes] == [ConfigurationError] * 4
 
 
-def test_what_is_printed_between_results_does_not_stand_in_a_bar(jobs_network: ClientNetwork) -> None:
+def test_output_between_results_is_separate_from_the_progress_bar(jobs_network: ClientNetwork) -> None:
     with at_terminal() as terminal:
         for _ in jobs_network.map(time.sleep, [0.15] * 4):
             shown = terminal.getvalue()

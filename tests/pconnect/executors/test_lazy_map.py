@@ -34,7 +34,7 @@ class Source:
         self.submitted[number].finish(number)
 
 
-def test_in_order_each_waits_for_those_before() -> None:
+def test_in_order_each_job_waits_for_earlier_ones() -> None:
     source = Source(3)
     jobs = LazyMap(source.jobs, ordered=True)
     assert not jobs
@@ -50,7 +50,7 @@ def test_in_order_each_waits_for_those_before() -> None:
     assert jobs.take(None).number == 2 and not jobs
 
 
-def test_unordered_the_first_to_end_is_the_first() -> None:
+def test_unordered_the_first_job_to_end_is_taken_first() -> None:
     source = Source(3)
     jobs = LazyMap(source.jobs, ordered=False)
     jobs.fill()
@@ -63,7 +63,7 @@ def test_unordered_the_first_to_end_is_the_first() -> None:
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_a_job_that_failed_or_was_cancelled_is_taken_as_any(ordered: bool) -> None:
+def test_failed_and_cancelled_jobs_are_taken_like_others(ordered: bool) -> None:
     source = Source(2)
     jobs = LazyMap(source.jobs, ordered=ordered)
     jobs.fill()
@@ -84,7 +84,7 @@ def test_what_was_not_taken_is_cancelled() -> None:
     assert [job.cancel_asked for job in source.submitted] == [False, True, True]
 
 
-def test_short_jobs_let_more_be_submitted() -> None:
+def test_short_jobs_raise_the_lookahead() -> None:
     source = Source(10**6)
     jobs = LazyMap(source.jobs, ordered=True)
     jobs.fill()
@@ -97,7 +97,7 @@ def test_short_jobs_let_more_be_submitted() -> None:
 
 
 @given(st.lists(st.floats(0, 10), max_size=50), st.integers(0, 5000))
-def test_the_bound_keeps_to_its_limits_and_grows_slowly(durations: list[float], least: int) -> None:
+def test_the_lookahead_stays_within_its_limits_and_grows_slowly(durations: list[float], least: int) -> None:
     lookahead = Lookahead(least)
     assert lookahead.count == max(32, least)
     for seconds in durations:
@@ -107,7 +107,7 @@ def test_the_bound_keeps_to_its_limits_and_grows_slowly(durations: list[float], 
         assert lookahead.count <= 2 * before
 
 
-def test_long_jobs_bring_the_bound_down_again() -> None:
+def test_long_jobs_reduce_the_lookahead() -> None:
     lookahead = Lookahead()
     for _ in range(20):
         lookahead.learn(0.0)

@@ -44,11 +44,11 @@ def test_iterators(pool: Pool, chunksize: int) -> None:
     assert sorted(pool.imap_unordered(square, range(100), chunksize)) == [k * k for k in range(100)]
 
 
-def test_an_iterator_takes_endless_ones(pool: Pool) -> None:
+def test_an_iterator_accepts_endless_input(pool: Pool) -> None:
     assert list(itertools.islice(pool.imap(square, itertools.count()), 5)) == [0, 1, 4, 9, 16]
 
 
-def test_an_iterator_goes_on_after_an_error_and_after_its_time(pool: Pool) -> None:
+def test_an_iterator_continues_after_an_error_and_a_timeout(pool: Pool) -> None:
     results = pool.imap(fails_at_three, range(5))
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="three"):
@@ -90,7 +90,7 @@ def test_callbacks(pool: Pool) -> None:
     assert told[1:] == [caught.value]
 
 
-def test_what_cannot_be_sent_is_an_error(pool: Pool) -> None:
+def test_a_function_that_cannot_be_sent_is_an_error(pool: Pool) -> None:
     with pytest.raises(ConfigurationError, match="cannot be sent"):
         pool.map(functools.partial(isinstance, threading.Lock()), [1])
     with pytest.raises(ConfigurationError, match="cannot be sent"):

@@ -38,7 +38,7 @@ def test_results_of_any_kind(jobs_network: ClientNetwork) -> None:
 
 
 @pytest.mark.parametrize("chunksize", ["auto", 2])
-def test_the_error_handler_is_told_which_item_failed(jobs_network: ClientNetwork, chunksize: Any) -> None:
+def test_the_error_handler_gets_the_failed_item(jobs_network: ClientNetwork, chunksize: Any) -> None:
     failures: list[tuple[JobFailure, Any]] = []
 
     def handle(failure: JobFailure, *elements: Any) -> int:
@@ -71,7 +71,7 @@ def test_without_a_handler_the_first_failure_is_raised(jobs_network: ClientNetwo
     assert isinstance(told.value.__cause__, ZeroDivisionError) and told.value.index == 1
 
 
-def test_inputs_that_do_not_fit_are_refused(jobs_network: ClientNetwork) -> None:
+def test_inputs_of_different_shapes_are_refused(jobs_network: ClientNetwork) -> None:
     with pytest.raises(ConfigurationError, match=r"different shapes \[\(2,\), \(3,\)\]"):
         jobs_network.pmap(pow, [1, 2], [1, 2, 3])
     with pytest.raises(ConfigurationError, match="no input was given"):

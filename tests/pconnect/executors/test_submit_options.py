@@ -20,7 +20,7 @@ def of_position(seed: int, /, **more: int) -> int:
 @pytest.mark.parametrize(
     "function", [simulate, functools.partial(simulate, seed=3), lambda x, seed=1: x + seed]
 )
-def test_what_the_function_has_too_is_refused(function: Any) -> None:
+def test_an_option_that_is_also_a_parameter_is_refused(function: Any) -> None:
     assert given_options(function, allow_pickle=False, seed=None) == {"allow_pickle": False}
     with pytest.raises(
         ConfigurationError, match=r"\(\.\.\.\) and submit both have a parameter seed: for the function"
@@ -29,5 +29,5 @@ def test_what_the_function_has_too_is_refused(function: Any) -> None:
 
 
 @pytest.mark.parametrize("function", [of_position, max, type, "simulate", 5])
-def test_what_cannot_be_meant_for_the_function_is_not(function: Any) -> None:
+def test_an_option_that_is_no_parameter_is_not_ambiguous(function: Any) -> None:
     assert given_options(function, allow_pickle=None, seed=0) == {"seed": 0}

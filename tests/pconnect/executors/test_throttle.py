@@ -9,7 +9,7 @@ from tests.support.waiting import DEADLINE
 
 
 @pytest.mark.parametrize("limit", [1, 2, None])
-def test_no_more_than_the_limit_are_under_way(network: Network, limit: int | None) -> None:
+def test_at_most_the_limit_is_in_flight(network: Network, limit: int | None) -> None:
     executor = network.executor()  # type: ignore[attr-defined]
     throttle = Throttle(executor, limit)
     count, most, lock = 0, 0, threading.Lock()
@@ -40,7 +40,7 @@ def test_no_more_than_the_limit_are_under_way(network: Network, limit: int | Non
     assert count == 0
 
 
-def test_cancelling_reaches_what_waits_and_what_runs(network: Network) -> None:
+def test_cancelling_affects_waiting_and_running_jobs(network: Network) -> None:
     executor = network.executor()  # type: ignore[attr-defined]
     throttle = Throttle(executor, 1)
     jobs = [executor.prepare(time.sleep, (60,)) for _ in range(3)]
@@ -54,7 +54,7 @@ def test_cancelling_reaches_what_waits_and_what_runs(network: Network) -> None:
     assert all(job.cancelled() for job in [*jobs, late])
 
 
-def test_one_that_has_failed_before_does_not_stop_the_others(network: Network) -> None:
+def test_a_job_that_has_failed_already_does_not_stop_others(network: Network) -> None:
     executor = network.executor()  # type: ignore[attr-defined]
     throttle = Throttle(executor, 1)
     bad = [executor.prepare(pow, (2, threading.Lock())) for _ in range(3)]

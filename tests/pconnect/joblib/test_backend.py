@@ -106,7 +106,7 @@ def test_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("chosen")
-def test_an_error_is_the_original_one_and_ends_the_rest_at_once() -> None:
+def test_an_error_is_the_original_and_ends_the_call_immediately() -> None:
     def task(k: int) -> None:
         if k == 1:
             raise OddError("one")
@@ -129,7 +129,7 @@ def test_without_pickle_results_are_values(net: ClientNetwork) -> None:
 
 
 @pytest.mark.usefixtures("chosen")
-def test_what_cannot_be_pickled() -> None:
+def test_tasks_that_cannot_be_pickled() -> None:
     with pytest.raises(ConfigurationError, match="the tasks cannot be sent: TypeError"):
         Parallel()(delayed(id)(threading.Lock()) for _ in range(3))
 
@@ -144,7 +144,7 @@ def test_a_time_limit_of_joblib_cancels() -> None:
 
 
 @pytest.mark.usefixtures("chosen")
-def test_a_generator_that_is_given_up_cancels() -> None:
+def test_an_abandoned_generator_cancels() -> None:
     results = Parallel(return_as="generator")(delayed(time.sleep)(60 * (k > 0)) for k in range(5))
     assert next(results) is None
     with warnings.catch_warnings():
@@ -165,7 +165,7 @@ def test_tasks_may_come_from_code_that_uses_the_network(chosen: ClientNetwork) -
 
 
 @pytest.mark.usefixtures("chosen")
-def test_parallel_calls_in_tasks_are_threads_there() -> None:
+def test_nested_parallel_calls_use_threads() -> None:
     def task(k: int) -> tuple[str, list[int], bool]:
         backend, _ = joblib.parallel.get_active_backend()
         pids = Parallel(2)(delayed(os.getpid)() for _ in range(3))
@@ -211,7 +211,7 @@ def test_large_arrays_are_sent_to_each_worker_once(chosen: ClientNetwork) -> Non
 
 
 @pytest.mark.usefixtures("chosen")
-def test_joblib_says_which_arrays_are_large() -> None:
+def test_joblibs_option_decides_which_arrays_are_large() -> None:
     array = np.arange(20.0).reshape(10, 2)
     assert call(array, 2) == [(0.0, True), (2.0, True)]
     assert call(array, 2, max_nbytes=100) == [(0.0, False), (2.0, False)]
@@ -232,7 +232,7 @@ def test_workers_do_not_keep_all_large_arrays(chosen: ClientNetwork, monkeypatch
         assert max(Parallel(batch_size=1)(delayed(kept)(array) for _ in range(3))) <= 2**22 + 2**21
 
 
-def test_large_arrays_come_again_to_a_new_worker(chosen: ClientNetwork, tmp_path: Path) -> None:
+def test_large_arrays_are_sent_again_to_a_new_worker(chosen: ClientNetwork, tmp_path: Path) -> None:
     array = np.full((40, 2**15), 7.0)
     assert call(array, 3) == [(7.0, False)] * 3
 
@@ -255,7 +255,7 @@ def _draw(_: int) -> list[float]:
     return [float(pconnect.rng().random()), float(np.random.random_sample())]
 
 
-def test_tasks_draw_what_the_seed_says_whatever_the_batches(net: ClientNetwork) -> None:
+def test_seeded_tasks_do_not_depend_on_batches(net: ClientNetwork) -> None:
     runs = []
     for n_jobs, batch_size in [(2, 1), (2, 5), (-1, "auto"), (-1, 7)]:
         with joblib.parallel_config("pserver", network=net, seed=42):

@@ -21,7 +21,7 @@ def test_joblib_is_not_imported() -> None:
 
 
 @pytest.mark.parametrize("register", [register_if_imported, register_joblib_backend])
-def test_the_name_is_known(register: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_backend_name_is_registered(register: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(BACKENDS, "pserver", raising=False)
     with pytest.raises(ValueError, match="Invalid backend: pserver"):
         joblib.parallel_config("pserver")

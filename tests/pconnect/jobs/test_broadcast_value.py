@@ -29,7 +29,7 @@ def sent_bytes(net: ClientNetwork) -> int:
     return sum(int(connection.sent_bytes) for connection in connections) + bytes_to_workers(net)
 
 
-def test_anywhere_in_the_arguments_it_is_the_value(jobs_network: ClientNetwork) -> None:
+def test_a_handle_anywhere_in_the_arguments_becomes_the_value(jobs_network: ClientNetwork) -> None:
     with jobs_network.broadcast(np.arange(100.0)) as table:
         assert table.value[3] == 3.0 and "ndarray" in repr(table)
         assert jobs_network.submit(lambda t: float(t[3]), table).result(LIMIT) == 3.0
@@ -78,7 +78,7 @@ def test_workers_share_its_memory(wide: ClientNetwork) -> None:
     assert all(private < 1024 for _, _, private in found)  # KiB, of 32 MiB
 
 
-def test_what_a_job_writes_changes_nothing_for_others(jobs_network: ClientNetwork) -> None:
+def test_a_job_cannot_change_the_value_for_others(jobs_network: ClientNetwork) -> None:
     def write(table: np.ndarray[Any, Any]) -> None:
         table[0] = 5
 
@@ -98,7 +98,7 @@ def test_a_released_value_is_gone(jobs_network: ClientNetwork) -> None:
     assert jobs_network.submit(abs, -1).result(LIMIT) == 1
 
 
-def test_a_node_that_was_not_told_says_so(jobs_network: ClientNetwork) -> None:
+def test_a_node_without_the_value_reports_it(jobs_network: ClientNetwork) -> None:
     with jobs_network[1].broadcast([1, 2, 3]) as table:
         assert jobs_network[1].submit(len, table).result(LIMIT) == 3
         with pytest.raises(UnreadableValueError, match="it was sent only to other nodes"):

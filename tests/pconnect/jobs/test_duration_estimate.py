@@ -8,7 +8,7 @@ import pytest
 from pconnect.jobs.duration_estimate import DurationEstimate, DurationEstimates
 
 
-def test_of_what_is_not_known_there_is_one_at_a_time() -> None:
+def test_unknown_functions_are_sent_one_at_a_time() -> None:
     assert DurationEstimate().ahead == 1
 
 
@@ -22,7 +22,7 @@ def test_the_shorter_the_jobs_the_more_are_sent_ahead(seconds: float, ahead: int
     assert estimate.ahead == pytest.approx(ahead, abs=1 if ahead > 2 else 0)
 
 
-def test_the_mean_forgets_what_was_long_ago() -> None:
+def test_the_mean_forgets_old_durations() -> None:
     estimate = DurationEstimate()
     estimate.learn(10.0)
     for _ in range(100):
@@ -38,13 +38,13 @@ def apply(function: Callable[..., object], *args: object) -> object:
     return function(*args)
 
 
-def test_what_the_same_lines_make_has_the_same_pace() -> None:
+def test_functions_made_by_the_same_lines_share_an_estimate() -> None:
     estimates = DurationEstimates()
     assert estimates.get(closure(1), b"1") is estimates.get(closure(2), b"2")
     assert estimates.get(closure, b"3") is not estimates.get(apply, b"4")
 
 
-def test_a_partial_function_goes_by_the_functions_in_it() -> None:
+def test_a_partial_function_is_identified_by_its_functions() -> None:
     estimates = DurationEstimates()
     first = estimates.get(functools.partial(apply, closure, 1), b"1")
     assert estimates.get(functools.partial(apply, closure, 2), b"2") is first
@@ -54,14 +54,14 @@ def test_a_partial_function_goes_by_the_functions_in_it() -> None:
     )
 
 
-def test_what_has_no_lines_goes_by_what_it_is() -> None:
+def test_a_function_without_source_lines_is_identified_by_its_digest() -> None:
     estimates = DurationEstimates()
     assert estimates.get("lambda: 1", b"1") is estimates.get("lambda: 1", b"1")
     assert estimates.get("lambda: 1", b"1") is not estimates.get("lambda: 2", b"2")
     assert estimates.get(len, b"3") is not estimates.get(abs, b"4")
 
 
-def test_not_all_are_kept() -> None:
+def test_old_estimates_are_dropped() -> None:
     estimates = DurationEstimates()
     first = estimates.get(len, b"first")
     for k in range(2000):

@@ -42,7 +42,7 @@ def test_old_functions_are_forgotten() -> None:
     assert functions.get("lambda: 0").number != first
 
 
-def test_a_function_that_is_timed_by_itself_is_the_same_to_workers() -> None:
+def test_a_separately_timed_function_is_the_same_function_for_workers() -> None:
     function = Functions().get(math.sqrt)
     other = function.with_estimate(DurationEstimate())
     assert (other.number, other.encode()) == (function.number, function.encode())
@@ -66,7 +66,7 @@ class Model:
 
 
 @pytest.mark.parametrize("index", [0, 1, 123_456, -1])
-def test_one_changed_item_of_a_large_array_is_seen(index: int) -> None:
+def test_one_changed_item_of_a_large_array_is_noticed(index: int) -> None:
     functions, model = Functions(), Model(np.zeros(200_000))
     first = functions.get(model)
     assert functions.get(model) is first
@@ -76,7 +76,7 @@ def test_one_changed_item_of_a_large_array_is_seen(index: int) -> None:
     assert [unpack_function(f.contents[0], {}, f.contents[2:])() for f in (first, second)] == [0, 1]
 
 
-def test_large_arrays_are_not_copied_while_they_stay_as_they_are() -> None:
+def test_unchanged_large_arrays_are_not_copied() -> None:
     functions, weights = Functions(), np.ones(2**22)
     first = functions.get(Model(weights))
     tracemalloc.start()
@@ -110,7 +110,7 @@ def calls_with(data: Any) -> dict[str, Callable[[], Any]]:
 
 @pytest.mark.parametrize("kind", LARGE)
 @pytest.mark.parametrize("call", calls_with(0))
-def test_large_bytes_are_not_copied_while_they_stay_as_they_are(kind: str, call: str) -> None:
+def test_unchanged_large_bytes_are_not_copied(kind: str, call: str) -> None:
     functions, data = Functions(), LARGE[kind]()
     first = functions.get(calls_with(data)[call])
     assert unpack_function(first.contents[0], {}, first.contents[2:])() == data
@@ -124,7 +124,7 @@ def test_large_bytes_are_not_copied_while_they_stay_as_they_are(kind: str, call:
 
 @pytest.mark.parametrize("index", [0, 1, 54_321, -1])
 @pytest.mark.parametrize("call", calls_with(0))
-def test_one_changed_item_of_a_large_list_or_bytearray_is_seen(index: int, call: str) -> None:
+def test_one_changed_item_of_a_large_list_or_bytearray_is_noticed(index: int, call: str) -> None:
     for data in (list(range(100_000)), bytearray(100_000), dict.fromkeys(range(100_000), 7)):
         functions = Functions()
         first = functions.get(calls_with(data)[call])
@@ -135,20 +135,20 @@ def test_one_changed_item_of_a_large_list_or_bytearray_is_seen(index: int, call:
         assert unpack_function(second.contents[0], {}, second.contents[2:])() == data
 
 
-def test_a_long_text_is_known_again() -> None:
+def test_a_long_text_is_recognised() -> None:
     functions = Functions()
     texts = [f"lambda: {'x' * 10**5!r} + {k!r}" for k in "ab"]
     numbers = [functions.get(text).number for _ in range(2) for text in texts]
     assert numbers == numbers[:2] * 2 and len(set(numbers)) == 2
 
 
-def test_two_models_in_turn_are_known_by_their_contents() -> None:
+def test_two_alternating_models_are_recognised_by_their_contents() -> None:
     functions, models = Functions(), [Model(np.full(100_000, k)) for k in (1.0, 2.0)]
     numbers = [functions.get(model).number for _ in range(3) for model in models]
     assert numbers == numbers[:2] * 3
 
 
-def test_what_a_function_refers_to_is_seen_as_it_is() -> None:
+def test_changes_of_referenced_objects_are_noticed() -> None:
     functions, scale, box = Functions(), 1, [1]
     names: dict[str, Any] = {"factor": 1}
     by_global = eval("lambda: factor", names)
@@ -166,7 +166,7 @@ def test_what_a_function_refers_to_is_seen_as_it_is() -> None:
     assert [unpack_function(f.contents[0], {})() for f in after] == [2, (2, [1, 2]), 2]
 
 
-def test_an_array_is_read_only_in_the_worker_whatever_it_is_here() -> None:
+def test_an_array_is_read_only_in_the_worker_even_if_writable_here() -> None:
     for writeable in (True, False):
         array = np.ones(10**5)
         array.flags.writeable = writeable

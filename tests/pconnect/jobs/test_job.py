@@ -29,7 +29,7 @@ LIMIT = 20.0
 # --- states ---
 
 
-def test_the_states_of_a_job_that_ends_well() -> None:
+def test_the_states_of_a_successful_job() -> None:
     job = made()
     states = [job.state]
     assert job.begin()
@@ -41,14 +41,14 @@ def test_the_states_of_a_job_that_ends_well() -> None:
     assert len(job.buffers) == 0  # the arguments are released
 
 
-def test_a_job_has_all_that_a_future_of_this_version_of_python_has() -> None:
+def test_a_job_has_all_attributes_of_a_standard_future() -> None:
     ours = vars(made())
     for name, value in vars(Future()).items():
         assert name in ours
         assert name == "_condition" or ours[name] == value
 
 
-def test_a_job_gives_the_collector_of_garbage_little_to_look_at() -> None:
+def test_a_job_adds_few_objects_for_the_garbage_collector() -> None:
     options, owner = JobOptions(), Owner()
     before = len(gc.get_objects())
     jobs = [Job(number, "f(...)", (b"data",), options, owner) for number in range(1000)]
@@ -60,19 +60,19 @@ def test_a_job_gives_the_collector_of_garbage_little_to_look_at() -> None:
     assert len(gc.get_objects()) - before < 4100
 
 
-def test_a_job_that_is_put_back_can_begin_again() -> None:
+def test_a_requeued_job_can_begin_again() -> None:
     job = made()
     assert job.begin() and job.begin()
     assert job.running()
 
 
-def test_a_cancelled_job_does_not_begin_however_often_it_is_tried() -> None:
+def test_a_cancelled_job_never_begins() -> None:
     job = made()
     assert job.cancel()
     assert [job.begin(), job.begin(), job.state] == [False, False, "cancelled"]
 
 
-def test_cancelling_and_beginning_at_once() -> None:
+def test_cancelling_and_beginning_at_the_same_time() -> None:
     for _ in range(300):
         job = made()
         outcome: list[bool] = []
@@ -93,7 +93,7 @@ def test_cancelling_and_beginning_at_once() -> None:
         assert job.cancelled() != job.running()
 
 
-def test_a_running_job_is_stopped_with_the_grace_of_its_options() -> None:
+def test_a_running_job_is_stopped_with_its_grace_option() -> None:
     owner = Owner()
     job = made(JobOptions(grace=0.5), owner)
     job.begin()
@@ -105,7 +105,7 @@ def test_a_running_job_is_stopped_with_the_grace_of_its_options() -> None:
         job.result(0)
 
 
-def test_an_error_of_its_own_is_kept_although_it_was_to_be_cancelled() -> None:
+def test_a_cancelled_job_keeps_its_own_error() -> None:
     job = made()
     job.begin()
     job.cancel()
@@ -134,14 +134,14 @@ def test_callbacks_that_raise_are_logged(caplog: pytest.LogCaptureFixture) -> No
     ]
 
 
-def test_what_its_text_says() -> None:
+def test_the_repr_of_a_job() -> None:
     job = made()
     assert repr(job) == "<job 7 f(...), queued>"
     job.place = 2, "alpha"
     assert repr(job) == "<job 7 f(...) at node 2 (alpha), queued>"
 
 
-def test_its_text_and_that_of_a_time_out_say_why_it_waits() -> None:
+def test_the_repr_and_a_timeout_explain_why_a_job_waits() -> None:
     class Busy(Owner):
         def why(self, job: Job) -> str:
             return f"node 1 has no slot for {job.number}"
@@ -168,7 +168,7 @@ def test_its_text_and_that_of_a_time_out_say_why_it_waits() -> None:
 # --- with real workers ---
 
 
-def test_what_a_job_knows_when_it_has_ended(jobs_network: ClientNetwork) -> None:
+def test_the_attributes_of_a_job_that_has_ended(jobs_network: ClientNetwork) -> None:
     before = time.time()
 
     def work() -> int:
@@ -192,7 +192,7 @@ def test_what_a_job_knows_when_it_has_ended(jobs_network: ClientNetwork) -> None
     assert quiet.stdout == quiet.stderr == ""
 
 
-def test_of_much_output_the_last_is_kept(jobs_network: ClientNetwork) -> None:
+def test_the_end_of_long_output_is_kept(jobs_network: ClientNetwork) -> None:
     job = jobs_network.submit(lambda: print("x" * (2**20 + 5) + "end"))
     job.result(LIMIT)
     first, _, rest = job.stdout.partition("\n")
@@ -208,7 +208,7 @@ def test_the_state_of_a_job_that_fails_or_is_lost(jobs_network: ClientNetwork) -
     assert (failing.state, lost.state) == ("failed", "lost")
 
 
-def test_a_queued_job_is_cancelled_at_once_and_those_behind_it_run(jobs_network: ClientNetwork) -> None:
+def test_a_queued_job_is_cancelled_immediately_and_later_ones_run(jobs_network: ClientNetwork) -> None:
     with jobs_network.executor() as executor:
         blocking = [executor.submit(time.sleep, 0.3) for _ in range(4)]
         waiting = [executor.submit(pow, 2, k) for k in range(40)]
@@ -220,7 +220,7 @@ def test_a_queued_job_is_cancelled_at_once_and_those_behind_it_run(jobs_network:
         assert [job.result(LIMIT) for job in blocking] == [None] * 4
 
 
-def test_a_running_job_is_interrupted_and_its_worker_lives_on(jobs_network: ClientNetwork) -> None:
+def test_a_running_job_is_interrupted_and_its_worker_survives(jobs_network: ClientNetwork) -> None:
     node = jobs_network[1]
     worker = node.submit(os.getpid).result(LIMIT)
     job = node.submit(time.sleep, LIMIT)
@@ -251,7 +251,7 @@ def test_a_stubborn_job_is_killed_after_the_grace(jobs_network: ClientNetwork) -
     assert executor.submit(os.getpid).result(LIMIT) != worker
 
 
-def test_an_interrupt_from_elsewhere_does_nothing_to_a_job(jobs_network: ClientNetwork) -> None:
+def test_an_unrelated_interrupt_does_not_affect_a_job(jobs_network: ClientNetwork) -> None:
     def work() -> int:
         os.kill(os.getpid(), signal.SIGINT)
         return 5
@@ -259,7 +259,7 @@ def test_an_interrupt_from_elsewhere_does_nothing_to_a_job(jobs_network: ClientN
     assert jobs_network.submit(work).result(LIMIT) == 5
 
 
-def test_progress_is_told_while_it_runs(jobs_network: ClientNetwork) -> None:
+def test_progress_is_reported_while_a_job_runs(jobs_network: ClientNetwork) -> None:
     told: list[object] = []
     go_on = threading.Event()
 
@@ -280,7 +280,7 @@ def test_progress_is_told_while_it_runs(jobs_network: ClientNetwork) -> None:
 # --- functions ---
 
 
-def test_a_function_is_sent_as_it_is_at_each_submit(jobs_network: ClientNetwork) -> None:
+def test_each_submit_sends_the_present_state_of_a_function(jobs_network: ClientNetwork) -> None:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     exec("def scaled(x): return factor * x", namespace)
     jobs = []
@@ -294,12 +294,12 @@ def test_a_function_is_sent_as_it_is_at_each_submit(jobs_network: ClientNetwork)
 
 
 @pytest.mark.parametrize("wrong", [{"retries": -1}, {"time_limit": 0}, {"memory_limit": -5}])
-def test_options_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         JobOptions(**wrong)
 
 
-def test_what_the_worker_is_told_of_options() -> None:
+def test_the_options_sent_to_a_worker() -> None:
     assert JobOptions(retries=3, isolate=True).wire(pickled=False) is None
     told = JobOptions(time_limit=2, memory_limit=10, allow_pickle=True).wire(pickled=True)
     assert told == {"pickled": True, "pickle": True, "seconds": 2.0, "memory": 10}
@@ -319,7 +319,7 @@ def a_job() -> Job:
     [(), (1, None, 2.5, True, "x" * 99), ("x" * 100,), (2**70,), (b"data", [1, {"a": 2}]), (np.arange(3),)],
 )
 @pytest.mark.parametrize("kwargs", [{}, {"key": 1}])
-def test_what_a_worker_gets(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def test_the_message_for_a_worker(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     job = a_job()
     assert job.function is not None
     buffers = encode_job(job, args, kwargs, 2**20)
@@ -336,7 +336,7 @@ def test_arguments_too_large_are_refused_here() -> None:
         encode_job(job, [b"x" * 5000], {}, 4000)
 
 
-def test_an_argument_whose_class_a_worker_had_to_find_comes_with_it() -> None:
+def test_an_argument_is_sent_with_its_class() -> None:
     (message,) = decode_messages(Role.WORKER, bytes(encode_job(a_job(), [State.DONE], {}, 2**20)[0]))
     _, data, _, options = message.value
     assert type(data) is bytes and options == {"pickled": True}

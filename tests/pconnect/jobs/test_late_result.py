@@ -35,7 +35,7 @@ def unmade() -> Job:
     return job
 
 
-def test_a_large_result_is_made_by_the_call_that_takes_it() -> None:
+def test_a_large_result_is_decoded_by_the_call_that_takes_it() -> None:
     job = unmade()
     assert job.result(0) == LARGE and not job.is_unmade
     assert job.result(0) is job.result(0) and job.exception(0) is None
@@ -44,11 +44,11 @@ def test_a_large_result_is_made_by_the_call_that_takes_it() -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("started", 100.0), ("duration", 0.5), ("stdout", "out")])
-def test_what_comes_with_a_large_result_is_there_when_it_is_asked_for(name: str, value: object) -> None:
+def test_the_attributes_of_a_large_result_are_decoded_on_demand(name: str, value: object) -> None:
     assert getattr(unmade(), name) == value
 
 
-def test_a_deadline_ends_the_making_of_a_large_result_and_a_later_call_has_it(
+def test_a_deadline_stops_decoding_and_a_later_call_completes_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job = unmade()
@@ -61,7 +61,7 @@ def test_a_deadline_ends_the_making_of_a_large_result_and_a_later_call_has_it(
     assert job.result(DEADLINE) == LARGE
 
 
-def test_ctrl_c_ends_the_making_of_a_large_result_and_a_later_call_has_it(
+def test_ctrl_c_stops_decoding_and_a_later_call_completes_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job = unmade()
@@ -80,7 +80,7 @@ def test_ctrl_c_ends_the_making_of_a_large_result_and_a_later_call_has_it(
     assert job.result() == LARGE
 
 
-def test_of_threads_that_take_a_large_result_one_makes_it() -> None:
+def test_only_one_of_several_threads_decodes_a_large_result() -> None:
     job = unmade()
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         values = list(pool.map(lambda _: job.result(), range(8)))
@@ -88,7 +88,7 @@ def test_of_threads_that_take_a_large_result_one_makes_it() -> None:
 
 
 @pytest.mark.parametrize("facts", [(), (1.0, "x", 5)])
-def test_a_large_result_that_is_malformed(facts: tuple[object, ...]) -> None:
+def test_a_malformed_large_result(facts: tuple[object, ...]) -> None:
     job = made()
     job.begin()
     settle(job, arrived(Kind.RESULT, [PLAIN, LARGE, *facts]))
@@ -101,7 +101,7 @@ def test_a_large_result_that_is_malformed(facts: tuple[object, ...]) -> None:
         assert job.result(0) == LARGE
 
 
-def test_a_large_account_of_a_failure_is_made_at_once() -> None:
+def test_a_large_failure_account_is_decoded_immediately() -> None:
     job = made()
     job.place = 1, "alpha"
     job.begin()
@@ -110,7 +110,7 @@ def test_a_large_account_of_a_failure_is_made_at_once() -> None:
     assert isinstance(job.exception(0), RemoteError)
 
 
-def test_a_large_report_is_made_when_it_is_asked_for() -> None:
+def test_a_large_report_is_decoded_on_demand() -> None:
     job = made()
     job.report(arrived(Kind.REPORT, LARGE))
     assert job.progress == LARGE and job.progress is job.progress

@@ -10,7 +10,7 @@ from pconnect.jobs.light_future import LightCondition
 LIMIT = 20.0
 
 
-def test_all_who_wait_are_woken() -> None:
+def test_all_waiting_threads_are_woken() -> None:
     condition = LightCondition()
     is_set = False
     woken: list[bool] = []
@@ -42,12 +42,12 @@ def test_a_wait_ends_in_time_with_the_lock_held() -> None:
     assert _can_take(condition)
 
 
-def test_who_waits_without_the_lock_is_refused() -> None:
+def test_waiting_without_the_lock_is_refused() -> None:
     with pytest.raises(RuntimeError, match="un-acquired lock"):
         LightCondition().wait(0)
 
 
-def test_nobody_need_wait() -> None:
+def test_the_condition_works_without_waiters() -> None:
     condition = LightCondition()
     with condition:
         condition.notify_all()

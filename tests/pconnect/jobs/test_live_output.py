@@ -35,7 +35,7 @@ def shown(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
     return read
 
 
-def test_parts_and_the_last_of_it_are_shown_once(shown: Callable[[], str]) -> None:
+def test_overlapping_parts_are_shown_once(shown: Callable[[], str]) -> None:
     live, first = LiveOutput(Console()), job(7)
     live.add(first, 1, 0, b"one\ntw", is_last=False)
     assert shown() == "[1 host1 job 7] one\n[1 host1 job 7] tw"
@@ -53,7 +53,7 @@ def test_jobs_and_streams_do_not_share_lines(shown: Callable[[], str]) -> None:
     assert shown() == "[1 host1 job 1] ..\n[1 host1 job 2] ..\n[1 host1 job 2] .."
 
 
-def test_what_is_shown_is_bounded_and_a_line_says_how_much_is_not(shown: Callable[[], str]) -> None:
+def test_output_is_limited_and_a_line_reports_the_rest(shown: Callable[[], str]) -> None:
     live, much = LiveOutput(Console()), b"x" * MAX_SHOWN_BYTES
     live.add(job(1), 1, 0, much + b"more", is_last=False)
     live.add(job(1), 1, 1000, much + b"again\n", is_last=True)
@@ -61,7 +61,7 @@ def test_what_is_shown_is_bounded_and_a_line_says_how_much_is_not(shown: Callabl
     assert shown() == f"[1 host1 job 1] {much.decode()}\n[1 host1 job 1] {end}"
 
 
-def test_nothing_is_shown_behind_a_gap(shown: Callable[[], str]) -> None:
+def test_nothing_is_shown_after_a_gap(shown: Callable[[], str]) -> None:
     live = LiveOutput(Console())
     live.add(job(1), 2, 0, b"begin\n", is_last=False)
     live.add(job(1), 2, 100, b"end\n", is_last=True)
@@ -69,7 +69,7 @@ def test_nothing_is_shown_behind_a_gap(shown: Callable[[], str]) -> None:
     assert shown() == f"[1 host1 job 1] begin\n[1 host1 job 1] {end}"
 
 
-def test_what_is_not_shown(shown: Callable[[], str]) -> None:
+def test_output_that_is_not_shown(shown: Callable[[], str]) -> None:
     live, silenced = LiveOutput(Console()), job(1)
     silenced.quiet = frozenset({1})
     live.add(silenced, 1, 0, b"x", is_last=True)
@@ -78,13 +78,13 @@ def test_what_is_not_shown(shown: Callable[[], str]) -> None:
     assert shown() == ""
 
 
-def test_a_control_sequence_shows_as_one(shown: Callable[[], str]) -> None:
+def test_control_sequences_are_made_visible(shown: Callable[[], str]) -> None:
     live = LiveOutput(Console())
     live.add(job(1), 1, 0, b"\x1b]0;title\x07", is_last=True)
     assert shown() == "[1 host1 job 1] \\x1b]0;title\\x07\n"
 
 
-def test_threads_may_show_at_once(shown: Callable[[], str]) -> None:
+def test_threads_may_show_output_at_the_same_time(shown: Callable[[], str]) -> None:
     live = LiveOutput(Console())
 
     def add(number: int) -> None:
@@ -109,7 +109,7 @@ def net(two_slots: Server) -> Any:
         yield network
 
 
-def test_a_job_that_runs_is_heard(net: ClientNetwork, shown: Callable[[], str]) -> None:
+def test_the_output_of_a_running_job_is_shown(net: ClientNetwork, shown: Callable[[], str]) -> None:
     source = "lambda: [print('step', k, flush=True) or __import__('time').sleep(0.3) for k in range(1000)]"
     running = net.submit(source)
     wait_until(lambda: "step 2\n" in shown(), "the third step to be shown")
@@ -120,9 +120,7 @@ def test_a_job_that_runs_is_heard(net: ClientNetwork, shown: Callable[[], str]) 
     assert lines == [f"[1 {running.host} job {running.number}] step {k}" for k in range(len(lines))]
 
 
-def test_what_a_job_has_printed_is_shown_before_its_result(
-    net: ClientNetwork, shown: Callable[[], str]
-) -> None:
+def test_the_output_of_a_job_is_shown_before_its_result(net: ClientNetwork, shown: Callable[[], str]) -> None:
     for number in range(20):
         assert net.submit("lambda k: print('job', k) or k", number).result(DEADLINE) == number
         assert shown().count("\n") == number + 1
@@ -133,9 +131,7 @@ def test_what_a_job_has_printed_is_shown_before_its_result(
     assert shown().endswith("] last words\n")
 
 
-def test_quiet_silences_the_jobs_that_are_submitted_inside(
-    net: ClientNetwork, shown: Callable[[], str]
-) -> None:
+def test_quiet_silences_jobs_submitted_inside(net: ClientNetwork, shown: Callable[[], str]) -> None:
     with quiet(net):
         silent = net.submit("lambda: print('silent')")
     silent.result(DEADLINE)

@@ -52,7 +52,7 @@ def test_the_seconds_are_returned() -> None:
     assert settle(job, [PLAIN, None, 100.0, 0.25]) == 0.25
 
 
-def test_a_pickled_result_only_for_who_allows_it() -> None:
+def test_a_pickled_result_needs_permission() -> None:
     data = pickle_value({1, 2})
     assert ended([PICKLED, data, 0.0, 0.0], allow_pickle=True).result(0) == {1, 2}
     with pytest.raises(ProtocolError):
@@ -74,7 +74,7 @@ def test_a_failure_is_an_error_of_its_kind() -> None:
     assert error.type_name == "Missing" and "node 1 (alpha)" in str(error)
 
 
-def test_the_exception_itself_only_for_who_allows_it() -> None:
+def test_the_original_exception_needs_permission() -> None:
     failure = FAILURE | {"pickle": pickle_value(KeyError("a"))}
     error = ended([FAILED, dict(failure), 0.0, 0.0], allow_pickle=True).exception(0)
     assert type(error) is KeyError and isinstance(error.__cause__, RemoteError)
@@ -82,13 +82,13 @@ def test_the_exception_itself_only_for_who_allows_it() -> None:
 
 
 @pytest.mark.parametrize("thing", [Bomb(ValueError("bad")), Bomb(SystemExit()), 5])
-def test_an_exception_that_cannot_be_had_is_told_by_its_account(thing: object) -> None:
+def test_an_exception_that_cannot_be_unpickled_is_described(thing: object) -> None:
     failure = FAILURE | {"pickle": pickle_value(thing)}
     error = ended([FAILED, failure, 0.0, 0.0], allow_pickle=True).exception(0)
     assert isinstance(error, RemoteError) and isinstance(error, KeyError)
 
 
-def test_an_interrupt_at_the_time_limit_is_a_time_out() -> None:
+def test_an_interrupt_at_the_time_limit_is_a_timeout() -> None:
     failure = {"type": "KeyboardInterrupt", "bases": [], "message": "", "traceback": "KeyboardInterrupt\n"}
     with pytest.raises(TimeoutError, match=r"the time limit of 0\.5 s passed"):
         ended([FAILED, dict(failure), 0.0, 0.6], time_limit=0.5).result(0)
@@ -99,16 +99,16 @@ def test_an_interrupt_at_the_time_limit_is_a_time_out() -> None:
 @pytest.mark.parametrize(
     "result", [[9, 1], [], 5, None, [FAILED, None], [PLAIN, 1, 2.0], [PLAIN, 1, 0.0, 0.0, [b""]]]
 )
-def test_what_is_no_result_is_said_to_be_none(result: Any) -> None:
+def test_a_malformed_result_is_reported(result: Any) -> None:
     with pytest.raises(ProtocolError):
         ended(result).result(0)
 
 
-def test_what_a_worker_says_of_a_job_it_has_not_begun() -> None:
+def test_the_message_for_a_dropped_job() -> None:
     assert is_dropped([DROPPED])
     assert not is_dropped([PLAIN, 1]) and not is_dropped(5) and not is_dropped([])
 
 
-def test_output_is_text_whatever_it_is() -> None:
+def test_any_output_becomes_text() -> None:
     assert shown_output(b"", 0) == ""
     assert shown_output("ä".encode()[1:], 1) == "(1 bytes before this are left out)\n\ufffd"

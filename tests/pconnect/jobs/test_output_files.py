@@ -14,7 +14,7 @@ def data(text: bytes) -> Any:
     return np.frombuffer(text, np.uint8)
 
 
-def test_they_are_a_mapping_and_can_be_saved(tmp_path: Path) -> None:
+def test_outputs_are_a_mapping_and_can_be_saved(tmp_path: Path) -> None:
     outputs = unpack_outputs({"a": [0o640, data(b"1")], "deep/b": [0o4755, data(b"")]})
     assert dict(outputs) == {"a": b"1", "deep/b": b""}
     assert repr(outputs) == "<outputs {'a': 1 bytes, 'deep/b': 0 bytes}>"
@@ -26,7 +26,7 @@ def test_they_are_a_mapping_and_can_be_saved(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b", "deep"]
 
 
-def test_where_one_cannot_be_written_nothing_is_left_of_it(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_partial_file(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with pytest.raises(OSError, match="directory"):
         unpack_outputs({"a": [0o640, data(b"1")]}).save(tmp_path)
@@ -47,6 +47,6 @@ def test_where_one_cannot_be_written_nothing_is_left_of_it(tmp_path: Path) -> No
         {"a": ["rw", data(b"1")]},
     ],
 )
-def test_what_no_worker_sends_is_refused(files: Any) -> None:
+def test_malformed_outputs_are_refused(files: Any) -> None:
     with pytest.raises(ProtocolError):
         unpack_outputs(files)

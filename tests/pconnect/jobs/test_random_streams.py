@@ -48,14 +48,14 @@ def expected(seed: int, count: int) -> list[float]:
 
 
 @pytest.mark.usefixtures("_fresh")
-def test_outside_of_jobs_there_is_one_generator() -> None:
+def test_outside_of_jobs_one_generator_is_used() -> None:
     assert rng() is rng()
     begin_item(3)  # this has an effect only in a job
     assert rng() is rng()
 
 
 @pytest.mark.usefixtures("_fresh")
-def test_a_job_has_one_generator_and_the_next_another() -> None:
+def test_each_job_has_its_own_generator() -> None:
     begin(42, (5,), is_seeded=True)
     first = rng()
     assert first is rng()
@@ -77,7 +77,7 @@ def test_items_of_a_chunk_draw_from_streams_of_their_own(is_seeded: bool) -> Non
 
 
 @pytest.mark.usefixtures("_fresh")
-def test_a_seed_sets_the_global_generators_and_none_leaves_them() -> None:
+def test_only_a_seed_changes_the_global_generators() -> None:
     drawn = []
     for key in (1, 2, 1):
         begin(42, (key,), is_seeded=True)
@@ -156,7 +156,7 @@ def test_a_network_with_a_seed_draws_the_same_again() -> None:
 
 
 @pytest.mark.parametrize("options", [{"seed": 42}, {}])
-def test_a_job_that_is_run_again_has_the_same_numbers(
+def test_a_job_that_runs_again_draws_the_same_numbers(
     jobs_network: ClientNetwork, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     def die_once(path: str) -> list[float]:

@@ -28,7 +28,7 @@ def test_a_seed_is_any_integer(seed: Any) -> None:
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "x", [1, 2]])
-def test_what_is_no_seed(seed: Any) -> None:
+def test_an_invalid_seed_is_refused(seed: Any) -> None:
     with pytest.raises(ConfigurationError, match="give an integer, 0 or greater"):
         Seeds(seed)
 

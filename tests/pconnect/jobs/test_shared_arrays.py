@@ -68,7 +68,7 @@ def test_an_array_is_replaced_by_a_number_and_arrives_read_only(array: np.ndarra
 
 
 @pytest.mark.parametrize("value", [np.zeros(10), "x" * 5000, np.full(500, None), np.ma.zeros(500)])
-def test_what_is_small_or_no_plain_array_stays_where_it_is(value: object) -> None:
+def test_small_and_special_arrays_are_not_shared(value: object) -> None:
     assert sharing().reduce(value) is None
 
 
@@ -85,7 +85,7 @@ def test_equal_contents_have_one_number() -> None:
     assert len({key, *(number(first.reduce(other)) for other in others)}) == 5
 
 
-def test_a_change_is_seen_by_the_next_sharing() -> None:
+def test_a_change_is_noticed_by_the_next_sharing() -> None:
     contents = Contents()
     a = np.arange(1000.0)
     before = number(sharing(contents).reduce(a))
@@ -93,7 +93,7 @@ def test_a_change_is_seen_by_the_next_sharing() -> None:
     assert number(sharing(contents).reduce(a)) != before
 
 
-def test_what_workers_have_after_jobs_were_given_up_is_not_relied_on() -> None:
+def test_arrays_of_abandoned_jobs_are_sent_again() -> None:
     contents = Contents()
     a = np.arange(1000.0)
     shared = sharing(contents)
@@ -102,12 +102,12 @@ def test_what_workers_have_after_jobs_were_given_up_is_not_relied_on() -> None:
     assert number(sharing(contents).reduce(a)) != before
 
 
-def test_one_beyond_the_limit_is_refused() -> None:
+def test_an_array_beyond_the_limit_is_refused() -> None:
     with pytest.raises(MessageTooLargeError):
         sharing().reduce(np.zeros(2**17))
 
 
-def test_an_array_lives_no_longer_than_the_jobs_that_need_it() -> None:
+def test_an_array_is_released_with_the_jobs_that_need_it() -> None:
     own = sharing()
     array = np.ones(1000)
     reference = weakref.ref(array)
@@ -123,7 +123,7 @@ def test_an_array_lives_no_longer_than_the_jobs_that_need_it() -> None:
     assert len({number(own.reduce(other)) for other in others}) == 10
 
 
-def test_a_worker_keeps_what_it_was_sent_until_it_is_told() -> None:
+def test_a_worker_keeps_arrays_until_it_is_asked_to_forget_them() -> None:
     array = np.ones(1000)
     reference = weakref.ref(array)
     keep_array(10**6, array)

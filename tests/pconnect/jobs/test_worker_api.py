@@ -12,7 +12,7 @@ from pconnect.views.network_views import ClientNetwork
 LIMIT = 20.0
 
 
-def test_at_home_it_does_nothing() -> None:
+def test_outside_of_jobs_these_functions_do_nothing() -> None:
     progress(object())
     assert job_number() == 0
 
@@ -38,7 +38,7 @@ def test_a_value_of_a_registered_type_can_be_progress(jobs_network: ClientNetwor
     assert job.progress.shape == (3, 3)
 
 
-def test_what_cannot_be_sent_is_refused_in_the_job_which_may_go_on(jobs_network: ClientNetwork) -> None:
+def test_an_invalid_report_raises_in_the_job_which_may_continue(jobs_network: ClientNetwork) -> None:
     def work() -> str:
         try:
             progress(object())

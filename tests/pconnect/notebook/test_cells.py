@@ -90,7 +90,7 @@ def cell(shell: OldShell, number: str) -> Iterator[None]:
         shell.events.happen("post_run_cell")
 
 
-def test_output_goes_to_the_cell_of_its_command_while_nothing_runs(server: Server, shell: OldShell) -> None:
+def test_output_reaches_its_cell_while_no_cell_is_running(server: Server, shell: OldShell) -> None:
     cells = Cells(shell)
     cells.install()
 
@@ -132,7 +132,7 @@ def test_what_jobs_print_goes_to_the_cell_that_runs(server: Server, shell: OldSh
     asyncio.run(notebook())
 
 
-def test_what_was_taken_over_is_given_back(server: Server, shell: OldShell) -> None:
+def test_removing_restores_the_streams(server: Server, shell: OldShell) -> None:
     async def notebook() -> None:
         with server.connect() as net:
             cells = Cells(shell)

@@ -50,7 +50,7 @@ def test_where_names_are_the_engines(node: Connection) -> None:
     assert complete(None, "%px temperat", token="temperat") == []
 
 
-def test_what_ipython_takes_for_the_word_is_replaced(node: Connection) -> None:
+def test_the_token_of_ipython_is_replaced(node: Connection) -> None:
     assert complete(node, "%px x+temperature.re", token="temperature.re") == ["temperature.real"]
     assert complete(node, "%px temperature.re", token="re") == ["real"]
     assert complete(node, "%px x[temperat", token="x[temperat") == ["x[temperature"]
@@ -64,7 +64,7 @@ def test_a_busy_engine_is_not_asked(network: ClientNetwork, node: Connection) ->
     assert remote_names(node, "temperam") == ["temperament"]
 
 
-def test_which_lines_are_remote() -> None:
+def test_lines_that_run_on_the_engines() -> None:
     assert is_remote("\n%%px\nx\ny", 3)
     assert not is_remote("%%timeit\nx", 1)
     assert not is_remote("%pxconfig x", 0)

@@ -47,9 +47,7 @@ def test_a_semicolon_hides_the_value(shell: InteractiveShell, capsys: pytest.Cap
     assert capsys.readouterr().out == ""
 
 
-def test_results_that_were_not_waited_for(
-    shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_results_without_waiting(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:
     shell.run_cell_magic("px", "--noblock", "sockets.node * 10")
     assert capsys.readouterr().out == ""
     shell.run_line_magic("pxresult", "--out late")
@@ -57,7 +55,7 @@ def test_results_that_were_not_waited_for(
     assert repr(shell.user_ns["late"].result()) == "[10, 20]"
 
 
-def test_an_error_comes_after_the_values_of_the_others(
+def test_an_error_follows_the_values_of_other_nodes(
     shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ZeroDivisionError) as failed:
@@ -73,7 +71,7 @@ def test_an_error_comes_after_the_values_of_the_others(
         ("engine", ["1 o", "1 e", "1 v", "2 o", "2 e", "2 v"]),
     ],
 )
-def test_output_that_is_shown_at_the_end(
+def test_output_shown_at_the_end(
     shell: InteractiveShell, network: ClientNetwork, grouping: str, order: list[str]
 ) -> None:
     cell = "import sys\nprint('o')\nprint('e', file=sys.stderr)\n'v'"
@@ -84,7 +82,7 @@ def test_output_that_is_shown_at_the_end(
     assert lines == [f"[{words[0]} {host}] {words[-1]}" for words in order]
 
 
-def test_local_runs_it_here_as_well(shell: InteractiveShell, network: ClientNetwork) -> None:
+def test_local_runs_the_cell_here_as_well(shell: InteractiveShell, network: ClientNetwork) -> None:
     shell.run_cell_magic("px", "--local", "both = 5")
     assert shell.user_ns["both"] == 5
     assert network.pull("both") == [5, 5]
@@ -128,7 +126,7 @@ def test_autopx(shell: InteractiveShell, network: ClientNetwork, capsys: pytest.
     assert "enabled" in (said := capsys.readouterr().out) and "disabled" in said
 
 
-def test_what_names_nodes(network: ClientNetwork) -> None:
+def test_ways_to_name_nodes(network: ClientNetwork) -> None:
     assert choose(network, "all").nodes == [1, 2]
     assert choose(network[2:], "all").nodes == [2]
     assert choose(network, "[2, 1]").nodes == [2, 1]

@@ -35,7 +35,7 @@ def shell(shell_of_tests: InteractiveShell, network: ClientNetwork) -> Iterator[
     assert "pxscript" not in str(shell_of_tests.magics_manager.magics)
 
 
-def test_a_cell_is_what_the_programs_read(
+def test_programs_read_the_cell(
     shell: InteractiveShell, network: ClientNetwork, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shell.run_cell_magic("pxscript", "--cwd / sh -s a 'b c'", "echo $#; pwd; echo $2 ä >&2\n")
@@ -55,12 +55,12 @@ def test_a_line_knows_the_names_of_the_notebook(
     assert [line.split("] ")[1] for line in capsys.readouterr().out.splitlines()] == ["7", "8"]
 
 
-def test_at_one_of_the_nodes(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_program_on_one_of_the_nodes(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:
     shell.run_line_magic("pxscript", "--one -- echo -t 1")
     assert [line.split("] ")[1] for line in capsys.readouterr().out.splitlines()] == ["-t 1"]
 
 
-def test_one_that_fails_is_an_error_after_all_have_ended(
+def test_a_failure_is_raised_after_all_programs_have_ended(
     shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ProgramFailedError, match=r"sh at node 1 \(.*\): exit status 3") as caught:

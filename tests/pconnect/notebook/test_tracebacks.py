@@ -12,7 +12,7 @@ def failure(node: int, traceback: str = "Traceback (...)\n  x") -> RemoteError:
     return RemoteError(node, f"host{node}", "x = 1\ny", "NameError", "no x", traceback)
 
 
-def test_errors_that_are_alike_are_told_once() -> None:
+def test_identical_errors_are_reported_once() -> None:
     group = ExceptionGroup("", [failure(1), failure(2), failure(3, "Traceback (another)")])
     first, second = describe(group)
     assert first == "NameError on nodes 1 and 2 (host1, host2) in command 'x = 1...'\nTraceback (...)\n  x"
@@ -87,14 +87,14 @@ def test_where_a_wait_was_interrupted_is_not_shown(network: ClientNetwork) -> No
     network[1].interrupt()
 
 
-def test_what_is_not_ours_is_passed_on() -> None:
+def test_other_errors_are_left_to_ipython() -> None:
     for source in ("raise KeyboardInterrupt", "raise ExceptionGroup('', [ValueError()])"):
         shell = Shell()
         assert shown_by(shell, source, {}) == ""
         assert shell.passed_on
 
 
-def test_the_shell_asks_for_it_and_no_longer() -> None:
+def test_the_handler_is_installed_and_removed() -> None:
     shell = Shell()
     install(shell)
     assert issubclass(RemoteError, shell.custom[0]) and shell.custom[1] is show

@@ -75,7 +75,7 @@ def test_an_error_is_in_the_future() -> None:
         assert isinstance(net.submit(3).exception(), ConfigurationError)  # type: ignore[arg-type]
 
 
-def test_a_map_runs_what_is_asked_for_and_stops_at_the_first_error() -> None:
+def test_a_map_runs_on_demand_and_stops_at_the_first_error() -> None:
     seen = []
 
     def work(k: int) -> float:

@@ -109,7 +109,7 @@ def test_calls_that_take_a_network() -> None:
         lambda net: net.submit("job_folder").result(),
     ],
 )
-def test_what_one_process_cannot_have_is_an_error_that_says_so(use: Callable[[Any], object]) -> None:
+def test_unavailable_methods_raise_an_explaining_error(use: Callable[[Any], object]) -> None:
     with (
         serial(2) as net,
         pytest.raises(ConfigurationError, match=r"is not available with pconnect.serial\(\)"),
@@ -134,7 +134,7 @@ def test_an_engine_cannot_send_commands() -> None:
         net.eval("sockets.eval('1')").result()
 
 
-def test_an_error_that_nobody_has_asked_for_is_warned_of() -> None:
+def test_an_unretrieved_error_causes_a_warning() -> None:
     net = serial(2)
     net[1].eval("1 / 0")
     with pytest.raises(NameError):

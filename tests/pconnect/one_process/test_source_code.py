@@ -23,7 +23,7 @@ def test_lines_are_kept_for_tracebacks() -> None:
     assert linecache.getline("<another command>", 2) == "b = 2\n"
 
 
-def test_source_that_is_no_python_leaves_nothing() -> None:
+def test_invalid_source_leaves_nothing_behind() -> None:
     with pytest.raises(SyntaxError):
         compile_source("a =", "<a third command>", wants_value=True)
     assert linecache.getline("<a third command>", 1) == ""

@@ -51,12 +51,12 @@ def random_numbers(net: Any) -> list[Any]:
     return [np.asarray(each).tolist() for each in found]
 
 
-def test_with_a_seed_random_numbers_are_those_of_a_network_of_servers(jobs_network: ClientNetwork) -> None:
+def test_seeded_random_numbers_equal_those_of_servers(jobs_network: ClientNetwork) -> None:
     with serial(2) as net:
         assert random_numbers(net) == random_numbers(jobs_network)
 
 
-def test_the_numbers_of_this_program_are_left_alone() -> None:
+def test_random_numbers_of_this_program_are_not_affected() -> None:
     np.random.seed(1)
     expected = np.random.rand(2).tolist()
     np.random.seed(1)
@@ -68,7 +68,7 @@ def test_the_numbers_of_this_program_are_left_alone() -> None:
     assert [first, np.random.rand()] == expected
 
 
-def test_without_a_seed_all_jobs_draw_others() -> None:
+def test_without_a_seed_all_jobs_draw_different_numbers() -> None:
     with serial() as net:
         drawn = list(net.map("lambda k: np.random.rand()", range(5)))
         drawn += list(net.map("lambda k: __import__('pconnect').rng().random()", range(5)))

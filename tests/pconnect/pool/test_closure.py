@@ -40,7 +40,7 @@ def closure_of(*hosts: str) -> Closure:
     return Closure(parse_hosts(list(hosts)))
 
 
-def test_it_goes_on_until_nobody_names_a_new_one() -> None:
+def test_rounds_continue_until_no_server_names_a_new_one() -> None:
     closure = closure_of("alpha")
     [alpha] = closure.next_round()
     assert reach(closure, alpha, 1, member(2, "beta"), member(3, "gamma"))
@@ -53,7 +53,7 @@ def test_it_goes_on_until_nobody_names_a_new_one() -> None:
     assert closure.next_round() == [] and closure.rounds == 3 and closure.missing() == {}
 
 
-def test_what_is_said_of_a_member_in_a_word() -> None:
+def test_the_state_of_a_member() -> None:
     assert state_of(member(1)) == "here"
     assert state_of(member(1, gone=True)) == "gone"
     assert state_of(member(1, id="")) == state_of(member(1, why="refused")) == "not reached"
@@ -67,13 +67,13 @@ def test_a_server_with_two_names_is_one() -> None:
     assert closure.next_round() == [] and closure.missing() == {}
 
 
-def test_a_server_that_was_named_more_than_once_has_so_many_places() -> None:
+def test_a_server_named_several_times_has_several_places() -> None:
     closure = closure_of("alpha*2", "beta", "alpha")
     alpha, beta = closure.next_round()
     assert closure.given == [alpha, alpha, beta, alpha]
 
 
-def test_addresses_that_lead_elsewhere_are_passed_over() -> None:
+def test_addresses_of_other_servers_are_skipped() -> None:
     closure = closure_of("alpha")
     [alpha] = closure.next_round()
     reach(closure, alpha, 1, member(2, "172.17.0.1", "10.0.0.2"))
@@ -84,7 +84,7 @@ def test_addresses_that_lead_elsewhere_are_passed_over() -> None:
     assert closure.next_round() == [] and closure.missing() == {}
 
 
-def test_another_server_than_the_one_that_was_named_is_not_taken_for_it() -> None:
+def test_a_different_server_is_not_accepted() -> None:
     closure = closure_of("alpha")
     [alpha] = closure.next_round()
     reach(closure, alpha, 1, member(2, "beta"))
@@ -111,7 +111,7 @@ def test_further_addresses_are_tried_when_others_name_them() -> None:
     assert closure.missing() == {}
 
 
-def test_those_that_are_most_likely_there_come_first_and_each_source_has_its_turn() -> None:
+def test_likely_servers_come_first_and_sources_take_turns() -> None:
     closure = closure_of("alpha")
     [alpha] = closure.next_round()
     announced: dict[str, Any] = {"how": "announces itself"}
@@ -134,7 +134,7 @@ def test_the_first_address_of_each_line_comes_before_the_others() -> None:
     assert [host.name for host in beta.hosts][:4] == ["10.9.9.0", "beta", "10.9.9.1", "192.168.1.2"]
 
 
-def test_one_that_is_gone_is_reported_and_not_tried_unless_another_has_heard_of_it() -> None:
+def test_a_server_that_is_gone_is_not_tried_unless_another_names_it() -> None:
     closure = closure_of("alpha", "gamma")
     alpha, gamma = closure.next_round()
     reach(
@@ -151,7 +151,7 @@ def test_one_that_is_gone_is_reported_and_not_tried_unless_another_has_heard_of_
     assert label == "delta" and str(error) == "server4 is gone: refused"
 
 
-def test_one_that_has_not_answered_its_member_yet_is_tried_by_its_name() -> None:
+def test_a_server_without_an_id_is_tried_by_name() -> None:
     closure = closure_of("alpha")
     [alpha] = closure.next_round()
     reach(closure, alpha, 1, member(0, "beta", id=""), member(0, "alpha", id=""))
@@ -161,7 +161,7 @@ def test_one_that_has_not_answered_its_member_yet_is_tried_by_its_name() -> None
     assert closure.next_round() == []
 
 
-def test_a_loopback_address_is_that_of_who_names_it() -> None:
+def test_a_loopback_address_means_the_machine_of_its_source() -> None:
     hosts = hosts_of(["127.0.0.1:4000", "localhost", "[::1]:4001", "10.0.0.3"], "fe80::5")
     assert [(host.name, host.port) for host in hosts] == [
         ("fe80::5", 4000), ("fe80::5", 12502), ("fe80::5", 4001), ("10.0.0.3", 12502),
@@ -173,7 +173,7 @@ def test_a_loopback_address_is_that_of_who_names_it() -> None:
 @pytest.mark.parametrize(
     "text", ["", "a b", "alpha:http", "http://alpha", "alpha*3", "x:0", "\0", "unix:/run/x"]
 )
-def test_what_cannot_be_an_address_is_left_out(text: str) -> None:
+def test_invalid_addresses_are_left_out(text: str) -> None:
     assert hosts_of([text, "beta"], "10.0.0.1")[-1].name == "beta"
     closure = closure_of("alpha")
     [alpha] = closure.next_round()
@@ -181,7 +181,7 @@ def test_what_cannot_be_an_address_is_left_out(text: str) -> None:
     assert len(closure.next_round()) <= 1
 
 
-def test_there_is_an_end_to_what_is_tried() -> None:
+def test_the_number_of_attempts_is_limited() -> None:
     closure = closure_of("alpha")
     [alpha] = closure.next_round()
     reach(closure, alpha, 1, member(2, *(f"10.0.0.{n}" for n in range(200))))

@@ -87,7 +87,7 @@ def logins(pool: Pool) -> dict[str, int]:
     return {name: server.log.count("audit login from 127.0.0.1") for name, server in pool.items()}
 
 
-def test_from_each_server_all_are_found_with_one_login_at_each(pool: Pool) -> None:
+def test_any_server_leads_to_all_with_one_login_each(pool: Pool) -> None:
     before = logins(pool)
     found = []
     for server in pool.values():
@@ -100,7 +100,7 @@ def test_from_each_server_all_are_found_with_one_login_at_each(pool: Pool) -> No
     )
 
 
-def test_what_the_user_names_comes_first_as_often_as_it_is_named(pool: Pool) -> None:
+def test_servers_named_by_the_user_come_first_with_repetitions(pool: Pool) -> None:
     a, b, c = (pool[name].host for name in "abc")
     with connect(pool, True, [c, f"{a}*2", c]) as net:
         assert names(pool, net) == "caacb"
@@ -115,7 +115,7 @@ def test_a_server_with_two_names_is_one_node(pool: Pool) -> None:
         assert names(pool, net) == "abc"
 
 
-def test_who_cannot_be_reached_is_reported(pool: Pool) -> None:
+def test_unreachable_servers_are_reported(pool: Pool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         dead = f"127.0.0.1:{unused.getsockname()[1]}"
     with pytest.warns(MissingHostsWarning, match="connected without 1 of 4 engines"):
@@ -130,7 +130,7 @@ def test_who_cannot_be_reached_is_reported(pool: Pool) -> None:
         assert len(net) == 4
 
 
-def test_a_server_that_takes_no_session_is_reported_and_the_numbers_have_no_hole(pool: Pool) -> None:
+def test_a_server_that_refuses_leaves_no_gap_in_the_numbers(pool: Pool) -> None:
     pool["b"].ask("drain")
     try:
         with warnings.catch_warnings(record=True):
@@ -143,7 +143,7 @@ def test_a_server_that_takes_no_session_is_reported_and_the_numbers_have_no_hole
         pool["b"].ask("resume")
 
 
-def test_who_may_not_log_in_finds_nothing(pool: Pool, users: tuple[Credentials, Path]) -> None:
+def test_a_refused_login_finds_no_servers(pool: Pool, users: tuple[Credentials, Path]) -> None:
     with pytest.raises(AuthenticationError):
         connect(pool, pool["a"].host, password="a wrong password")
     member = load_credentials(member_file(users[1].parent.parent))
@@ -153,9 +153,7 @@ def test_who_may_not_log_in_finds_nothing(pool: Pool, users: tuple[Credentials, 
         connect(pool, pool["a"].host, use_tls=False)
 
 
-def test_one_that_takes_connections_and_says_nothing_costs_a_time_limit(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_server_costs_one_time_limit(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finding, "_FOUND_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         port = deaf.getsockname()[1]
@@ -167,7 +165,7 @@ def test_one_that_takes_connections_and_says_nothing_costs_a_time_limit(
         assert names(pool, net) == "abc" and list(net.missing) == [f"127.0.0.1:{port}"]
 
 
-def test_many_that_say_nothing_do_not_keep_out_those_that_are_there(
+def test_many_silent_servers_do_not_exclude_working_ones(
     pool: Pool, users: tuple[Credentials, Path], tmp_path: Path
 ) -> None:
     known = {each["name"]: each["id"] for each in pool["b"].ask("members")["members"]}
@@ -197,9 +195,7 @@ def test_many_that_say_nothing_do_not_keep_out_those_that_are_there(
                 assert list(net.missing) == [place]
 
 
-def test_one_that_is_lost_when_its_number_is_taken_leaves_no_hole(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_lost_after_numbering_leaves_no_gap(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     hellos = itertools.count(1)
 
     def expect_hello(channel: Channel) -> Steps[None]:

@@ -110,7 +110,7 @@ def test_however_one_waits_a_server_that_comes_gets_jobs(pool: Pool, way: str, t
         assert (net.nodes, net[2].host.rpartition(":")[2]) == ([0, 1, 2], str(pool.beta.cmd_port))
 
 
-def test_how_often_it_asks() -> None:
+def test_the_interval_option() -> None:
     assert (interval_of(False), interval_of(True), interval_of(2)) == (0.0, DEFAULT_INTERVAL, 2.0)
     for wrong in (-1, 0, float("inf"), "often"):
         with pytest.raises(ConfigurationError, match="give True, False, or seconds"):
@@ -140,7 +140,7 @@ def followed(pool: Pool) -> Iterator[Followed]:
         yield Followed(net, following, now)
 
 
-def test_a_server_gets_one_engine_whatever_is_said_of_it(
+def test_a_server_gets_one_engine_regardless_of_reports(
     pool: Pool, followed: Followed, tmp_path: Path
 ) -> None:
     net, beta = followed.net, pool.beta
@@ -177,7 +177,7 @@ def test_a_server_gets_one_engine_whatever_is_said_of_it(
     assert net.nodes == [0, 1, 3]
 
 
-def test_what_fails_waits_longer_each_time_and_takes_no_number(pool: Pool, followed: Followed) -> None:
+def test_a_failing_server_waits_longer_each_time_and_takes_no_number(pool: Pool, followed: Followed) -> None:
     net, following = followed.net, followed.following
     client_mesh(net.mesh).growth.ids.add(pool.beta_id)
     followed.look(0.0)
@@ -222,7 +222,7 @@ def _refuse(*_: Any, **__: Any) -> Any:
     yield
 
 
-def test_a_call_that_changes_nodes_waits_and_one_that_is_under_way_goes_first(
+def test_calls_that_change_nodes_wait_for_each_other(
     pool: Pool, followed: Followed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net, following = followed.net, followed.following
@@ -266,9 +266,7 @@ def test_closing_the_network_ends_a_look(pool: Pool) -> None:
         announce(pool.alpha, do="leave", id="55" * 16, at=2.0)
 
 
-def test_where_there_can_be_no_thread_it_tries_again_later(
-    followed: Followed, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_thread_it_tries_again_later(followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: object) -> None:
         raise RuntimeError("can't start new thread")
 

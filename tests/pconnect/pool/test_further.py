@@ -13,7 +13,7 @@ from tests.support.servers import connect, make_users, run_server
 from tests.support.waiting import DEADLINE, wait_until
 
 
-def test_what_the_network_does_not_have_is_found_with_its_addresses(tmp_path: Path) -> None:
+def test_servers_missing_in_the_network_are_found_with_addresses(tmp_path: Path) -> None:
     users = make_users(tmp_path / "users")
     generate_srp_data(member=True, folder=tmp_path / "users", bits=2048)
     state = f"--spool-dir={tmp_path / 'state'}"

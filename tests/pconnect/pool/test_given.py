@@ -9,7 +9,7 @@ def labels(hosts: object, join: object) -> list[str] | None:
     return None if found is None else [host.label for host in found]
 
 
-def test_what_is_joined_comes_behind_the_hosts() -> None:
+def test_joined_servers_follow_the_hosts() -> None:
     assert labels(["alpha", "beta"], None) is None and labels("alpha", False) is None
     assert labels(["alpha*2"], True) == ["alpha", "alpha"]
     assert labels(None, "gamma") == ["gamma"]
@@ -17,6 +17,6 @@ def test_what_is_joined_comes_behind_the_hosts() -> None:
 
 
 @pytest.mark.parametrize(("hosts", "join"), [(None, True), (None, []), (None, "a b"), ("alpha", 5)])
-def test_what_names_no_pool_is_refused(hosts: object, join: object) -> None:
+def test_options_without_a_pool_are_refused(hosts: object, join: object) -> None:
     with pytest.raises(ConfigurationError, match="join"):
         joined_hosts(hosts, join)

@@ -9,7 +9,7 @@ from tests.support.servers import connect, make_users, run_server
 from tests.support.waiting import DEADLINE, wait_until
 
 
-def test_servers_name_their_neighbours_and_one_that_is_gone_is_left_out(tmp_path: Path) -> None:
+def test_servers_name_their_neighbours_without_lost_ones(tmp_path: Path) -> None:
     users = make_users(tmp_path / "users")
     generate_srp_data(member=True, folder=tmp_path / "users", bits=2048)
     state = [f"--spool-dir={tmp_path / 'state'}"]

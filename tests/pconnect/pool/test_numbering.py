@@ -4,7 +4,7 @@ import random
 from pconnect.pool.numbering import Numbering
 
 
-def test_numbers_are_in_the_order_of_the_places_whoever_comes_first() -> None:
+def test_numbers_follow_the_order_of_places() -> None:
     numbering = Numbering("aabac")
     assert [numbering.is_turn(each) for each in "abc"] == [True, False, False]
     assert numbering.take("a") == 1
@@ -14,7 +14,7 @@ def test_numbers_are_in_the_order_of_the_places_whoever_comes_first() -> None:
     assert numbering.finish() == dict(enumerate("aabac", 1))
 
 
-def test_those_that_fail_leave_no_hole() -> None:
+def test_failures_leave_no_gap() -> None:
     numbering = Numbering("aabc", first=4)
     numbering.fail("a")
     assert numbering.is_turn("b") and numbering.take("b") == 4
@@ -23,7 +23,7 @@ def test_those_that_fail_leave_no_hole() -> None:
     assert numbering.finish() == {4: "b", 5: "c"}
 
 
-def test_one_that_is_late_comes_behind() -> None:
+def test_a_late_server_gets_a_later_number() -> None:
     numbering = Numbering("aabc")
     assert numbering.take("b") == 1
     assert numbering.take("a") == 2

@@ -20,7 +20,7 @@ def working(times: int) -> Steps[int]:
     return times
 
 
-def test_silent_ones_are_waited_for_while_any_goes_on() -> None:
+def test_silent_servers_are_awaited_while_another_makes_progress() -> None:
     all_of_them = Patience(0.6)
     assert all_of_them.begin_round() and all_of_them.begin(1)
     began = time.monotonic()
@@ -35,7 +35,7 @@ def test_silent_ones_are_waited_for_while_any_goes_on() -> None:
     assert not all_of_them.begin_round()
 
 
-def test_what_all_wait_for_ends_where_its_own_limit_is() -> None:
+def test_a_common_wait_ends_at_its_own_limit() -> None:
     without_end = Patience(math.inf)
     assert without_end.begin_round() and without_end.begin(3)
 

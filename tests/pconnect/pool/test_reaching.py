@@ -10,7 +10,7 @@ from tests.support.servers import Server
 from tests.support.waiting import DEADLINE, wait_until
 
 
-def test_only_the_server_that_is_meant_gets_a_session(
+def test_only_the_expected_server_gets_a_session(
     server: Server, one_slot: Server, two_slots: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def identity(of: Server) -> str:

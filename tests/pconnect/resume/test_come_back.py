@@ -33,7 +33,7 @@ def saved_of(file: Path) -> ResumeFile:
 
 
 @pytest.mark.parametrize("local_links", [True, False], ids=["unix", "TLS"])
-def test_all_nodes_come_back_with_what_they_had(
+def test_all_nodes_are_resumed_with_their_data(
     local_links: bool, waiting_server: Server, tmp_path: Path, vanish: Vanish
 ) -> None:
     net = connect([waiting_server] * 3, resume=tmp_path / "f", local_links=local_links)
@@ -54,7 +54,7 @@ def test_all_nodes_come_back_with_what_they_had(
     assert back(saved_of(tmp_path / "f"), waiting_server) is None  # the network was closed
 
 
-def test_one_that_is_there_keeps_its_network(waiting_server: Server, tmp_path: Path) -> None:
+def test_a_connected_client_keeps_its_network(waiting_server: Server, tmp_path: Path) -> None:
     with connect([waiting_server], resume=tmp_path / "f") as net:
         saved = saved_of(tmp_path / "f")
         with pytest.raises(ConnectError, match="another client has this session"):
@@ -65,7 +65,7 @@ def test_one_that_is_there_keeps_its_network(waiting_server: Server, tmp_path: P
         other.close()
 
 
-def test_it_is_what_pconnect_does(waiting_server: Server, tmp_path: Path, vanish: Vanish) -> None:
+def test_pconnect_resumes_a_network(waiting_server: Server, tmp_path: Path, vanish: Vanish) -> None:
     net = connect([waiting_server], resume=tmp_path / "f")
     vanish(net)
     user, password = waiting_server.credentials.user, waiting_server.credentials.password
@@ -74,7 +74,7 @@ def test_it_is_what_pconnect_does(waiting_server: Server, tmp_path: Path, vanish
         assert again.network_id == net.network_id
 
 
-def test_what_servers_the_network_had_and_that_it_has_them_alone_is_known_again(
+def test_former_servers_and_exclusiveness_are_restored(
     waiting_server: Server, tmp_path: Path, vanish: Vanish
 ) -> None:
     net = connect([waiting_server], resume=tmp_path / "f")

@@ -18,7 +18,7 @@ SAVED = ResumeFile(
 )
 
 
-def test_what_contradicts_itself_is_refused(tmp_path: Path) -> None:
+def test_contradicting_options_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "f"
     check_resume(None, None, ["beta"], "token", use_tls=False)
     check_resume(file, None, ["beta"], None, use_tls=True)
@@ -35,7 +35,7 @@ def test_what_contradicts_itself_is_refused(tmp_path: Path) -> None:
             check_resume(file, SAVED, hosts, None, use_tls=True)
 
 
-def test_it_is_there_as_long_as_the_network(waiting_server: Server, tmp_path: Path) -> None:
+def test_the_file_exists_as_long_as_the_network(waiting_server: Server, tmp_path: Path) -> None:
     with connect([waiting_server], resume=tmp_path / "f") as net:
         saved = read_file(tmp_path / "f")
         assert saved is not None
@@ -43,9 +43,7 @@ def test_it_is_there_as_long_as_the_network(waiting_server: Server, tmp_path: Pa
     assert not (tmp_path / "f").exists()
 
 
-def test_it_stays_for_who_comes_back_if_no_session_hears_of_the_close(
-    waiting_server: Server, tmp_path: Path
-) -> None:
+def test_the_file_stays_if_no_session_noticed_the_close(waiting_server: Server, tmp_path: Path) -> None:
     file, login = tmp_path / "f", waiting_server.credentials
     net = connect([waiting_server], resume=file)
     other = connect([waiting_server], resume=file, take_over=True)
@@ -60,7 +58,7 @@ def test_it_stays_for_who_comes_back_if_no_session_hears_of_the_close(
     assert not file.exists()
 
 
-def test_that_of_another_network_stays(waiting_server: Server, tmp_path: Path) -> None:
+def test_the_file_of_another_network_stays(waiting_server: Server, tmp_path: Path) -> None:
     file = tmp_path / "f"
     with connect([waiting_server], resume=file):
         file.unlink()
@@ -70,7 +68,7 @@ def test_that_of_another_network_stays(waiting_server: Server, tmp_path: Path) -
     assert not file.exists()
 
 
-def test_a_server_that_does_not_wait_is_named(server: Server, tmp_path: Path) -> None:
+def test_a_server_whose_sessions_do_not_wait_is_named(server: Server, tmp_path: Path) -> None:
     with pytest.warns(RuntimeWarning, match=f"sessions on {server.host} end with this client"):
         connect([server], resume=tmp_path / "f").close()
 

@@ -20,7 +20,7 @@ SAVED = ResumeFile(
 )
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_a_written_file_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "file"
     assert read_file(path) is None
     SAVED.write(path)
@@ -33,7 +33,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert read_file(path) is None
 
 
-def test_it_has_what_the_network_has_but_for_the_key_of_its_authority(tmp_path: Path) -> None:
+def test_the_file_has_all_but_the_authoritys_key(tmp_path: Path) -> None:
     terms = make_terms(Credentials("alice", "the password"), Limits(5, 6), 30.0, local_links=False)
     assert terms.authority is not None
     for node in (1, 2):
@@ -66,7 +66,7 @@ def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
         ("peer_timeout", None), ("peer_timeout", "nan"), ("peer_timeout", 0), ("limits", [0, 7]),
     ],
 )  # fmt: skip
-def test_a_file_that_makes_no_sense_is_named(name: str, value: Any, tmp_path: Path) -> None:
+def test_a_malformed_file_is_named(name: str, value: Any, tmp_path: Path) -> None:
     path = tmp_path / "file"
     SAVED.write(path)
     path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))

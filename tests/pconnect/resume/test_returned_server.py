@@ -61,7 +61,7 @@ def meshed(**facts: int) -> tuple[Kind, int, Any]:
     return Kind.MESHED, 0, {"pid": 7, "begun": 9, "running": 0, **facts}
 
 
-def test_it_is_known_whether_the_client_comes_back(place: Place) -> None:
+def test_the_answer_tells_whether_the_client_can_resume(place: Place) -> None:
     assert not place.server.is_settled
     place.say(place.supervisor, (Kind.BACK, 0, [0, 0, 0]))
     assert not place.server.is_settled
@@ -76,14 +76,14 @@ def test_a_refusal_is_kept(place: Place, why: str) -> None:
     assert (place.server.is_settled, place.server.refusal) == (True, why)
 
 
-def test_a_loss_settles_it(place: Place) -> None:
+def test_a_loss_settles_the_question(place: Place) -> None:
     place.supervisor.close()
     place.event_loop.poll(0.5)
     assert place.server.is_settled
     assert place.server.command.error is not None
 
 
-def test_commands_are_told_with_their_ends(place: Place) -> None:
+def test_commands_are_reported_with_their_outcomes(place: Place) -> None:
     place.say(place.supervisor, (Kind.BACK, 0, [0, 0, 0]), meshed(running=4))
     [running] = place.mesh.found_commands
     assert (running.number, running.source[:10]) == (4, "(unknown w")
@@ -109,7 +109,7 @@ def test_commands_are_told_with_their_ends(place: Place) -> None:
     assert running.result(LIMIT) is None
 
 
-def test_output_belongs_to_the_command_of_the_client_before_and_goes_on_where_it_was(place: Place) -> None:
+def test_output_continues_for_the_previous_clients_command(place: Place) -> None:
     place.server.last_before = 10
     place.say(
         place.supervisor,
@@ -125,7 +125,7 @@ def test_output_belongs_to_the_command_of_the_client_before_and_goes_on_where_it
     assert command.result(LIMIT) is None
 
 
-def test_what_the_engine_does_not_remember_has_ended(place: Place) -> None:
+def test_forgotten_commands_have_ended(place: Place) -> None:
     place.say(place.supervisor, (Kind.BACK, 0, [0, 0, 0]), (Kind.OUTPUT, 1, [5, b"x\n", 0]), meshed())
     place.say(place.engine, (Kind.KNOWN, 0, 0))
     [command] = place.mesh.found_commands
@@ -133,7 +133,7 @@ def test_what_the_engine_does_not_remember_has_ended(place: Place) -> None:
         command.result(LIMIT)
 
 
-def test_what_makes_no_sense_ends_the_connection(place: Place) -> None:
+def test_a_malformed_message_ends_the_connection(place: Place) -> None:
     place.engine.post(Kind.KNOWN, 3, ["a"])
     place.engine.flush()
     place.event_loop.run_until(

@@ -109,7 +109,7 @@ def _wait_for(path: str) -> int:
 
 
 @pytest.mark.slow
-def test_who_does_not_come_back_is_waited_for_only_by_those_before(
+def test_a_lost_node_is_awaited_only_by_earlier_jobs(
     tmp_path: Path, member: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(healing, "BACK_SECONDS", 3.0)
@@ -134,9 +134,7 @@ def test_who_does_not_come_back_is_waited_for_only_by_those_before(
         ("", "its server ended the session on purpose"),
     ],
 )
-def test_which_do_not_come_back_by_themselves(
-    server: Server, member: Member, command: str, words: str
-) -> None:
+def test_nodes_that_are_not_healed(server: Server, member: Member, command: str, words: str) -> None:
     with connect([server, member.server]) as net:
         if command:
             net.eval(command).result(DEADLINE)
@@ -155,7 +153,7 @@ def test_which_do_not_come_back_by_themselves(
 
 
 @pytest.mark.slow
-def test_what_runs_in_a_session_that_was_begun_for_jobs_ends_before_a_reconnect(
+def test_jobs_in_a_healed_session_end_before_a_reconnect(
     server: Server, member: Member, tmp_path: Path
 ) -> None:
     with connect([server, member.server]) as net:
@@ -179,7 +177,7 @@ def test_what_runs_in_a_session_that_was_begun_for_jobs_ends_before_a_reconnect(
         assert (job.result(DEADLINE), job.losses, begun(tmp_path)) == (1, 0, [False])
 
 
-def test_what_is_said_of_tries() -> None:
+def test_the_text_that_describes_attempts() -> None:
     tries = _Attempts(0.0, 0.0, 0.0)
     assert str(tries) == "it is being brought back for jobs"
     tries.count, tries.why = 1, "refused"

@@ -11,7 +11,7 @@ def a_job(number: int, **options: Any) -> Job:
     return Job(number, "f(...)", [], JobOptions(**options), Owner())
 
 
-def test_the_first_comes_first_and_what_comes_back_before_it() -> None:
+def test_jobs_are_in_order_and_requeued_ones_come_first() -> None:
     waiting = JobQueue()
     jobs = [a_job(k) for k in range(3)]
     for job in jobs[1:]:
@@ -20,7 +20,7 @@ def test_the_first_comes_first_and_what_comes_back_before_it() -> None:
     assert list(waiting) == jobs and len(waiting) == 3
 
 
-def test_those_that_may_not_run_everywhere_are_apart() -> None:
+def test_constrained_jobs_are_kept_apart() -> None:
     waiting = JobQueue()
     anywhere, there, alone, lost = a_job(1), a_job(2, on=frozenset({2})), a_job(3, isolate=True), a_job(4)
     for job in (anywhere, there, alone):
@@ -37,7 +37,7 @@ def test_those_that_may_not_run_everywhere_are_apart() -> None:
     assert [list(jobs) for jobs in waiting.constrained_in_order()] == [[alone], [there_too]]
 
 
-def test_one_is_taken_out_once() -> None:
+def test_a_job_is_removed_only_once() -> None:
     waiting = JobQueue()
     jobs = [a_job(1), a_job(2, isolate=True)]
     for job in jobs:

@@ -22,7 +22,7 @@ def run_in(loop: EventLoop, steps: Steps[JobSession]) -> JobSession | Exception:
     return outcomes[0]
 
 
-def test_its_engine_knows_nobody_but_the_client(server: Server) -> None:
+def test_the_engine_is_connected_only_to_the_client(server: Server) -> None:
     loop = EventLoop()
     with server.connect(2) as net:
         mesh = client_mesh(net.mesh)
@@ -41,7 +41,7 @@ def test_its_engine_knows_nobody_but_the_client(server: Server) -> None:
         loop.close()
 
 
-def test_what_a_server_says_first_to_one_that_comes_back() -> None:
+def test_the_first_answer_to_a_client_that_resumes() -> None:
     far = FakeServer(1)
     session = JobSession(far.server.command, far.server.location)
     loop = EventLoop()

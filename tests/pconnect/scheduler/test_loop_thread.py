@@ -46,7 +46,7 @@ class Recorder:
         self.ended.set()
 
 
-def test_it_does_what_others_leave_for_it_and_ends() -> None:
+def test_the_thread_runs_calls_of_others_and_ends() -> None:
     recorder = Recorder()
     thread = LoopThread("test", recorder)
     thread.start()
@@ -67,7 +67,7 @@ def test_it_does_what_others_leave_for_it_and_ends() -> None:
     assert recorder.threads.isdisjoint({threading.get_ident()}) and len(recorder.threads) == 1
 
 
-def test_a_failure_is_logged_and_ends_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_is_logged_and_ends_the_thread(caplog: pytest.LogCaptureFixture) -> None:
     recorder = Recorder()
     thread = LoopThread("test", recorder)
     thread.start()

@@ -105,7 +105,7 @@ def test_sessions_that_do_not_answer_are_ended_side_by_side(owner: Owner, thread
     assert not any(map(healing.has_session, nodes))
 
 
-def test_what_fails_in_the_thread_is_raised_where_it_was_asked_for(thread: LoopThread) -> None:
+def test_an_error_in_the_thread_is_raised_in_the_caller(thread: LoopThread) -> None:
     def ask(*_: object) -> Steps[dict[int, dict[str, Any]]]:
         yield from pause(0.0)
         raise ConnectionLostError("it was closed meanwhile")
@@ -115,13 +115,13 @@ def test_what_fails_in_the_thread_is_raised_where_it_was_asked_for(thread: LoopT
         changes.ask(Kind.QUERY, 1, lambda _: None, LIMIT)
 
 
-def test_where_the_thread_has_ended_nobody_answers(thread: LoopThread) -> None:
+def test_after_the_end_of_the_thread_there_are_no_answers(thread: LoopThread) -> None:
     thread.close("the network was closed")
     healing: Any = SimpleNamespace(ask=lambda *_: iter(()))
     assert NodeChanges(thread, SimpleNamespace(), healing).ask(Kind.QUERY, 1, lambda _: None, 0.0) == {}  # type: ignore[arg-type]
 
 
-def test_only_sessions_that_were_begun_for_jobs_have_time_to_end(thread: LoopThread, owner: Owner) -> None:
+def test_only_healed_sessions_get_time_to_end(thread: LoopThread, owner: Owner) -> None:
     told: list[tuple[str, list[int], bool]] = []
     healing, _ = healer(owner, {1: "node 1", 2: "node 2"})
     healing._sessions[2] = SimpleNamespace(has_waited=True, command=None, data=None)

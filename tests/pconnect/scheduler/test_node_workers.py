@@ -49,7 +49,7 @@ def test_a_node_is_ready_when_its_engine_is(node: NodeWorkers, links: tuple[Chan
         assert (node.gone, node.is_ready, node.slots) == (gone, not gone, 3)
 
 
-def test_what_was_told_of_an_engine_that_died_does_not_hold_for_the_next(
+def test_a_report_about_a_dead_engine_does_not_apply_to_the_next(
     node: NodeWorkers, links: tuple[Channel, Channel]
 ) -> None:
     opened(node, links)
@@ -78,7 +78,7 @@ def test_a_node_with_another_session_begins_anew(node: NodeWorkers, links: tuple
     assert not node.has_answered and not node.is_ready
 
 
-def test_one_that_leaves_runs_nothing_more_whatever_is_said_of_it(
+def test_a_leaving_node_runs_nothing_regardless_of_reports(
     node: NodeWorkers, links: tuple[Channel, Channel]
 ) -> None:
     opened(node, links)
@@ -98,7 +98,7 @@ def test_one_that_leaves_runs_nothing_more_whatever_is_said_of_it(
     assert not node.is_leaving
 
 
-def test_a_wish_is_told_when_it_has_changed(node: NodeWorkers, links: tuple[Channel, Channel]) -> None:
+def test_a_request_is_sent_only_when_it_changes(node: NodeWorkers, links: tuple[Channel, Channel]) -> None:
     far = opened(node, links)
     node.take_facts({**READY, "slots": 2})
     node.ask(0.0)
@@ -116,9 +116,7 @@ def test_a_wish_is_told_when_it_has_changed(node: NodeWorkers, links: tuple[Chan
     assert told == [(Kind.WANT, 2, False), (Kind.WANT, 2, True), (Kind.WANT, 0, False)]
 
 
-def test_one_that_is_held_is_asked_for_all_its_slots(
-    node: NodeWorkers, links: tuple[Channel, Channel]
-) -> None:
+def test_a_held_server_is_asked_for_all_its_slots(node: NodeWorkers, links: tuple[Channel, Channel]) -> None:
     far = opened(node, links)
     node.hold(1)
     node.ask(0.0)
@@ -128,7 +126,7 @@ def test_one_that_is_held_is_asked_for_all_its_slots(
     assert (node.coming, node.can_have_more(0.0)) == (3, False)
 
 
-def test_one_that_has_refused_is_left_alone_for_a_while(
+def test_a_server_that_refused_is_not_asked_for_a_while(
     node: NodeWorkers, links: tuple[Channel, Channel]
 ) -> None:
     far = opened(node, links)
@@ -149,7 +147,7 @@ def test_a_first_worker_is_short_after_a_while(node: NodeWorkers) -> None:
     assert not node.is_short(20.0)
 
 
-def test_one_whose_engine_died_wants_nothing(node: NodeWorkers) -> None:
+def test_a_node_with_a_dead_engine_wants_no_workers(node: NodeWorkers) -> None:
     node.want_more()
     node.take_facts({"slots": 3, "ready": False, "died": "SIGKILL"})
     assert node.wanted == 0

@@ -48,7 +48,7 @@ def test_in_order_the_first_node_comes_first() -> None:
     assert placement.is_ordered and placement.rank(node(1, wanted=4)) < placement.rank(node(2))
 
 
-def test_a_server_gets_jobs_while_the_function_says_so() -> None:
+def test_a_server_gets_jobs_while_the_function_accepts_it() -> None:
     placement, one = Placement(lambda server: server.load < 1), node()
     assert not placement.accepts(1) and "waits for its server's first report" in placement.why(one)
     placement.look([one], 100.0)
@@ -67,7 +67,7 @@ def test_a_server_gets_jobs_while_the_function_says_so() -> None:
 @pytest.mark.parametrize(
     ("function", "what"), [(lambda s: s.nope, "nope"), (lambda _: None, "returned None")]
 )
-def test_errors_of_the_function_are_told(function: object, what: str) -> None:
+def test_errors_of_the_function_are_reported(function: object, what: str) -> None:
     placement = Placement(function)
     placement.take(node(), {})
     error = placement.error()
@@ -103,7 +103,7 @@ def test_an_error_counts_until_the_function_decides_for_the_same_server() -> Non
         {"sessions": [], "others": {"sessions": 10**400}},
     ],
 )
-def test_what_a_server_says_that_makes_no_sense_is_no_fault_of_the_function(document: dict[str, Any]) -> None:
+def test_a_malformed_report_is_not_an_error_of_the_function(document: dict[str, Any]) -> None:
     placement, one = Placement(lambda server: server.load < 1e300), node()
     placement.take(one, document)
     assert placement.error() is None and not placement.accepts(1)
@@ -111,7 +111,7 @@ def test_what_a_server_says_that_makes_no_sense_is_no_fault_of_the_function(docu
 
 
 @pytest.mark.parametrize("options", [{"accept": 8e9}, {"order": "first"}])
-def test_what_is_no_rule_is_refused(options: dict[str, Any]) -> None:
+def test_invalid_rules_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="is not allowed"):
         Placement(**options)
 

@@ -105,7 +105,7 @@ def estimate_of(job: Job) -> DurationEstimate:
 
 
 @given(jobs, workers_)
-def test_what_every_assignment_keeps_to(jobs: list[Job], workers: list[Worker]) -> None:
+def test_invariants_of_every_assignment(jobs: list[Job], workers: list[Worker]) -> None:
     waiting = queue_of(jobs)
     assignments = run(waiting, workers)
     given_out = [job for assignment in assignments for job in assignment.jobs]
@@ -126,9 +126,7 @@ def test_what_every_assignment_keeps_to(jobs: list[Job], workers: list[Worker]) 
 
 
 @given(jobs, workers_)
-def test_a_free_worker_gets_what_is_next_unless_it_cannot_run_it(
-    jobs: list[Job], workers: list[Worker]
-) -> None:
+def test_a_free_worker_gets_the_next_job_it_can_run(jobs: list[Job], workers: list[Worker]) -> None:
     waiting = queue_of(jobs)
     busy = [assignment.worker for assignment in run(waiting, workers)]
     for worker in workers:
@@ -140,7 +138,7 @@ def test_a_free_worker_gets_what_is_next_unless_it_cannot_run_it(
 
 
 @given(st.integers(0, 200), st.integers(1, 5), st.sampled_from(KINDS))
-def test_a_queue_of_one_kind_is_shared_out_evenly(count: int, number: int, kind: Function) -> None:
+def test_a_queue_of_one_kind_is_divided_evenly(count: int, number: int, kind: Function) -> None:
     waiting = queue_of([a_job(n, kind) for n in range(count)])
     counts = [len(assignment.jobs) for assignment in run(waiting, [Worker() for _ in range(number)])]
     assert sum(counts) == min(count, number * kind.estimate.ahead)
@@ -165,7 +163,7 @@ def test_a_constrained_job_goes_before_others_and_does_not_hold_them_up() -> Non
     ]
 
 
-def test_an_outdated_worker_retires_with_what_it_can_still_do() -> None:
+def test_an_outdated_worker_retires_after_its_last_possible_jobs() -> None:
     jobs = [a_job(1, KINDS[-1]), a_job(2, KINDS[-1], after=1), a_job(3, KINDS[-1])]
     waiting = queue_of(jobs)
     assert run(waiting, [worker := Worker()]) == [Assignment(worker, jobs[:1], retires=True, is_full=True)]
@@ -179,7 +177,7 @@ def test_a_used_worker_retires_where_a_job_wants_a_process_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("isolate", [False, True])
-def test_a_cancelled_job_takes_nobody_s_place(isolate: bool) -> None:
+def test_a_cancelled_job_takes_no_place(isolate: bool) -> None:
     cancelled, job = (a_job(n, KINDS[0], isolate=isolate) for n in (1, 2))
     waiting = queue_of([cancelled, job])
     (assignment,) = run(waiting, [Worker()], lambda job: job is not cancelled)

@@ -70,7 +70,7 @@ def test_nothing_for_a_worker_that_is_not_connected(
 
 
 @pytest.mark.usefixtures("far")
-def test_what_is_under_way_counts(worker: RemoteWorker) -> None:
+def test_jobs_in_flight_count(worker: RemoteWorker) -> None:
     estimate = DurationEstimate()
     for _ in range(8):
         estimate.learn(0.001)
@@ -86,7 +86,7 @@ def test_what_is_under_way_counts(worker: RemoteWorker) -> None:
 
 
 @pytest.mark.usefixtures("far")
-def test_nothing_is_sent_behind_a_job_that_may_take_long(worker: RemoteWorker) -> None:
+def test_nothing_is_sent_behind_a_potentially_long_job(worker: RemoteWorker) -> None:
     short, unknown = a_job(1, len, "", estimate=known()), a_job(2, "lambda: 'never done before'")
     worker.send([short, unknown])
     assert worker.limit == 1 and not worker.has_room
@@ -111,7 +111,7 @@ def test_nothing_is_sent_while_jobs_are_called_back(worker: RemoteWorker, far: F
 
 
 @pytest.mark.usefixtures("far")
-def test_nothing_is_sent_behind_a_job_that_turned_out_long(worker: RemoteWorker) -> None:
+def test_nothing_is_sent_behind_a_job_that_proved_long(worker: RemoteWorker) -> None:
     long = a_job(1, len, "", estimate=known())
     worker.send([long])
     assert worker.has_room
@@ -134,7 +134,7 @@ def test_a_job_that_wants_a_process_of_its_own_is_the_last_of_its_worker(
     assert worker.retiring and far.messages()[-1][0] is Kind.RETIRE
 
 
-def test_one_that_retires_before_it_is_connected_is_told_then(
+def test_a_worker_retired_before_connecting_is_notified_when_connected(
     worker: RemoteWorker, links: tuple[Channel, Channel]
 ) -> None:
     worker.retire()
@@ -154,7 +154,7 @@ def test_a_worker_is_outdated_that_was_forked_before_a_command(worker: RemoteWor
     assert not worker.is_outdated(job)
 
 
-def test_how_long_it_has_been_idle(worker: RemoteWorker) -> None:
+def test_the_idle_time_of_a_worker(worker: RemoteWorker) -> None:
     assert worker.idle_seconds(10.0, is_held=False) == 0
     assert worker.idle_seconds(12.0, is_held=False) == 2
     assert worker.idle_seconds(13.0, is_held=True) == 0
@@ -165,7 +165,7 @@ def test_how_long_it_has_been_idle(worker: RemoteWorker) -> None:
 
 
 @pytest.mark.usefixtures("far")
-def test_a_worker_that_is_far_behind_gets_nothing(worker: RemoteWorker) -> None:
+def test_a_worker_with_much_unsent_data_gets_nothing(worker: RemoteWorker) -> None:
     worker.connection.post_encoded([bytes(2**23 + 1)])
     assert not worker.has_room
 
@@ -181,7 +181,7 @@ def test_a_function_is_sent_once_before_its_first_job(worker: RemoteWorker, far:
     ]  # fmt: skip
 
 
-def test_old_functions_are_forgotten_but_not_those_of_jobs_under_way(worker: RemoteWorker, far: Far) -> None:
+def test_old_functions_are_forgotten_unless_a_job_needs_them(worker: RemoteWorker, far: Far) -> None:
     first = a_job(1, "lambda: 0")
     worker.send([first])
     for k in range(1, 70):
@@ -195,7 +195,7 @@ def test_old_functions_are_forgotten_but_not_those_of_jobs_under_way(worker: Rem
     assert [kind for kind, _, value in far.messages() if value is not None] == [Kind.FUNCTION, Kind.JOB]
 
 
-def test_one_that_retires_gets_nothing_more(worker: RemoteWorker, far: Far) -> None:
+def test_a_retiring_worker_gets_no_more_jobs(worker: RemoteWorker, far: Far) -> None:
     worker.retire()
     worker.retire()
     assert not worker.has_room

@@ -30,7 +30,7 @@ def own() -> Iterator[ClientNetwork]:
         yield net
 
 
-def test_what_a_command_has_done_before_a_submit_the_job_sees(jobs_network: ClientNetwork) -> None:
+def test_a_job_sees_the_effects_of_earlier_commands(jobs_network: ClientNetwork) -> None:
     for level in range(15):
         jobs_network["level"] = level
         jobs = [jobs_network.submit("lambda: level") for _ in range(4)]
@@ -56,7 +56,7 @@ def test_two_nodes_of_a_server_with_one_slot_take_turns(one_slot: Server) -> Non
         assert [job.result(LIMIT) for job in jobs] == [1, 2] * 10
 
 
-def test_a_node_gets_a_slot_although_there_is_work_for_all_others(jobs_network: ClientNetwork) -> None:
+def test_a_node_gets_a_slot_even_if_others_are_busy(jobs_network: ClientNetwork) -> None:
     many = [jobs_network[1].submit(time.sleep, 0.01) for _ in range(1000)]
     constrained = jobs_network[2].submit("lambda: sockets.node")
     assert constrained.result(LIMIT) == 2
@@ -73,9 +73,7 @@ def test_long_jobs_are_not_sent_ahead(jobs_network: ClientNetwork) -> None:
     assert [job.result(LIMIT) for job in jobs] == [None] * 6
 
 
-def test_others_do_what_was_sent_behind_a_job_that_turns_out_long(
-    jobs_network: ClientNetwork, tmp_path: Path
-) -> None:
+def test_other_workers_run_the_jobs_behind_a_long_one(jobs_network: ClientNetwork, tmp_path: Path) -> None:
     """Each of these jobs also runs only once."""
 
     def work(number: int, seconds: float) -> int:
@@ -98,9 +96,7 @@ def test_others_do_what_was_sent_behind_a_job_that_turns_out_long(
         assert sorted(int(line) for line in (tmp_path / "done").read_text().split()) == [-2, *range(200)]
 
 
-def test_jobs_before_one_that_turns_out_long_are_done_once_and_not_held_up(
-    jobs_network: ClientNetwork, tmp_path: Path
-) -> None:
+def test_jobs_before_a_long_one_run_once_without_delay(jobs_network: ClientNetwork, tmp_path: Path) -> None:
     """Their results are held back in the worker's page, to be sent together with others."""
 
     def work(number: int, gate: str) -> int:
@@ -126,7 +122,7 @@ def test_jobs_before_one_that_turns_out_long_are_done_once_and_not_held_up(
         assert sorted(map(int, (tmp_path / "done").read_text().split())) == list(range(300))
 
 
-def test_one_function_that_takes_long_waits_for_nothing_of_another(jobs_network: ClientNetwork) -> None:
+def test_estimates_of_functions_are_independent(jobs_network: ClientNetwork) -> None:
     """Short durations of earlier jobs say nothing about another function."""
     two_workers(jobs_network)
     for job in [jobs_network.submit(abs, -1) for _ in range(1000)]:
@@ -214,7 +210,7 @@ def test_functions_of_the_user_are_called_by_the_thread_of_the_jobs(jobs_network
     assert names[1:] == ["pconnect jobs"] * 2  # the first job may have ended before its callback was added
 
 
-def test_after_ctrl_c_the_job_that_was_waited_for_goes_on(jobs_network: ClientNetwork) -> None:
+def test_a_job_continues_after_ctrl_c_in_a_wait(jobs_network: ClientNetwork) -> None:
     job = jobs_network.submit(lambda: time.sleep(0.3) or 5)  # type: ignore[func-returns-value]
     interrupt_soon(0.1)
     with pytest.raises(KeyboardInterrupt):
@@ -222,7 +218,7 @@ def test_after_ctrl_c_the_job_that_was_waited_for_goes_on(jobs_network: ClientNe
     assert job.result(LIMIT) == 5
 
 
-def test_a_job_that_was_waited_for_in_vain_goes_on(jobs_network: ClientNetwork) -> None:
+def test_a_job_continues_after_a_wait_timed_out(jobs_network: ClientNetwork) -> None:
     job = jobs_network.submit(lambda: time.sleep(0.5) or 5)  # type: ignore[func-returns-value]
     for timeout in (0.0, 0.05, 0.25):
         with pytest.raises(TimeoutError):
@@ -270,7 +266,7 @@ def test_a_server_without_slots_is_told(own: ClientNetwork) -> None:
             job.result(LIMIT)
 
 
-def test_an_engine_that_is_gone_is_told_and_after_a_restart_all_goes_on(own: ClientNetwork) -> None:
+def test_a_dead_engine_is_reported_and_a_restart_repairs_it(own: ClientNetwork) -> None:
     with own[1].executor() as executor:
         running = executor.submit(time.sleep, LIMIT)
         wait_until(lambda: running.state == "running", "the job to run")
@@ -293,7 +289,7 @@ def test_a_network_without_jobs_has_no_thread(server: Server) -> None:
         assert net.mesh.scheduler is None  # type: ignore[attr-defined]
 
 
-def test_a_failure_of_the_thread_is_the_end_of_all_jobs_and_said(
+def test_a_failure_of_the_thread_ends_all_jobs_with_its_reason(
     own: ClientNetwork, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = own.submit(time.sleep, LIMIT)
@@ -331,7 +327,7 @@ class Recorder:
         self.reason = reason
 
 
-def test_an_extension_is_called_in_the_loop_may_stop_it_and_hears_of_its_end() -> None:
+def test_an_extension_runs_in_the_loop_can_pause_it_and_is_ended() -> None:
     recorder = Recorder()
     with local_network(1, slots=1) as net:
         scheduler_of(net.mesh).extend(recorder)  # type: ignore[arg-type]

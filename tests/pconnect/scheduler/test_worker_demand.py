@@ -73,13 +73,13 @@ def ask(demand: WorkerDemand, waiting: JobQueue, now: float = 100.0) -> None:
 @pytest.mark.parametrize(
     ("count", "wanted"), [(0, [0, 0]), (1, [1, 0]), (2, [1, 1]), (3, [1, 2]), (9, [2, 4])]
 )
-def test_as_many_as_there_are_jobs_and_slots(count: int, wanted: list[int]) -> None:
+def test_as_many_workers_as_jobs_and_slots(count: int, wanted: list[int]) -> None:
     nodes = make_node(1, 2), make_node(2, 4)
     ask(demand_of(*nodes), queue_of(count))
     assert [node.wanted for node in nodes] == wanted
 
 
-def test_those_that_come_and_those_that_are_idle_count() -> None:
+def test_expected_and_idle_workers_count() -> None:
     node = make_node(1, 9)
     demand = demand_of(node)
     for _ in range(2):
@@ -91,7 +91,7 @@ def test_those_that_come_and_those_that_are_idle_count() -> None:
     assert node.wanted == 4
 
 
-def test_others_are_asked_where_a_server_keeps_us_waiting() -> None:
+def test_other_servers_are_asked_while_one_is_late() -> None:
     full, free = make_node(1, 4), make_node(2, 8)
     demand = demand_of(full, free)
     for now in (100.0, 100.01, 100.2):
@@ -109,7 +109,7 @@ def test_others_are_asked_where_a_server_keeps_us_waiting() -> None:
         assert (full.wanted, free.wanted) == (1, 8)
 
 
-def test_all_servers_that_are_full_are_asked_for_no_more_than_there_are_jobs() -> None:
+def test_full_servers_are_asked_for_at_most_one_worker_per_job() -> None:
     nodes = make_node(1, 4), make_node(2, 4)
     demand = demand_of(*nodes)
     for tenth in range(20):
@@ -128,7 +128,7 @@ def test_jobs_of_one_node_are_no_reason_to_ask_another() -> None:
     assert (one.wanted, two.wanted) == (0, 1)
 
 
-def test_workers_that_do_not_come_are_wanted_no_more_when_nothing_waits() -> None:
+def test_requests_are_cancelled_when_no_job_waits() -> None:
     node = make_node(1, 4)
     demand = demand_of(node)
     ask(demand, queue_of(3), time.monotonic() - 2)
@@ -140,7 +140,7 @@ def test_workers_that_do_not_come_are_wanted_no_more_when_nothing_waits() -> Non
     assert node.wanted == 1
 
 
-def test_for_a_job_that_may_run_at_one_node_only_another_gives_up_a_slot() -> None:
+def test_another_node_gives_up_a_slot_for_a_constrained_job() -> None:
     one, two = make_node(1, 1, "same"), make_node(2, 1, "same")
     demand = demand_of(one, two)
     one.want_more()
@@ -149,7 +149,7 @@ def test_for_a_job_that_may_run_at_one_node_only_another_gives_up_a_slot() -> No
     assert worker.retiring and (one.wanted, two.wanted) == (0, 1)
 
 
-def test_only_workers_that_have_been_idle_for_long_are_given_back() -> None:
+def test_only_long_idle_workers_are_given_back() -> None:
     node = make_node(1, 2)
     demand = demand_of(node)
     idle, busy = add_worker(node), add_worker(node)

@@ -36,7 +36,7 @@ def pid_of(net: ClientNetwork, node: int) -> int:
     return int(net[node].submit(os.getpid).result(LIMIT))
 
 
-def test_the_end_of_a_worker_is_told_with_its_last_lines(jobs_network: ClientNetwork) -> None:
+def test_the_end_of_a_worker_is_reported_with_its_last_output(jobs_network: ClientNetwork) -> None:
     def work() -> None:
         for k in range(30):
             print("line", k, flush=True)
@@ -52,7 +52,7 @@ def test_the_end_of_a_worker_is_told_with_its_last_lines(jobs_network: ClientNet
     assert job.stdout.splitlines()[0] == "line 0" and job.duration is not None
 
 
-def test_of_the_output_of_one_that_died_the_end_is_kept(jobs_network: ClientNetwork) -> None:
+def test_the_end_of_a_dead_workers_output_is_kept(jobs_network: ClientNetwork) -> None:
     def work() -> None:
         print("x" * 5000, flush=True)
         os._exit(3)
@@ -76,7 +76,7 @@ def test_only_the_job_that_ran_is_lost(jobs_network: ClientNetwork) -> None:
     assert {job.losses for job in jobs + behind} == {0}
 
 
-def test_results_that_a_dead_worker_had_ready_count(jobs_network: ClientNetwork) -> None:
+def test_results_prepared_by_a_dead_worker_count(jobs_network: ClientNetwork) -> None:
     """They are in the worker's page, to be sent together with others, when it dies in the next job."""
     node = jobs_network[1]
     list(node.map(abs, range(200)))
@@ -99,7 +99,7 @@ def test_a_stopped_worker_is_lost_when_it_is_killed_and_not_before(jobs_network:
     assert job.result(LIMIT) is None
 
 
-def test_what_a_job_has_started_ends_with_its_worker(jobs_network: ClientNetwork, tmp_path: Path) -> None:
+def test_processes_started_by_a_job_end_with_its_worker(jobs_network: ClientNetwork, tmp_path: Path) -> None:
     mark = tmp_path / "pid"
 
     def work() -> None:
@@ -114,7 +114,7 @@ def test_what_a_job_has_started_ends_with_its_worker(jobs_network: ClientNetwork
     wait_gone(int(mark.read_text()))
 
 
-def test_a_job_that_ends_each_worker_before_it_begins_is_lost_by_and_by(jobs_network: ClientNetwork) -> None:
+def test_a_job_that_kills_each_worker_is_finally_lost(jobs_network: ClientNetwork) -> None:
     """A worker that dies while it receives a job reports nothing; after three of them the job is blamed."""
     _, worker = pid_of(jobs_network, 1), pid_of(jobs_network, 2)
     manager = jobs_network.mesh.scheduler._manager  # type: ignore[attr-defined]
@@ -191,7 +191,7 @@ ENDED = {"how": "SIGKILL", "job": 0, "seconds": 0.0, "results": b"", "outputs": 
 Dying = tuple[WorkerManager, NodeWorkers, RemoteWorker, Channel, list[Any]]
 
 
-def test_results_that_are_on_the_way_when_the_end_of_a_worker_is_told_count(dying: Dying) -> None:
+def test_results_in_transit_at_the_end_of_a_worker_count(dying: Dying) -> None:
     """They come on another connection, which may be slower; a job without a result at its end had not begun."""
     manager, node, worker, far, fates = dying
     manager._on_worker_exit(node, worker, ENDED)
@@ -202,7 +202,7 @@ def test_results_that_are_on_the_way_when_the_end_of_a_worker_is_told_count(dyin
     assert fates == [("ended", 1), ("requeued", 2)] and not node.workers
 
 
-def test_what_has_no_end_may_have_been_done(dying: Dying, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_without_a_known_end_may_have_run(dying: Dying, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_manager, "_LAST_SECONDS", 0.05)
     manager, node, worker, _, fates = dying
     manager._on_worker_exit(node, worker, ENDED)

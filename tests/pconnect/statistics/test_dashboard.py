@@ -26,7 +26,7 @@ def statistics(page: Dashboard) -> list[dict[str, Any]]:
     return servers
 
 
-def test_it_shows_what_the_client_knows_until_it_is_closed() -> None:
+def test_the_page_shows_the_clients_data_until_it_is_closed() -> None:
     page = Dashboard(ask, None)
     try:
         alpha, beta = statistics(page)
@@ -58,19 +58,19 @@ def test_an_error_of_the_client_is_shown_and_passes() -> None:
         page.close()
 
 
-def test_what_keeps_it_from_beginning_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reason_for_a_failed_start_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/true")
     with pytest.raises(ConfigurationError, match="ended while it was starting"):
         Dashboard(ask, None)
 
 
-def test_without_its_packages_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pconnect.statistics.dashboard._PACKAGES", ("no_such_package",))
     with pytest.raises(ConfigurationError, match=r"pip install 'pserver\[page\]'"):
         Dashboard(ask, None)
 
 
-def test_it_ends_with_a_client_that_is_killed() -> None:
+def test_the_page_ends_with_a_killed_client() -> None:
     code = (
         "import os, signal; from pconnect.statistics.dashboard import Dashboard; page = Dashboard(lambda _: {}, None); "
         "print(page._process.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
@@ -82,7 +82,7 @@ def test_it_ends_with_a_client_that_is_killed() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_copy_leaves_it_alone() -> None:
+def test_a_forked_copy_does_not_close_the_page() -> None:
     page = Dashboard(ask, None)
     try:
         page_pid = page._process.pid

@@ -47,7 +47,7 @@ def test_averages_of_nothing_are_unknown() -> None:
 @pytest.mark.parametrize(
     "odd", [None, True, "x", [], {}, math.nan, -1, [None], {"x": 1}, [[]], 10**400, [10**400]]
 )
-def test_what_a_peer_says_in_another_form_is_unknown(odd: Any) -> None:
+def test_malformed_values_of_a_peer_are_unknown(odd: Any) -> None:
     for name in DOCUMENT:
         assert len(row_of("h", 0.0, DOCUMENT | {name: odd}, "")) == len(HEADINGS)
     for name in TOTALS:

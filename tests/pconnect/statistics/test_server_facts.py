@@ -7,7 +7,7 @@ from pconnect.statistics.server_facts import ServerFacts
 from tests.pconnect.statistics.test_document import DOCUMENT
 
 
-def test_the_facts_are_those_of_the_document() -> None:
+def test_facts_come_from_the_document() -> None:
     facts = ServerFacts.of(
         "alpha:1", DOCUMENT | {"server": {"name": "one", "version": "1"}, "queue": {"waiting": 4}}
     )
@@ -20,7 +20,7 @@ def test_the_facts_are_those_of_the_document() -> None:
 
 
 @pytest.mark.parametrize("odd", [None, True, "x", [], {}, math.nan, [None]])
-def test_what_a_server_says_in_another_form_is_unknown(odd: object) -> None:
+def test_malformed_values_of_a_server_are_unknown(odd: object) -> None:
     document = dict.fromkeys(("server", "machine", "slots", "queue", "sessions"), odd)
     facts = ServerFacts.of("alpha", document)
     assert facts.name == "" and not facts.memory_free > 0

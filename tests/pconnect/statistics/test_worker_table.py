@@ -49,7 +49,7 @@ def test_jobs_and_programs_are_counted_apart_with_how_they_ended(network: Client
     }  # fmt: skip
 
 
-def test_a_job_that_runs_is_seen_in_its_slot(network: ClientNetwork) -> None:
+def test_a_running_job_appears_in_its_slot(network: ClientNetwork) -> None:
     job = network[1].submit(time.sleep, 1.5)
     deadline = time.monotonic() + LIMIT
     while not any(row[2] != "all" and row[8] is not None for row in network[1].statistics().workers()):
