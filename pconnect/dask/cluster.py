@@ -79,8 +79,8 @@ class DaskCluster:
         """
         if foreign := self._mesh.foreign_among(self._plan.names):
             raise ConfigurationError(
-                f"{foreign}, and the client another: Dask sends functions as byte code, which crashes other versions "
-                "of Python; install the same version everywhere, or start the cluster on a part of the network"
+                f"{foreign}, which differs from the client: Dask sends functions as byte code, which crashes other "
+                "versions of Python; install the same version everywhere, or start the cluster on a part of the network"
             )
         self.launch(hosts_of([self._mesh.servers[node] for node in self._plan.names]))
         facts = self._await({SCHEDULER})[SCHEDULER]

@@ -111,7 +111,7 @@ class Recovering:
         raise error
 
     def why(self, job: Job) -> str:  # noqa: ARG002 - the same for all jobs
-        """Return a general reason: the server's session has the jobs, and has reported no more."""
+        """Return a general reason, because the server does not report more about its jobs."""
         return "its server keeps it, and has not reported more"
 
     def _send_stop(self, job: Job, grace: float) -> None:
