@@ -38,7 +38,7 @@ def test_a_node_is_ready_when_its_engine_is(node: NodeWorkers, links: tuple[Chan
     opened(node, links)
     assert not node.is_ready
     for facts, gone in [
-        ({"slots": 3, "ready": False, "died": ""}, "not ready"),
+        ({"slots": 3, "ready": False, "died": ""}, "its engine is not ready"),
         (
             {"slots": 3, "ready": False, "died": "SIGKILL"},
             "its engine died: SIGKILL; to continue: net[1].restart()",
