@@ -95,7 +95,7 @@ def test_what_has_begun_at_a_removed_node_begins_once(server: Server, tmp_path: 
         wait_until(lambda: bool(begun(tmp_path)), "the job to begin")
         net.remove(2, grace=0.1)
         open_gate(tmp_path)
-        # The end of its worker may be heard of before that of the node.
+        # The end of its worker may be noticed before that of the node.
         with pytest.raises(JobLostError, match=r"node 2 .* (was removed .* before the job ended|died)"):
             job.result(DEADLINE)
         assert begun(tmp_path) == [False]

@@ -46,7 +46,7 @@ def test_the_end_of_a_worker_is_reported_with_its_last_output(jobs_network: Clie
     with pytest.raises(JobLostError) as told:
         job.result(LIMIT)
     words, *lines = str(told.value).splitlines()
-    assert words.endswith("died: SIGABRT; the last it printed:")
+    assert words.endswith("died: SIGABRT; its last output:")
     assert f"on node {job.node} ({job.host})" in words
     assert [line for line in lines if line.startswith("line")][-1] == "line 29" and len(lines) <= 10
     assert job.stdout.splitlines()[0] == "line 0" and job.duration is not None
