@@ -210,10 +210,7 @@ class WorkerManager:
             self._event_loop.flush(connection)
 
     def stop(self, job: Job, grace: float) -> bool:
-        """Notify the worker, which may not have begun the job, and its supervisor, which can interrupt it.
-
-        Return whether a worker has the job.
-        """
+        """Ask the worker to drop a job, and its supervisor to interrupt it; return whether a worker has the job."""
         node = self.nodes.get(job.node or 0)
         workers = [worker for worker in node.workers.values() if job.number in worker.jobs] if node else []
         if not workers or node is None or node.channel is None or not node.is_heard:
