@@ -5,6 +5,8 @@ import re
 import sys
 from pathlib import Path
 
+from jupyter_client.manager import KernelManager
+
 import pserver
 
 HERE = Path(__file__).parent
@@ -38,6 +40,9 @@ nb_execution_mode = "force"
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
+# The kernel of the notebook listens on loopback, where other accounts of this machine could connect. MyST makes the
+# manager of the kernel, and has no option for this.
+KernelManager.transport_encryption.default_value = "auto"
 copybutton_prompt_text = r">>> |\.\.\. |\w*\$ "
 copybutton_prompt_is_regexp = True
 copybutton_only_copy_prompt_lines = True

@@ -137,6 +137,7 @@ class CommandLine(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the nodes of the sections."""
+        self.env.note_reread()  # parsers change without a change of the page
         return self.parse_text_to_nodes(markdown(self.arguments[0]), allow_section_headings=True)
 
 
@@ -147,6 +148,7 @@ class HelpText(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return one literal block."""
+        self.env.note_reread()
         module, _, name = self.arguments[0].rpartition(".")
         text: str = getattr(importlib.import_module(module), name)
         return [nodes.literal_block(text, text, language="none")]

@@ -163,6 +163,7 @@ class Api(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the nodes of table and entries."""
+        self.env.note_reread()  # docstrings change without a change of the page
         module = self.arguments[0] if self.arguments else ""
         entries = list(entries_of(module, "\n".join(self.content)))
         text = "\n".join([table(entries), *map(restructured_text, entries)])

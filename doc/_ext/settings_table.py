@@ -50,6 +50,7 @@ class Settings(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the nodes of the entries."""
+        self.env.note_reread()  # settings change without a change of the page
         return self.parse_text_to_nodes(markdown())
 
 
