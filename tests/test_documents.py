@@ -17,7 +17,11 @@ SLOW = ("bridges.md", "reference/dask.md", "reference/detach.md", "reference/job
 PAGES = (
     "index.md",
     "bridges.md",
-    *sorted(f"reference/{p.name}" for p in (DOCUMENTS / "reference").glob("*.md")),
+    *sorted(
+        path.relative_to(DOCUMENTS).as_posix()
+        for folder in ("reference", "migrate")
+        for path in (DOCUMENTS / folder).glob("*.md")
+    ),
 )
 EXAMPLES = [
     pytest.param(source, id=f"{name} {number}", marks=[pytest.mark.slow] if name in SLOW else [])
