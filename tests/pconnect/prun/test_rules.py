@@ -132,7 +132,7 @@ def test_a_home_in_a_pattern_is_ours(write: Write) -> None:
         ("[[rule]]\nmatch=''", "line 2: match must be a pattern or a list of patterns, not ''"),
         ("[[rule]]\nmatch=[]", "line 2: match must be a pattern"),
         ("[[rule]]\nmatch='a'\nargs=[1]", r"line 3: args must be a pattern or a list of patterns, not \[1\]"),
-        ("[[rule]]\nmatch='a'\nnice=-1", "line 3: nice must be a whole number"),
+        ("[[rule]]\nmatch='a'\nnice=-1", "line 3: nice must be a non-negative integer"),
         ("[[rule]]\nmatch='a'\n[rule.map_dir]\n'/a'=1", "line 3: map_dir must be a table of folders"),
         ("accept = 'memory>8'", "line 1: accept 'memory>8', column 8: '8' has no unit"),
         ("a = = 1", "prun.toml: .*line 1"),

@@ -46,7 +46,7 @@ def test_values_become_settings(key: str, value: object, made: tuple[str, object
         ("where", ["local"], "where must be one of"),
         ("nice", 20, "nice: it is at most 19, not 20"),
         ("nice", -1, "nice must be a non-negative integer, not -1"),
-        ("nice", True, "nice must be a whole number"),
+        ("nice", True, "nice must be a non-negative integer"),
         ("stdin", "no", "stdin must be true or false, not 'no'"),
         ("time_limit", 0, "time_limit: seconds are more than none"),
         ("queue_timeout", float("nan"), "queue_timeout must be a non-negative number, not nan"),
