@@ -126,7 +126,7 @@ def _words(wait: Wait, awaited: Sequence[int]) -> str:
     if wait.kind == IDLE:
         return "runs no command and waits for one"
     if wait.kind == COMMAND_END:
-        return f"waits for the end of a command at {names}"
+        return f"waits for the end of a command on {names}"
     return f"waits in {wait.kind}{f'(tag={wait.tag})' if wait.tag else ''} for {names}"
 
 

@@ -155,7 +155,7 @@ def test_the_text_of_the_error() -> None:
     error = deadlock_error(states, [0, 1, 2, 3], ["client", "a", "b", "c"], sources)
     assert str(error) == (
         "deadlock: no node can make progress:\n"
-        "  node 0 (client) waits for the end of a command at nodes 1, 2\n"
+        "  node 0 (client) waits for the end of a command on nodes 1, 2\n"
         "  node 1 (a) waits in bcast for node 2, in command 7: 'bcast(a, sockets[1:])'\n"
         "  node 2 (b) waits in precv(tag=5) for node 1, in command 8: 'def f():...'\n"
         "  node 3 (c) runs no command and waits for one"
