@@ -5,6 +5,7 @@
 # make lint, make types, make quick, make all    the parts of these; make slow    what only `make all` runs
 # make smoke       the smoke part on the built wheel, in an empty environment of $(PYTHON)
 # make wheel       build the wheel into build/wheel
+# make dist        build what a release consists of into dist, and check it
 # make coverage    how much of the code its own tests run
 # make docs        build the pages as a site into build/docs/html, and check its links
 # make bench, make bench-peers    how fast it is, beside a plain socket, and beside other systems (in .venv-peers)
@@ -19,7 +20,7 @@ INSTALL := $(PIP) install --editable
 # Tests and demonstrations start many processes: each module is compiled once, not in each of them.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-all lint types quick all slow smoke wheel coverage docs bench bench-peers bench-scale clean
+.PHONY: demo test test-all lint types quick all slow smoke wheel dist coverage docs bench bench-peers bench-scale clean
 
 demo: .venv/demo.stamp
 	$(BIN)/pserver demo
@@ -56,10 +57,23 @@ slow: .venv/dev.stamp
 smoke: wheel
 	.ci/smoke $(PYTHON) build/wheel/*.whl
 
+# In an environment of its own: none of it is needed to develop.
+RELEASE := 'build>=1.2' 'cyclonedx-bom>=7' 'setuptools>=77' 'twine>=6'
+
 # Left from an earlier build, modules that are gone would be in the wheel.
 wheel: .venv/dev.stamp
 	rm -rf build/lib build/wheel
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir build/wheel .
+
+# The release: sdist and wheel of the last commit, the same bytes each time, with a list of what they need. The wheel
+# passes the smoke part under every Python that is found.
+dist: .venv-release/release.stamp
+	rm -rf dist
+	.ci/dist .venv-release/bin/python dist
+	.venv-release/bin/twine check --strict dist/*
+	.ci/sbom .venv-release/bin/python dist
+	.ci/pythons | while read -r version python; do .ci/smoke "$$python" dist/*.whl </dev/null || exit 1; done
+	cd dist && sha256sum *
 
 # Branch coverage by the modules' own tests, also of daemons, sessions and engines. It takes twice as long as without.
 # Child processes leave data files of their own, which `combine` gathers; one killed while it wrote leaves a useless one.
@@ -90,10 +104,10 @@ bench-peers: .venv-peers/peers.stamp
 	.venv-peers/bin/python -m tests.benchmarks.peers --jobs
 
 clean:
-	rm -rf .venv .venv-peers .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build doc/auto_gallery *.egg-info
+	rm -rf .venv .venv-peers .venv-release .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist doc/auto_gallery *.egg-info
 
 # The environments and what is installed in them, each once, and again after a change of what is needed.
-.venv/made.stamp .venv-peers/made.stamp: %/made.stamp:
+.venv/made.stamp .venv-peers/made.stamp .venv-release/made.stamp: %/made.stamp:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	$(PYTHON) -m venv $*
 	touch $@
@@ -108,6 +122,10 @@ clean:
 
 .venv/docs.stamp: .venv/made.stamp pyproject.toml
 	$(INSTALL) '.[docs]'
+	touch $@
+
+.venv-release/release.stamp: .venv-release/made.stamp pyproject.toml
+	.venv-release/bin/pip install --quiet --disable-pip-version-check $(RELEASE)
 	touch $@
 
 .venv-peers/peers.stamp: .venv-peers/made.stamp pyproject.toml tests/benchmarks/peers/requirements.txt

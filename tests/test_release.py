@@ -1,0 +1,100 @@
+"""What a release consists of: it is the same each time, its parts are named with their licences, and its name is ours."""
+
+import hashlib
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from importlib.metadata import PackageNotFoundError, metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+_LICENCES = {  # as a page has them: words that the metadata of such a package contains
+    "LGPL-2.1": "LGPL",
+    "LGPL-3.0-or-later": "LGPL-3",
+    "BSD-3-Clause": "BSD",
+    "BSD-2-Clause": "BSD",
+    "Apache-2.0": "Apache",
+    "MIT": "MIT",
+    "MPL-2.0": "MPL",
+    "the matplotlib licence": "matplotlib",
+}
+
+
+def names(requirements: list[str]) -> list[str]:
+    return [found for each in requirements if (found := re.split(r"[^\w.-]", each)[0]) != "pserver"]
+
+
+def stated(package: str) -> str:
+    """Return what a package says of its licence."""
+    about = metadata(package)
+    classifiers = [each for each in about.get_all("Classifier") or [] if each.startswith("License")]
+    return " ".join([about.get("License-Expression") or "", about.get("License") or "", *classifiers])
+
+
+def test_each_dependency_has_its_licence_on_the_page() -> None:
+    page = (ROOT / "doc/reference/dependencies.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")
+    ]
+    core = {row[0]: row[2] for row in rows if row[0] in names(PROJECT["dependencies"])}
+    assert list(core) == names(PROJECT["dependencies"])
+    extras = {
+        row[0].strip("`"): (row[1].split(", "), row[2].split(", ")) for row in rows if row[0].startswith("`")
+    }
+    wanted = PROJECT["optional-dependencies"]
+    assert {name: packages for name, (packages, _) in extras.items()} == {
+        name: list(dict.fromkeys(each.partition("[")[0] for each in names(wanted[name])))
+        for name in wanted
+        if name not in {"dev", "docs"}
+    }
+    found = 0
+    for package, licence in [
+        *core.items(),
+        *(pair for each in extras.values() for pair in zip(*each, strict=True)),
+    ]:
+        word = next(word for prefix, word in _LICENCES.items() if licence.startswith(prefix))
+        try:
+            assert word in stated(package), (package, licence, stated(package))
+            found += 1
+        except PackageNotFoundError:
+            assert package == "bokeh", package  # the only one that tests do without
+    assert found >= 20
+
+
+def test_no_page_installs_a_name_that_is_not_ours() -> None:
+    """In messages it is right: where they appear, pserver is installed, and pip leaves it as it is."""
+    for path in [*ROOT.glob("*.md"), *(ROOT / "doc").rglob("*.md"), *(ROOT / "doc").rglob("*.ipynb")]:
+        if path.name == "RELEASING.md" or "auto_gallery" in path.parts:
+            continue
+        for found in re.findall(r"pip install[^`\n]*", path.read_text(encoding="utf-8")):
+            assert not re.search(r"""[\s'"]pserver(\[[\w,-]*\])?(['"=<>~\s`]|$)""", found), f"{path}: {found}"
+
+
+@pytest.mark.slow
+def test_the_same_commit_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        clone = tmp_path / name
+        subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True, timeout=100)
+        subprocess.run([clone / ".ci/dist", sys.executable, clone / "dist"], check=True, timeout=100)
+    built = [sorted((tmp_path / name / "dist").iterdir()) for name in ("one", "two")]
+    sums = [[(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths] for paths in built]
+    assert sums[0] == sums[1]
+    wheel, sdist = built[0]
+    version = PROJECT["version"]
+    assert (wheel.name, sdist.name) == (f"pserver-{version}-py3-none-any.whl", f"pserver-{version}.tar.gz")
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout.split()
+    packages = {name for name in tracked if re.match(r"(pserver|pconnect|srp_tools)/", name)}
+    with zipfile.ZipFile(wheel) as archive:
+        inside = {name for name in archive.namelist() if ".dist-info/" not in name and ".data/" not in name}
+    assert inside == {name for name in packages if not name.startswith("pconnect/prun/scripts/")}
+    with tarfile.open(sdist) as archive:
+        contained = {member.name.partition("/")[2] for member in archive if member.isfile()}
+    assert set(tracked) - contained <= {".gitignore"}
