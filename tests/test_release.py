@@ -33,8 +33,8 @@ def names(requirements: list[str]) -> list[str]:
 def stated(package: str) -> str:
     """Return what a package says of its licence."""
     about = metadata(package)
-    classifiers = [each for each in about.get_all("Classifier") or [] if each.startswith("License")]
-    return " ".join([about.get("License-Expression") or "", about.get("License") or "", *classifiers])
+    fields = ("License-Expression", "License", "Classifier")
+    return " ".join(each for field in fields for each in about.get_all(field) or [] if "Topic" not in each)
 
 
 def test_each_dependency_has_its_licence_on_the_page() -> None:
