@@ -97,7 +97,7 @@ class SerialNetwork(SerialView, Sequence[SerialNode]):
             return SerialNetwork(self._home, self.nodes[index], self.node)
         if isinstance(index, str):
             if index != HOST:
-                raise KeyError(f"no node is at host {index!r}; the value of a name is pull({index!r})")
+                raise KeyError(f"no node is on host {index!r}; for the value of a name, use pull({index!r})")
             return SerialNetwork(self._home, [number for number in self.nodes if number], self.node)
         if isinstance(index, Iterable):
             chosen = np.arange(len(self.nodes))[np.asarray(list(index))]

@@ -296,7 +296,7 @@ class SerialView(InProcess):
         workspaces = self._open_workspaces()
         if len(workspaces) != len(self._home.nodes) - 1:
             raise ConfigurationError(
-                "seed() is for a whole network: for a part of it, give seed= to map, submit or executor"
+                "seed() needs a whole network: for a part of it, give seed= to map, submit or executor"
             )
         self._home.seeds = seeds
         for workspace in workspaces:
@@ -326,7 +326,7 @@ class SerialView(InProcess):
 def check_is_client(own: int) -> None:
     """Refuse commands from a node other than the client."""
     if own:
-        raise ConfigurationError("this is for the client of a network; an engine cannot send commands")
+        raise ConfigurationError("only the client of a network can do this; an engine cannot send commands")
 
 
 class SerialNode(SerialView):

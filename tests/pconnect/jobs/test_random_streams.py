@@ -148,7 +148,7 @@ def test_a_network_with_a_seed_draws_the_same_again() -> None:
         assert runs[0] == runs[1]
         drawn = {number for run in [runs[0], runs[2], again] for numbers in run for number in numbers}
         assert len(drawn) == 3 * 3 * len(again)
-        with pytest.raises(ConfigurationError, match="for a whole network"):
+        with pytest.raises(ConfigurationError, match="needs a whole network"):
             net[1].seed(42)
         with pytest.raises(ConfigurationError, match="0 or greater"):
             net.seed(-1)
