@@ -1,1 +1,1 @@
-"""The command `pshadow`: programs, compilers above all, whose work goes to servers without their users' doing."""
+"""The command `pshadow`: run programs, above all compilers, on servers without changing the commands that call them."""

@@ -1,4 +1,4 @@
-"""Changes of a folder of programs: one process at a time, each step on the disk before the next."""
+"""Change a folder of programs: one process at a time, and each step is on disk before the next one starts."""
 
 import contextlib
 import errno
@@ -13,21 +13,21 @@ if sys.platform != "win32":
     import fcntl
 
 _ADVICE = {
-    errno.EACCES: "do it as its owner, or use a folder of stand-ins that is yours",
-    errno.EROFS: "use a folder of stand-ins in another place",
-    errno.EBADF: "its file system has no locks for folders; use a folder of stand-ins in another place",
-    errno.ENOSPC: "make room there",
-    errno.EDQUOT: "make room there",
-    errno.EPERM: "do it as the owner of all that is in it, or use a folder of stand-ins that is yours",
-    errno.EOPNOTSUPP: "its file system has no second names for files; use a folder of stand-ins",
+    errno.EACCES: "run pshadow as its owner, or use a folder of stand-ins that you own",
+    errno.EROFS: "use a folder of stand-ins on another file system",
+    errno.EBADF: "its file system cannot lock folders; use a folder of stand-ins on another file system",
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some space there",
+    errno.EPERM: "run pshadow as the owner of all files in it, or use a folder of stand-ins that you own",
+    errno.EOPNOTSUPP: "its file system has no hard links; use a folder of stand-ins",
 }
 
 
 @contextlib.contextmanager
 def changing(folder: str) -> Iterator[None]:
-    """Hold a folder while it is changed; another process that wants to waits.
+    """Lock a folder while the body of the ``with`` statement changes it. Blocks while another process holds the lock.
 
-    The lock is on the folder itself, so that nothing has to be there, and nothing is left. It ends with the process.
+    The lock is on the folder itself: it needs no lock file. The system releases it when the process ends.
 
     Raises `ConfigurationError` for each `OSError` of the body, and if the folder cannot be locked.
     """
@@ -37,7 +37,7 @@ def changing(folder: str) -> Iterator[None]:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                sys.stderr.write(f"pshadow: waiting for another one that changes {folder}\n")
+                sys.stderr.write(f"pshadow: waiting for another pshadow that is changing {folder}\n")
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
@@ -50,17 +50,17 @@ def changing(folder: str) -> Iterator[None]:
 
 
 def check_closed(folder: str) -> None:
-    """Raise `ConfigurationError` if everyone can write into a folder, and so exchange a program in it."""
+    """Raise `ConfigurationError` if every user can write to a folder, and thus replace a program in it."""
     mode = Path(folder).stat().st_mode
     if mode & 0o002:
         raise ConfigurationError(
-            f"everyone can write into {folder}, and so exchange programs there; "
-            f"use another folder, or: chmod o-w {folder}"
+            f"every user can write to {folder}, and thus replace programs there; "
+            f"use another folder, or run: chmod o-w {folder}"
         )
 
 
 def write_file(path: Path, data: bytes, mode: int) -> None:
-    """Write a new file, or one that was left there, and have it on the disk."""
+    """Write a file and flush it to disk. An old file of that name is removed first."""
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -71,7 +71,7 @@ def write_file(path: Path, data: bytes, mode: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk."""
+    """Flush the entries of a folder to disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""The command `pshadow`: put stand-ins for programs, take them away, and say what there is of them."""
+"""The command `pshadow`: install, remove and list stand-ins for programs."""
 
 import argparse
 import io
@@ -26,29 +26,28 @@ from srp_tools.errors import ConfigurationError
 from srp_tools.packages import ShowVersion
 
 _EPILOG = """\
-A stand-in hands a program's call to prun, which runs it on a server or here, by the rules of prun.toml. Example:
+A stand-in passes a call of its program to prun, which runs it on a server or here, by the rules in prun.toml. Example:
 
     eval "$(pshadow on --export cc c++ gcc g++)"; make -j"$(prun --slots)"
 """
-_HEADINGS = ["PROGRAM", "STAND-IN", "REAL", "HOW", "FIRST IN PATH", "WRONG"]
+_HEADINGS = ["PROGRAM", "STAND-IN", "REAL", "HOW", "FIRST IN PATH", "PROBLEM"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     `argv`: the arguments; ``None`` stands for those of the process. Returns the exit status: 0; 1 after an error, which
-    standard error shows, or if `status` has found something wrong; 130 after Ctrl-C. Raises `SystemExit` with status 2
+    is written to standard error, or if `status` found a problem; 130 after Ctrl-C. Raises `SystemExit` with status 2
     for wrong usage, 0 for ``--help``.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(
-            errors="surrogateescape"
-        )  # paths as they are, also for shells that evaluate them
+        # Shells evaluate the paths, so they must keep their exact bytes.
+        sys.stdout.reconfigure(errors="surrogateescape")
     return run_command("pshadow", lambda: _run(_parser().parse_args(argv)))
 
 
 def why_unsupported(platform: str) -> str:
-    """Return why there are no stand-ins on a platform, as `sys.platform` names it; ``""`` if there are.
+    """Return why a platform, named as in `sys.platform`, does not support stand-ins; ``""`` if it supports them.
 
     Examples
     --------
@@ -58,32 +57,32 @@ def why_unsupported(platform: str) -> str:
     names = {"win32": "Windows", "cygwin": "Windows", "darwin": "macOS"}
     if platform.startswith("linux"):
         return ""
-    return f"pshadow is not supported on {names.get(platform, platform)}: it needs Linux, as prun does"
+    return f"pshadow is not supported on {names.get(platform, platform)}: it needs Linux, like prun"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="pshadow", description="Have servers do the work of programs, without a change in what calls them.",
+        prog="pshadow", description="Run programs on servers, without changing the commands that call them.",
         epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
     parser.add_argument("--version", action=ShowVersion)
     commands = parser.add_subparsers(dest="command", required=True, metavar="on|off|status")
-    on = commands.add_parser("on", help="put stand-ins for programs", allow_abbrev=False)
+    on = commands.add_parser("on", help="install stand-ins for programs", allow_abbrev=False)
     off = commands.add_parser(
-        "off", help="take stand-ins away, all if no PROGRAM is named", allow_abbrev=False
+        "off", help="remove stand-ins, all if no PROGRAM is named", allow_abbrev=False
     )
-    status = commands.add_parser("status", help="show stand-ins and what is wrong", allow_abbrev=False)
+    status = commands.add_parser("status", help="list stand-ins and their problems", allow_abbrev=False)
     for each, count in ((on, "+"), (off, "*"), (status, "*")):
         each.add_argument("programs", nargs=count, metavar="PROGRAM", help="name of a program, such as gcc")
         each.add_argument("--dir", metavar="DIR", help=f"folder of stand-ins, default: {default_folder()}; "
                           "with --in-place: the folder of the programs, default: where PATH finds them")  # fmt: skip
     for each in (on, off):
         each.add_argument("--in-place", action="store_true",
-                          help="where the programs are, which are kept beside as PROGRAM_")  # fmt: skip
-    on.add_argument("--export", action="store_true", help="print only what a shell is to do, for eval")
+                          help="replace the programs themselves, which are kept as PROGRAM_")  # fmt: skip
+    on.add_argument("--export", action="store_true", help="print only shell commands, for eval")
     on.add_argument("--no-local", action="store_true",
-                    help="never run here what is to go away, whatever happens to the network")  # fmt: skip
-    on.add_argument("--prun", metavar="FILE", help="the prun to use, default: that of this installation")
+                    help="never run a call here that should run on a server, even without a network")  # fmt: skip
+    on.add_argument("--prun", metavar="FILE", help="the prun to use, default: the one of this installation")
     return parser
 
 
@@ -102,7 +101,7 @@ def _path() -> str:
 
 
 def _folder(given: str | None) -> str:
-    return default_folder() if given is None else os.path.abspath(given)  # noqa: PTH100 - its bytes need not be text
+    return default_folder() if given is None else os.path.abspath(given)  # noqa: PTH100 - it need not be valid text
 
 
 # --- a folder before PATH ---
@@ -111,7 +110,7 @@ def _folder(given: str | None) -> str:
 def _on(options: argparse.Namespace) -> int:
     folder = _folder(options.dir)
     if ":" in folder:
-        raise ConfigurationError(f"{folder} cannot be in PATH, for there is a colon in it; use another --dir")
+        raise ConfigurationError(f"{folder} cannot be in PATH because its name contains a colon; use another --dir")
     prun = find_prun(options.prun, _path())
     others = ":".join(
         each for each in _path().split(":") if os.path.realpath(each) != os.path.realpath(folder)
@@ -125,21 +124,21 @@ def _on(options: argparse.Namespace) -> int:
     if hint := _hint_of_cc(wanted, folder, others):
         print(hint, file=sys.stderr if options.export else sys.stdout)
     if options.export:
-        # A shell remembers where programs are until its PATH changes.
+        # A shell caches the paths of programs until its PATH changes.
         print("hash -r" if is_first else path_line(folder))
         return 0
     for name, stand_in in wanted.items():
         print(f"{name}: {folder}/{name} stands in for {stand_in.program}")
     _say_of_forwarders(list(wanted), others)
     if is_first:
-        print("They come first in PATH. A shell that has run one of them before needs: hash -r")
+        print("They come first in PATH. In a shell that has already run one of them, run: hash -r")
     else:
-        print(f"Have them found, in each shell that is to use them:\n\n    {path_line(folder)}\n")
+        print(f"To use them, run this in each shell:\n\n    {path_line(folder)}\n")
     return 0
 
 
 def _hint_of_cc(wanted: Mapping[str, StandIn], folder: str, path: str) -> str:
-    """Return what to say if `make` would still call a compiler that has stand-ins, by its other name."""
+    """Return a hint if `make` would still call a shadowed compiler by its other name, ``cc``; else ``""``."""
     found = first_found("cc", path)
     if (
         not found
@@ -155,7 +154,7 @@ def _say_of_forwarders(names: list[str], path: str) -> None:
         for each in candidates(name, path):
             if forwarder := forwarder_of(each):
                 print(
-                    f"{name}: {each} is {forwarder}; to keep it, put its folder before that of the stand-ins"
+                    f"{name}: {each} is {forwarder}; to keep using it, put its folder in PATH before the stand-ins"
                 )
 
 
@@ -163,12 +162,12 @@ def _off(options: argparse.Namespace) -> int:
     folder = _folder(options.dir)
     gone = take_away(folder, options.programs)
     for name in gone:
-        print(f"{name}: no stand-in any more")
+        print(f"{name}: stand-in removed")
     for name in options.programs:
         if name not in gone:
             print(f"{name}: has no stand-in in {folder}")
     if gone:
-        print("A shell that has run one of them needs: hash -r")
+        print("In a shell that has already run one of them, run: hash -r")
     elif not options.programs:
         print(f"there are no stand-ins in {folder}")
     return 0
@@ -178,11 +177,11 @@ def _off(options: argparse.Namespace) -> int:
 
 
 def _place(program: str, folder: str | None) -> tuple[str, str]:
-    """Return the folder and the name of a program that is to have a stand-in in its place."""
+    """Return the folder and the name of a program to shadow in place."""
     given, name = os.path.split(program)
     check_name(name)
     if given and folder is not None:
-        raise ConfigurationError(f"{program} has a folder, and so has --dir; give one of them")
+        raise ConfigurationError(f"{program} names a folder, and so does --dir; give only one of them")
     if folder is None and not given:
         given = os.path.dirname(find_program(name, _path()))  # noqa: PTH120
     return os.path.realpath(folder or given), name
@@ -193,15 +192,15 @@ def _on_in_place(options: argparse.Namespace) -> int:
     places = [_place(program, options.dir) for program in options.programs]
     folder = places[0][0]
     if others := [f"{place}/{name}" for place, name in places if place != folder]:
-        raise ConfigurationError(f"{others[0]} is not in {folder}; call pshadow once for each folder")
+        raise ConfigurationError(f"{others[0]} is not in {folder}; run pshadow once for each folder")
     wanted = {name: _in_place(folder, name, prun, options).script(os.environ) for _, name in places}
     with changing(folder):
         check_closed(folder)
         shadow_all(InPlace(folder), wanted)
     if not options.export:
         for name in wanted:
-            print(f"{name}: {folder}/{name} is a stand-in now, for {folder}/{name}_")
-        print("Everyone who runs them uses prun. Put them back with: pshadow off --in-place")
+            print(f"{name}: {folder}/{name} is now a stand-in for {folder}/{name}_")
+        print("All users now run them through prun. To restore the programs, run: pshadow off --in-place")
     return 0
 
 
@@ -214,9 +213,9 @@ def _in_place(folder: str, name: str, prun: str, options: argparse.Namespace) ->
 
 
 def _places_off(options: argparse.Namespace) -> dict[str, list[str]]:
-    """Return the folders in which programs are to be put back, with the names of these; no names stand for all.
+    """Return the folders in which to restore programs, with the programs' names. An empty list stands for all.
 
-    Programs that are in none are under ``""``.
+    The key ``""`` has the programs that are shadowed in no folder.
     """
     if options.dir is not None and not options.programs:
         return {os.path.realpath(options.dir): []}
@@ -244,7 +243,7 @@ def _off_in_place(options: argparse.Namespace) -> int:
             for name in names or programs.names():
                 try:
                     said.append(f"{name}: {folder}/{name} {programs.off(name).value}")
-                except ConfigurationError as error:  # which keeps no other from its place
+                except ConfigurationError as error:  # the other programs are still restored
                     faults.append(f"pshadow: {error}")
             programs.tidy()
     if not said and not faults and not options.programs:

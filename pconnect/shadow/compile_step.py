@@ -1,11 +1,11 @@
-"""One compile step: preprocessed here, compiled on another machine, its object written here.
+"""One compile step: preprocess here, compile on another machine, write the object here.
 
-What comes of a step is one of two things. It is done: there are a status, what a local compiler would have written to
-its two streams, and the files. Or it is to be run here, for a reason; then nothing was written but the file of
-dependencies, which a local compiler writes again.
+A step has one of two outcomes. Either it is done: there is an exit status, the output that a local compiler would have
+written to its two streams, and the files. Or it must be run here, for a stated reason. Then nothing was written but the
+dependency file, which a local compiler overwrites.
 
-A mistake in the source is the user's: it is reported as the compiler there reported it, and the step is done. What
-points to the machine there, such as a compiler that crashed or found no memory, is a reason to run it here.
+An error in the source is the user's: the step is done, and reports the messages of the compiler. A fault of the other
+machine, such as a compiler that crashed or ran out of memory, is a reason to run the step here.
 """
 
 import errno
@@ -25,12 +25,12 @@ from pconnect.shadow.response_files import expand
 from pconnect.shadow.source.given import Given, as_files, as_one_text
 from pconnect.shadow.source.preprocessed_text import directory_of, tied_to_this_machine
 
-#: The name of the object in the folder of the machine that compiles.
+#: The name of the object in the folder on the other machine.
 OBJECT = "object.o"
-#: Variables that change the words of diagnostics, and so go along.
+#: Environment variables that change the text of diagnostics. They are passed to the other machine.
 OF_MESSAGES = "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES"
 
-#: Variables with which a compiler is another one, or writes more files.
+#: Environment variables that make a compiler run other programs or write more files.
 OF_COMPILERS = (
     "COMPILER_PATH",
     "GCC_EXEC_PREFIX",
@@ -40,8 +40,8 @@ OF_COMPILERS = (
     "SUNPRO_DEPENDENCIES",
 )
 
-# What a compiler says of which the source is not the reason: faults of its own, and a lack of something. The
-# preprocessor has found all files here. Lines of the source, which are shown as well, must not be taken for it.
+# Compiler messages whose cause is not the source: faults of the compiler, and a lack of memory, space or files. (The
+# preprocessor found all files here.) The patterns must not match source lines, which the compiler also shows.
 _TROUBLE = re.compile(
     rb"^(?:[^\s:]+:(?:\d+:)* )?internal compiler error|^PLEASE submit a bug report|^virtual memory exhausted"
     rb"|^(?:[^\s:]*(?:gcc|g\+\+|cc1\w*|clang\S*|as|ld)|(?:fatal )?error|LLVM ERROR|\{standard input\}|[^\s:]+\.\w+): "
@@ -51,7 +51,7 @@ _TROUBLE = re.compile(
     rb"|^[^\s:]+:(?:\d+:\d+:)? fatal error: .*(?: file not found|No such file or directory)$",
     re.MULTILINE,
 )
-# What is said about one place: where it was included from, and all up to the next place.
+# One diagnostic: the chain of includes, the message, and all lines up to the next message.
 _DIAGNOSTIC = re.compile(
     rb"(?:^In file included from .*\n(?:^ +from .*\n)*)?"
     rb"^.*:\d+:\d+: .*\n(?:^(?!In file included from |.*:\d+:\d+: ).*\n)*",
@@ -60,23 +60,23 @@ _DIAGNOSTIC = re.compile(
 
 
 class NoServerError(Exception):
-    """Raised by a `Remote` that had no machine for a step, or lost it. Its text says why."""
+    """Raised by a `Remote` that had no machine for a step or lost the machine. The text gives the reason."""
 
 
 @dataclass(frozen=True)
 class RemoteEnd:
-    """How a program ended on another machine.
+    """The result of a program on another machine.
 
     Attributes
     ----------
     status
-        Its exit status, or 128 and the signal that ended it.
+        Its exit status, or 128 plus the number of the signal that ended it.
     stdout, stderr
-        What it wrote.
+        Its output.
     outputs
         The files that it left in its folder, by name.
     host
-        Where it ran.
+        The machine that ran it.
     """
 
     status: int
@@ -98,34 +98,34 @@ class Remote(Protocol):
         environment: Mapping[str, str],
         output: str,
     ) -> RemoteEnd:
-        """Run `words` there with `source` as standard input, and return how it ended, with the file `output`.
+        """Run `words` there with `source` as standard input; return the result and the file `output`.
 
-        The folder has `files` in it, by relative names, and nothing else. `environment` is added to what programs
-        have there.
+        Its folder contains only `files`, by relative names. `environment` is added to the environment of programs
+        there.
 
         Raises
         ------
         NoServerError
-            No machine has run it to its end.
+            No machine ran the program to its end.
         """
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a step.
+    """The outcome of a step.
 
     Attributes
     ----------
     status
-        Its exit status; ``None``: it is to be run here.
+        Its exit status; ``None`` if the step must be run here.
     stdout, stderr
-        What a local compiler would have written.
+        The output that a local compiler would have written.
     host
-        Where it was compiled; ``None``: here, or nowhere because the preprocessor refused it.
+        The machine that compiled it; ``None`` if the step must be run here, or if the preprocessor rejected it.
     why
-        Why it is to be run here.
+        Why the step must be run here.
     fallback
-        Whether it was meant to go away, and is to be run here because that failed.
+        Whether the step must be run here because the other machine failed.
     """
 
     status: int | None
@@ -138,22 +138,22 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Step:
-    """A command of a compiler, and where it was given.
+    """A compiler command and its surroundings.
 
     Attributes
     ----------
     words
-        All words, with the compiler as the first.
+        All words; the first is the compiler.
     cwd, environment
-        The folder and the variables that it was given.
+        The working folder and the environment variables of the caller.
     family
-        Whose options the compiler has.
+        The family of the compiler.
     colors
-        Whether its standard error is a terminal. If it has colors, a local compiler uses them.
+        Whether its standard error is a terminal, on which a local compiler may use colors.
     expand_native
-        Whether ``-march=native`` and the like are replaced by what GCC means by them on this machine.
+        Whether to replace ``-march=native`` and similar options by their meaning for GCC on this machine.
     umask
-        Of who has given it, for the files that are written here.
+        The caller's umask, for files written here.
     """
 
     words: Sequence[str]
@@ -166,15 +166,15 @@ class Step:
 
 
 def run_step(step: Step, remote: Remote) -> Outcome:
-    """Run a compile step on another machine, if it can be.
+    """Run a compile step on another machine, if possible.
 
-    The call lasts as long as the preprocessor here and the compiler there. The object is put in its place in one
-    go: whoever looks sees the old one or the new one.
+    Blocks until the preprocessor here and the compiler there have finished. The object is replaced atomically: other
+    processes see the old one or the new one.
 
     Raises
     ------
     OSError
-        The compiler cannot be started here, or the object cannot be written. The old object is as it was.
+        The compiler cannot be started here, or the object cannot be written. The old object is unchanged.
     """
     if named := [name for name in OF_COMPILERS if step.environment.get(name)]:
         return Outcome(None, why=f"the variable {named[0]} changes what the compiler does")
@@ -190,44 +190,44 @@ def run_step(step: Step, remote: Remote) -> Outcome:
         return Outcome(None, why="-g records options in another order when -march=native is expanded")
     place = Path(step.cwd, away.output)
     if not (place.parent.is_dir() and _is_replaceable(place)):
-        return Outcome(None, why=f"there is no place for {away.output}")
+        return Outcome(None, why=f"{away.output} cannot be replaced by a new file")
     return _preprocess(step, away, place, remote)
 
 
 def _is_replaceable(place: Path) -> bool:
-    """Whether an object can be put in a place as a local compiler does: there is a file, nothing, or the null device.
+    """Return whether an object can be written as a local compiler does: over a file, nothing, or the null device.
 
-    A link stays a link for some compilers, and what it leads to may be another thing here than for who calls us, as
-    with /dev/stdout. A named pipe waits for its reader.
+    Links are refused: some compilers keep them, and a link such as /dev/stdout may lead elsewhere in this process than
+    in the caller. Named pipes are refused because writing waits for a reader.
     """
     if place.parent.resolve().parts[:2] in {("/", "dev"), ("/", "proc")} and place != Path(os.devnull):
-        return False  # the descriptors of who calls us
+        return False  # it may be a descriptor of the caller
     try:
         facts = place.lstat()
     except OSError:
-        return True  # there is nothing; that it cannot be written shows later
+        return True  # the path does not exist; a failure to write is reported later
     if stat.S_ISCHR(facts.st_mode):
         return facts.st_rdev == Path(os.devnull).stat().st_rdev
     return stat.S_ISREG(facts.st_mode)
 
 
 def _preprocess(step: Step, away: Away, place: Path, remote: Remote) -> Outcome:
-    """Run the preprocessor here, then go on with what it wrote."""
+    """Run the preprocessor here, then compile its output."""
     ended = _run(step, _colored(step, away.preprocess))
     if ended.returncode < 0 or b"-fdirectives-only" in ended.stderr:
-        return Outcome(None, why="the preprocessor failed, or cannot leave macros as they are in this source")
+        return Outcome(None, why="the preprocessor failed, or cannot keep macros unexpanded in this source")
     if ended.returncode:
         return Outcome(ended.returncode, stderr=ended.stderr)
     command = "\n".join(away.command).encode(errors="surrogateescape")
     if why := tied_to_this_machine(ended.stdout) or tied_to_this_machine(command, "the command"):
         return Outcome(None, why=why)
-    # Clang reads all directives once more, GCC those that are left.
+    # Clang processes all directives again, so it repeats all warnings. GCC processes only the remaining directives.
     warnings = b"" if away.family is Family.CLANG else ended.stderr
     return _compile(step, away, place, ended.stdout, remote, warnings=warnings)
 
 
 def _compile(step: Step, away: Away, place: Path, text: bytes, remote: Remote, *, warnings: bytes) -> Outcome:
-    """Have preprocessed source compiled, and write the object. `warnings`: what the preprocessor has said."""
+    """Compile preprocessed source on another machine, and write the object. `warnings`: the preprocessor's output."""
     directory = directory_of(text)
     if away.form is Form.SOURCE and not directory:
         return Outcome(None, why="the preprocessor does not name the folder for debugging information")
@@ -235,7 +235,7 @@ def _compile(step: Step, away: Away, place: Path, text: bytes, remote: Remote, *
         given = _given(step, away, directory, text)
     except ValueError as error:
         return Outcome(None, why=str(error))
-    environment = {name: step.environment.get(name, "") for name in OF_MESSAGES}  # not those of the server
+    environment = {name: step.environment.get(name, "") for name in OF_MESSAGES}  # instead of the server's
     if "GCC_COLORS" in step.environment:
         environment["GCC_COLORS"] = step.environment["GCC_COLORS"]
     environment["PWD"] = HERE_THERE
@@ -248,7 +248,7 @@ def _compile(step: Step, away: Away, place: Path, text: bytes, remote: Remote, *
 
 
 def _run(step: Step, words: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
-    """Run a compiler here, as the user would."""
+    """Run a compiler here, in the user's folder and environment."""
     return subprocess.run(
         words,
         cwd=step.cwd,
@@ -261,7 +261,7 @@ def _run(step: Step, words: Sequence[str]) -> subprocess.CompletedProcess[bytes]
 
 
 def _given(step: Step, away: Away, directory: str, text: bytes) -> Given:
-    """Return what the other machine is given; raise `ValueError` if the step must be run here."""
+    """Return the input for the other machine; raise `ValueError` if the step must be run here."""
 
     def read(name: str) -> bytes | None:
         try:
@@ -278,7 +278,7 @@ def _given(step: Step, away: Away, directory: str, text: bytes) -> Given:
 
 
 def _colored(step: Step, words: Sequence[str]) -> list[str]:
-    """Return a command with colors where a local compiler would use them, if its own options do not say it."""
+    """Ask for colors where a local compiler would use them. Options of the command itself take precedence."""
     variables = step.environment
     if not step.colors or variables.get("TERM", "dumb") == "dumb" or variables.get("NO_COLOR"):
         return list(words)
@@ -286,7 +286,7 @@ def _colored(step: Step, words: Sequence[str]) -> list[str]:
 
 
 def _finish(away: Away, place: Path, end: RemoteEnd, warnings: bytes, umask: int) -> Outcome:
-    """Write the object, if there is one. `warnings`: what the preprocessor wrote here."""
+    """Write the object, if there is one. `warnings`: the output of the preprocessor here."""
     missing = end.status == 0 and OBJECT not in end.outputs
     if missing or end.status >= 125 or (end.status and _TROUBLE.search(end.stderr)):
         said = end.stderr.decode("utf-8", "replace").strip().splitlines()
@@ -300,26 +300,26 @@ def _finish(away: Away, place: Path, end: RemoteEnd, warnings: bytes, umask: int
 
 
 def merged(first: bytes, then: bytes) -> bytes:
-    """Return what GCC said in two steps, without what the second said again: both read the same directives."""
+    """Join the messages of GCC's two steps. Both read the same directives, so repeated messages are dropped."""
     known = set(_DIAGNOSTIC.findall(first))
     return first + _DIAGNOSTIC.sub(lambda found: b"" if found[0] in known else found[0], then)
 
 
 def write_object(place: Path, data: bytes, umask: int) -> None:
-    """Write an object as an assembler does: a new file instead of an old one, but into a device.
+    """Write an object as an assembler does: replace a file by a new one, but write into a device.
 
     Raises
     ------
     OSError
-        It cannot be written. What was there before is still there.
+        It cannot be written. The old file is unchanged.
     """
     if not _is_replaceable(place):
-        raise FileExistsError(errno.EEXIST, "it has become something else than a file", str(place))
+        raise FileExistsError(errno.EEXIST, "it is no longer a regular file", str(place))
     if place.exists() and not place.is_file():
         place.write_bytes(data)
         return
     with tempfile.TemporaryDirectory(prefix=f".{place.name[:100]}.", dir=place.parent) as folder:
         new = Path(folder, "new")
         new.write_bytes(data)
-        new.chmod(0o666 & ~umask)  # not by the umask of this process, which may work for others
+        new.chmod(0o666 & ~umask)  # the caller's umask, which may differ from that of this process
         new.replace(place)

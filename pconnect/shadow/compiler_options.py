@@ -1,26 +1,26 @@
-"""Options of GCC and Clang: which take an argument, which only the preprocessor reads, which keep a step here.
+"""Options of GCC and Clang: options with an argument, preprocessor options, and options that force a local run.
 
-What is in none of these tables and begins with none of `KNOWN` is not known; its step stays here.
+An option that is in none of these tables and does not match `KNOWN` is unknown: its step runs locally.
 """
 
 import re
 
-_LOCAL_FILE = "names a file of this machine"
+_LOCAL_FILE = "names a file on this machine"
 _MORE_OUTPUT = "writes more than an object file"
 _NOT_A_STEP = "compiles nothing"
-_PROFILE = "reads or writes files of a profile"
+_PROFILE = "reads or writes profile data"
 _MODULES = "uses precompiled headers or modules"
-_DIFFERENT = "is another way to preprocess"
-_RECORDED = "records the words of the command"
+_DIFFERENT = "changes how the source is preprocessed"
+_RECORDED = "records the command line"
 
-#: Options that stay here, as they are.
+#: Options that force a local run, with the reason.
 HERE = {
     "-": "the source is standard input",
     "-E": "-E only preprocesses",
-    "-S": "-S only makes assembly",
+    "-S": "-S only writes assembly",
     "-M": "-M only lists dependencies",
     "-MM": "-MM only lists dependencies",
-    "-fsyntax-only": "-fsyntax-only only checks",
+    "-fsyntax-only": "-fsyntax-only only checks the source",
     **{f"-{word}": f"-{word} {_NOT_A_STEP}" for word in ("v", "###", "-version", "-help", "-target-help")},
     **{
         word: f"{word} {_DIFFERENT}"
@@ -41,11 +41,11 @@ HERE = {
     "-fmodules-ts": f"-fmodules-ts {_MODULES}",
     "-include-pch": f"-include-pch {_MODULES}",
     "-frepo": f"-frepo {_MORE_OUTPUT}",
-    "-Xclang": "-Xclang passes what is not known here",
-    "-Xpreprocessor": "-Xpreprocessor passes what is not known here",
-    "-Xassembler": "-Xassembler passes what is not known here",
+    "-Xclang": "-Xclang passes an unknown option",
+    "-Xpreprocessor": "-Xpreprocessor passes an unknown option",
+    "-Xassembler": "-Xassembler passes an unknown option",
     "-arch": "-arch may ask for several objects",
-    "-wrapper": "-wrapper names a program of this machine",
+    "-wrapper": "-wrapper names a program on this machine",
     "-specs": f"-specs {_LOCAL_FILE}",
     "-B": f"-B {_LOCAL_FILE}",
     "-Wunused-macros": "-Wunused-macros needs source that is not preprocessed",
@@ -53,7 +53,7 @@ HERE = {
     "-Weverything": "-Weverything needs source that is not preprocessed",
 }
 
-#: Beginnings of options that stay here.
+#: Prefixes of options that force a local run, with the reason.
 HERE_PREFIXES = {
     "-fprofile": _PROFILE,
     "-fno-profile": _PROFILE,
@@ -97,27 +97,27 @@ HERE_PREFIXES = {
     "--help": _NOT_A_STEP,
 }
 
-#: What only the preprocessor reads, with an argument that follows or is joined.
+#: Options that only the preprocessor reads, with a joined or a separate argument.
 PREPROCESSOR = (
     "-include", "-imacros", "-isystem", "-iquote", "-idirafter", "-isysroot", "-iprefix", "-iwithprefixbefore",
     "-iwithprefix", "-imultilib", "-imultiarch", "-iwithsysroot", "-iframework", "-ivfsoverlay", "-cxx-isystem",
     "-I",
 )  # fmt: skip
-#: What only it reads, of one word.
+#: Prefixes of one-word options that only the preprocessor reads.
 PREPROCESSOR_PREFIXES = ("--sysroot=", "--gcc-toolchain=", "-fmax-include-depth", "-Wmissing-include-dirs")
-#: Macros: the preprocessor reads them, and a compiler that gets its directives.
+#: Options for macros: the preprocessor reads them, and so does a compiler whose source still has directives.
 MACROS = "-D", "-U", "-A"
-#: The same with two hyphens, which only take an argument that follows.
+#: Long forms of preprocessor options. They take their argument as the next word only.
 LONG_FORMS = {
     "--include-directory": "-I",
     "--define-macro": "-D",
     "--undefine-macro": "-U",
     "--include": "-include",
 }
-#: What takes an argument in the next word, and means the same in both steps.
+#: Options whose argument is the next word, and that mean the same in both steps.
 WITH_ARGUMENT = "--param", "-target", "-mllvm", "-Xlinker", "-L", "-l", "-u", "-T", "-z", "-gcc-toolchain"
 
-#: How the options begin that may go away.
+#: Options that the other machine can handle.
 KNOWN = re.compile(
     r"-(f|m|W|O|g|l|L|u|std=|stdlib=|rtlib=|unwindlib=|ansi$|pedantic|w$|pipe$|pthread$|pg?$|undef$|nostdinc"
     r"|nostdlib|nodefaultlibs|nostartfiles|static|shared|rdynamic$|s$|r$|n?o?-?pie$|trigraphs$|Qunused-arguments$"
@@ -125,18 +125,18 @@ KNOWN = re.compile(
     r"|-param=|-target=|-std=|-pedantic|-gcc-toolchain=|-rtlib=|-unwindlib=|-sysroot=)"
 )
 
-#: Whether an option chooses instructions by the processor of this machine.
+#: Options that choose instructions for the processor of this machine.
 NATIVE = re.compile(r"-m(arch|tune|cpu|fpu)=native")
 
 _OF_C = {".c": "c"}
 _OF_CPP = dict.fromkeys((".cc", ".cp", ".cxx", ".cpp", ".CPP", ".c++", ".C"), "c++")
-#: The language of a source by the end of its name.
+#: The language of a source file, by its suffix.
 LANGUAGES = {**_OF_C, **_OF_CPP}
 OTHER_SOURCES = {
-    **dict.fromkeys((".s", ".S", ".sx", ".asm"), "it is assembly"),
-    **dict.fromkeys((".i", ".ii", ".mi", ".mii", ".bc"), "it is preprocessed already"),
+    **dict.fromkeys((".s", ".S", ".sx", ".asm"), "the source is assembly"),
+    **dict.fromkeys((".i", ".ii", ".mi", ".mii", ".bc"), "the source is already preprocessed"),
     **dict.fromkeys(
         (".h", ".hh", ".H", ".hp", ".hxx", ".hpp", ".HPP", ".h++", ".tcc"), "it makes a precompiled header"
     ),
-    **dict.fromkeys((".o", ".a", ".so", ".obj", ".lo"), "it is no source"),
+    **dict.fromkeys((".o", ".a", ".so", ".obj", ".lo"), "the input is not a source file"),
 }

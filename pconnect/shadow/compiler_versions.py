@@ -1,6 +1,7 @@
-"""Which compiler it is, here and on a node: only the same one makes the same objects.
+"""Compare the compilers of this machine and of a node: only the same compiler makes the same objects.
 
-The name does not say it: ``cc`` may be GCC here and Clang there. So what a compiler says about itself is compared.
+The name is not enough: ``cc`` may be GCC on one machine and Clang on another. So this module compares the compilers'
+own descriptions of themselves.
 """
 
 import hashlib
@@ -18,30 +19,30 @@ from pconnect.errors import ConfigurationError
 from pconnect.shadow.compiler_options import NATIVE
 from pconnect.shadow.compiler_words import Family
 
-#: Runs words, of which the first is a compiler, and returns its exit status and what it wrote to standard output.
+#: Runs a compiler with arguments, and returns its exit status and standard output.
 Run = Callable[[Sequence[str]], tuple[int, bytes]]
 
 _OF_INSTRUCTIONS = re.compile(r"-m|--param=|-f")
 
 
 class OtherCompilerError(ConfigurationError):
-    """The compiler of a node is not the one of this machine, or there is none."""
+    """The compiler of a node differs from the one of this machine, or is missing."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a compiler says about itself.
+    """A compiler's description of itself.
 
     Attributes
     ----------
     version
-        Such as ``12.2.0``.
+        Its version, such as ``12.2.0``.
     machine
-        What it compiles for, such as ``x86_64-linux-gnu``.
+        The machine that it compiles for, such as ``x86_64-linux-gnu``.
     build
-        The first line of ``--version`` without the program's name: which distribution's package it is.
+        The first line of ``--version`` without the program's name. It names the distribution's package.
     tools
-        Of GCC: the assembler, which writes its objects, and a hash of what it was built to do by default.
+        GCC only: the assembler, which writes its objects, and a hash of the built-in defaults.
     """
 
     version: str
@@ -51,7 +52,7 @@ class Identity:
 
     @property
     def family(self) -> Family:
-        """Whose options it has."""
+        """The compiler family, which determines the options."""
         return Family.CLANG if "clang" in self.build.lower() else Family.GCC
 
     def __str__(self) -> str:
@@ -59,7 +60,7 @@ class Identity:
 
 
 def identity(compiler: str, run: Run) -> Identity:
-    """Return what a compiler says about itself.
+    """Return a compiler's description of itself.
 
     Parameters
     ----------
@@ -71,13 +72,13 @@ def identity(compiler: str, run: Run) -> Identity:
     Raises
     ------
     OtherCompilerError
-        It does not say what a compiler says.
+        The program does not answer like a compiler.
     """
     status, output = run([compiler, "--version"])
     lines = output.decode("utf-8", "replace").splitlines()
     if status or not lines:
         raise OtherCompilerError(
-            f"{compiler} --version ended with status {status}: is it a compiler of C or C++?"
+            f"{compiler} --version ended with status {status}: is it a C or C++ compiler?"
         )
     build = _without_program(lines[0])
     asked = [["-dumpversion"], ["-dumpmachine"]]
@@ -86,7 +87,7 @@ def identity(compiler: str, run: Run) -> Identity:
     answers = [run([compiler, *words]) for words in asked]
     if any(status for status, _ in answers):
         raise OtherCompilerError(
-            f"{compiler} is no compiler like GCC or Clang: it does not know -dumpmachine"
+            f"{compiler} is not a compiler like GCC or Clang: it does not know -dumpmachine"
         )
     version, machine = (answer.decode("utf-8", "replace").strip() for _, answer in answers)
     return Identity(version, machine, build, "" if "clang" in build.lower() else _tools(compiler, run))
@@ -107,29 +108,29 @@ def _without_program(line: str) -> str:
 
 
 def identity_here(compiler: str, environment: Mapping[str, str]) -> Identity:
-    """Return what a compiler of this machine says about itself. It is asked again only after its file has changed.
+    """Return the description of a compiler on this machine. The answer is cached until the compiler's file changes.
 
     Raises
     ------
     OtherCompilerError
-        There is none, or it does not say what a compiler says.
+        There is no such compiler, or the program does not answer like one.
     """
     path = shutil.which(compiler, path=environment.get("PATH", os.defpath))
     if path is None:
         raise OtherCompilerError(f"there is no {compiler} on this machine: is it in PATH?")
-    status = Path(path).stat()  # of what a link leads to
+    status = Path(path).stat()  # follows links
     return _identity_of_file(path, status.st_mtime_ns, status.st_size, tuple(sorted(environment.items())))
 
 
 @lru_cache(maxsize=64)
 def _identity_of_file(
     path: str,
-    mtime: int,  # noqa: ARG001 - a new file is asked again
-    size: int,  # noqa: ARG001 - the same
+    mtime: int,  # noqa: ARG001 - part of the cache key
+    size: int,  # noqa: ARG001 - part of the cache key
     environment: tuple[tuple[str, str], ...],
 ) -> Identity:
     def run(words: Sequence[str]) -> tuple[int, bytes]:
-        # What it says is not to depend on the user's language.
+        # The answer must not depend on the user's language.
         variables = {**dict(environment), "LC_ALL": "C"}
         ended = subprocess.run(
             words, env=variables, stdin=subprocess.DEVNULL, capture_output=True, check=False
@@ -140,35 +141,35 @@ def _identity_of_file(
 
 
 def check_same(compiler: str, here: Identity, there: Identity, host: str) -> None:
-    """Refuse a node whose compiler is another one.
+    """Refuse a node whose compiler differs.
 
     Raises
     ------
     OtherCompilerError
-        It is. The message says both.
+        The compilers differ. The message describes both.
     """
     if here != there:
         raise OtherCompilerError(
-            f"objects would differ: {compiler} on {host} is {there}, but on this machine {here}; install the same "
-            f"package there"
+            f"objects would differ: {compiler} on {host} is {there}, but on this machine {here}; "
+            f"install the same package on {host}"
         )
 
 
 def is_native(words: Sequence[str]) -> bool:
-    """Return whether a command chooses instructions by the processor of the machine where it runs."""
+    """Return whether a command chooses instructions for the processor of the machine that runs it."""
     return any(NATIVE.match(word) for word in words)
 
 
 def expand_native(words: Sequence[str], environment: Mapping[str, str]) -> list[str]:
-    """Return a command of GCC with ``-march=native`` and the like replaced by what they mean on this machine.
+    """Replace ``-march=native`` and similar options of a GCC command by their meaning on this machine.
 
-    An object is the same, byte for byte, if it has no debugging information, which records options in their order.
-    Clang's words are returned as they are: what they mean cannot be said with options of its driver.
+    The object stays the same, byte for byte, unless it has debugging information, which records options in order.
+    Commands of Clang are returned unchanged: options of its driver cannot express the meaning.
 
     Raises
     ------
     OtherCompilerError
-        The compiler does not show what they mean.
+        The compiler does not show the meaning.
     """
     native = [word for word in words if NATIVE.match(word)]
     if not native or identity_here(words[0], environment).family is Family.CLANG:
@@ -182,7 +183,7 @@ def expand_native(words: Sequence[str], environment: Mapping[str, str]) -> list[
 
 
 def _shown(words: Sequence[str], environment: Mapping[str, str]) -> list[str]:
-    """Return the options of the compiler proper that choose instructions, in the order in which it gets them."""
+    """Return the options that choose instructions, in the order in which the compiler proper gets them."""
     asked = [*words, "-E", "-###", "-x", "c", os.devnull]
     ended = subprocess.run(
         asked,
@@ -193,7 +194,7 @@ def _shown(words: Sequence[str], environment: Mapping[str, str]) -> list[str]:
     )
     lines = [line for line in ended.stderr.decode("utf-8", "replace").splitlines() if "/cc1" in line]
     if ended.returncode or not lines:
-        raise OtherCompilerError(f"{shlex.join(asked)} does not show how the compiler is called")
+        raise OtherCompilerError(f"{shlex.join(asked)} does not show the command of the compiler proper")
     shown = shlex.split(lines[0])
     joined = [
         f"--param={then}" if word == "--param" else word

@@ -1,18 +1,18 @@
-"""What a command of a C or C++ compiler asks for, and whether another machine can do it. No input or output.
+"""Parse a C or C++ compiler command, and decide whether another machine can run it. This module does no I/O.
 
-A step goes away if it makes one object of one source, and if what the compiler reads beside it and writes beside it
-is known. Then it is two steps: the preprocessor runs here, where the files are, and the compiler there.
+A step can run on another machine if it makes one object from one source, and if all other files that the compiler reads
+and writes are known. Then it becomes two steps: the preprocessor runs here, where the files are, the compiler there.
 
-How an object becomes the same, byte for byte, as one of a local compiler:
+The object must be the same, byte for byte, as the object of a local compiler:
 
-- Debugging information has columns. So macros must not be expanded here: GCC's ``-fdirectives-only`` and Clang's
-  ``-frewrite-includes`` include files and leave the rest as it is. It is also why warnings are the same.
-- GCC records its options in debugging information, but none that begin with ``-f…-prefix-map``. So where there is such
-  information its second step is not told that its source is preprocessed, but that ``.source/`` is to be called by the
-  name of the source's folder. What it does otherwise then keeps a step here: being pedantic, it warns about marks of
-  lines, and an address sanitizer writes the file's name into the object.
-- Clang writes checksums of files, and which lines come from which file, into debugging information, so that it gets
-  all files that it reads; see `source.clang_files`.
+- Debugging information contains column numbers, so macros must not be expanded here. GCC's ``-fdirectives-only`` and
+  Clang's ``-frewrite-includes`` include files and leave the rest unchanged. Warnings stay the same for the same reason.
+- GCC records its options in debugging information, except options named ``-f…-prefix-map``. With debugging information,
+  its second step therefore gets the source as if it were not preprocessed, in the folder ``.source/``, and an option
+  that maps this name to that of the source's folder. Two kinds of steps must run here because this would show:
+  ``-pedantic`` warns about line markers, and an address sanitizer writes the file's name into the object.
+- Clang records checksums of files and the file of each line in debugging information, so it gets all files that it
+  reads; see `source.clang_files`.
 """
 
 import enum
@@ -25,28 +25,28 @@ from pconnect.shadow import compiler_options as options
 
 
 class Family(enum.Enum):
-    """Whose options a compiler has."""
+    """A family of compilers with the same options."""
 
     GCC = "gcc"
     CLANG = "clang"
 
 
 class Form(enum.Enum):
-    """In which form the source goes away."""
+    """The form in which the source is sent."""
 
-    #: With its directives, to GCC as preprocessed source.
+    #: For GCC: output of ``-fdirectives-only``, declared as preprocessed.
     PREPROCESSED = "preprocessed"
-    #: The same as if it were source that was never preprocessed, for debugging information.
+    #: For GCC with debugging information: the same text, declared as normal source.
     SOURCE = "source"
-    #: As Clang rewrites it.
+    #: For Clang: output of ``-frewrite-includes``.
     REWRITTEN = "rewritten"
-    #: As the files that Clang reads.
+    #: For Clang with debugging information: all files that it reads.
     FILES = "files"
 
 
-#: Where source lies there that GCC is to take for source, so that it knows the last part of its name.
+#: The folder there for text declared as normal source. The file keeps the last part of its name.
 SOURCE_FOLDER = ".source/"
-#: What GCC on Linux takes for its folder, whatever that is, if the variable ``PWD`` says so.
+#: GCC on Linux accepts this as the name of its working folder, whatever that is, if the variable ``PWD`` has it.
 HERE_THERE = "/proc/self/cwd"
 
 _DEPENDENCY_FILES = "-MD", "-MMD"
@@ -63,44 +63,44 @@ _DEBUG = re.compile(
 _OF_ASSEMBLER = re.compile(
     r"--noexecstack|--execstack|--fatal-warnings|-W|--no-warn|--warn|-m[\w=.+-]+|--(32|64|x32)|-n?o?mbig-obj"
 )
-# Quotes and the like are written otherwise in marks of lines; "=" ends the first half of a map of names.
+# Line markers escape quotes and the other characters; "=" separates the two halves of a prefix map.
 _UNUSUAL = re.compile(r'[="\\\x00-\x1f\x7f-\U0010ffff]')
-#: The end of names of compilers to which also a source whose name ends in ".c" is C++.
+#: The end of the names of compilers that take even ".c" files for C++.
 _OF_CPP = re.compile(r"[+][+](-[\d.]+)?$")
 
 
 @dataclass(frozen=True)
 class Here:
-    """A command that is run on this machine, and why."""
+    """A command that must be run on this machine, and the reason."""
 
     why: str
 
 
 @dataclass(frozen=True)
 class Away:
-    """A command that makes one object of one source.
+    """A command that makes one object from one source and can run on another machine.
 
     Attributes
     ----------
     compiler
         The first word.
     family, form, language
-        Of the compiler, of what goes away, and ``c`` or ``c++``.
+        The family of the compiler, the form of the sent source, and ``c`` or ``c++``.
     source, output
-        As the command names them, or as the compiler calls the object by default.
+        The names in the command, or the compiler's default name for the object.
     preprocess
-        The words of the step here, which writes the source that goes away to its standard output, and the file of
-        dependencies if one is asked for.
+        The words of the local step. It writes the source to send to standard output, and the dependency file if the
+        command asks for one.
     command
-        The words of the command that are for both steps or the preprocessor.
+        The compiler, and the words of the command for the preprocessor or for both steps.
     options
-        The words of the step there that do not depend on where this one is.
+        The words of the remote step that do not depend on local paths.
     debug
-        Whether there is debugging information in the object.
+        Whether the object has debugging information.
     pedantic
-        Whether extensions are to be reported.
+        Whether the compiler reports language extensions.
     prefix_maps
-        Options that replace beginnings of paths in the object: their names, what is replaced, and by what.
+        Options that replace prefixes of paths in the object: name of the option, old prefix, new prefix.
     """
 
     compiler: str
@@ -117,25 +117,25 @@ class Away:
     prefix_maps: tuple[tuple[str, str, str], ...]
 
     def compile(self, output: str, directory: str) -> list[str]:
-        """Return the words of the step there, which reads `source_file` or its standard input.
+        """Return the words of the remote step, which reads `source_file` or its standard input.
 
         Parameters
         ----------
         output
-            The object's name there.
+            The name of the object on the other machine.
         directory
-            The folder that debugging information is to name; empty: none is named.
+            The folder that debugging information must name; empty for none.
         """
         language, file = self.language, self.source_file or "-"
         if self.form is Form.REWRITTEN:
             extra = _to_clang("-main-file-name", self.source)
-            # Marks of lines are an extension, of which some versions warn, and which others do not know.
+            # Line markers are an extension. Some versions warn about them, and others do not know the warning.
             extra += ["-Wno-unknown-warning-option", "-Wno-gnu-line-marker"] if self.pedantic else []
         elif self.form is Form.PREPROCESSED:
             extra = ["-fpreprocessed", "-fdirectives-only"]
             language = "cpp-output" if language == "c" else "c++-cpp-output"
         else:
-            # The last map counts. Without standard folders nothing is included before the first line.
+            # The last map wins. `-nostdinc` keeps GCC from including its predefined header before the first line.
             folder = self.source.removesuffix(posixpath.basename(self.source))
             extra = ["-nostdinc", f"-ffile-prefix-map={SOURCE_FOLDER}={self._mapped(folder)}"]
             extra += [f"-fdebug-prefix-map={HERE_THERE}={self._mapped(directory)}"] if directory else []
@@ -143,11 +143,11 @@ class Away:
 
     @property
     def source_file(self) -> str:
-        """The file there that has the source; empty: standard input has it."""
+        """The file with the source on the other machine; empty if the source is standard input."""
         return f"{SOURCE_FOLDER}{posixpath.basename(self.source)}" if self.form is Form.SOURCE else ""
 
     def _mapped(self, path: str) -> str:
-        """Return a path as the command's own options replace it; the last that fits counts."""
+        """Apply the command's own prefix maps to a path. The last matching map wins."""
         for option, old, new in reversed(self.prefix_maps):
             if path.startswith(old) and option != "-fmacro-prefix-map":
                 return new + path[len(old) :]
@@ -155,17 +155,17 @@ class Away:
 
 
 def _to_clang(*words: str) -> list[str]:
-    """Return options of Clang's compiler for its driver, which does not know them."""
+    """Wrap options of Clang's compiler proper so that its driver passes them on."""
     return [part for word in words for part in ("-Xclang", word)]
 
 
-class _StaysHere(Exception):  # noqa: N818 - it is how reading ends, not an error
-    """Raised with the reason while words are read."""
+class _StaysHere(Exception):  # noqa: N818 - it ends the parsing and is not an error
+    """Raised by the parser with the reason why a command must be run here."""
 
 
 @dataclass
 class _Reading:
-    """What has been read so far. `mapped`: options with which paths are replaced."""
+    """The state of the parser. `mapped`: options that replace prefixes of paths."""
 
     family: Family
     compiles: bool = False
@@ -179,7 +179,7 @@ class _Reading:
     given_to_driver: bool = False
     targets: list[str] = field(default_factory=list)
     mapped: list[tuple[str, str, str]] = field(default_factory=list)
-    late: list[str] = field(default_factory=list)  # which the driver passes on behind all others
+    late: list[str] = field(default_factory=list)  # options that the driver passes on after all others
     debug_level: int = 0
     pedantic: bool = False
 
@@ -189,14 +189,14 @@ class _Reading:
 
 
 def decide(words: Sequence[str], family: Family) -> Here | Away:
-    """Return what is to be done with a command.
+    """Decide where to run a command.
 
     Parameters
     ----------
     words
-        All words, with the compiler's name as the first, after response files were expanded.
+        All words, with response files expanded; the first is the compiler.
     family
-        Whose options it has. Ask `compiler_versions`: the name ``cc`` does not say it.
+        The family of the compiler. Ask `compiler_versions`: a name such as ``cc`` does not determine it.
     """
     reading = _Reading(family)
     left = list(reversed(words[1:]))
@@ -215,7 +215,7 @@ def _argument(word: str, left: list[str]) -> str:
 
 
 def _read(word: str, left: list[str], reading: _Reading) -> None:
-    """Read one word, and its argument, which is taken from `left`."""
+    """Read one word. If it takes an argument, pop it from `left`."""
     if word in options.HERE:
         raise _StaysHere(options.HERE[word])
     if not word.startswith("-"):
@@ -223,7 +223,7 @@ def _read(word: str, left: list[str], reading: _Reading) -> None:
     elif word == "-c":
         reading.compiles = True
     elif word.startswith("-o"):
-        reading.output = word[2:] or _argument(word, left) or "-"  # a compiler refuses an empty name
+        reading.output = word[2:] or _argument(word, left) or "-"  # compilers refuse an empty name
     elif word.startswith("-x"):
         reading.language = word[2:] or _argument(word, left)
     elif word.startswith(("-M", "-Wp,")):
@@ -246,20 +246,20 @@ def _read_joined(word: str, left: list[str], take: Callable[..., None]) -> None:
 
 
 def _read_option(word: str, reading: _Reading) -> None:
-    """Read a word that is an option of its own."""
+    """Read an option without a separate argument."""
     if prefix := next((prefix for prefix in options.HERE_PREFIXES if word.startswith(prefix)), None):
         raise _StaysHere(f"{word} {options.HERE_PREFIXES[prefix]}")
     if options.NATIVE.match(word):
         raise _StaysHere(
-            f"{word} means the processor of this machine, unless a rule says that it is to be expanded"
+            f"{word} depends on the processor of this machine; to compile on servers, set a rule that expands it"
         )
     if word.startswith("-Wa,") and _is_known_to_assembler(word) is False:
-        raise _StaysHere(f"{word} may write a listing, or name files of this machine")
+        raise _StaysHere(f"{word} may write a listing, or name files on this machine")
     if word.startswith(options.PREPROCESSOR_PREFIXES):
         reading.preprocess.append(word)
         return
     if not options.KNOWN.match(word):
-        raise _StaysHere(f"the option {word} is not known here")
+        raise _StaysHere(f"the option {word} is unknown")
     if word.startswith("-g"):
         _read_debug(word, reading)
     elif word in _PEDANTIC:
@@ -274,7 +274,7 @@ def _is_known_to_assembler(word: str) -> bool:
 
 
 def _read_debug(word: str, reading: _Reading) -> None:
-    """Read an option that begins with ``-g``, of which only some turn debugging information on."""
+    """Read an option that begins with ``-g``. Only some of them turn on debugging information."""
     found = _DEBUG.fullmatch(word)
     if found is None:
         return
@@ -287,7 +287,7 @@ def _read_debug(word: str, reading: _Reading) -> None:
 
 
 def _read_dependencies(word: str, left: list[str], reading: _Reading) -> None:
-    """Read what asks for a file of dependencies, or a word for the preprocessor."""
+    """Read an option for the dependency file, or ``-Wp,`` with options for the preprocessor."""
     if not word.startswith("-Wp,"):
         _read_dependency(word, lambda: _argument(word, left), reading)
         reading.given_to_driver |= word in _DEPENDENCY_FILES
@@ -296,7 +296,7 @@ def _read_dependencies(word: str, left: list[str], reading: _Reading) -> None:
     while parts:
         part = parts.pop()
         if part in _DEPENDENCY_FILES:
-            # To the preprocessor itself these take the file's name; Clang's driver knows that.
+            # Passed to the preprocessor itself, these options take the file's name. Clang's driver knows that.
             reading.dependencies.append(part)
             reading.dependency_file = _argument(word, parts)
             reading.given_to_driver |= reading.family is Family.CLANG
@@ -305,7 +305,7 @@ def _read_dependencies(word: str, left: list[str], reading: _Reading) -> None:
         elif part.startswith("-M"):
             _read_dependency(part, lambda: _argument(word, parts), reading)
         else:
-            raise _StaysHere(f"{word} passes what is not known here")
+            raise _StaysHere(f"{word} passes an unknown option")
 
 
 def _read_dependency(word: str, argument: Callable[[], str], reading: _Reading) -> None:
@@ -317,11 +317,11 @@ def _read_dependency(word: str, argument: Callable[[], str], reading: _Reading) 
     elif name in ("-MT", "-MQ"):
         reading.targets += [name, value or argument()]
     else:
-        raise _StaysHere(f"the option {word} is not known here")
+        raise _StaysHere(f"the option {word} is unknown")
 
 
 def _away(compiler: str, reading: _Reading) -> Away:
-    """Return what the words ask for, after all were read."""
+    """Return the parsed command, after all words were read."""
     if len(reading.sources) != 1:
         raise _StaysHere("there is more than one source" if reading.sources else "there is no source")
     source, given = reading.sources[0]
@@ -353,7 +353,7 @@ def _away(compiler: str, reading: _Reading) -> Away:
 
 
 def _stem(path: str) -> str:
-    """Return a path without the end of its name from the last dot on."""
+    """Return a path without the suffix of its name."""
     return posixpath.splitext(path)[0]
 
 
@@ -364,12 +364,12 @@ def _language(compiler: str, source: str, given: str) -> str:
     if given in ("c", "c++"):
         return given
     if end not in options.LANGUAGES:
-        raise _StaysHere(options.OTHER_SOURCES.get(end, f"{source} is no source of C or C++"))
+        raise _StaysHere(options.OTHER_SOURCES.get(end, f"{source} is not a C or C++ source file"))
     return "c++" if _OF_CPP.search(compiler) else options.LANGUAGES[end]
 
 
 def _form(reading: _Reading) -> Form:
-    """Return the form in which the source can go away."""
+    """Return the form in which the source can be sent."""
     if reading.family is Family.CLANG:
         return Form.FILES if reading.debug_level else Form.REWRITTEN
     if not reading.debug_level:
@@ -382,10 +382,10 @@ def _form(reading: _Reading) -> Form:
 
 
 def _dependency_words(source: str, reading: _Reading) -> list[str]:
-    """Return options for the file that a local compiler would write, with the target it would name."""
+    """Return options for the dependency file of a local compiler, with the target that it would name."""
     if not set(_DEPENDENCY_FILES) & set(reading.dependencies):
         if reading.dependencies or reading.targets or reading.dependency_file:
-            raise _StaysHere("there are options for a file of dependencies that is not written")
+            raise _StaysHere("it has options for a dependency file, but writes none")
         return []
     file = reading.dependency_file or f"{_stem(reading.output or posixpath.basename(source))}.d"
     targets = list(reading.targets)

@@ -1,12 +1,12 @@
-"""What keeps a stand-in from running itself: a variable of the environment, which all that it starts has."""
+"""Keep a stand-in from running itself, with an environment variable that its child processes inherit."""
 
 from collections.abc import Mapping
 
-#: Set, to anything, in the environment of what a stand-in runs, here and on servers: a stand-in that finds it runs the
-#: program that it stands for, and nothing else.
+#: Stand-ins set it to some text for every process that they start, here and on servers. A stand-in that finds it set
+#: runs the real program locally.
 VARIABLE = "PSERVER_SHADOW"
 
 
 def is_inside(environment: Mapping[str, str]) -> bool:
-    """Return whether a stand-in has started what has this environment."""
+    """Return whether this environment belongs to a process that a stand-in started."""
     return bool(environment.get(VARIABLE))

@@ -1,15 +1,15 @@
-"""Stand-ins in the place of programs, which are kept beside as ``NAME_``, and put back exactly as they were.
+"""Stand-ins that replace programs in place. The program stays in the same folder as ``NAME_`` and is restored exactly.
 
-A program is never copied: its name is moved, so it keeps its bytes, owner, mode, times and all else. At each moment
-something of its name runs, the program or its stand-in:
+A program is never copied. It only gets a new name, so it keeps its bytes, owner, mode and times. Its old name always
+leads to an executable file, the program or its stand-in:
 
-* *on*: the record of the program; a second name for it, ``NAME_``, which fails if that is taken; the stand-in, moved
-  over the first name.
-* *off*: ``NAME_`` is moved over the stand-in; the record is removed.
+* *on* records the program, creates the hard link ``NAME_`` (which fails if that name exists), and renames the stand-in
+  to ``NAME``.
+* *off* renames ``NAME_`` to ``NAME`` over the stand-in, and removes the record.
 
-Whatever has been done of it when the process is killed, what is there says what it was, see `State`, and `off` and `on`
-begin with that. A package manager that upgrades the program replaces the stand-in: then that is kept, and the old
-program goes.
+If the process is killed between two steps, the files show how far it got (see `State`), and the next `on` or `off`
+starts from there. When a package manager upgrades the program, it replaces the stand-in. Then *off* keeps the upgrade
+and removes the old program.
 """
 
 import enum
@@ -27,28 +27,28 @@ _SHELL = "/bin/sh"
 
 
 class State(enum.Enum):
-    """What there is of a program that may have a stand-in in its place; the text is what users read."""
+    """The state of a program that may have a stand-in in its place. Users read the values."""
 
     OFF = "is not shadowed"
-    BEGUN = "it is in its place, but a pshadow was killed, or it was installed again; pshadow off"
-    HALF = "it is in its place, and has a second name, for a pshadow was killed; pshadow off"
+    BEGUN = "the program is in its place: pshadow was killed, or the program was reinstalled; run pshadow off"
+    HALF = "the program is in its place with a second name: pshadow was killed; run pshadow off"
     ON = ""
-    UPGRADED = "it was upgraded, so nothing goes away; pshadow off, or on again"
-    REMOVED = "its stand-in was removed; pshadow off puts the program back"
-    GONE = "it was removed, and its stand-in too; pshadow off"
-    LOST = "the program that was kept beside is gone; install it again"
-    FOREIGN = "what is kept beside is not the program that was put there; move the right one to its name"
+    UPGRADED = "the program was upgraded, so it runs here; run pshadow off, or on again"
+    REMOVED = "the stand-in was removed; run pshadow off to restore the program"
+    GONE = "the program and its stand-in were removed; run pshadow off"
+    LOST = "the saved program is gone; install it again"
+    FOREIGN = "the saved file is not the original program; move the original program back to its name"
 
 
 class Outcome(enum.Enum):
-    """What `InPlace.off` has done."""
+    """The result of `InPlace.off`."""
 
     NOTHING = "was not shadowed"
-    RESTORED = "is back"
+    RESTORED = "is restored"
     KEPT_UPGRADE = "was upgraded meanwhile: the upgrade stays, and the old program is removed"
-    PUT_BACK = "had lost its stand-in: it is back"
-    FORGOTTEN = "is gone, and so is its stand-in; it is not shadowed any more"
-    KEPT_BOTH = "is no stand-in, and the file beside is not the one that was put there: both stay"
+    PUT_BACK = "is restored; its stand-in had been removed"
+    FORGOTTEN = "is gone, and so is its stand-in; it is no longer shadowed"
+    KEPT_BOTH = "is not a stand-in, and the saved file is not the original program: both files stay"
 
 
 _RESTORING = {State.ON: Outcome.RESTORED, State.REMOVED: Outcome.PUT_BACK}
@@ -57,23 +57,23 @@ _ENDING = {State.BEGUN: Outcome.RESTORED, State.GONE: Outcome.FORGOTTEN, State.F
 
 
 class InPlace:
-    """The programs of one folder that have stand-ins in their place. Who changes them holds the lock of the folder."""
+    """The programs of one folder that have stand-ins in their place. Callers that change them lock the folder."""
 
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
         self._journal = Journal(folder)
 
     def names(self) -> list[str]:
-        """Return the names of programs that have a stand-in here, or whose stand-in was lost, or only begun."""
+        """Return the names of programs with a stand-in, including lost and unfinished stand-ins."""
         try:
             kept = [name[:-1] for name in os.listdir(self._folder) if name.endswith("_")]  # noqa: PTH208
         except OSError:
             kept = []
-        # Of those, also where somebody has removed the journal.
+        # This also finds stand-ins whose journal was removed.
         return sorted({*self._journal.names(), *(name for name in kept if self._is_stand_in(name))})
 
     def state(self, name: str) -> State:
-        """Return what there is of a program. Raises `ConfigurationError` if its record is damaged."""
+        """Return the state of a program. Raises `ConfigurationError` if its record is damaged."""
         record = self._journal.read(name)
         here, kept = self._folder / name, self._folder / f"{name}_"
         original, beside = Original.of(here), Original.of(kept)
@@ -86,17 +86,17 @@ class InPlace:
             return State.GONE if original is None else State.BEGUN
         if original is None:
             return State.REMOVED if is_right else State.FOREIGN
-        if original == beside:  # of one number, so one file
+        if original == beside:  # the inode is the same, so it is one file
             return State.HALF
-        # It is to be removed, so it has to be the very file.
+        # `off` removes this file, so it must be exactly the recorded one.
         return State.UPGRADED if record == beside else State.FOREIGN
 
     def tidy(self) -> None:
-        """Remove what a call that was killed has left before it did anything."""
+        """Remove files that a killed `pshadow` left before it changed a program."""
         self._journal.tidy()
 
     def check(self, name: str) -> None:
-        """Raise `ConfigurationError` if a program cannot have a stand-in in its place, and nothing was done yet."""
+        """Raise `ConfigurationError` if a program cannot have a stand-in in its place. Changes nothing."""
         check_name(name)
         path, kept = self._folder / name, self._folder / f"{name}_"
         state = self.state(name)
@@ -104,21 +104,21 @@ class InPlace:
             raise ConfigurationError(f"{path}: {state.value}")
         if state is State.OFF and os.path.lexists(kept):
             raise ConfigurationError(
-                f"{kept} is there already, and not of pshadow; move it away, or do without --in-place"
+                f"{kept} already exists, and pshadow did not create it; move it away, or omit --in-place"
             )
         if state not in {State.ON, State.REMOVED} and not is_program(str(path)):
             raise ConfigurationError(f"there is no program {path}")
         if is_same(str(path), _SHELL) or is_same(str(path), sys.executable):
             raise ConfigurationError(f"{path} cannot be shadowed in place: stand-ins run it")
         if name.endswith("_") and self._is_stand_in(name[:-1]):
-            raise ConfigurationError(f"{path} is what the stand-in {name[:-1]} runs")
+            raise ConfigurationError(f"{path} is the program that the stand-in {name[:-1]} runs")
         if state is State.OFF and read_stand_in(path) is not None:
             raise ConfigurationError(f"{path} is a stand-in for another program")
 
     def on(self, name: str, script: bytes) -> bool:
-        """Put a stand-in in the place of a program; return whether anything changed.
+        """Replace a program by a stand-in; return whether anything changed.
 
-        Raises `ConfigurationError`, see `check`, or `OSError`: then the program is in its place.
+        Raises `ConfigurationError` (see `check`) or `OSError`. Then the program is still in its place.
         """
         self.check(name)
         here, kept = self._folder / name, self._folder / f"{name}_"
@@ -144,10 +144,10 @@ class InPlace:
         return True
 
     def off(self, name: str) -> Outcome:
-        """Put a program back to its place; say what was found.
+        """Put a program back in its place, and return the outcome.
 
-        Raises `ConfigurationError` if the program was lost, `OSError` if the folder cannot be changed; then all is as
-        it was, or a second call goes on.
+        Raises `ConfigurationError` if the program was lost, `OSError` if the folder cannot be changed. Then nothing has
+        changed, or a second call resumes.
         """
         state = self.state(name)
         here, kept = self._folder / name, self._folder / f"{name}_"
@@ -169,7 +169,7 @@ class InPlace:
 
 
 def _be_like(new: Path, program: Path) -> None:
-    """Let those run a stand-in who can run the program; its interpreter has to read it, too."""
+    """Give a stand-in the owner and the execute permissions of its program, and let its interpreter read it."""
     facts = program.stat()
     ours = new.stat()
     if not program.is_symlink() and (facts.st_uid, facts.st_gid) != (ours.st_uid, ours.st_gid):
@@ -179,9 +179,9 @@ def _be_like(new: Path, program: Path) -> None:
 
 
 def shadow_all(programs: InPlace, scripts: dict[str, bytes]) -> list[str]:
-    """Put stand-ins in the place of programs; return the names of those that are new or changed.
+    """Replace programs by stand-ins; return the names of the new and changed ones.
 
-    After an error none is shadowed that was not before.
+    After an error, only the programs are shadowed that were shadowed before.
     """
     for name in scripts:
         programs.check(name)

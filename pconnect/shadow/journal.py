@@ -1,12 +1,12 @@
-"""What `pshadow` records in a folder before it puts stand-ins in the place of programs there.
+"""The records that `pshadow` keeps in a folder where it replaces programs by stand-ins.
 
 .. code-block:: text
 
-    .pshadow/journal/NAME    what the program was, before anything is done with it
-    .pshadow/bin/NAME        a link to NAME_, the program: so it runs under the name that it expects
-    .pshadow/new/NAME        what is still written
+    .pshadow/journal/NAME    a description of the program, recorded before the first change
+    .pshadow/bin/NAME        a link to NAME_, the program, so that it runs under its usual name
+    .pshadow/new/NAME        a file that is still being written
 
-The folder is gone when no stand-in is left.
+`pshadow` removes ``.pshadow`` together with the last stand-in.
 """
 
 import json
@@ -23,16 +23,16 @@ FOLDER = ".pshadow"
 
 @dataclass(frozen=True)
 class Original:
-    """What a program was: enough to know it again, for the program itself is kept whole.
+    """A description of a program, enough to recognize it. The program itself is kept unchanged.
 
     Attributes
     ----------
     inode
-        Its number in the file system.
+        The inode number of the file.
     bytes, mtime_ns
-        Its size, and when it was changed, in nanoseconds.
+        Its size, and the time of its last change in nanoseconds.
     target
-        Of a symbolic link where it leads, in hexadecimal digits, else ``""``.
+        The target of a symbolic link, in hexadecimal digits; ``""`` for a regular file.
     """
 
     inode: int
@@ -42,7 +42,7 @@ class Original:
 
     @classmethod
     def of(cls, path: Path) -> "Original | None":
-        """Describe a file, or a symbolic link itself; ``None`` if there is none."""
+        """Describe a file or a symbolic link (not its target); ``None`` if the path does not exist."""
         try:
             facts = path.lstat()
             target = os.fsencode(path.readlink()).hex() if stat.S_ISLNK(facts.st_mode) else ""
@@ -51,28 +51,28 @@ class Original:
         return cls(facts.st_ino, facts.st_size, facts.st_mtime_ns, target)
 
     def is_like(self, other: "Original | None") -> bool:
-        """Return whether the other may be the same, brought back from a copy of the folder."""
+        """Return whether the other may be the same file, perhaps restored from a backup of the folder."""
         same = self.bytes, self.mtime_ns, self.target
         return other is not None and same == (other.bytes, other.mtime_ns, other.target)
 
 
 class Journal:
-    """The records of one folder of programs. Its holder has the lock of that folder."""
+    """The records of one folder of programs. The caller holds the lock of that folder."""
 
     def __init__(self, folder: str) -> None:
         self._programs = Path(folder)
         self._folder = self._programs / FOLDER
 
     def names(self) -> list[str]:
-        """Return the names of the programs that are recorded."""
+        """Return the names of all recorded programs."""
         self._refuse_links()
         try:
-            return sorted(os.listdir(self._folder / "journal"))  # noqa: PTH208 - their bytes need not be text
+            return sorted(os.listdir(self._folder / "journal"))  # noqa: PTH208 - a name need not be valid text
         except OSError:
             return []
 
     def read(self, name: str) -> Original | None:
-        """Return what a program was, ``None`` if it is not recorded."""
+        """Return the recorded description of a program, ``None`` if it is not recorded."""
         self._refuse_links()
         path = self._folder / "journal" / name
         try:
@@ -81,15 +81,15 @@ class Journal:
             return None
         except (ValueError, TypeError) as error:
             raise ConfigurationError(
-                f"{path} is damaged; if {name}_ beside it is the program, then: mv {name}_ {name}; rm {path}"
+                f"{path} is damaged; if {name}_ is the program, run: mv {name}_ {name}; rm {path}"
             ) from error
 
     def record(self, name: str, original: Original) -> None:
-        """Record what a program is, on the disk, before anything is done with it."""
+        """Record the description of a program on disk, before anything is changed."""
         self._refuse_links()
         for folder in self._folders():
             folder.mkdir(exist_ok=True)
-            folder.chmod(0o755)  # whatever is taken away from new files: others use the links
+            folder.chmod(0o755)  # whatever the umask: all users follow the links
         written = self.write_new(name, json.dumps(asdict(original)).encode(), 0o644)
         written.rename(self._folder / "journal" / name)
         link = self._folder / "bin" / name
@@ -99,24 +99,24 @@ class Journal:
             sync_folder(folder)
 
     def write_new(self, name: str, data: bytes, mode: int) -> Path:
-        """Write a file beside those that count; return its path, from which it is to be moved."""
+        """Write a file to the folder for unfinished files. The caller moves it from the returned path to its place."""
         path = self._folder / "new" / name
         path.parent.mkdir(exist_ok=True)
         write_file(path, data, mode)
         return path
 
     def sync(self) -> None:
-        """Have the names of the programs on the disk."""
+        """Flush the entries of the folder of programs to disk."""
         sync_folder(self._programs)
 
     def forget(self, name: str) -> None:
-        """Remove what belongs to a program, last of all its record."""
+        """Remove the files that belong to a program, its record last."""
         self._refuse_links()
         for part in ("new", "bin", "journal"):
             (self._folder / part / name).unlink(missing_ok=True)
 
     def tidy(self) -> None:
-        """Remove what one that was killed has left, and the folder when nothing is recorded."""
+        """Remove files that a killed `pshadow` left, and the whole folder if it records no program."""
         names = self.names()
         for part in ("new", "bin"):
             folder = self._folder / part
@@ -132,7 +132,7 @@ class Journal:
         return [self._folder, *(self._folder / part for part in ("journal", "bin", "new"))]
 
     def _refuse_links(self) -> None:
-        """Refuse what is no folder of ours: where a link leads, files of others would be removed."""
+        """Refuse symbolic links: following one would remove files elsewhere."""
         for folder in self._folders():
             if folder.is_symlink():
-                raise ConfigurationError(f"{folder} is a link, which pshadow has not made; remove it")
+                raise ConfigurationError(f"{folder} is a symbolic link that pshadow did not create; remove it")

@@ -1,4 +1,4 @@
-"""The safe way: a folder of stand-ins that comes first in PATH. No program is touched."""
+"""Stand-ins in a folder that comes first in PATH. This way changes no installed program."""
 
 import contextlib
 import os
@@ -10,19 +10,19 @@ from pconnect.shadow.changes import changing, check_closed, sync_folder, write_f
 from pconnect.shadow.stand_in import StandIn, check_name, read_stand_in
 from srp_tools.errors import ConfigurationError
 
-_NEW = ".pshadow-new"  # what a stand-in is called while it is written
+_NEW = ".pshadow-new"  # ends the name of a stand-in while it is being written
 _MODE = 0o755
 
 
 def default_folder() -> str:
-    """Return the folder of this user's stand-ins. It need not exist."""
+    """Return the default folder for this user's stand-ins. It need not exist."""
     return str(platformdirs.user_data_path("pserver", appauthor=False) / "shadow" / "bin")
 
 
 def stand_ins(folder: str) -> dict[str, StandIn]:
-    """Return the stand-ins that a folder has, by their names; none if there is no such folder."""
+    """Return the stand-ins in a folder by name; an empty `dict` if the folder does not exist."""
     try:
-        names = sorted(os.listdir(folder))  # noqa: PTH208 - their bytes need not be text
+        names = sorted(os.listdir(folder))  # noqa: PTH208 - a name need not be valid text
     except OSError:
         return {}
     found = {name: read_stand_in(Path(folder, name)) for name in names if not name.endswith(_NEW)}
@@ -30,17 +30,17 @@ def stand_ins(folder: str) -> dict[str, StandIn]:
 
 
 def put(folder: str, wanted: dict[str, StandIn], scripts: dict[str, bytes]) -> list[str]:
-    """Put stand-ins into a folder, which is made if it is missing; return the names of those that are new or changed.
+    """Put stand-ins into a folder and return the names of the new and changed ones. Creates the folder if missing.
 
-    Raises `ConfigurationError` if one of the names is taken by something else, or the folder cannot be written: then
-    all are as they were before.
+    Raises `ConfigurationError` if another file has one of the names, or if the folder cannot be written. Then all
+    stand-ins are unchanged.
     """
     for name in wanted:
         check_name(name)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigurationError(f"cannot make the folder {folder}: {error.strerror}") from error
+        raise ConfigurationError(f"cannot create the folder {folder}: {error.strerror}") from error
     with changing(folder):
         check_closed(folder)
         _tidy(folder)
@@ -48,7 +48,7 @@ def put(folder: str, wanted: dict[str, StandIn], scripts: dict[str, bytes]) -> l
             _check_free(folder, name)
         changed = [name for name in wanted if _content(Path(folder, name)) != scripts[name]]
         try:
-            for name in changed:  # all that needs room comes before the first change
+            for name in changed:  # a full disk is noticed before the first stand-in is replaced
                 write_file(Path(folder, f".{name}{_NEW}"), scripts[name], _MODE)
         except OSError:
             _tidy(folder)
@@ -60,9 +60,9 @@ def put(folder: str, wanted: dict[str, StandIn], scripts: dict[str, bytes]) -> l
 
 
 def take_away(folder: str, names: list[str]) -> list[str]:
-    """Remove stand-ins, all if none are named; return the names of those that were there.
+    """Remove the named stand-ins, or all if `names` is empty, and return the names of the removed ones.
 
-    What is not a stand-in stays. Raises `ConfigurationError` if the folder cannot be written.
+    Other files stay. Raises `ConfigurationError` if the folder cannot be written.
     """
     if not Path(folder).is_dir():
         return []
@@ -75,7 +75,7 @@ def take_away(folder: str, names: list[str]) -> list[str]:
 
 
 def _tidy(folder: str) -> None:
-    """Remove what one that was killed has left half written."""
+    """Remove unfinished files that a killed `pshadow` left behind."""
     for name in os.listdir(folder):  # noqa: PTH208
         if name.startswith(".") and name.endswith(_NEW):
             Path(folder, name).unlink()
@@ -86,7 +86,7 @@ def _check_free(folder: str, name: str) -> None:
     stand_in = read_stand_in(path)
     if os.path.lexists(path) and (stand_in is None or stand_in.in_place):
         raise ConfigurationError(
-            f"{path} is no stand-in of pshadow and is left alone; use another folder, with --dir"
+            f"{path} exists and is not a stand-in; use another folder with --dir"
         )
 
 

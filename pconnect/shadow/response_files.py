@@ -1,14 +1,14 @@
-"""Response files: ``@file`` among the words of a compiler stands for the words in that file, as GCC reads it."""
+"""Response files: the compiler argument ``@file`` stands for the arguments in that file. The rules are GCC's."""
 
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-#: As in GCC (libiberty, `expandargv`): more files than these are taken for files that name each other in a circle.
+#: The limit of GCC (libiberty, `expandargv`): with more files, they probably include each other in a circle.
 MAX_FILES = 2000
 
 _SPACE = " \t\n\v\f\r"
-# Outside quotes a backslash takes the next character as it is, and so it does inside both kinds of quotes.
+# A backslash makes the next character literal, outside quotes and inside both kinds of quotes.
 _PIECE = re.compile(
     r"""\\(?P<escaped>.?)|(?P<quote>['"])|(?P<space>[ \t\n\v\f\r]+)|(?P<plain>[^\\'" \t\n\v\f\r]+)""",
     re.DOTALL,
@@ -16,30 +16,30 @@ _PIECE = re.compile(
 
 
 def read_file(path: Path) -> str:
-    """Return the text of a response file; bytes that are no text stay what they are."""
+    """Return the text of a response file. Bytes that are not UTF-8 are kept as surrogate escapes."""
     return path.read_bytes().decode("utf-8", "surrogateescape")
 
 
 def expand(words: Sequence[str], folder: str, *, read: Callable[[Path], str] = read_file) -> list[str]:
-    """Return `words` with each ``@file`` replaced by the words in that file, which may name further files.
+    """Return `words` with each ``@file`` replaced by the words in that file. Files may name further files.
 
     Parameters
     ----------
     words
-        What the program was called with. The first, its own name, is never a response file.
+        The command line. The first word, the name of the program, is never a response file.
     folder
-        What relative names start from.
+        The folder that relative names refer to.
     read
         Returns the text of a file.
 
     Raises
     ------
     ValueError
-        More than 2000 files, so that they probably name each other.
+        There are more than 2000 files: they probably include each other.
 
     Notes
     -----
-    A file that cannot be read is no response file: the word stays, as in GCC.
+    If a file cannot be read, the word stays unchanged, as in GCC.
     """
     expanded, left, files = list(words[:1]), list(reversed(words[1:])), 0
     while left:
@@ -51,7 +51,7 @@ def expand(words: Sequence[str], folder: str, *, read: Callable[[Path], str] = r
         files += 1
         if files > MAX_FILES:
             raise ValueError(
-                f"more than {MAX_FILES} response files: look for one that names itself, such as {word}"
+                f"more than {MAX_FILES} response files: look for one that includes itself, such as {word}"
             )
         left.extend(reversed(split(text)))
     return expanded
@@ -62,12 +62,12 @@ def _text(word: str, folder: str, read: Callable[[Path], str]) -> str | None:
         return None
     try:
         return read(Path(folder, word[1:]))
-    except (OSError, ValueError):  # the latter: a NUL in the name
+    except (OSError, ValueError):  # `ValueError`: the name contains a NUL
         return None
 
 
 def split(text: str) -> list[str]:
-    r"""Return the words of a response file's text.
+    r"""Split the text of a response file into words.
 
     Examples
     --------

@@ -1,14 +1,15 @@
-"""Stand-ins: small scripts of the shell that are found instead of a program, and decide what to do in its place.
+"""Stand-ins: small shell scripts that are found instead of a program, and run it here or through `prun`.
 
-Each start of a compiler passes here, so a stand-in starts nothing but what it becomes, and reads no file: the real
-program at once, or `prun`, whose agent decides the rest. What surely stays here is decided by the arguments alone:
+Every call of a compiler passes through a stand-in, so it must be fast. It reads no file and starts no child process:
+it replaces itself with the real program or with `prun`, whose agent decides the rest. The script itself recognizes
+these local runs:
 
-* what a stand-in has started itself (`pconnect.shadow.guard`),
-* steps of a compiler other than ``-c``, and those whose source is standard input,
-* everything, while the agent says that it has no network: it leaves a link to its own folder of ``/proc``, which leads
-  nowhere once that agent has ended.
+* calls by processes that a stand-in started (`pconnect.shadow.guard`),
+* compiler calls without ``-c``, and compile steps that read standard input,
+* every call while the agent reports that it has no network. To report it, the agent leaves a link to its own folder in
+  ``/proc``, which dangles once the agent has ended.
 
-The variables of the script have long names: one of the user's environment with the same name would be changed.
+The script's variables have long names so that they do not overwrite variables of the user's environment.
 """
 
 import json
@@ -21,21 +22,21 @@ from dataclasses import asdict, dataclass
 from pconnect.shadow.guard import VARIABLE
 from srp_tools.errors import ConfigurationError
 
-#: The variables of the environment that an agent is named by, in the order of its name. They are those of
-#: `pconnect.prun.fast_client`, which cannot be imported where there are no stand-ins.
+#: The environment variables that determine the name of an agent, in the order of the name. `pconnect.prun.fast_client`
+#: has the same list, but cannot be imported on platforms without stand-ins.
 AGENT_VARIABLES = "PCONNECT_HOSTS", "PCONNECT_PROFILE", "PCONNECT_USER", "XDG_CONFIG_HOME"
 _MARK = b"#!/bin/sh\n# pshadow 1 "
-_MAX_BYTES = 65536  # of a stand-in; real ones have 2,000, and paths of programs have 4,096 at most
-# The same as the built-in rule of `pconnect.prun.rules`.
+_MAX_BYTES = 65536  # a real stand-in has about 2,000 bytes, and a path has 4,096 at most
+# The pattern of the built-in rule of `pconnect.prun.rules`.
 _COMPILER = re.compile(r"([\w.]+-)*(gcc|g\+\+|cc|c\+\+|clang|clang\+\+)(-\d+(\.\d+)*)?")
 
 _HEAD = """\
-# This stands in for a program: its work may go to servers. "pshadow off" takes it away. Changes here are lost.
+# This script stands in for a program and may run it on a server. "pshadow off" removes it. Edits here are lost.
 pshadow_real={real}
 """
 _IN_PLACE = """\
 if [ ! -x "$pshadow_real" ]; then
-    # Either its folder of links is gone, or "pshadow off" has put the program back a moment ago.
+    # Either the folder of links is gone, or "pshadow off" has just put the program back.
     pshadow_real={kept}
     if [ ! -x "$pshadow_real" ]; then
         {{ read -r pshadow_word; read -r pshadow_word; }} 2>/dev/null <{program}
@@ -45,7 +46,7 @@ fi
 """
 _COMPILE_STEPS = """\
 if [ -z "$pshadow_stay" ]; then
-    # Only steps with -c may go away. The agent reads files of arguments.
+    # Only steps with -c may run on a server. The agent reads response files.
     pshadow_stay=1
     for pshadow_word do
         case $pshadow_word in
@@ -59,7 +60,7 @@ fi
 _WITHOUT_NETWORK = """\
 [ -x {prun} ] || pshadow_stay=1
 if [ -z "$pshadow_stay" ]; then
-    # An agent without network leaves a link to its own folder of /proc.
+    # An agent without a network leaves a link to its own folder in /proc.
     case ${{XDG_RUNTIME_DIR-}} in
     /*) pshadow_run=$XDG_RUNTIME_DIR/prun ;;
     *) pshadow_run=/tmp/prun-{user} ;;
@@ -87,21 +88,20 @@ fi
 
 @dataclass(frozen=True)
 class StandIn:
-    """What a stand-in stands for.
+    """The facts about a stand-in.
 
     Attributes
     ----------
     program
-        Absolute path that `prun` is told: the real program, and in place the one that users call.
+        Absolute path that the stand-in passes to `prun`: the real program, or, in place, the path that users call.
     prun
         Absolute path of `prun`.
     in_place
-        Whether the stand-in is in the place of the program, which is kept beside.
+        Whether the stand-in has the place of the program, which is kept as ``NAME_``.
     own_folder
-        Whether the program, in place, has to see its own folder in its first argument, rather than the name that it
-        expects there.
+        In place only: whether the program must find its own folder in ``argv[0]``, rather than its usual name.
     no_local
-        Whether what is to go away must not be run here because there is no network.
+        Whether a call that should run on a server must never run here instead.
     """
 
     program: str
@@ -113,10 +113,10 @@ class StandIn:
     @property
     def name(self) -> str:
         """The name that users call."""
-        return os.path.basename(self.program)  # noqa: PTH119 - its bytes need not be text
+        return os.path.basename(self.program)  # noqa: PTH119 - a path need not be valid text
 
     def script(self, environment: Mapping[str, str]) -> bytes:
-        """Return the stand-in, for agents of this environment."""
+        """Return the script of the stand-in, for the agent of this environment."""
         folder, name = os.path.split(self.program)
         real = self.program
         if self.in_place:
@@ -131,7 +131,7 @@ class StandIn:
         tail = _TAIL.format(variable=VARIABLE, **words)
         if self.no_local:
             text = (
-                f"pshadow: {self.prun} is gone, and --no-local forbids to run this here; see: pshadow status"
+                f"pshadow: {self.prun} is gone, and --no-local forbids running this here; see: pshadow status"
             )
             made += tail + _ONLY_SERVERS.format(text=shlex.quote(text), **words)
         else:
@@ -139,14 +139,14 @@ class StandIn:
             made += _WITHOUT_NETWORK.format(user=os.geteuid(), agent=agent, **words) + tail
         option = " --no-local" if self.no_local else ""
         made += f'exec {words["prun"]}{option} --shadow {words["program"]} "$@"\n'
-        # JSON writes what is not ASCII as escapes, so this is one line whatever the paths contain.
+        # JSON escapes line breaks and non-ASCII characters, so this is one line whatever the paths contain.
         return _MARK + f"{json.dumps(asdict(self))}\n{made}".encode(errors="surrogateescape")
 
 
 def read_stand_in(path: str | os.PathLike[str]) -> StandIn | None:
-    """Return what a file stands for, ``None`` if it is no stand-in, or is not there."""
+    """Read a stand-in; return ``None`` if the file is not a stand-in or does not exist."""
     try:
-        # Not as a pipe is, which waits for the other end, and not by a link, which is no stand-in.
+        # Opening a pipe would block until its other end is open. A link is not a stand-in.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         with os.fdopen(descriptor, "rb") as file:
             if file.read(len(_MARK)) != _MARK:
@@ -188,9 +188,9 @@ def agent_name(environment: Mapping[str, str]) -> str:
 
 
 def _name_of_agent(environment: Mapping[str, str]) -> str:
-    """Return the lines of the script that find which agent is meant, or none.
+    """Return the lines of the script that set the name of the agent, or an empty name if it is unknown.
 
-    The shell cannot compute a name, so it knows that of the environment here and that without any of the variables.
+    The shell cannot compute a name, so the script knows two: that of this environment, and the default one.
     """
     joined = "".join(f"${{{name}-}}" for name in AGENT_VARIABLES)
     lines = [f'if [ -z "{joined}" ]; then', "        pshadow_agent=default"]

@@ -1,4 +1,4 @@
-"""What `pshadow status` shows: each stand-in, what it stands for, and whether it does its work."""
+"""The rows of `pshadow status`: each stand-in, its program, and whether it works."""
 
 import os
 import shlex
@@ -20,18 +20,18 @@ class Row(NamedTuple):
     stand_in: str  #: the path of the stand-in
     real: str  #: the path of the program
     how: str  #: ``"folder"`` or ``"in place"``
-    first: str  #: ``"yes"``, or what is found first in PATH instead
-    wrong: str  #: what is wrong and what to do, or nothing
+    first: str  #: ``"yes"``, or the path that PATH finds first
+    wrong: str  #: the problem and the remedy; ``""`` if there is no problem
 
 
 def folders_in_place(path: str) -> list[str]:
-    """Return the folders of a search path where programs have stand-ins in their place, each once, without links."""
+    """Return the folders of a search path that have stand-ins in place, each once, with links resolved."""
     real = dict.fromkeys(os.path.realpath(folder) for folder in folders_of(path))
     return [folder for folder in real if os.path.lexists(f"{folder}/{FOLDER}") or InPlace(folder).names()]
 
 
 def rows_before(folder: str, path: str) -> Iterator[Row]:
-    """Give the stand-ins of a folder that is to come first in a search path."""
+    """Yield the stand-ins of a folder that should come first in a search path."""
     for name, stand_in in stand_ins(folder).items():
         place = os.path.join(folder, name)  # noqa: PTH118
         first = first_found(name, path)
@@ -42,7 +42,7 @@ def rows_before(folder: str, path: str) -> Iterator[Row]:
 
 
 def rows_in_place(folder: str, path: str) -> Iterator[Row]:
-    """Give the programs of a folder that have a stand-in in their place, or should have."""
+    """Yield the programs of a folder that have, or should have, a stand-in in their place."""
     programs = InPlace(folder)
     for name in programs.names():
         place = os.path.join(folder, name)  # noqa: PTH118
@@ -50,7 +50,7 @@ def rows_in_place(folder: str, path: str) -> Iterator[Row]:
         first = first_found(name, path)
         before = read_stand_in(first) if first else None
         if before is not None and not before.in_place and is_same(before.program, place):
-            first = place  # by way of a stand-in of a folder
+            first = place  # through the stand-in of another folder
         try:
             wrong = _wrong_in_place(programs.state(name), stand_in)
         except ConfigurationError as error:
@@ -71,7 +71,7 @@ def _first(first: str, place: str) -> str:
 
 
 def path_line(folder: str) -> str:
-    """Return the line of a shell that puts a folder before all others.
+    """Return the shell command that puts a folder first in PATH.
 
     Examples
     --------

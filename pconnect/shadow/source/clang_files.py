@@ -1,8 +1,8 @@
-"""All files that Clang reads, for a machine that has none of them: it sees them at the paths that they have here.
+"""Collect all files that Clang reads, for a machine that has none of them. Clang sees them at their paths here.
 
-It is what Clang needs to write checksums of all files into DWARF 5. An overlay of its file system says where the
-contents of each path lie; what is not in it does not exist for it there, whatever that machine has. Names that are
-relative here stay so: there they are relative to ``/proc/self/cwd``, by which name its folder goes.
+Clang needs all files because DWARF 5 has their checksums. An overlay of the file system maps each path to its contents.
+A path outside the overlay does not exist for Clang, whatever files that machine has. Relative names stay relative:
+there they refer to ``/proc/self/cwd``, the name that Clang has for its working folder.
 """
 
 import json
@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from pconnect.shadow.compiler_words import HERE_THERE
 
-#: Where the overlay and the contents lie in the folder of the other machine.
+#: The names of the overlay and of the folder with the contents, in the folder on the other machine.
 OVERLAY, CONTENTS = ".overlay.yaml", ".contents"
 
 _FOLDERS = (
@@ -26,9 +26,9 @@ _FOLDERS = (
     "-internal-externc-isystem",
     "-c-isystem",
 )
-# A file that is only asked for, not read, must exist there if it exists here.
+# The source may test whether a file exists without reading it. The answer there must be the same as here.
 _ASKED_FOR = re.compile(rb'__has_include(?:_next)?[ \t]*\([ \t]*[<"]([^>"\n]+)[>"]')
-# What else of this machine the compiler proper may read.
+# Options that make the compiler proper read or write other files of this machine.
 _OTHER_FILES = (
     "-fsanitize-system-ignorelist",
     "-fmodule",
@@ -41,23 +41,23 @@ _OTHER_FILES = (
 
 
 def compiler_proper(shown: str) -> list[str]:
-    """Return the words after the first of the one command of which ``clang -###`` says that it would run it.
+    """Return the arguments of the only command that ``clang -###`` shows.
 
     Raises
     ------
     ValueError
-        There are more, such as an assembler, or it reads files that are not known here.
+        It shows other commands, such as an assembler, or the command reads files that are not known here.
     """
     commands = [shlex.split(line) for line in shown.splitlines() if line.startswith(' "')]
     if len(commands) != 1 or "-cc1" not in commands[0][1:2]:
-        raise ValueError("Clang does more than to compile")
+        raise ValueError("Clang runs more than the compiler proper")
     if other := next((word for word in commands[0] if word.startswith(_OTHER_FILES)), None):
-        raise ValueError(f"{other} names a file of this machine")
+        raise ValueError(f"{other} names a file on this machine")
     return [*commands[0][1:], "-ivfsoverlay", f"{HERE_THERE}/{OVERLAY}"]
 
 
 def driver_warnings(shown: str) -> bytes:
-    """Return what Clang's driver warns of, for instance that it does not use an argument."""
+    """Return the warnings of Clang's driver, for instance about an unused argument."""
     lines = [line for line in shown.splitlines(keepends=True) if re.match(r"\S+: (\x1b\S*)?warning: ", line)]
     return "".join(lines).encode("utf-8", "surrogateescape")
 
@@ -65,16 +65,16 @@ def driver_warnings(shown: str) -> bytes:
 def with_contents(
     names: Iterable[str], words: Sequence[str], read: Callable[[str], bytes | None]
 ) -> dict[str, bytes]:
-    """Return the files for the folder there: the overlay, and the contents of all files.
+    """Return the files for the folder on the other machine: the overlay, and the contents of all files.
 
     Parameters
     ----------
     names
-        Of files that Clang reads, as it names them.
+        The files that Clang reads, as it names them.
     words
-        Of the compiler proper, with the folders in which it looks for files.
+        The words of the compiler proper, with the folders that it searches for files.
     read
-        Returns the contents of a file here, or ``None`` if there is none of this name.
+        Returns the contents of a file here, or ``None`` if it does not exist.
     """
     found: dict[str, bytes] = {}
     for name in sorted(set(names)):
@@ -101,7 +101,7 @@ def with_contents(
 
 
 def _asked_for(found: dict[str, bytes], folders: Sequence[str]) -> set[str]:
-    """Return the names under which files might be that the source asks for."""
+    """Return all paths at which the files named in ``__has_include`` could be."""
     names = set()
     for name, data in found.items():
         for raw in set(_ASKED_FOR.findall(data)):

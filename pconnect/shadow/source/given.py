@@ -1,4 +1,4 @@
-"""What another machine is given for a compile step: the words, the standard input, and files for its folder."""
+"""The input of a compile step on another machine: its words, its standard input, and the files for its folder."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,22 +14,22 @@ from pconnect.shadow.source.preprocessed_text import (
     restoring,
 )
 
-#: Returns the contents of a file by its name here; ``None`` if it cannot be read.
+#: Returns the contents of the file with a local name; ``None`` if it cannot be read.
 Read = Callable[[str], bytes | None]
 
 
 @dataclass(frozen=True)
 class Given:
-    """What another machine is given.
+    """The input for another machine.
 
     Attributes
     ----------
     words, source, files
-        Of the program, its standard input, and what is in its folder before, by name.
+        The words of the program, its standard input, and the files in its folder by name.
     beginnings
-        What `put_inside` has changed.
+        The prefixes of names that `put_inside` changed.
     warnings
-        What a compiler here would have said before all others, and the one there does not say.
+        Warnings that a local compiler would print first and the remote one does not print.
     """
 
     words: list[str]
@@ -39,34 +39,34 @@ class Given:
     warnings: bytes = b""
 
     def with_old_names(self, said: bytes) -> bytes:
-        """Return what the compiler said, with the names that files have here."""
+        """Return the output of the compiler with the local names of files."""
         for inner, outer in self.beginnings.items():
             said = said.replace(inner.encode(), outer.encode())
         return said
 
 
 def as_one_text(away: Away, output: str, directory: str, text: bytes, read: Read) -> Given:
-    """Return the preprocessed source as it is to be compiled, with what GCC shows of it in its messages.
+    """Return input with the preprocessed source, and with the files whose lines GCC shows in its messages.
 
     Parameters
     ----------
     output
-        The object's name there.
+        The name of the object on the other machine.
     directory
-        The folder that debugging information is to name.
+        The folder that debugging information must name.
     """
     words = away.compile(output, directory if away.debug else "")
     source = for_compiler(text, away.form)
     beginnings: dict[str, str] = {}
-    # Otherwise files of other folders keep their names, and their lines are not shown.
+    # After a `ValueError`, files of other folders keep their names, and GCC cannot show their lines.
     with suppress(ValueError):
         inside, found = put_inside(source)
         words += restoring(away, found)
         source, beginnings = inside, found
     files: dict[str, bytes] = {}
-    # Clang has the lines in its source.
+    # Clang takes the lines from its source.
     for name in files_shown(source) if away.family is Family.GCC else ():
-        # Generated source names files that need not be there.
+        # Generated source may name files that do not exist.
         if (data := read(_outside(name, beginnings))) is not None:
             files[name] = data
     if away.source_file:
@@ -75,13 +75,13 @@ def as_one_text(away: Away, output: str, directory: str, text: bytes, read: Read
 
 
 def as_files(away: Away, shown: str, folder: str, text: bytes, read: Read) -> Given:
-    """Return all files that Clang reads. `shown`: what ``-###`` writes; `folder`: where it runs here.
+    """Return input with all files that Clang reads. `shown`: the output of ``-###``; `folder`: its local folder.
 
     Raises
     ------
     ValueError
-        Clang reads other files, too, or does more than to compile, or it finds files of its folder by two kinds of
-        paths. Then it records one of them, depending on what it has looked for before.
+        Clang reads other files, too, or runs other programs, or reaches files in its folder by relative and absolute
+        paths. In the last case it records one of the two paths, depending on its earlier searches.
     """
     words = compiler_proper(shown)
     names = all_files(text)
@@ -94,7 +94,7 @@ def as_files(away: Away, shown: str, folder: str, text: bytes, read: Read) -> Gi
 
 
 def _outside(name: str, beginnings: Mapping[str, str]) -> str:
-    """Return the name that a file has here."""
+    """Return the local name of a file."""
     for inner, outer in beginnings.items():
         if name.startswith(inner):
             return outer + name.removeprefix(inner)

@@ -1,4 +1,4 @@
-"""Preprocessed source on its way to another machine: what must not go, and what is taken out of it."""
+"""Prepare preprocessed source for another machine: find text that must not be sent, and remove or rename parts."""
 
 import posixpath
 import re
@@ -6,42 +6,42 @@ from collections.abc import Mapping
 
 from pconnect.shadow.compiler_words import Away, Family, Form
 
-# A mark of a line: its number, the name of its file, and flags, of which 1 begins and 2 ends an included file.
+# A line marker: line number, file name, and flags. Flag 1 begins an included file, flag 2 ends it.
 _MARK = re.compile(rb'# (\d+) "((?:[^"\\\n]|\\.)*)"([ \d]*)')
 _ESCAPE = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
 _NO_FILES = b"<built-in>", b"<command-line>", b"<command line>"
-# Patterns that begin with fixed bytes are found several times faster than those that begin a line.
+# A pattern that begins with fixed bytes is several times faster than one that begins with "^".
 _PRAGMA_ONCE = re.compile(rb"pragma[ \t]+once\b[^\n]*")
 _DIRECTIVE = re.compile(rb"[ \t]*#[ \t]*")
-# What means this machine's clock or files, and would mean the other's; also the name of the source, which may be
-# standard input there.
+# Text that refers to the clock or files of the compiling machine, or to the name of the source, which may be standard
+# input there.
 _TIED = b"__DATE__", b"__TIME__", b"__TIMESTAMP__", b"__BASE_FILE__", b".incbin", b".include "
 _TIED_DIRECTIVE = re.compile(
     rb"^[ \t]*#[ \t]*(?:embed|pragma[ \t]+GCC[ \t]+(?:dependency|pch_preprocess))\b", re.MULTILINE
 )
 _COUNTED = re.compile(rb"^[ \t]*#[ \t]*(?:el)?if\b.*\b__COUNTER__", re.MULTILINE)
 _IN_TIED_DIRECTIVES = b"embed", b"dependency", b"pch_preprocess"
-# The same as `_MARK`, anywhere. Blanks may precede it: those before a directive that is left out. Clang ends it as the
-# source's lines end.
+# The same as `_MARK`, but anywhere. Blanks may precede it, left over from a removed directive. Clang ends it with the
+# line ending of the source.
 _ANY_MARK = re.compile(rb'# \d+ "((?:[^"\\\n]|\\.)*)"((?: [1-4])*)(?=\r?\n)')
-#: Options with which an object has names of files that no map replaces.
+#: Options that make the compiler record file names to which it applies no prefix map.
 _NAMES_AS_THEY_ARE = "-fsanitize", "-flto"
 _OUTER = re.compile(rb"/|(?:\.\./)+")
 
 
 def tied_to_this_machine(text: bytes, what: str = "the source") -> str:
-    """Return why preprocessed source, or `what` else is given, must be compiled here; empty if it need not be."""
+    """Return why a text must be compiled here, ``""`` if it need not be. `what` names the text in the answer."""
     found = next((word for word in _TIED if word in text), None)
     if found is None and any(word in text for word in _IN_TIED_DIRECTIVES):
         directive = _TIED_DIRECTIVE.search(text)
         found = directive and directive[0].strip()
     if found:
-        return f"{what} has {found.decode('ascii')}, which depends on the machine"
+        return f"{what} contains {found.decode('ascii')}, which depends on the machine"
     return ""
 
 
 def user_files(text: bytes) -> set[bytes]:
-    """Return the names, as they are in the text, of files that are not the system's."""
+    """Return the names of all files in the text that are not system headers, as the text spells them."""
     users: set[bytes] = set()
     system: set[bytes] = set()
     for mark in _ANY_MARK.finditer(text):
@@ -51,20 +51,20 @@ def user_files(text: bytes) -> set[bytes]:
 
 
 def all_files(text: bytes) -> set[str]:
-    """Return the names of all files that are in the text."""
+    """Return the names of all files in the text."""
     names = {_name(raw) for raw, _ in set(_ANY_MARK.findall(text))}
     return {name for name in names if name and name[0] != "<" and not name.endswith("//")}
 
 
 def put_inside(text: bytes) -> tuple[bytes, dict[str, str]]:
-    """Return the text with other names for files outside of the folder, such as ``.outer1/x.h`` for ``/x.h``.
+    """Rename files outside of the working folder to names inside, such as ``.outer1/x.h`` for ``/x.h``.
 
-    With its old name a file cannot be put where GCC looks for it on another machine.
+    Under its old name, a file could not be put where GCC on another machine looks for it.
 
     Returns
     -------
     text, beginnings
-        What is to be compiled; the old beginnings of names by the new ones.
+        The text with new names, and a mapping of new prefixes to old ones.
     """
     beginnings: dict[str, str] = {}
     renamed: dict[bytes, bytes] = {}
@@ -83,17 +83,18 @@ def put_inside(text: bytes) -> tuple[bytes, dict[str, str]]:
 
 
 def restoring(away: Away, beginnings: Mapping[str, str]) -> list[str]:
-    """Return options with which names are in the object as they were before `put_inside` changed their beginnings.
+    """Return options that restore in the object the names that `put_inside` changed.
 
-    They follow those of the command. GCC reads maps of macros before all others, so ours must be of the same kinds.
+    They follow the options of the command. GCC reads maps for macros before all other maps, so these options must be
+    of the same kinds.
 
     Raises
     ------
     ValueError
-        There are none, because of other options.
+        No options can do so, because of options in the command.
     """
     if away.family is Family.CLANG or any(word.startswith(_NAMES_AS_THEY_ARE) for word in away.options):
-        raise ValueError(f"{away.compiler} has options with which names are recorded as they are")
+        raise ValueError(f"{away.compiler} has options that record file names without prefix maps")
     words = []
     for inner, outer in beginnings.items():
         words += [f"-f{kind}-prefix-map={inner}={outer}" for kind in ("macro", "debug")]
@@ -106,10 +107,7 @@ def restoring(away: Away, beginnings: Mapping[str, str]) -> list[str]:
 
 
 def files_shown(text: bytes) -> list[str]:
-    """Return the names of files of which GCC shows lines, if it can, when it reports something about them.
-
-    Only names inside the folder are returned.
-    """
+    """Return the names of files inside the working folder whose lines GCC may show in its messages."""
     inner = {posixpath.normpath(_name(raw)) for raw in user_files(text)}
     return sorted(
         name for name in inner if name != "." and not name.startswith(("/", "../")) and name != ".."
@@ -121,7 +119,7 @@ def _name(raw: bytes) -> str:
 
 
 def directory_of(text: bytes) -> str:
-    """Return the folder that GCC names in preprocessed source for debugging information; empty if it names none."""
+    """Return the folder that GCC recorded in preprocessed source for debugging information; empty if none."""
     marks = [_MARK.match(line) for line in text.split(b"\n", 2)[:2]]
     if len(marks) < 2 or marks[1] is None or not marks[1][2].endswith(b"//"):
         return ""
@@ -133,18 +131,18 @@ def _unescaped(found: re.Match[bytes]) -> bytes:
 
 
 def for_compiler(text: bytes, form: Form) -> bytes:
-    """Return what is to be compiled.
+    """Return the text to compile.
 
-    The compiler there defines what is built in, and what the command's words define, by itself. It reads all as one
-    file, in which ``#pragma once`` would be a mistake.
+    Built-in macros and macros from the command are removed: the compiler there defines them itself. ``#pragma once`` of
+    headers is removed, too: the compiler reads one file, in which it would be an error.
 
     Raises
     ------
     ValueError
-        It cannot be said what is to be left out; or conditions, which were decided here, count something.
+        It is unclear what to remove, or a condition, which the preprocessor evaluated here, uses ``__COUNTER__``.
     """
     if form is Form.REWRITTEN and b"__COUNTER__" in text and _COUNTED.search(text):
-        raise ValueError("a condition has __COUNTER__, and conditions were decided here")
+        raise ValueError("a condition uses __COUNTER__, and the preprocessor evaluated it here")
     if form in (Form.REWRITTEN, Form.FILES):
         return text
     if form is Form.SOURCE:
@@ -156,7 +154,7 @@ def for_compiler(text: bytes, form: Form) -> bytes:
 
 
 def _is_kept(found: re.Match[bytes], main: bytes) -> bool:
-    """Return whether what looks like ``#pragma once`` is no directive, or one of the source itself, which stays."""
+    """Return whether to keep a ``#pragma once``: it is not a directive, or it belongs to the source itself."""
     if not _DIRECTIVE.fullmatch(_line_before(found)):
         return True
     text, start = found.string, found.start()
@@ -166,19 +164,19 @@ def _is_kept(found: re.Match[bytes], main: bytes) -> bool:
                 return True
             if b'R"' in text[start : found.start()]:
                 raise ValueError(
-                    "a header has #pragma once behind a raw string, and it may be a part of that"
+                    "a header has #pragma once after a raw string, and it may be a part of that string"
                 )
             return False
     return True
 
 
 def _line_before(found: re.Match[bytes]) -> bytes:
-    """Return what is before a match in its line."""
+    """Return the text before a match in its line."""
     return found.string[found.string.rfind(b"\n", 0, found.start()) + 1 : found.start()]
 
 
 def _end_of_head(text: bytes) -> int:
-    """Return where the source itself begins: at the second mark that has its name and begins nothing."""
+    """Return the offset of the source itself: of the second marker with its name, which has no flags."""
     first = _MARK.match(text)
     if first is None:
         return 0
@@ -188,9 +186,9 @@ def _end_of_head(text: bytes) -> int:
 
 
 def _head_lines(head: bytes) -> list[bytes]:
-    """Return the lines before the source without the macros that belong to no file."""
+    """Return the lines before the source, without macros that belong to no file."""
     lines: list[bytes] = []
-    waiting = b""  # a mark that is only needed if a file is included there
+    waiting = b""  # a marker that is only needed if an included file follows
     in_file = True
     for line in head.splitlines(keepends=True):
         mark = _MARK.match(line.lstrip(b" \t"))
