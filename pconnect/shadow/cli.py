@@ -68,9 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=ShowVersion)
     commands = parser.add_subparsers(dest="command", required=True, metavar="on|off|status")
     on = commands.add_parser("on", help="install stand-ins for programs", allow_abbrev=False)
-    off = commands.add_parser(
-        "off", help="remove stand-ins, all if no PROGRAM is named", allow_abbrev=False
-    )
+    off = commands.add_parser("off", help="remove stand-ins, all if no PROGRAM is named", allow_abbrev=False)
     status = commands.add_parser("status", help="list stand-ins and their problems", allow_abbrev=False)
     for each, count in ((on, "+"), (off, "*"), (status, "*")):
         each.add_argument("programs", nargs=count, metavar="PROGRAM", help="name of a program, such as gcc")
@@ -110,7 +108,9 @@ def _folder(given: str | None) -> str:
 def _on(options: argparse.Namespace) -> int:
     folder = _folder(options.dir)
     if ":" in folder:
-        raise ConfigurationError(f"{folder} cannot be in PATH because its name contains a colon; use another --dir")
+        raise ConfigurationError(
+            f"{folder} cannot be in PATH because its name contains a colon; use another --dir"
+        )
     prun = find_prun(options.prun, _path())
     others = ":".join(
         each for each in _path().split(":") if os.path.realpath(each) != os.path.realpath(folder)

@@ -190,7 +190,7 @@ def run_step(step: Step, remote: Remote) -> Outcome:
         return Outcome(None, why="-g records options in another order when -march=native is expanded")
     place = Path(step.cwd, away.output)
     if not (place.parent.is_dir() and _is_replaceable(place)):
-        return Outcome(None, why=f"{away.output} cannot be replaced by a new file")
+        return Outcome(None, why=f"{away.output} cannot be written as a regular file")
     return _preprocess(step, away, place, remote)
 
 

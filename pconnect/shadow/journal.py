@@ -135,4 +135,6 @@ class Journal:
         """Refuse symbolic links: following one would remove files elsewhere."""
         for folder in self._folders():
             if folder.is_symlink():
-                raise ConfigurationError(f"{folder} is a symbolic link that pshadow did not create; remove it")
+                raise ConfigurationError(
+                    f"{folder} is a symbolic link that pshadow did not create; remove it"
+                )

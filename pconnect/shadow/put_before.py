@@ -85,9 +85,7 @@ def _check_free(folder: str, name: str) -> None:
     path = Path(folder, name)
     stand_in = read_stand_in(path)
     if os.path.lexists(path) and (stand_in is None or stand_in.in_place):
-        raise ConfigurationError(
-            f"{path} exists and is not a stand-in; use another folder with --dir"
-        )
+        raise ConfigurationError(f"{path} exists and is not a stand-in; use another folder with --dir")
 
 
 def _content(path: Path) -> bytes | None:

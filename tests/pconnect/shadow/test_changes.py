@@ -25,15 +25,15 @@ with changing({str(tmp_path)!r}):
         assert not (tmp_path / "entered").exists()
     assert other.wait(DEADLINE) == 0
     assert (tmp_path / "entered").exists()
-    assert said.read_text() == f"pshadow: waiting for another one that changes {tmp_path}\n"
+    assert said.read_text() == f"pshadow: waiting for another pshadow that is changing {tmp_path}\n"
 
 
 @pytest.mark.parametrize(
     ("number", "advice"),
     [
-        (errno.EACCES, "that is yours"),
-        (errno.EROFS, "another place"),
-        (errno.ENOSPC, "make room"),
+        (errno.EACCES, "that you own"),
+        (errno.EROFS, "another file system"),
+        (errno.ENOSPC, "free some space"),
         (errno.EIO, ""),
     ],
 )

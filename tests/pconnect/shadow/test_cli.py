@@ -32,7 +32,7 @@ def real(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def user(tmp_path: Path, real: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a user with a home of its own, who finds one gcc."""
+    """Set up a user with a private home folder and one gcc in PATH."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("PATH", f"{real.parent}:/usr/bin:/bin")
 
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("user")
 
 
 def test_a_shell_evaluates_what_is_printed(tmp_path: Path, real: Path, prun: Recorder) -> None:
-    """The example of the help: a call finds the program, then its stand-in, and at the end the program again."""
+    """The example in the help text: a call finds the program, then its stand-in, and finally the program again."""
     words = f"{sys.executable} -m pconnect.shadow.cli"
     script = f"""
 set -e
@@ -77,7 +77,7 @@ def test_on_says_what_to_do(
     assert main(["status"]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[0] == "gcc"
     assert main(["off"]) == 0
-    assert "no stand-in any more" in capsys.readouterr().out
+    assert "gcc: stand-in removed" in capsys.readouterr().out
     assert main(["off"]) == 0
     assert main(["off", "gcc"]) == 0
     assert main(["status"]) == 0
@@ -132,7 +132,7 @@ def test_a_compiler_cache_is_named(
     (tmp_path / "cache" / "gcc").symlink_to(make_program(tmp_path / "ccache"))
     monkeypatch.setenv("PATH", f"{tmp_path / 'cache'}:{os.environ['PATH']}")
     assert main(["on", "--prun", str(prun.path), "gcc"]) == 0
-    assert f"{tmp_path}/cache/gcc is ccache; to keep it" in capsys.readouterr().out
+    assert f"{tmp_path}/cache/gcc is ccache; to keep using it" in capsys.readouterr().out
 
 
 def test_in_place_and_back(
@@ -141,7 +141,7 @@ def test_in_place_and_back(
     make_program(tmp_path / "real" / "g++")
     before = tree(tmp_path / "real")
     assert main(["on", "--in-place", "--prun", str(prun.path), "gcc", "g++"]) == 0
-    assert f"{real} is a stand-in now, for {real}_" in capsys.readouterr().out
+    assert f"{real} is now a stand-in for {real}_" in capsys.readouterr().out
     assert main(["status"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["PROGRAM", "g++", "gcc"]
     assert output_of([real, "-c", "a b"]) == []
@@ -152,7 +152,7 @@ def test_in_place_and_back(
     assert main(["off", "--in-place"]) == 0
     assert main(["off", "--in-place", "gcc"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"gcc: {real} is back", f"g++: {real.parent}/g++ is back", "there are no stand-ins in place",
+        f"gcc: {real} is restored", f"g++: {real.parent}/g++ is restored", "there are no stand-ins in place",
         "gcc: is not shadowed in place in a folder of PATH",
     ]  # fmt: skip
     assert tree(tmp_path / "real") == before
@@ -177,7 +177,7 @@ def test_one_that_is_lost_keeps_no_other_from_its_place(
     main(["on", "--in-place", "--prun", str(prun.path), "gcc", "g++"])
     (real.parent / "g++_").unlink()
     assert main(["off", "--in-place"]) == 1
-    assert "g++: the program that was kept beside is gone" in capsys.readouterr().err
+    assert "g++: the saved program is gone" in capsys.readouterr().err
     assert InPlace(str(real.parent)).state("gcc") is State.OFF
 
 
@@ -187,9 +187,9 @@ def test_one_that_is_lost_keeps_no_other_from_its_place(
         (["on", "nosuch"], "there is no program nosuch in PATH"),
         (["on", "a/b"], "'a/b' is not the name of a program"),
         (["on", "prun"], "prun cannot be shadowed"),
-        (["on", "--dir", "a:b", "gcc"], "there is a colon in it"),
-        (["on", "--in-place", "--dir", "/bin", "/bin/cat"], "give one of them"),
-        (["on", "--in-place", "gcc", "/nonexistent/x"], "call pshadow once for each folder"),
+        (["on", "--dir", "a:b", "gcc"], "its name contains a colon"),
+        (["on", "--in-place", "--dir", "/bin", "/bin/cat"], "give only one of them"),
+        (["on", "--in-place", "gcc", "/nonexistent/x"], "run pshadow once for each folder"),
         (["on", "--in-place", "sh"], "cannot be shadowed in place"),
     ],
     ids=lambda each: " ".join(each) if isinstance(each, list) else "",
@@ -235,7 +235,7 @@ def test_two_at_once_take_turns(real: Path, prun: Recorder) -> None:
 def test_where_nothing_can_be_written_nothing_is_changed(
     tmp_path: Path, prun: Recorder, in_place: list[str], trouble: str, text: str
 ) -> None:
-    """In a mount namespace of its own: a file system that is full, or read-only."""
+    """In a private mount namespace: a file system that is full or read-only."""
     folder = tmp_path / "mounted"
     folder.mkdir()
     own = "gcc" if in_place else "other"
@@ -262,7 +262,7 @@ ls -laiR --time-style=full-iso {folder} | grep -v ' [.]*$' >{tmp_path}/after
 def test_other_platforms_are_named(platform: str) -> None:
     assert why_unsupported("linux") == ""
     name = {"win32": "Windows", "cygwin": "Windows", "darwin": "macOS"}.get(platform, platform)
-    assert why_unsupported(platform) == f"pshadow is not supported on {name}: it needs Linux, as prun does"
+    assert why_unsupported(platform) == f"pshadow is not supported on {name}: it needs Linux, like prun"
 
 
 def test_on_another_platform_nothing_is_done(

@@ -1,6 +1,6 @@
-"""Compile steps with real compilers: on another machine they come to what they come to here, byte for byte.
+"""Compile steps with real compilers: another machine gives the same results as this one, byte for byte.
 
-The other machine is another, empty folder and a server's environment.
+The "other machine" is an empty folder with the environment of a server.
 """
 
 import os
@@ -159,14 +159,14 @@ def test_mistakes_and_warnings_read_the_same(line: str, folder: Folder) -> None:
     outcome = folder.away(line)
     assert (outcome.status, outcome.stdout, outcome.stderr) == (status, stdout, stderr)
     assert folder.made() == files
-    assert not outcome.fallback and len(folder.remote.runs) <= 1  # nothing is tried again
+    assert not outcome.fallback and len(folder.remote.runs) <= 1  # no step is retried
 
 
 @pytest.mark.parametrize(
     "line", ["gcc -Wall -Werror -Iinc -c src/warns.c", "clang -Werror -Iinc -c src/warns.c"]
 )
 def test_what_the_preprocessor_refuses_is_not_compiled(line: str, folder: Folder) -> None:
-    """A local compiler goes on, and reports what it finds behind it, too."""
+    """A local compiler would continue and also report errors further down."""
     status, _, stderr = folder.here(line)
     outcome = folder.away(line)
     assert (outcome.status, outcome.host, folder.remote.runs) == (status, None, [])
@@ -174,7 +174,7 @@ def test_what_the_preprocessor_refuses_is_not_compiled(line: str, folder: Folder
 
 
 def test_a_macro_of_several_lines_is_one_line_to_the_compiler(folder: Folder) -> None:
-    """The one known difference: a note about its inside names another place than that in which it is."""
+    """The only known difference: a note about the macro's definition is missing."""
     (folder.path / "src/bad.c").write_text('#include "user.h"\nint x = ADD("x" * 2,\n1);\n')
     here, away = folder.here("gcc -c src/bad.c -Iinc")[2], folder.away("gcc -c src/bad.c -Iinc").stderr
     assert b"inc/user.h:3:6: note: in definition" in here
@@ -194,8 +194,11 @@ def test_the_time_of_the_machine_keeps_a_step_here(folder: Folder) -> None:
 
 
 def test_where_there_is_no_place_for_the_object_the_local_compiler_says_so(folder: Folder) -> None:
-    assert folder.away("gcc -c src/foo.c -Iinc -o none/foo.o").why == "there is no place for none/foo.o"
-    assert folder.away("gcc -c src/foo.c -Iinc -o out").why == "there is no place for out"
+    assert (
+        folder.away("gcc -c src/foo.c -Iinc -o none/foo.o").why
+        == "none/foo.o cannot be written as a regular file"
+    )
+    assert folder.away("gcc -c src/foo.c -Iinc -o out").why == "out cannot be written as a regular file"
 
 
 def test_variables_that_change_the_compiler_keep_a_step_here(folder: Folder) -> None:
@@ -211,7 +214,7 @@ def test_two_kinds_of_paths_keep_a_step_of_clang_here(folder: Folder) -> None:
 
 def test_response_files_in_a_circle_stay_here(folder: Folder) -> None:
     (folder.path / "circle").write_text("@circle")
-    assert "names itself" in folder.away("gcc -c src/foo.c @circle").why
+    assert "includes itself" in folder.away("gcc -c src/foo.c @circle").why
 
 
 def test_the_native_processor_is_expanded_if_a_rule_says_so(folder: Folder) -> None:
@@ -247,7 +250,7 @@ def test_colors_are_used_where_a_local_compiler_would(folder: Folder, compiler: 
 
 
 class NoMachine:
-    """Has no machine for what it is given."""
+    """A remote that never has a machine."""
 
     def run(self, words: Sequence[str], source: bytes, **options: object) -> NoReturn:
         assert words and (source or options)
@@ -306,7 +309,10 @@ def test_lines_of_the_source_are_no_trouble_of_the_server(source: str, compiler:
 def test_a_macro_of_the_command_may_depend_on_the_machine(folder: Folder) -> None:
     program("clang", "clang")
     outcome = folder.away("clang -DBUILT=__DATE__ -Iinc -c src/foo.c -o out/foo.o")
-    assert (outcome.status, outcome.why) == (None, "the command has __DATE__, which depends on the machine")
+    assert (outcome.status, outcome.why) == (
+        None,
+        "the command contains __DATE__, which depends on the machine",
+    )
 
 
 def test_a_new_object_has_the_mode_of_all_new_files(tmp_path: Path) -> None:
@@ -324,7 +330,7 @@ def test_a_new_object_has_the_mode_of_all_new_files(tmp_path: Path) -> None:
 
 
 def test_a_link_or_a_device_is_never_replaced(tmp_path: Path) -> None:
-    """An object for /dev/stdout once took the place of that link; so this looks at links of its own."""
+    """Writing an object to /dev/stdout once replaced that link, so this test uses its own links."""
     link, pipe = tmp_path / "link", tmp_path / "pipe"
     link.symlink_to("/proc/self/fd/1")
     os.mkfifo(pipe)
@@ -342,7 +348,7 @@ def test_what_is_no_file_is_left_to_the_local_compiler(place: str, folder: Folde
     (folder.path / "out/link").symlink_to("/proc/self/fd/1")
     os.mkfifo(folder.path / "out/pipe")
     outcome = folder.away(f"gcc -Iinc -c src/foo.c -o {place}")
-    assert (outcome.status, outcome.why) == (None, f"there is no place for {place}")
+    assert (outcome.status, outcome.why) == (None, f"{place} cannot be written as a regular file")
     assert (folder.path / "out/link").is_symlink()
 
 

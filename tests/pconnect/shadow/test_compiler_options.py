@@ -1,4 +1,4 @@
-"""The tables of options agree with each other, and with the compilers where one can ask them."""
+"""The tables of options agree with each other, and with the compilers as far as these list their options."""
 
 import re
 import subprocess
@@ -27,7 +27,7 @@ def test_what_chooses_the_processor_of_this_machine() -> None:
 
 
 def test_all_options_of_gcc_that_take_a_separate_argument_are_in_a_table() -> None:
-    """GCC itself says which they are: an option without its argument is an error that names it."""
+    """GCC itself lists these options."""
     gcc = program("gcc", "gcc")
     letters = subprocess.run([gcc, "--help=separate,c"], capture_output=True, text=True, check=True).stdout
     listed = set(re.findall(r"^  (-\S+) ", letters, re.MULTILINE))
@@ -39,6 +39,6 @@ def test_all_options_of_gcc_that_take_a_separate_argument_are_in_a_table() -> No
         *options.LONG_FORMS,
     }
     here = tuple(options.HERE_PREFIXES)
-    own = {"-o", "-MF", "-MT", "-MQ", "-MD", "-MMD", "-F"}  # read apart; -F is not known, so it stays here
+    own = {"-o", "-MF", "-MT", "-MQ", "-MD", "-MMD", "-F"}  # parsed separately; -F is unknown on purpose
     left = {name for name in listed if not name.startswith(("--", *here))} - known - own
     assert {name for name in left if options.KNOWN.match(name) and not name.endswith("=")} == set()

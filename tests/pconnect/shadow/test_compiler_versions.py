@@ -1,4 +1,4 @@
-"""Which compiler it is, here and there."""
+"""Identify the compilers here and on other machines."""
 
 import os
 import shutil
@@ -53,7 +53,7 @@ def test_a_compiler_is_asked_again_after_it_was_replaced(tmp_path: Path) -> None
         compiler.chmod(0o755)
         for _ in range(3):
             assert identity_here(str(compiler), ENVIRONMENT).version == version
-    assert len(runs.read_text().splitlines()) == 2 * 5  # five questions each
+    assert len(runs.read_text().splitlines()) == 2 * 5  # each identification runs the compiler five times
 
 
 def test_what_is_no_compiler_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What goes away of the commands of compilers, in which words, and what stays here."""
+"""Compiler commands: which run on another machine, with which words, and which must run here."""
 
 import shlex
 
@@ -10,7 +10,7 @@ from pconnect.shadow.compiler_words import Away, Family, Form, Here, decide
 
 GCC, CLANG = Family.GCC, Family.CLANG
 
-# What stays here, and a part of the reason.
+# Commands that must run here, with a part of the reason.
 STAYS = {
     "clang -g -gsplit-dwarf=split -c foo.c": "-gsplit-dwarf",
     "clang -g -gsplit-dwarf=single -c foo.c": "-gsplit-dwarf",
@@ -19,7 +19,7 @@ STAYS = {
     "gcc foo.c": "links",
     "gcc -o prog foo.c": "links",
     "gcc -o prog foo.o bar.o": "more than one source",
-    "gcc foo.o -o prog": "no source",
+    "gcc foo.o -o prog": "not a source",
     "gcc": "no source",
     "gcc -c": "no source",
     "gcc -O2 -c": "no source",
@@ -40,10 +40,10 @@ STAYS = {
     "gcc -x c-header -c foo.h": "language is c-header",
     "gcc -x assembler -c foo.c": "language is assembler",
     "gcc -x ada -c foo.c": "language is ada",
-    "gcc -c foo.m": "no source of C",
-    "gcc -c foo.f90": "no source of C",
-    "gcc -c foo": "no source of C",
-    "gcc -c foo.o": "no source",
+    "gcc -c foo.m": "not a C or C++ source",
+    "gcc -c foo.f90": "not a C or C++ source",
+    "gcc -c foo": "not a C or C++ source",
+    "gcc -c foo.o": "not a source",
     "gcc -fprofile-generate -c foo.c": "profile",
     "gcc -fprofile-use=x -c foo.c": "profile",
     "gcc -fprofile-arcs -c foo.c": "profile",
@@ -59,17 +59,17 @@ STAYS = {
     "gcc -gsplit-dwarf -c foo.c": "more than an object",
     "gcc -aux-info x -c foo.c": "more than an object",
     "gcc -fcallgraph-info -c foo.c": "more than an object",
-    "gcc -specs=x -c foo.c": "file of this machine",
-    "gcc -fplugin=x.so -c foo.c": "file of this machine",
-    "gcc -B/x -c foo.c": "file of this machine",
-    "gcc -B /x -c foo.c": "file of this machine",
+    "gcc -specs=x -c foo.c": "file on this machine",
+    "gcc -fplugin=x.so -c foo.c": "file on this machine",
+    "gcc -B/x -c foo.c": "file on this machine",
+    "gcc -B /x -c foo.c": "file on this machine",
     "gcc -Wa,-adhln=foo.lst -c foo.c": "listing",
     "gcc -Wa,-a -c foo.c": "listing",
     "gcc -Wa,--MD,x -c foo.c": "listing",
     "gcc -Wa,-I/x -c foo.c": "listing",
-    "gcc -Xassembler -a -c foo.c": "not known",
-    "gcc -Xpreprocessor -DX -c foo.c": "not known",
-    "gcc -Wp,-H -c foo.c": "not known",
+    "gcc -Xassembler -a -c foo.c": "unknown",
+    "gcc -Xpreprocessor -DX -c foo.c": "unknown",
+    "gcc -Wp,-H -c foo.c": "unknown",
     "gcc -march=native -c foo.c": "processor of this machine",
     "gcc -mtune=native -c foo.c": "processor of this machine",
     "gcc -mcpu=native -c foo.c": "processor of this machine",
@@ -87,8 +87,8 @@ STAYS = {
     "gcc -C -c foo.c": "preprocess",
     "gcc -H -c foo.c": "preprocess",
     "gcc -MG -MD -c foo.c": "preprocess",
-    "gcc -MF x -c foo.c": "not written",
-    "gcc -MP -c foo.c": "not written",
+    "gcc -MF x -c foo.c": "writes none",
+    "gcc -MP -c foo.c": "writes none",
     "gcc -MD -MF - -c foo.c": "standard output",
     "gcc -c foo.c -o -": "standard output",
     "gcc -c foo.c -o": "-o has no argument",
@@ -96,9 +96,9 @@ STAYS = {
     "gcc -c foo.c -MD -MF": "-MF has no argument",
     "gcc -c foo.c -D": "-D has no argument",
     "gcc -c foo.c -x": "-x has no argument",
-    "gcc -c foo.c --frobnicate": "not known",
-    "gcc -c foo.c -Mx": "not known",
-    "gcc -c foo.c --output=x": "not known",
+    "gcc -c foo.c --frobnicate": "unknown",
+    "gcc -c foo.c -Mx": "unknown",
+    "gcc -c foo.c --output=x": "unknown",
     "gcc -v -c foo.c": "compiles nothing",
     "gcc --version": "compiles nothing",
     "gcc -dumpmachine": "more than",
@@ -110,14 +110,14 @@ STAYS = {
     "gcc -c a=b.c": "unusual",
     "gcc -c 'a\"b.c'": "unusual",
     "gcc -c 'ä.c'": "unusual",
-    "clang -Xclang -ast-dump -c foo.c": "not known",
+    "clang -Xclang -ast-dump -c foo.c": "unknown",
     "clang -fmodules -c foo.c": "modules",
     "clang -arch x86_64 -arch arm64 -c foo.c": "several objects",
     "clang -emit-llvm -c foo.c": "more than an object",
     "clang -Weverything -c foo.c": "not preprocessed",
 }
 
-# What goes away, with the words of both steps without the first and without what is the same for all.
+# Commands that can run elsewhere, with the words of both steps (without the compiler and the words common to all).
 AWAY = {
     "gcc -c foo.c": ("-E -fdirectives-only -x c foo.c", "", "foo.o"),
     "gcc -c src/foo.c": ("-E -fdirectives-only -x c src/foo.c", "", "foo.o"),
@@ -322,7 +322,7 @@ def test_the_order_of_options_is_kept_and_decides_nothing(words: list[str]) -> N
 
 
 def test_macros_for_the_preprocessor_alone_are_behind_all_others() -> None:
-    """As the drivers pass them on, and as some distributions give _FORTIFY_SOURCE."""
+    """The drivers pass them on in this order, and some distributions set _FORTIFY_SOURCE this way."""
     words = ["gcc", "-Wp,-DX=2", "-O2", "-UX", "-c", "a.c"]
     away = decide(words, GCC)
     assert isinstance(away, Away)

@@ -24,7 +24,7 @@ def script(folder: Path, name: str, prun: str = "/bin/true") -> bytes:
 
 @contextmanager
 def shadowed(folder: Path, *names: str) -> Iterator[InPlace]:
-    """Have stand-ins for programs; check at the end that all is as before."""
+    """Shadow programs in the body; check at the end that the folder is as before."""
     before = tree(folder)
     programs = InPlace(str(folder))
     assert shadow_all(programs, {name: script(folder, name) for name in names}) == list(names)
@@ -82,7 +82,7 @@ NAMES = ["gcc", "g++", "cc", "x y", "it's", "\udcff$(x)", "-c", "a.b"]
 
 
 def build(folder: Path, programs: list[Program]) -> list[str]:
-    """Make the programs; return the names of those that can be executed."""
+    """Make the programs; return their names."""
     for number, program in enumerate(programs):
         path = folder / NAMES[number]
         to = NAMES[program.to % number] if number else ""
@@ -130,7 +130,7 @@ def test_who_can_run_the_program_can_run_the_stand_in(tmp_path: Path) -> None:
         assert (facts.st_uid, facts.st_gid) == ((1, 7) if IS_ROOT else (os.geteuid(), os.getegid()))
 
 
-# --- what others do meanwhile ---
+# --- changes by other programs ---
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_another_file_in_the_place_of_the_kept_one_does_not_become_the_program(
 ) -> None:
     make_program(tmp_path / "x_", "something longer")
     assert programs.state("x") is State.FOREIGN
-    with pytest.raises(ConfigurationError, match="move the right one"):
+    with pytest.raises(ConfigurationError, match="move the original program"):
         programs.off("x")
     make_program(tmp_path / "new").rename(tmp_path / "x")
     assert programs.off("x") is Outcome.KEPT_BOTH
@@ -203,7 +203,7 @@ def test_a_copy_of_the_folder_can_be_restored(programs: InPlace, tmp_path: Path)
     kept = tmp_path / "x_"
     facts, content = kept.stat(), kept.read_bytes()
     kept.unlink()
-    make_program(tmp_path / "other")  # has the free number
+    make_program(tmp_path / "other")  # gets the free inode
     kept.write_bytes(content)
     os.utime(kept, ns=(0, facts.st_mtime_ns))
     assert programs.off("x") is Outcome.RESTORED
@@ -218,7 +218,7 @@ def test_without_its_records_a_program_comes_back(programs: InPlace, tmp_path: P
     assert names_in(tmp_path) == ["x"]
 
 
-# --- what is refused ---
+# --- refusals ---
 
 
 def test_a_second_time_only_a_new_script_is_written(programs: InPlace, tmp_path: Path) -> None:
@@ -235,13 +235,13 @@ def test_a_file_of_the_name_that_is_needed_is_left_alone(tmp_path: Path) -> None
     for name in ("x", "y", "x_"):
         make_program(tmp_path / name)
     before = tree(tmp_path)
-    with pytest.raises(ConfigurationError, match=f"{tmp_path}/x_ is there already"):
+    with pytest.raises(ConfigurationError, match=f"{tmp_path}/x_ already exists"):
         shadow_all(InPlace(str(tmp_path)), {name: script(tmp_path, name) for name in ("y", "x")})
     assert tree(tmp_path) == before
 
 
 def test_after_an_error_none_is_shadowed_that_was_not_before(tmp_path: Path) -> None:
-    long = "z" * 255  # with another letter the file system refuses it
+    long = "z" * 255  # the file system refuses a longer name
     for name in ("x", "y", long):
         make_program(tmp_path / name)
     programs = InPlace(str(tmp_path))

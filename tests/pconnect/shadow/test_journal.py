@@ -89,7 +89,7 @@ def test_a_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (tmp_path / FOLDER).symlink_to(elsewhere)
-    with pytest.raises(ConfigurationError, match="is a link"):
+    with pytest.raises(ConfigurationError, match="is a symbolic link"):
         Journal(str(tmp_path)).record("x", original(make_program(tmp_path / "x")))
     assert names_in(elsewhere) == []
 
@@ -113,6 +113,6 @@ def test_nothing_is_removed_where_a_link_leads(tmp_path: Path, part: str) -> Non
         lambda: journal.forget("x"),
         lambda: journal.record("x", original),
     ):
-        with pytest.raises(ConfigurationError, match="is a link, which pshadow has not made"):
+        with pytest.raises(ConfigurationError, match="is a symbolic link that pshadow did not create"):
             call()
     assert (elsewhere / "of others").exists() and elsewhere.stat().st_mode == mode

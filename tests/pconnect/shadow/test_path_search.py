@@ -22,7 +22,7 @@ from tests.support.shadowing import make_program
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    """Make a search path with a stand-in, a compiler cache, one in place, a real program, and what is none."""
+    """Make a search path with a compiler cache, a stand-in, a plain file, a stand-in in place, and a real program."""
     make_program(tmp_path / "real" / "gcc")
     ccache = make_program(tmp_path / "bin" / "ccache")
     folders = ["ccache", "stand-ins", "files", "place", "real"]
@@ -63,14 +63,14 @@ def test_the_program_of_a_name_is_behind_stand_ins_and_caches(path: str, tmp_pat
 def test_a_name_without_program_is_an_error(path: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="there is no program g"):
         find_program("g++", path)
-    with pytest.raises(ConfigurationError, match=r"no program gcc in PATH but .*/ccache/gcc, which"):
+    with pytest.raises(ConfigurationError, match=r"no program gcc in PATH except .*/ccache/gcc, which"):
         find_program("gcc", str(tmp_path / "ccache"))
 
 
 @pytest.mark.usefixtures("path")
 def test_a_cache_is_known_by_where_its_links_lead(tmp_path: Path) -> None:
     assert forwarder_of(str(tmp_path / "ccache" / "gcc")) == "ccache"
-    assert forwarder_of(str(tmp_path / "bin" / "ccache")) == ""  # under its own name it calls what it is told
+    assert forwarder_of(str(tmp_path / "bin" / "ccache")) == ""  # it runs the program in its arguments
     assert forwarder_of(str(tmp_path / "real" / "gcc")) == ""
 
 
@@ -102,13 +102,13 @@ def test_prun_is_that_of_this_installation(tmp_path: Path) -> None:
 
 def test_a_prun_that_is_missing_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    with pytest.raises(ConfigurationError, match="no prun beside this Python, nor in PATH"):
+    with pytest.raises(ConfigurationError, match="no prun beside this Python or in PATH"):
         find_prun(None, str(tmp_path))
 
 
 def test_what_is_wrong_with_a_stand_in(tmp_path: Path) -> None:
     program = str(make_program(tmp_path / "program"))
     assert what_is_wrong(StandIn(program, program)) == ""
-    assert "nothing goes away" in what_is_wrong(StandIn(program, str(tmp_path / "prun")))
-    assert "it fails" in what_is_wrong(StandIn(program, str(tmp_path / "prun"), no_local=True))
+    assert "everything runs here" in what_is_wrong(StandIn(program, str(tmp_path / "prun")))
+    assert "calls fail" in what_is_wrong(StandIn(program, str(tmp_path / "prun"), no_local=True))
     assert "program is gone" in what_is_wrong(StandIn(f"{tmp_path}/no program", program))

@@ -51,7 +51,7 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path, kind: str) -> None:
     else:
         path.write_bytes(StandIn(str(path), "/bin/true", in_place=True).script({}))
     before = path.lstat()
-    with pytest.raises(ConfigurationError, match=f"{path} is no stand-in"):
+    with pytest.raises(ConfigurationError, match=f"{path} exists and is not a stand-in"):
         put_all(tmp_path, "cat", "ls")
     assert take_away(str(tmp_path), []) == []
     assert names_in(tmp_path) == ["ls"]
@@ -76,5 +76,5 @@ def test_a_name_that_cannot_be_is_refused_before_anything_is_made(tmp_path: Path
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigurationError, match=f"cannot make the folder {tmp_path}/file/bin"):
+    with pytest.raises(ConfigurationError, match=f"cannot create the folder {tmp_path}/file/bin"):
         put_all(tmp_path / "file" / "bin", "ls")

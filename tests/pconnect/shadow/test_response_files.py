@@ -1,4 +1,4 @@
-"""Response files are read as GCC reads them."""
+"""Response files follow GCC's rules."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ def test_quotes_and_backslashes(text: str) -> None:
 
 
 def test_gcc_reads_the_same_words(tmp_path: Path) -> None:
-    """A preprocessor of our own writes down what GCC makes of a file."""
+    """A fake preprocessor records the words into which GCC splits a file."""
     gcc = program("gcc", "gcc")
     text = "-DA='x y' \"-DB=it's\" -DC=a\\ b\\\\\n-DD='a\\'b' -DE=\\\"\"q\"'r' '-DF=\"\"' -DG=a\\\nb\t-DH=\v-DI='open"
     (tmp_path / "cc1").write_text('#!/bin/sh\nfor word; do printf "%s\\0" "$word"; done >seen\n')

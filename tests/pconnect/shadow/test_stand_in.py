@@ -34,7 +34,7 @@ def prun(tmp_path: Path) -> Recorder:
 
 @pytest.fixture
 def make(tmp_path: Path, prun: Recorder) -> Make:
-    """Give a function that makes a stand-in for a program that says what it is given."""
+    """Return a function that makes a stand-in for a program that prints its arguments."""
 
     def made(name: str = "gcc", environment: dict[str, str] | None = None, no_local: bool = False) -> Path:
         program = make_program(tmp_path / "real" / name)
@@ -128,11 +128,11 @@ def test_the_environment_is_as_it_was_but_for_the_guard(make: Make, tmp_path: Pa
     assert f"{VARIABLE}=env".encode() in shown
 
 
-# --- without network ---
+# --- without a network ---
 
 
 def offline(folder: Path, environment: dict[str, str], process: int) -> dict[str, str]:
-    """Leave what an agent without network leaves; return the environment in which it is found."""
+    """Leave the link of an agent without a network; return an environment in which stand-ins find it."""
     run = folder / "run" / "prun"
     run.mkdir(parents=True, exist_ok=True)
     (run / f"{agent_name(environment)}.offline").symlink_to(f"/proc/{process}")
@@ -150,7 +150,7 @@ def test_while_the_agent_has_no_network_all_stays(
     path = make(environment=recorded)
     environment = offline(tmp_path, used, os.getpid())
     shown = output_of([path, "-c"], environment)
-    if used and not recorded:  # its name is not known, so it is asked
+    if used and not recorded:  # the script does not know the agent's name, so it asks prun
         assert prun.calls() is not None
     else:
         assert (shown, prun.calls()) == ([b"real", b"-c"], None)
@@ -181,7 +181,7 @@ def test_without_local_runs_an_agent_without_network_is_asked(
     path = make(no_local=True)
     output_of([path, "-c"], offline(tmp_path, {}, os.getpid()))
     assert (prun.calls() or [])[:2] == [b"--no-local", b"--shadow"]
-    assert output_of([path, "a.o"]) == [b"real", b"a.o"]  # by rule
+    assert output_of([path, "a.o"]) == [b"real", b"a.o"]  # linking always runs here
 
 
 def test_without_local_runs_a_missing_prun_is_an_error(make: Make, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_an_agent_has_the_name_that_it_has_for_prun(environment: dict[str, str])
     assert agent_name(environment) == fast_client.agent_name(encoded)
 
 
-# --- the rest ---
+# --- names and reading ---
 
 
 @pytest.mark.parametrize("name", ["gcc", "g++-12", "cc", "clang++", "arm-none-eabi-gcc", "clang-14"])
@@ -250,7 +250,7 @@ def test_what_is_no_stand_in(tmp_path: Path, make: Make) -> None:
 
 
 def test_what_stays_costs_little(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Print what a stand-in adds to a program that stays; what runs beside must not make it fail."""
+    """Print the overhead of a stand-in for a local run. The best of several tries counts, whatever else is running."""
     path = make()
     real = tmp_path / "real" / "gcc"
     real.unlink()
@@ -275,5 +275,5 @@ def test_what_stays_costs_little(make: Make, tmp_path: Path, capsys: pytest.Capt
         if max(linking, without) <= 0.005:
             break
     with capsys.disabled():
-        print(f" [added: linking {linking * 1e3:.2f} ms, without network {without * 1e3:.2f} ms]")
+        print(f" [added: linking {linking * 1e3:.2f} ms, without a network {without * 1e3:.2f} ms]")
     assert min(max(pair) for pair in added) <= 0.005

@@ -32,7 +32,7 @@ def before(tmp_path: Path, real: Path, prun: Path) -> Path:
 
 @pytest.fixture
 def in_place(real: Path, prun: Path) -> InPlace:
-    """Put a stand-in in the place of gcc."""
+    """Replace gcc by a stand-in."""
     programs = InPlace(str(real.parent))
     programs.on("gcc", StandIn(str(real), str(prun), in_place=True).script({}))
     return programs

@@ -1,4 +1,4 @@
-"""Which files another machine gets for Clang, and where they seem to lie. `test_compile_step` runs Clang on them."""
+"""The files that another machine gets for Clang, and their apparent paths. `test_compile_step` runs Clang on them."""
 
 import json
 
@@ -36,7 +36,7 @@ def test_the_compiler_proper_is_called_as_here_and_with_an_overlay() -> None:
     ],
 )
 def test_what_reads_other_files_stays_here(shown: str) -> None:
-    with pytest.raises(ValueError, match=r"Clang does more than|names a file of this machine"):
+    with pytest.raises(ValueError, match=r"Clang runs more than|names a file on this machine"):
         compiler_proper(shown)
 
 

@@ -1,4 +1,4 @@
-"""What another machine is given. `test_compile_step` has compilers read it."""
+"""The input for another machine. `test_compile_step` runs compilers on it."""
 
 import json
 
