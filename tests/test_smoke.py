@@ -165,7 +165,7 @@ def check_programs() -> None:
         assert run("prun-ssh", "localhost", "echo", "$((1 + 1))") == "2\n"
         assert "echo" in run("prun", "--report")
     finally:
-        assert run("prun", "--agent", "stop") == "the agent ends\n"
+        assert run("prun", "--agent", "stop") == "the agent is stopping\n"
 
 
 def check_messages(net: ClientNetwork) -> None:

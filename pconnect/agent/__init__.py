@@ -1,1 +1,1 @@
-"""The agent: a process for each user that keeps one network, and runs programs there for all calls of `prun`."""
+"""The agent: one process per user that keeps a network open and runs programs on it for all calls of `prun`."""

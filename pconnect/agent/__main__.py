@@ -1,8 +1,8 @@
-"""How an agent begins: it sees to it that there is one, listens, and says so; then it loads what it needs.
+"""Start an agent, unless one is running: take the lock, listen, report ``ready``, then load everything else.
 
-It listens at a Unix socket that only its account can reach. Whoever finds none starts one, and waits until it says
-``ready`` at its standard output. When an agent was killed under a ``make``, many find none at once: so this module
-imports little, and only the one that has the lock goes on.
+The agent listens on a Unix socket that only its account can reach. A `prun` that finds no agent starts one, and waits
+until it writes ``ready`` to standard output. If an agent is killed during a ``make``, many calls start one at the same
+time. So this module imports little, and only the process that gets the lock continues.
 """
 
 import fcntl
@@ -16,22 +16,24 @@ from pathlib import Path
 
 from pconnect.prun.fast_client import OUR_FAILURE, PrunError, agent_folder, agent_name, dial
 
-#: Seconds without a call after which an agent ends; ``PRUN_IDLE`` is another number.
+#: An agent stops after this many seconds without a call. The variable ``PRUN_IDLE`` overrides it.
 _IDLE_SECONDS = 900.0
 
 
 def make_folder(environment: dict[bytes, bytes]) -> Path:
-    """Make the folder of the sockets, and return it; raise `PrunError` if it is not ours alone."""
+    """Create the folder for the sockets and return it; raise `PrunError` if other accounts can access it."""
     folder = Path(os.fsdecode(agent_folder(environment)))
     folder.mkdir(mode=0o700, exist_ok=True)
     facts = folder.lstat()
     if facts.st_uid != os.geteuid() or facts.st_mode & 0o077 or folder.is_symlink():
-        raise PrunError(f"the folder {folder} is not yours alone; remove it, or set XDG_RUNTIME_DIR")
+        raise PrunError(
+            f"the folder {folder} belongs to or is open to other users; remove it, or set XDG_RUNTIME_DIR"
+        )
     return folder
 
 
 def main() -> int:
-    """Be the agent of the environment, unless there is one; say so as soon as it can be called."""
+    """Become the agent of the environment, unless there is one. Report as soon as an agent accepts calls."""
     os.umask(0o077)
     environment = dict(os.environb)
     try:
@@ -39,7 +41,7 @@ def main() -> int:
         idle_seconds()
         with (folder / f"{name}.lock").open("ab") as lock:
             if not _lock(lock.fileno(), folder, name):
-                _say_ready()  # the other one is, or will be
+                _say_ready()  # the other agent is ready, or soon will be
                 return 0
             _be_agent(folder, name, lambda: fcntl.flock(lock.fileno(), fcntl.LOCK_UN))
             return 0
@@ -49,9 +51,9 @@ def main() -> int:
 
 
 def _lock(descriptor: int, folder: Path, name: str) -> bool:
-    """Take the lock; return whether that was possible.
+    """Take the lock; return whether it succeeded.
 
-    It is not as long as another agent can be called. One that begins will be, and one that ends is waited for.
+    It fails if another agent accepts calls. While another agent is starting or stopping, this function waits.
     """
     deadline = time.monotonic() + 10.0
     while True:
@@ -78,35 +80,35 @@ def _be_agent(folder: Path, name: str, unlock: Callable[[], object]) -> None:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     here = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     path.unlink(missing_ok=True)
-    listener.bind(f"/proc/self/fd/{here}/{path.name}")  # which is short, wherever the folder is
+    listener.bind(f"/proc/self/fd/{here}/{path.name}")  # addresses of Unix sockets must be short
     os.close(here)
     listener.listen(socket.SOMAXCONN)
     listener.setblocking(False)
     log_file = os.open(folder / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # each call needs about ten
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # each call needs about ten descriptors
     if os.fork():
-        os._exit(0)  # whoever has started us may become a program, which expects no children but its own
-    sys.setswitchinterval(0.0005)  # the two threads hand over to each other for each program
+        os._exit(0)  # our parent may become another program, which does not expect this child
+    sys.setswitchinterval(0.0005)  # the two threads take turns several times for each program
     os.chdir("/")
     _say_ready()
     null = os.open(os.devnull, os.O_RDWR)
     for number, descriptor in enumerate((null, log_file, log_file)):
         os.dup2(descriptor, number)
-    from pconnect.agent.agent import serve  # noqa: PLC0415 - callers wait already; see above
+    from pconnect.agent.agent import serve  # noqa: PLC0415 - callers may connect before this loads
 
     serve(folder, name, listener, idle_seconds(), unlock)
 
 
 def idle_seconds() -> float:
-    """Return after how many seconds without a call the agent ends; raise `PrunError` if ``PRUN_IDLE`` is no number."""
+    """Return the idle time in seconds after which the agent stops; raise `PrunError` if ``PRUN_IDLE`` is invalid."""
     given = os.environ.get("PRUN_IDLE") or str(_IDLE_SECONDS)
     try:
         seconds = float(given)
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise PrunError(f"PRUN_IDLE={given!r}: give seconds, as in PRUN_IDLE=600")
+        raise PrunError(f"PRUN_IDLE={given!r} is not a number of seconds; write for instance PRUN_IDLE=600")
     return seconds
 
 

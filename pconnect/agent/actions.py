@@ -1,4 +1,4 @@
-"""What `prun` is asked for beside running a program, as text for standard output."""
+"""The actions of `prun` other than running a program. Each one produces text for standard output."""
 
 import os
 from collections.abc import Callable
@@ -23,11 +23,11 @@ async def act(
     request: Request,
     remark: Callable[[str], object],
 ) -> tuple[str, int]:
-    """Do what the command line asks for; return what it is to show, and the status.
+    """Carry out the action of a command line; return the text for standard output, and the exit status.
 
-    `remark`: says something besides.
+    `remark`: prints a remark on standard error.
 
-    Raises `ConfigurationError` if it cannot be done; the text says why.
+    Raises `ConfigurationError` with the reason if it cannot be done.
     """
     match line.action:
         case "explain":
@@ -38,7 +38,7 @@ async def act(
             return _status(shared), 0
         case "agent-stop":
             shared.is_stopped.set()
-            return "the agent ends\n", 0
+            return "the agent is stopping\n", 0
     return await _ask_servers(shared, line, remark)
 
 
@@ -46,8 +46,8 @@ async def _ask_servers(shared: Shared, line: CommandLine, remark: Callable[[str]
     try:
         generation = await shared.generation()
     except NoNetworkError as error:
-        if line.action == "slots":  # for make: without a number it would start everything at once
-            remark(f"no server can be reached, so this counts the processors here: {first_line(error)}")
+        if line.action == "slots":  # without a number, `make -j` would start all steps at the same time
+            remark(f"no server can be reached, so this is the number of processors here: {first_line(error)}")
             return f"{len(os.sched_getaffinity(0))}\n", 0
         raise ConfigurationError(str(error)) from None
     if line.action == "slots":
@@ -58,7 +58,7 @@ async def _ask_servers(shared: Shared, line: CommandLine, remark: Callable[[str]
 
 
 def first_line(error: Exception) -> str:
-    """Return what an error says first; of one at a node, without what only whoever reads our code can use."""
+    """Return the first line of an error; for an error on a node, its host and message only."""
     text = (
         f"{error.host}: {error.message or error.type_name}" if isinstance(error, RemoteError) else str(error)
     )
@@ -66,7 +66,7 @@ def first_line(error: Exception) -> str:
 
 
 def shortened(why: str) -> str:
-    """Return a reason as it fits into a table."""
+    """Shorten a reason to fit into a table."""
     line = (why.splitlines() or [""])[0]
     return line if len(line) <= _MAX_REASON else f"{line[: _MAX_REASON - 3]}..."
 
@@ -93,7 +93,7 @@ async def _explain(shared: Shared, line: CommandLine, explained: Explained, requ
 
 
 def count_slots(generation: Generation) -> int:
-    """Return how many slots all servers have together; several nodes of one server share its slots."""
+    """Return the total number of slots of all servers. Several nodes on one server share its slots."""
     return sum({node.place: node.slots or 0 for node in generation.living}.values())
 
 
@@ -101,10 +101,12 @@ def _status(shared: Shared) -> str:
     lines = [f"the agent is process {os.getpid()}; its log is {shared.log_path}"]
     generation = shared.held.current
     if generation is None:
-        lines.append(f"it has no network: {shared.held.error or 'none was needed yet'}")
+        lines.append(f"it has no network: {shared.held.error or 'no call has needed one yet'}")
         return "\n".join([*lines, ""])
     lines += [f"{node}: {node.gone or f'{node.slots} slots'}" for node in generation.nodes]
     lines += [f"{host}: missing: {error}" for host, error in generation.network.missing.items()]
     count = shared.calls - 1
-    lines.append("1 program has not ended" if count == 1 else f"{count} programs have not ended")
+    lines.append(
+        "1 program is running or waiting" if count == 1 else f"{count} programs are running or waiting"
+    )
     return "\n".join([*lines, ""])

@@ -1,7 +1,7 @@
-"""The agent: the process that keeps one network for all calls of `prun` of one user.
+"""The agent: the process that keeps one network for all `prun` calls of one user.
 
-It ends when nobody has called for a while; `__main__` begins it. All is done by one thread, with `asyncio`,
-beside the thread of the jobs; only what blocks, such as files on their way to a server, has threads of its own.
+`__main__` starts it. It stops after some time without calls. One thread serves all calls with `asyncio`, next to the
+thread of the jobs. Only blocking work, such as a file transfer, runs in other threads.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ from pconnect.prun.fast_client import OUR_FAILURE, SSH_FAILURE
 log = logging.getLogger("pconnect.agent")
 
 _LOOK_SECONDS = 1.0
-_PAUSE_SECONDS = 0.1  # before a call is accepted for which there was no descriptor
+_PAUSE_SECONDS = 0.1  # until the next attempt to accept a call, after running out of descriptors
 
 
 class Agent:
-    """What listens. `shared`: what calls share. `unlock`: lets another agent take our place.
+    """The listener of the agent. `shared`: the state shared by all calls. `unlock`: lets another agent take our place.
 
-    An agent whose socket was removed, by whoever tidies the folder, can be called no more. It leaves its place to
-    another at once, and ends when the calls that it has have ended.
+    If its socket is removed, for instance by a clean-up of the folder, the agent can no longer be called. It then lets
+    another agent take its place immediately, and stops when its current calls have ended.
     """
 
     def __init__(self, shared: Shared, listener: socket.socket, unlock: Callable[[], object]) -> None:
@@ -46,7 +46,7 @@ class Agent:
         self._called_at = time.monotonic()
 
     async def serve(self, idle: float) -> None:
-        """Serve calls until there were none for `idle` seconds, or until it is stopped."""
+        """Serve calls until there was none for `idle` seconds, or until the agent is stopped."""
         shared = self._shared
         self._listen()
         while not shared.is_stopped.is_set():
@@ -56,13 +56,13 @@ class Agent:
                 self._called_at = time.monotonic()
             elif self._has_left or time.monotonic() - self._called_at > idle:
                 break
-            if time.monotonic() - self._called_at < 60:  # it is in use
+            if time.monotonic() - self._called_at < 60:  # the agent is in use
                 shared.held.look()
             if not self._has_left and _identity(shared.socket_path) != self._identity:
-                log.warning("the socket was removed, so another agent takes the place of this one")
+                log.warning("the socket was removed; another agent may now take the place of this one")
                 self._leave()
         if not self._has_left:
-            # Whoever calls now starts another, which waits for our end.
+            # A caller that comes now starts another agent, which waits until this one has stopped.
             shared.loop.remove_reader(self._listener)
             shared.socket_path.unlink(missing_ok=True)
         for task in self._tasks:
@@ -72,7 +72,7 @@ class Agent:
         shared.close(is_alone=not self._has_left)
 
     def _leave(self) -> None:
-        """Take no more calls, and leave the place to another agent."""
+        """Stop accepting calls, and let another agent take our place."""
         self._has_left = True
         self._shared.loop.remove_reader(self._listener)
         self._listener.close()
@@ -84,8 +84,8 @@ class Agent:
             sock, _ = self._listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
-        except OSError as error:  # there are no descriptors: some calls end first
-            log.warning("a call must wait: %s", error.strerror)
+        except OSError as error:  # we ran out of descriptors until other calls end
+            log.warning("a call is delayed: %s", error.strerror)
             loop.remove_reader(self._listener)
             loop.call_later(_PAUSE_SECONDS, self._listen)
             return
@@ -98,7 +98,7 @@ class Agent:
             self._shared.loop.add_reader(self._listener, self._accept)
 
     async def _serve(self, caller: Caller) -> None:
-        """Serve one call; it ends with its caller, or by a signal while no program runs that could take it."""
+        """Serve one call until it ends, its caller is gone, or a signal arrives while no program can receive it."""
         answer = asyncio.ensure_future(self._answer(caller))
         stopped_by: list[int] = []
 
@@ -112,9 +112,7 @@ class Agent:
         try:
             await caller.tell(*await answer)
         except asyncio.CancelledError:
-            if (
-                answer.done() and not answer.cancelled()
-            ):  # the call that stops the agent has just been answered
+            if answer.done() and not answer.cancelled():  # this call has just stopped the agent
                 await caller.tell(*answer.result())
             elif stopped_by:
                 await caller.tell(*end(128 + stopped_by[0]))
@@ -127,7 +125,7 @@ class Agent:
             request = await caller.request()
             if request.words[:1] == (SSH,):
                 kind = SshCall
-            self._shared.calls += 1  # only now: some look whether there is an agent, and ask for nothing
+            self._shared.calls += 1  # not earlier: some callers only check whether an agent is running
             try:
                 return await kind(self._shared, caller, request).run()
             finally:
@@ -135,13 +133,13 @@ class Agent:
         except (RequestError, TimeoutError) as error:
             return end(OUR_FAILURE, f"prun: {error}")
         except Exception as error:
-            log.exception("a call has failed")
+            log.exception("a call failed")
             status = SSH_FAILURE if kind is SshCall else OUR_FAILURE
-            return end(status, f"prun: the agent has failed: {error!r}; its log has more")
+            return end(status, f"prun: the agent failed: {error!r}; see {self._shared.log_path}")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from others; ``None`` if there is none."""
+    """Return the device and the inode of a file, ``None`` if it does not exist."""
     try:
         facts = path.lstat()
     except OSError:
@@ -152,7 +150,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def serve(
     folder: Path, name: str, listener: socket.socket, idle: float, unlock: Callable[[], object]
 ) -> None:
-    """Be the agent that listens at a socket, until there were no calls for `idle` seconds.
+    """Serve calls on a listening socket until there were none for `idle` seconds.
 
     `unlock`: lets another agent take our place.
     """

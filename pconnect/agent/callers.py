@@ -1,4 +1,4 @@
-"""One call of `prun`, as its agent sees it: a socket, the descriptors that came with it, and what is said."""
+"""One call of `prun` on the agent's side: its socket, the descriptors that it sent, and the messages to it."""
 
 import asyncio
 import contextlib
@@ -12,15 +12,15 @@ from pconnect.prun.fast_client import NOTE
 
 _PIECE = 2**18
 _ENDS = 4
-#: Seconds for what one process sends another at once.
+#: Time limit for a request to arrive. A process on the same machine sends it without delay.
 _REQUEST_SECONDS = 30.0
 
 
 class Caller:
-    """One call. `ends`: our descriptors for its standard streams, and for its signals, which `close` closes.
+    """One call. `ends`: our descriptors for its standard streams and its signals. `close` closes them.
 
-    `on_signal`: is given the number of each signal that the caller gets; called in the agent's thread. `gone`: done
-    when the caller is.
+    `on_signal`: called in the agent's thread with the number of each signal that the caller receives. `gone`: done
+    when the caller has disconnected.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
@@ -38,23 +38,23 @@ class Caller:
             self._lose()
 
     async def request(self) -> Request:
-        """Return what is asked for.
+        """Wait for the request and return it.
 
-        Raises `RequestError` if it is nothing that `prun` asks, `TimeoutError` if it does not come.
+        Raises `RequestError` if it is invalid, `TimeoutError` if it does not arrive in time.
         """
         return await asyncio.wait_for(self._request, _REQUEST_SECONDS)
 
     def say(self, kind: bytes, contents: bytes = b"") -> None:
-        """Say something short; any thread may."""
-        with contextlib.suppress(OSError):  # the caller is gone, which is seen where we listen
+        """Send a short message without blocking. Any thread may call this."""
+        with contextlib.suppress(OSError):  # the caller is gone; `_receive` handles that
             self._sock.send(frame(kind, contents))
 
     def note(self, text: str) -> None:
-        """Say something short at the caller's standard error."""
+        """Print a short text on the caller's standard error."""
         self.say(NOTE, f"prun: {text}\n".encode(errors="surrogateescape"))
 
     async def tell(self, kind: bytes, contents: bytes) -> None:
-        """Say something of any length."""
+        """Send a message of any length."""
         with contextlib.suppress(OSError):
             await self._loop.sock_sendall(self._sock, frame(kind, contents))
 
@@ -70,7 +70,7 @@ class Caller:
         self._request.cancel()
 
     def _is_ours(self) -> bool:
-        """Whether the caller belongs to this account, which the folder of the socket should make sure already."""
+        """Return whether the caller belongs to this account. The folder's permissions should already ensure that."""
         size = struct.calcsize("3i")
         _, uid, _ = struct.unpack("3i", self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
         return bool(uid == os.geteuid())
@@ -104,7 +104,7 @@ class Caller:
                 os.set_blocking(self.ends[-1], False)
                 self._loop.add_reader(self.ends[-1], self._read_signals)
             else:
-                self._request.set_exception(RequestError("the standard streams did not come with it"))
+                self._request.set_exception(RequestError("prun did not send its standard streams"))
 
     def _read_signals(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What is done for one call of `prun`: its command line and the rules become a program at a server, or here."""
+"""One call of `prun`: turn its command line and the rules into a program on a server, or here."""
 
 import asyncio
 import contextlib
@@ -29,11 +29,11 @@ from pconnect.prun.settings import Settings
 from pconnect.session.remote_calls import client_mesh
 from pconnect.shadow.guard import VARIABLE
 
-# A program that is to be repeated is lost with its node; so many nodes may go.
+# Attempts to run a repeatable program whose node was lost each time.
 _TRIES = 4
-# So many seconds servers may take to answer before a program that may run here does.
+# Seconds to wait for servers before a program that may run here does so.
 _PATIENCE = 3.0
-# From SIGTERM to the end of a program whose caller is gone, in seconds.
+# Seconds from SIGTERM to SIGKILL for a program whose caller is gone.
 _GRACE = 0.6
 
 _numbers = itertools.count(1)
@@ -41,7 +41,7 @@ Answer = tuple[bytes, bytes]
 
 
 class Call:
-    """One call. `shared`: what it shares with others."""
+    """One call. `shared`: the state shared by all calls."""
 
     def __init__(self, shared: Shared, caller: Caller, request: Request) -> None:
         self._shared = shared
@@ -49,7 +49,7 @@ class Call:
         self._request = request
 
     async def run(self) -> Answer:
-        """Do what is asked for; return the last thing to say to the caller, its kind and its contents."""
+        """Carry out the request; return the kind and the contents of the last message to the caller."""
         try:
             line = parse(self._request.words)
             explained = self._shared.rules().explain([os.fsencode(word) for word in line.words or ("",)])
@@ -66,11 +66,11 @@ class Call:
         return await self.carry_out(plan)
 
     async def carry_out(self, plan: Plan) -> Answer:
-        """Do what a plan says."""
+        """Carry out a plan, and return the last message to the caller."""
         if plan.settings.here:
             return self._here(plan, "by rule")
         if not plan.folder:
-            return self._here(plan, "the folder was removed")
+            return self._here(plan, "the current folder was removed")
         try:
             async with self._shared.gate(plan.name, plan.settings.concurrency):
                 if plan.is_shadow and plan.settings.compiler:
@@ -94,7 +94,7 @@ class Call:
         if request.cwd or settings.cwd.startswith("/"):
             folder = there(os.fsdecode(request.folder), settings, os.fsdecode(request.cwd))
         elif not (settings.here or settings.or_here):
-            raise ConfigurationError("the folder where you are was removed; name one of the server with --cd")
+            raise ConfigurationError("the current folder was removed; name a folder on the server with --cd")
         return Plan(
             line.words[0],
             [settings.command or line.words[0], *line.words[1:]],
@@ -107,7 +107,7 @@ class Call:
         )
 
     async def _compile(self, plan: Plan) -> Answer:
-        """Do a step of a compiler at a server, if it is one that goes away, and say here what that has said."""
+        """Run a compile step on a server if possible, and pass on the output of the compiler."""
         shared, settings = self._shared, plan.settings
         generation = await shared.generation(_PATIENCE if settings.or_here else None)
         with self._using(generation):
@@ -135,7 +135,7 @@ class Call:
         return END, b"%d %s" % (outcome.status, outcome.stderr)
 
     async def _run_program(self, plan: Plan) -> Answer:
-        """Run it at a server; again at another one if it may be repeated, or here, if that may be."""
+        """Run a program on a server. If its node is lost, run it on another one, or here, if the settings allow it."""
         ended = Ended(plan.failure)
         for _ in range(_TRIES):
             generation = await self._shared.generation(_PATIENCE if plan.settings.or_here else None)
@@ -166,7 +166,7 @@ class Call:
         )
         if not single:
             return await self._run_once(plan, generation, nodes)
-        assert nodes is not None  # noqa: S101 - it is one
+        assert nodes is not None  # noqa: S101 - `single` selects one node
         files = Transfers(self._shared, generation, min(nodes), plan.settings, self._request)
         try:
             folder = await files.bring(next(_numbers))
@@ -178,7 +178,7 @@ class Call:
             await files.tidy()
 
     async def _fetch(self, plan: Plan, files: Transfers, run: RemoteRun, ended: Ended) -> Ended:
-        """Fetch what comes back; return how the call ends, which a failed program decides itself."""
+        """Fetch files; return the end of the call. If the program failed, its status wins over errors here."""
         try:
             for remark in await files.fetch(plan.name, run.host):
                 self._caller.note(remark)
@@ -221,7 +221,7 @@ class Call:
         )
 
     async def _waited(self, plan: Plan, generation: Generation) -> Answer:
-        text = f"no slot was free for {plan.settings.queue_limit:g} s"
+        text = f"timed out after {plan.settings.queue_limit:g} s waiting for a free slot"
         if plan.settings.or_here:
             return self._here(plan, text)
         facts = await facts_for(self._shared, generation, Settings(needs=True), plan.name)
@@ -239,7 +239,7 @@ class Call:
 
 
 def end(status: int, text: str = "") -> Answer:
-    """Return the end of a call: its exit status, and what standard error says."""
+    """Return the message that ends a call, with its exit status and a text for standard error."""
     return END, f"{status} {text}\n".encode(errors="surrogateescape") if text else b"%d" % status
 
 

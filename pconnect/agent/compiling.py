@@ -1,6 +1,6 @@
-"""Compile steps that go away: what `pconnect.shadow.compile_step` needs of the network, and which nodes fit.
+"""Remote compile steps: run compilers for `pconnect.shadow.compile_step`, and find the nodes with the same compiler.
 
-All of this is called in threads that may block; one step is one thread.
+This code may block. Each step runs in its own thread.
 """
 
 import concurrent.futures
@@ -30,11 +30,11 @@ from pconnect.shadow.compiler_versions import (
 from pconnect.shadow.guard import VARIABLE
 from srp_tools.steps import deadline_after, remaining
 
-# So many nodes may go before a step is run here.
+# The number of nodes that may be lost before a step runs here.
 _RETRIES = 3
 _GRACE = 0.6
 _ASK_SECONDS = 30.0
-# So long a node that was asked in vain keeps no step waiting that others can run.
+# After a failed question to a node, steps that other nodes can run skip it for this long.
 _SILENT_SECONDS = 60.0
 
 
@@ -42,15 +42,15 @@ Answer = concurrent.futures.Future[Identity | str]
 
 
 class _OwnReasonError(NoServerError):
-    """The caller is gone, or its queue limit has passed: a reason that is none for other steps."""
+    """The caller is gone, or its queue limit has expired. This reason does not apply to other steps."""
 
 
 @dataclass
 class KnownCompilers:
-    """What the nodes of one network say of their compilers, by name and node.
+    """The compilers of the nodes of one network, by name and node.
 
-    `answers`: what they have said, or are being asked; a text: why it is no compiler like ours. `silent`: when those
-    that could not say it were asked last. `lock`: of both; it is never held for long.
+    `answers`: the nodes' answers, including pending ones; a text is the reason why a program is not a usable compiler.
+    `silent`: the times of the last failed questions. `lock`: protects both, and is never held for long.
     """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -59,9 +59,9 @@ class KnownCompilers:
 
 
 class RemoteCompiler:
-    """A compiler on the nodes that have the same as this machine; see `pconnect.shadow.compile_step.Remote`.
+    """A compiler on the nodes that have the same one as this machine. See `pconnect.shadow.compile_step.Remote`.
 
-    `has_waited`: a step was not run because no slot was free for all of the queue limit.
+    `has_waited`: whether a step was given up because no slot was free within the queue limit.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class RemoteCompiler:
         Raises `OSError` if the compiler cannot be started here, or the object cannot be written.
         """
         environment = {os.fsdecode(name): os.fsdecode(value) for name, value in request.environment.items()}
-        environment[VARIABLE] = os.path.basename(words[0])  # noqa: PTH119 - its bytes need not be text
+        environment[VARIABLE] = os.path.basename(words[0])  # noqa: PTH119 - it need not be valid text
         try:
             here = identity_here(words[0], environment)
             self._nodes = self._fitting(self._settings.command or words[0], here)
@@ -116,7 +116,7 @@ class RemoteCompiler:
         return RemoteEnd(status, done.stdout, done.stderr, done.outputs, done.host or "")
 
     def cancel(self) -> None:
-        """End what runs: its caller is gone. Any thread may."""
+        """Cancel the running program, because the caller is gone. Any thread may call this."""
         self._is_cancelled = True
         running = self._running
         if running is not None:
@@ -174,7 +174,7 @@ class RemoteCompiler:
             self._running = None
 
     def _await_slot(self, job: ProgramJob, begun: threading.Event) -> None:
-        """Wait until a job has begun, or ended, if there is a limit for that."""
+        """If there is a queue limit, wait until a job has begun or ended."""
         limit = self._settings.queue_limit
         if limit is None:
             return
@@ -185,12 +185,12 @@ class RemoteCompiler:
 
     def _waited(self) -> NoServerError:
         self.has_waited = True
-        return _OwnReasonError(f"no slot was free for {self._settings.queue_limit:g} s")
+        return _OwnReasonError(f"timed out after {self._settings.queue_limit:g} s waiting for a free slot")
 
     def _fitting(self, compiler: str, here: Identity) -> frozenset[int]:
         """Return the nodes that have this compiler.
 
-        Raises `OtherCompilerError` if none has it, or none can say so now.
+        Raises `OtherCompilerError` if no node has it, or none answers.
         """
         known, now = self._known, time.monotonic()
         with known.lock:
@@ -203,7 +203,7 @@ class RemoteCompiler:
         reasons = []
         for node in sorted(allowed, key=lambda node: node.number in silent):
             if fitting and node.number in silent:
-                break  # enough others have it
+                break  # other nodes have the compiler
             try:
                 there = self._identity(compiler, node.number)
                 if isinstance(there, str):
@@ -211,20 +211,20 @@ class RemoteCompiler:
                 check_same(compiler, here, there, str(node))
             except OtherCompilerError as error:
                 reasons.append(str(error))
-            except NoServerError as error:  # not now
+            except NoServerError as error:  # the node may answer later
                 self._check()
                 reasons.append(f"{node}: {error}")
             else:
                 fitting.add(node.number)
         if not fitting:
             raise OtherCompilerError("; ".join(reasons) or "no server may be used")
-        self.has_waited = False  # for one that is not needed
+        self.has_waited = False  # a node that did not answer is not needed
         return frozenset(fitting)
 
     def _identity(self, compiler: str, node: int) -> Identity | str:
-        """Return what a node says of a compiler: one step at a time asks it, until it has said it.
+        """Return the identity of a compiler on a node. Concurrent steps share one question; the answer is kept.
 
-        Raises `NoServerError` if it cannot say it now.
+        Raises `NoServerError` if the node does not answer.
         """
         known, key = self._known, (compiler, node)
         deadline = deadline_after(self._settings.queue_limit)
@@ -254,7 +254,7 @@ class RemoteCompiler:
         return answer.result()
 
     def _answer_of_other(self, answer: Answer, deadline: float) -> Identity | str:
-        """Return the answer to another step, which may wait longer for a slot than this one."""
+        """Return the answer to another step's question. That step may wait longer for a slot than this one."""
         with contextlib.suppress(TimeoutError):
             return answer.result(remaining(deadline))
         if not (answer.running() or answer.done()):
@@ -262,7 +262,7 @@ class RemoteCompiler:
         return answer.result()
 
     def _ask(self, compiler: str, node: int, answer: Answer) -> Identity | str:
-        """Ask a node; `answer` is running from when there is a slot for that."""
+        """Ask a node about a compiler. `answer` becomes running when the question gets a slot."""
 
         def begin() -> None:
             if not answer.running():

@@ -1,8 +1,8 @@
-"""The streams of a program between its job and descriptors of ours: what somebody's shell has given to `prun`.
+"""The streams of a program between its job and the descriptors that the user's shell gave to `prun`.
 
-The thread of the jobs brings output, and writes it at once where that is possible. What is left, and all input, is
-moved by the agent's own loop. A descriptor that another process has too is never made non-blocking, because it would be
-so for that one; pipes and terminals are opened once more for that.
+The thread of the jobs delivers output and writes it immediately where possible. The agent's loop writes the rest, and
+reads all input. A descriptor shared with another process is never made non-blocking, because that would affect the
+other process. Pipes and terminals are opened again for this purpose.
 """
 
 import asyncio
@@ -21,43 +21,42 @@ from pathlib import Path
 
 from pconnect.programs.streams import PIECE, Credit
 
-# So much a pipe takes, where the system allows it: each read and write moves more at once.
+# The size to request for pipes, so that each read and write moves more data.
 _PIPE_BYTES = 2**20
-# So much a pipe that poll(2) calls ready takes without waiting: the smallest PIPE_BUF of POSIX.
+# A pipe that poll(2) reports as writable takes at least this much without blocking: the smallest PIPE_BUF of POSIX.
 _ALWAYS_ROOM = 512
 
 
 def is_writable(number: int) -> bool:
-    """Whether a descriptor is one for output.
+    """Return whether a descriptor can be written.
 
-    In the place of an output that was closed, an interpreter may have opened the script that calls us.
+    If the caller's output was closed, an interpreter may have opened its script under that number.
     """
     return fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
 
 
 def _is_nameless(number: int) -> bool:
-    """Whether a descriptor is a pipe without a name.
+    """Return whether a descriptor is a pipe without a name.
 
-    One with a name, opened again after its writers have closed it, never tells that it is at its end.
+    A named pipe that is opened again after all writers have closed it never reports its end.
     """
     return Path(f"/proc/self/fd/{number}").readlink().name.startswith("pipe:")
 
 
 class _Descriptor:
-    """One end that belongs to a client.
+    """A stream of a client.
 
-    `number`: a descriptor of our own for it; -1 when it is closed. `watched`: the one that tells when it is ready.
+    `number`: our descriptor for it, -1 when closed. `watched`: the descriptor to poll.
     """
 
     def __init__(self, number: int, flags: int) -> None:
         if fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE not in {flags, os.O_RDWR}:
-            # Opened again, even the wrong end of a pipe could be used, and would never come to an end.
+            # Opening the wrong end of a pipe again would succeed, but that stream would never end. The null device
+            # ends immediately, and is opened read-only.
             os.close(number)
-            number = os.open(
-                os.devnull, os.O_RDONLY | os.O_CLOEXEC
-            )  # which has an end, and cannot be written
+            number = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self.number = self.watched = number
-        self._may_block = False  # it could not be opened once more, because another account has made it
+        self._may_block = False  # it belongs to another account and could not be opened again
         mode = os.fstat(number).st_mode
         self._sock: socket.socket | None = None
         if stat.S_ISSOCK(mode):
@@ -69,14 +68,13 @@ class _Descriptor:
                 )
             except OSError as error:
                 self._may_block = isinstance(error, PermissionError)
-                # Else a pipe without the other end: the next use says so.
+                # Otherwise it is a pipe whose other end is closed: the next use reports that.
             else:
                 if flags == os.O_WRONLY or _is_nameless(number):
                     os.close(number)
                     self.watched = self.number
-            with contextlib.suppress(
-                OSError
-            ):  # a terminal, or the user's pipes have used up what they may take
+            # This fails for a terminal, or if the user's pipes have reached the system's limit.
+            with contextlib.suppress(OSError):
                 fcntl.fcntl(self.number, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     def read(self, count: int) -> bytes:
@@ -85,13 +83,13 @@ class _Descriptor:
         return os.read(self.number, count)
 
     def has_bytes(self) -> bool:
-        """Whether a read would return something, and not only the end."""
+        """Return whether a read would return data rather than the end of the stream."""
         if os.fstat(self.number).st_rdev == Path(os.devnull).stat().st_rdev:
             return False
         count = bytearray(4)
         try:
             fcntl.ioctl(self.number, termios.FIONREAD, count)
-        except OSError:  # of a kind that does not tell
+        except OSError:  # this kind of file does not support it
             return True
         return any(count)
 
@@ -116,12 +114,12 @@ class _Descriptor:
 
 
 class DescriptorOutput:
-    """What a program writes, on its way to a descriptor.
+    """Writes the output of a program to a descriptor.
 
-    `grant`: tells the program that it may write more; 0: that nobody reads. `on_end`: called once, in any thread, when
-    all has been written that will be. `touch`: called before the first byte is.
+    `grant`: allows the program to write that many more bytes; 0 means that the reader is gone. `on_end`: called once,
+    in any thread, after the last write. `touch`: called before the first byte is written.
 
-    `problem`: why it could not be written, if that is not that nobody reads it. `written`: how many bytes were.
+    `problem`: the error if writing failed, except for a closed pipe. `written`: the number of bytes written.
     """
 
     def __init__(
@@ -145,7 +143,7 @@ class DescriptorOutput:
         self.written = 0
 
     def take(self, data: bytes) -> None:
-        """Take what has come; without bytes, the end."""
+        """Accept data from the program. Empty data means the end of the stream."""
         with self._lock:
             if data:
                 self._credit.arrive(len(data))
@@ -155,21 +153,21 @@ class DescriptorOutput:
         self._move()
 
     def fail(self, _error: BaseException | None) -> None:
-        """Take that nothing more comes."""
+        """End the stream because the program failed."""
         with self._lock:
             self._has_ended = True
         self._move()
 
     def begin_again(self) -> None:
-        """Do nothing: such a job is never run again by itself, because what was written cannot be taken back."""
+        """Do nothing: written output cannot be taken back, so such a job is never repeated automatically."""
 
     @property
     def is_blocked(self) -> bool:
-        """Whether something waits until whoever reads takes more."""
+        """Whether output is waiting for a slow reader."""
         return self._is_watched
 
     def abandon(self) -> None:
-        """Write nothing more: the client is gone. The loop's thread calls this."""
+        """Discard all further output, because the client is gone. Only the loop's thread may call this."""
         if self._end.number >= 0:
             self._loop.remove_writer(self._end.number)
         with self._lock:
@@ -199,7 +197,7 @@ class DescriptorOutput:
             self._on_end()
 
     def _write(self) -> tuple[int, bool]:
-        """Write what can be written now; return how much to grant, and whether it just broke."""
+        """Write as much as possible without blocking; return how much to grant, and whether writing just failed."""
         told = 0
         try:
             while self._pieces and not self._is_broken:
@@ -216,7 +214,7 @@ class DescriptorOutput:
                     self._pieces[0] = piece[count:]
         except BlockingIOError:
             return told, False
-        except OSError as error:  # to the program all of these are a closed pipe
+        except OSError as error:  # the program sees every error as a closed pipe
             self._is_broken = True
             if error.errno not in {errno.EPIPE, errno.ECONNRESET, errno.ENXIO}:
                 self.problem = error
@@ -231,7 +229,7 @@ class DescriptorOutput:
             return
         try:
             self._loop.add_writer(self._end.number, self._is_ready)
-        except PermissionError:  # a file on a disk, which is always ready
+        except PermissionError:  # epoll refuses regular files, which are always ready
             self._is_ready()
 
     def _is_ready(self) -> None:
@@ -242,9 +240,9 @@ class DescriptorOutput:
 
 
 class DescriptorInput:
-    """What a program reads, from a descriptor; all of it is called by the loop's thread, but `grant`.
+    """Reads the input of a program from a descriptor. Only the loop's thread may use it, except for `grant`.
 
-    `send`: sends a piece; without bytes, the end. `touch`: called before the first byte is read.
+    `send`: sends a piece; empty data means the end. `touch`: called before the first byte is read.
     """
 
     def __init__(
@@ -262,14 +260,14 @@ class DescriptorInput:
         self._is_watched = False
 
     def grant(self, count: int) -> None:
-        """Take that so many more bytes may be sent; 0: nobody reads any more."""
+        """Allow sending `count` more bytes; 0 means that the program no longer reads. Any thread may call this."""
         self._loop.call_soon_threadsafe(self._take_grant, count)
 
     def begin_again(self) -> None:
-        """Do nothing: such a job is never run again by itself, because what was read cannot be read again."""
+        """Do nothing: input cannot be read twice, so such a job is never repeated automatically."""
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         if self._end.number >= 0:
             if self._is_watched:
                 self._loop.remove_reader(self._end.watched)
@@ -284,12 +282,14 @@ class DescriptorInput:
             try:
                 self._loop.add_reader(self._end.watched, self._read)
                 self._is_watched = True
-            except PermissionError:  # a file on a disk, which is always ready
+            except PermissionError:  # epoll refuses regular files, which are always ready
                 self._read()
 
     def _read(self) -> None:
-        """Send one piece; a file on a disk gives the others their turn in between."""
-        if self._end.number < 0 or not self._credit:  # of a file, this may have been called for each grant
+        """Read and send one piece. Between the pieces of a regular file, other streams get their turn."""
+        if (
+            self._end.number < 0 or not self._credit
+        ):  # for a regular file, each grant may have scheduled a call
             return
         if self._touch is not None and self._end.has_bytes():
             self._touch()
@@ -298,7 +298,7 @@ class DescriptorInput:
             data = self._end.read(min(PIECE, self._credit))
         except BlockingIOError:
             return
-        except OSError:  # a terminal that is gone, a folder
+        except OSError:  # for instance, a closed terminal or a folder
             data = b""
         self._send(data)
         self._credit -= len(data)

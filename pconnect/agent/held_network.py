@@ -1,4 +1,4 @@
-"""The network that the agent keeps: made when it is first needed, and anew when servers have come back."""
+"""The network that the agent keeps: it connects at the first call, and again when missing servers are back."""
 
 import contextlib
 import socket
@@ -20,13 +20,13 @@ from srp_tools.private_files import client_file
 
 _CONNECT_SECONDS = 15.0
 _SLOTS_SECONDS = 10.0
-_RETRY_SECONDS = 3.0  # not more often is tried what has just failed
-_LOOK_SECONDS = 15.0  # so often servers that are missing are looked for
+_RETRY_SECONDS = 3.0  # the interval between failed attempts to connect
+_LOOK_SECONDS = 15.0  # the interval between searches for missing servers
 _PROBE_SECONDS = 2.0
 
 
 class Generation:
-    """One network. `uses`: how many programs run on it. `is_retired`: a newer one has taken its place."""
+    """One network. `uses`: the number of programs that use it. `is_retired`: a newer network has replaced it."""
 
     def __init__(self, network: ClientNetwork) -> None:
         self.network = network
@@ -36,7 +36,7 @@ class Generation:
 
     @property
     def nodes(self) -> list[NodeWorkers]:
-        """All nodes, also those that are lost."""
+        """All nodes, including lost ones."""
         return self.scheduler.nodes()
 
     @property
@@ -45,7 +45,7 @@ class Generation:
         return [node for node in self.nodes if not node.gone]
 
     def absent(self) -> list[str]:
-        """Return the hosts that are missing or lost, as pconnect takes them."""
+        """Return the missing and lost hosts, as `pconnect` accepts them."""
         lost = [node.server.host for node in self.nodes if node.gone]
         return [*self.network.missing, *lost]
 
@@ -56,7 +56,7 @@ class Generation:
 
 
 def configuration_stamps() -> list[tuple[int, ...] | None]:
-    """Return what is another one after a change of the files that `pconnect` reads."""
+    """Return values that change when one of the configuration files of `pconnect` changes."""
     stamps: list[tuple[int, ...] | None] = []
     for path in (config_file(), client_file()):
         try:
@@ -69,10 +69,10 @@ def configuration_stamps() -> list[tuple[int, ...] | None]:
 
 
 class HeldNetwork:
-    """What keeps the network.
+    """The keeper of the network.
 
-    `call`: has a function called in the agent's thread, to which all of this belongs. `on_change`: called there when
-    there is a network, or it is known that there can be none, with `error` saying why.
+    `call`: calls a function in the agent's thread, the only thread that may use this object. `on_change`: called there
+    when there is a new network, or when connecting failed; `error` then has the reason.
     """
 
     def __init__(self, call: Callable[[Callable[[], object]], object], on_change: Callable[[], None]) -> None:
@@ -86,14 +86,14 @@ class HeldNetwork:
 
     @property
     def is_pending(self) -> bool:
-        """Whether somebody who needs the network has to wait, until `on_change` is called."""
+        """Whether callers that need the network must wait until `on_change` is called."""
         self.look()
         return self._is_trying and (self._is_replacing or self.current is None or not self.current.living)
 
     def look(self) -> None:
-        """Try to get a network, or a better one, if there is reason to, and the last try was not just now.
+        """Connect if there is no network, or reconnect if missing servers are back, but not too often.
 
-        A change of the configuration is reason enough at any time.
+        A change of the configuration leads to a new connection at any time.
         """
         age = time.monotonic() - self._tried_at
         if self._is_trying:
@@ -109,7 +109,7 @@ class HeldNetwork:
             self._begin(lambda: self._probe(hosts))
 
     def release(self, generation: Generation) -> None:
-        """Have one program less on a network."""
+        """Count one program less on a network. Close a retired network after its last program."""
         generation.uses -= 1
         if generation.is_retired and not generation.uses:
             threading.Thread(target=generation.close, daemon=True).start()
@@ -119,7 +119,7 @@ class HeldNetwork:
         if self.current is not None:
             self.current.close()
 
-    # --- in a thread of their own ---
+    # --- functions for other threads ---
 
     def _begin(self, function: Callable[[], None]) -> None:
         self._is_trying = True
@@ -132,13 +132,13 @@ class HeldNetwork:
             generation = Generation(network)
             generation.scheduler.count_slots([node.number for node in generation.nodes], _SLOTS_SECONDS)
         except NoHostsError as failure:
-            error = f"no server is known yet; {failure.remedy}"
+            error = f"no server is configured; {failure.remedy}"
         except (ParallelError, OSError, TimeoutError) as failure:
             error = str(failure)
         self._call(lambda: self._take(generation, error))
 
     def _probe(self, hosts: list[str]) -> None:
-        """Connect anew if one of the hosts that were missing can be reached."""
+        """Connect again if one of the missing hosts can now be reached."""
         for host in parse_hosts(hosts):
             if host.is_socket:
                 if Path(host.name).is_socket():
@@ -153,7 +153,7 @@ class HeldNetwork:
                 return
         self._call(lambda: self._take(None, ""))
 
-    # --- in the agent's thread ---
+    # --- functions for the agent's thread ---
 
     def _take(self, generation: Generation | None, error: str) -> None:
         self._is_trying = False
@@ -167,7 +167,7 @@ class HeldNetwork:
             else:
                 self._replace(generation, "")
         elif self._is_replacing:
-            self._replace(None, error)  # never what the configuration no longer means
+            self._replace(None, error)  # the old network does not match the new configuration
         elif error and (old is None or not old.living):
             self.error = error
         self._is_replacing = False

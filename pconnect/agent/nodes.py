@@ -1,4 +1,4 @@
-"""Which nodes may run a program: what is known of them here, and what they are asked."""
+"""Select the nodes that may run a program, from known facts and from the nodes' answers."""
 
 from dataclasses import replace
 
@@ -12,9 +12,9 @@ from pconnect.prun.settings import Settings
 async def facts_for(
     shared: Shared, generation: Generation, settings: Settings, program: str
 ) -> list[NodeFacts]:
-    """Return what is known of the nodes, and of servers that are missing.
+    """Return facts about all nodes and about missing servers.
 
-    Those that are there are asked, and only for what the settings look at.
+    Asks the living nodes only if the settings depend on the answers.
     """
     known = [
         NodeFacts(
@@ -37,7 +37,7 @@ async def facts_for(
 
 
 def _absent(generation: Generation) -> list[NodeFacts]:
-    """Return the nodes that are lost, and the servers that were not reached, each with the reason."""
+    """Return the lost nodes and the unreachable servers, each with the reason."""
     lost = [(node.number, node.server.host, node.gone) for node in generation.nodes if node.gone]
     never = [(-number, host, why) for number, (host, why) in enumerate(generation.network.missing.items(), 1)]
     return [
@@ -49,9 +49,9 @@ def _absent(generation: Generation) -> list[NodeFacts]:
 async def nodes_for(
     shared: Shared, generation: Generation, settings: Settings, program: str, *, single: bool
 ) -> frozenset[int] | None:
-    """Return the nodes that may run a program; ``None``: any.
+    """Return the nodes that may run a program; ``None`` for all.
 
-    `single`: only one, because files are to be sent to it. Raises `ConfigurationError` if there is none.
+    `single`: return only one, because files must be sent to it. Raises `ConfigurationError` if there is none.
     """
     if not (settings.on or settings.ordered or settings.accept or settings.needs or single):
         return None

@@ -1,4 +1,4 @@
-"""What is to be run, and how: the same for `prun`, for stand-ins and for `prun-ssh`."""
+"""The plan for a program, in one form for `prun`, stand-ins and `prun-ssh`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,34 +8,34 @@ from pconnect.prun.settings import Settings
 
 @dataclass(frozen=True)
 class Plan:
-    """One program.
+    """One program and how to run it.
 
     Attributes
     ----------
     name
-        What messages call it.
+        Its name in messages.
     words
-        What is run at a server.
+        The command line for a server.
     settings
-        How.
+        The settings from rules and options.
     folder
-        The folder of the server.
+        The working folder on the server.
     variables
-        What is added to the environment there.
+        Variables to add to the environment there.
     here
-        What is run here instead, if that may be.
+        The command line for this machine, if it may run here instead.
     is_shadow
-        Whether a stand-in has called.
+        Whether the caller is a stand-in.
     nodes
-        Where it may run; ``None``: where the settings allow it.
+        The nodes that may run it; ``None`` for all nodes that the settings allow.
     terminal
-        Rows and columns of its terminal; ``None``: it has none.
+        Rows and columns of its terminal; ``None`` if it has no terminal.
     login
-        ``None``, or the account whose login shell runs the one line that `words` then is; empty: whichever it is.
+        ``None``, or the account whose login shell runs `words`, which is then one line; ``""`` for any account.
     failure
-        The exit status of our own failures.
+        The exit status if `prun` itself fails.
     caller
-        What messages begin with.
+        The prefix of messages.
     """
 
     name: str

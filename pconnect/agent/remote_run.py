@@ -1,4 +1,4 @@
-"""One program on a server, with the streams and signals of one call of `prun`."""
+"""Run one program on a server with the streams and signals of a `prun` call."""
 
 import asyncio
 import concurrent.futures
@@ -22,20 +22,20 @@ from pconnect.prun.hints import hint
 from pconnect.prun.settings import Settings
 
 TIME_LIMIT, NOT_FOUND = 124, 127
-# So long what a program has written is offered to its reader after a signal that ends it.
+# After a signal that ends the program, a reader that takes nothing for this long loses the rest of the output.
 _UNREAD_SECONDS = 1.0
 _UNREAD_LOOKS = 5
-_NOTICE_SECONDS = 3.0  # a program that waits longer says for what
-#: Signals that end a call for which no program runs.
+_NOTICE_SECONDS = 3.0  # after this long without a slot, the call prints the reason
+#: Signals that end a call while its program is not running.
 ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a call ends: its exit status, and what standard error says besides.
+    """The end of a call: its exit status, and a text for standard error.
 
-    `is_ours`: the program has not run to its end. `may_repeat`: it is lost with its node, and another try does no harm.
-    `lacks_folder`: its folder is not there.
+    `is_ours`: `prun` failed, and the program did not run to its end. `may_repeat`: the node was lost, and the program
+    can safely run again. `lacks_folder`: the node does not have the working folder.
     """
 
     status: int
@@ -46,7 +46,7 @@ class Ended:
 
 
 class _Nobody:
-    """Takes the place of an output that the caller has closed: a program that writes finds that nobody reads it."""
+    """Replaces an output that the caller has closed: a program that writes to it finds a closed pipe."""
 
     def __init__(self, grant: Callable[[int], None]) -> None:
         self._grant = grant
@@ -65,7 +65,7 @@ class _Nobody:
 class RemoteRun:
     """One program, from its start to its end.
 
-    `is_begun`: it was sent to a node. `has_waited`: it was not, for all of the queue limit, and `why`.
+    `is_begun`: it was sent to a node. `has_waited`: it was cancelled at the queue limit; `why` has the reason.
     """
 
     def __init__(
@@ -78,13 +78,13 @@ class RemoteRun:
         self._job = job
         self._loop = asyncio.get_running_loop()
         self._is_terminal = is_terminal
-        self._is_watched = request.terminals[STDERR]  # somebody may wonder why nothing happens
-        self._is_touched = False  # something of its streams has passed
-        self._ended_by = 0  # the last signal that ends most programs
+        self._is_watched = request.terminals[STDERR]  # a person may be waiting
+        self._is_touched = False  # whether any data has passed through its streams
+        self._ended_by = 0  # the last terminating signal
         self._outputs: list[DescriptorOutput] = []
         self._input: DescriptorInput | None = None
         self._open = 0
-        self._over = self._loop.create_future()  # nothing more will be written
+        self._over = self._loop.create_future()  # done when all output has been written
         self._connect(request)
 
     def _connect(self, request: Request) -> None:
@@ -97,7 +97,7 @@ class RemoteRun:
             for stream in (*streams, *([STDIN] if has_input else [])):
                 copies[stream] = os.dup(ends[stream])
                 stack.callback(os.close, copies[stream])
-            stack.pop_all()  # there were enough descriptors
+            stack.pop_all()  # all copies succeeded, so keep them open
         for stream in streams:
             grant = functools.partial(job.grant, stream)
             if request.closed[stream] or not is_writable(ends[stream]):
@@ -115,11 +115,11 @@ class RemoteRun:
 
     @property
     def host(self) -> str:
-        """Where it has run."""
+        """The host that ran the program."""
         return self._job.host or "no server"
 
     async def run(self) -> Ended:
-        """Run it and wait for its end. When this is cancelled, the program is ended, and not waited for."""
+        """Run the program and wait for its end. On cancellation, end it without waiting."""
         job = self._job
         ended = self._loop.create_future()
         job.add_done_callback(lambda _: self._loop.call_soon_threadsafe(_settle, ended))
@@ -147,7 +147,7 @@ class RemoteRun:
         return self._how()
 
     def _begin(self) -> None:
-        """Tell the caller: from now on the program may have done something. A thread of the jobs calls this."""
+        """Tell the caller that the program may now have effects. The thread of the jobs calls this."""
         self.is_begun = True
         if not self._settings.repeatable:
             self._caller.say(BEGUN)
@@ -158,7 +158,7 @@ class RemoteRun:
 
     def _say_that_it_waits(self) -> None:
         if not self.is_begun:
-            self._caller.note(f"{self._job.words[0]} waits for a slot: {self._job.why}")
+            self._caller.note(f"{self._job.words[0]} is waiting for a slot: {self._job.why}")
 
     def _expire(self) -> None:
         if not self.is_begun:
@@ -188,14 +188,14 @@ class RemoteRun:
             self._job.cancel()
         if number in ENDING:
             self._ended_by = number
-            if number != signal.SIGHUP:  # which many servers take as something else
-                # It would not end while it waits for a reader.
+            if number != signal.SIGHUP:  # many daemons reload on SIGHUP instead of ending
+                # A program that is blocked on a slow reader would not end.
                 self._loop.call_later(_UNREAD_SECONDS, self._abandon_unread, self._written(), _UNREAD_LOOKS)
         if number == signal.SIGTSTP:
             self._caller.say(STOP)
 
     async def _drain(self) -> None:
-        """Wait until all is written; after a signal, not for readers who take nothing for a while."""
+        """Wait until all output is written. After a signal, give up readers that take nothing for a while."""
         while not self._over.done():
             counts = self._written()
             await asyncio.wait([self._over], timeout=_UNREAD_SECONDS)
@@ -206,7 +206,7 @@ class RemoteRun:
         return [output.written for output in self._outputs]
 
     def _abandon_unread(self, counts: list[int], looks: int = 1) -> None:
-        """Give up readers who have taken nothing since they had taken so much; look so often, while they take more."""
+        """Give up blocked readers that took nothing since `counts`. Check again `looks` - 1 times."""
         for output, count in zip(self._outputs, counts, strict=True):
             if output.is_blocked and output.written == count:
                 output.abandon()
@@ -214,7 +214,7 @@ class RemoteRun:
             self._loop.call_later(_UNREAD_SECONDS, self._abandon_unread, self._written(), looks - 1)
 
     def _how(self) -> Ended:
-        """Return how it has ended."""
+        """Return the end of the call."""
         if self._ended_by and not self.is_begun:
             return Ended(128 + self._ended_by)
         for stream, output in zip(("standard output", "standard error"), self._outputs, strict=False):
@@ -227,34 +227,37 @@ class RemoteRun:
             may_repeat = self._settings.repeatable and not self._is_touched
             return Ended(OUR_FAILURE, str(error), is_ours=True, may_repeat=may_repeat)
         except (ParallelError, KeyboardInterrupt, concurrent.futures.CancelledError) as error:
-            text = f"{self._job.words[0]} at {self.host}: {error or type(error).__name__}"
+            text = f"{self._job.words[0]} on {self.host}: {error or type(error).__name__}"
             return Ended(OUR_FAILURE, text, is_ours=True)
 
     def _read_end(self, told: Any) -> Ended:
-        """Return what the worker tells of the end."""
+        """Read the worker's report about the end of the program."""
         name = self._job.words[0]
         if not isinstance(told, dict) or type(told.get("status")) is not int:
-            return Ended(OUR_FAILURE, f"{self.host}: not the end of a program", is_ours=True)
+            return Ended(
+                OUR_FAILURE, f"{self.host}: invalid report about the end of the program", is_ours=True
+            )
         status: int = told["status"]
         if "why" in told:
             lacks_folder = status == OUR_FAILURE and told.get("errno") in {errno.ENOENT, errno.ENOTDIR}
-            is_name = status == NOT_FOUND and told.get("filename") == os.fsdecode(name)  # not a login shell
+            # For a login shell, the file name is not the user's word.
+            is_name = status == NOT_FOUND and told.get("filename") == os.fsdecode(name)
             meant = hint(os.fsdecode(name)) if is_name else ""
             text = f"{self.host}: {meant or told['why']}"
             return Ended(status, text, is_ours=status == OUR_FAILURE, lacks_folder=lacks_folder)
         if told.get("timed_out"):
             limit = self._settings.time_limit or 0.0
-            return Ended(TIME_LIMIT, f"{name} at {self.host} was ended at its time limit of {limit:g} s")
+            return Ended(TIME_LIMIT, f"{name} on {self.host} timed out after {limit:g} s (time limit)")
         return Ended(status if status >= 0 else 128 - status)
 
 
 def is_one_output(request: Request, ends: Sequence[int]) -> bool:
-    """Whether standard output and standard error of a caller are the same, so that their order is seen."""
+    """Return whether the caller's standard output and standard error are one file, which must keep their order."""
     return not (request.closed[STDOUT] or request.closed[STDERR]) and os.path.sameopenfile(*ends[1:3])
 
 
 def terminal_size(*descriptors: int) -> tuple[int, int]:
-    """Return rows and columns of the first of some descriptors that is a terminal and knows its size."""
+    """Return rows and columns of the first descriptor that is a terminal with a known size; 24 and 80 if none is."""
     for descriptor in descriptors:
         with contextlib.suppress(OSError):
             columns, rows = os.get_terminal_size(descriptor)

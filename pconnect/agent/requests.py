@@ -1,25 +1,25 @@
-"""What `prun` and its agent say to each other; see `pconnect.prun.fast_client`, which has the other end."""
+"""The messages between `prun` and its agent. `pconnect.prun.fast_client` is the other end."""
 
 import os
 from dataclasses import dataclass
 
 from pconnect.prun.fast_client import REQUEST
 
-#: Of a request: more than any system lets a program have as arguments and environment.
+#: The limit for a request. No system allows a program that many bytes of arguments and environment.
 MAX_REQUEST_BYTES = 2**24
 _MAX_HEAD_BYTES = 64
 
 
 class RequestError(Exception):
-    """What a client has sent is no request; the text says why."""
+    """A client sent an invalid request. The text gives the reason."""
 
 
 @dataclass(frozen=True)
 class Request:
     """One call of `prun`.
 
-    `cwd`: empty if it was removed. `closed`, `terminals`: of the standard streams, which are closed, or terminals.
-    `words`: the arguments. `environment`: of the caller. `umask`: of his.
+    `cwd`: the working folder, empty if it was removed. `closed`, `terminals`: for each standard stream, whether it is
+    closed, and whether it is a terminal. `words`: the arguments. `environment`, `umask`: those of the caller.
     """
 
     cwd: bytes
@@ -31,7 +31,7 @@ class Request:
 
     @property
     def folder(self) -> bytes:
-        """The folder as the caller's shell calls it: by the links that lead to it."""
+        """The working folder as the caller's shell names it, with symbolic links unresolved."""
         named = self.environment.get(b"PWD", b"")
         try:
             if named.startswith(b"/") and os.path.samefile(named, self.cwd):  # noqa: PTH121 - bytes
@@ -42,12 +42,12 @@ class Request:
 
 
 def frame(kind: bytes, contents: bytes = b"") -> bytes:
-    """Return a message to a client."""
+    """Encode a message to a client."""
     return kind + len(contents).to_bytes(4, "big") + contents
 
 
 class Incoming:
-    """The request of a client, in any pieces. `request`: it, when it has come."""
+    """Parser for the request of a client, which may arrive in pieces. `request`: the complete request, or ``None``."""
 
     def __init__(self) -> None:
         self._data = b""
@@ -55,23 +55,23 @@ class Incoming:
         self.request: Request | None = None
 
     def feed(self, data: bytes) -> None:
-        """Take a piece; raise `RequestError` if it is nothing that a client says."""
+        """Add a piece; raise `RequestError` if it is invalid."""
         if self.request is not None:
-            raise RequestError("not what prun says")
+            raise RequestError("unexpected data after the request")
         self._data += data
         if self._length is None:
             head, end, rest = self._data.partition(b"\n")
             number = head.removeprefix(REQUEST)
             if (end and not (head.startswith(REQUEST) and number.isdigit())) or len(head) > _MAX_HEAD_BYTES:
-                raise RequestError("the agent is of another version than prun; end it: kill it, or log out")
+                raise RequestError("prun and its agent have different versions; kill the agent, or log out")
             if not end:
                 return
             self._length, self._data = int(number), rest
             if self._length > MAX_REQUEST_BYTES:
-                raise RequestError(f"arguments and environment have more than {MAX_REQUEST_BYTES} bytes")
+                raise RequestError(f"the arguments and the environment exceed {MAX_REQUEST_BYTES} bytes")
         if len(self._data) >= self._length:
             if len(self._data) > self._length:
-                raise RequestError("not what prun says")
+                raise RequestError("unexpected data after the request")
             self.request, self._data = _unpack(self._data), b""
 
 
@@ -82,9 +82,9 @@ def _unpack(contents: bytes) -> Request:
         words, variables = rest[: int(count)], rest[int(count) :]
         environment = dict(variable.split(b"=", 1) for variable in variables)
     except ValueError:
-        raise RequestError("not a request of prun") from None
+        raise RequestError("this is not a request from prun") from None
     marks = tuple(flag == ord("1") for flag in flags)
     if len(marks) != 6 or len(words) != int(count):
-        raise RequestError("not a request of prun")
+        raise RequestError("this is not a request from prun")
     decoded = tuple(os.fsdecode(word) for word in words)
     return Request(cwd, marks[:3], marks[3:], decoded, environment, umask)

@@ -1,4 +1,4 @@
-"""What is done for one call of `prun-ssh`: a command line of ssh becomes a line for the login shell of a server."""
+"""One call of `prun-ssh`: turn an ssh command line into a command for the login shell on a server."""
 
 from dataclasses import replace
 
@@ -25,13 +25,13 @@ _NAME = "prun-ssh"
 
 
 class SshCall(Call):
-    """One call. `shared`: what it shares with others. The first word of the request says that it is one of these."""
+    """One call of `prun-ssh`, recognized by the first word of its request. `shared`: the state shared by all calls."""
 
     def __init__(self, shared: Shared, caller: Caller, request: Request) -> None:
         super().__init__(shared, caller, replace(request, words=request.words[1:]))
 
     async def run(self) -> Answer:
-        """Do what is asked for; return the last thing to say to the caller, its kind and its contents."""
+        """Carry out the request; return the kind and the contents of the last message to the caller."""
         try:
             wanted = parse(self._request.words)
             match wanted.shows:
@@ -65,7 +65,7 @@ class SshCall(Call):
 
 
 def _nodes(wanted: SshRequest, generation: Generation) -> frozenset[int]:
-    """Return the nodes that may run it; raise `ConfigurationError` if there is none, with the reason."""
+    """Return the nodes that may run it; raise `ConfigurationError` with the reason if there is none."""
     missing = {-number: host for number, host in enumerate(generation.network.missing, 1)}
     meant = wanted.nodes({node.number: node.server.host for node in generation.nodes} | missing)
     gone = {node.number: node.gone for node in generation.nodes if node.gone}
@@ -76,7 +76,7 @@ def _nodes(wanted: SshRequest, generation: Generation) -> frozenset[int]:
 
 
 def _network_user() -> str:
-    """Return the name by which the servers know us; empty without one."""
+    """Return our user name on the servers, ``""`` if there is none."""
     options = configured_options(connect)
     try:
         return find_credentials(options.get("user"), None, options.get("password_file")).user

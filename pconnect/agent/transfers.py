@@ -1,7 +1,7 @@
-"""Files that go to a server before a program runs there, and come back after it.
+"""Send files to a server before a program runs there, and fetch files afterwards.
 
-They are in a private folder of the program there, which is removed afterwards. With ``--sync`` what the program has
-changed in it is changed here, too; but never a file that somebody has changed here meanwhile, and never a link.
+They are in a private folder on the server, which is removed afterwards. With ``--sync``, changes that the program makes
+in it are applied here, too, but never to a link, or to a file that has changed here meanwhile.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from pconnect.files.transfer import get, put, targets
 from pconnect.prun.settings import Settings
 from pconnect.views.network_views import ClientConnection
 
-# Of all nodes, by network and number: an engine has one transfer at a time.
+# One lock for each node, by network and number: an engine handles one transfer at a time.
 _locks: defaultdict[tuple[int, int], asyncio.Lock] = defaultdict(asyncio.Lock)
-# Evaluated there: of each file below a folder the name, and size, time of change, number and permissions. A link counts
-# as its file if that is in the folder, too; of other links, and of what is no file, there is only the name.
+# Evaluated on the server: the name of each file below a folder, with its size, time of change, inode and permissions. A
+# link whose target is inside the folder is listed as its target. Other links and special files have only a name.
 _LIST = """
 [[os.path.relpath(path, root), *facts]
  for os in [__import__("os")]
@@ -41,7 +41,7 @@ _LIST = """
      if os.path.isfile(real) and real.startswith(root + b"/") else []
  ]]
 """.strip()
-# Evaluated there: some files get second names below another folder, which is fetched in one go.
+# Evaluated on the server: hard links to some files are created below another folder, which is fetched as a whole.
 _GATHER = """
 [os.link(os.path.realpath(os.path.join({folder!r}, name)), target)
  for os in [__import__("os")]
@@ -55,18 +55,18 @@ T = TypeVar("T")
 
 
 class _StoppedError(Exception):
-    """Raised in the thread of a transfer that was cancelled, whose error is not shown."""
+    """Ends the thread of a cancelled transfer. It is never shown."""
 
 
 def needs_transfer(settings: Settings) -> bool:
-    """Return whether files go with a program."""
+    """Return whether a program needs file transfers."""
     return bool(settings.send or settings.fetch or settings.sync)
 
 
 class Transfers:
-    """The files of one program, which somebody's request runs at a node, from his folder here.
+    """The file transfers of one program between the caller's folder here and a node.
 
-    Raises `ConfigurationError` if the settings cannot go together.
+    Raises `ConfigurationError` if the settings contradict each other.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Transfers:
     ) -> None:
         if settings.cwd.startswith("/") or ".." in PurePosixPath(settings.cwd).parts:
             raise ConfigurationError(
-                f"--cd {settings.cwd}: files that go along are in a private folder; name one inside it"
+                f"--cd {settings.cwd}: the sent files are in a private folder; name a folder inside it"
             )
         for name in settings.fetch:
             _inner(name)
@@ -84,32 +84,32 @@ class Transfers:
         self._node = node
         self._settings = settings
         self._here = Path(os.fsdecode(request.cwd))
-        self._folder_mode = 0o777 & ~request.umask  # of folders that are made here
-        self._beside: dict[str, Path] = {}  # of what stays here, where that of the server is put
-        self._there = ""  # below the folder of files of the session, before all of the path is known
+        self._folder_mode = 0o777 & ~request.umask  # the mode of folders created here
+        self._beside: dict[str, Path] = {}  # for each file kept here, the place of the server's version
+        self._there = ""  # the folder on the server; relative to the session's files until the first upload
         self._is_stopped = False
-        self._sent: Facts = {}  # what is there before the program runs
-        self._before: Facts = {}  # what is here then
+        self._sent: Facts = {}  # the files on the server before the program runs
+        self._before: Facts = {}  # the files here at that time
 
     async def bring(self, number: int) -> str:
-        """Bring the files there; return the path of the folder in which the program is to run.
+        """Send the files; return the path of the program's working folder.
 
-        `number`: of the call. Raises `OSError` or an error of the package; the text says what cannot be sent.
+        `number`: the number of the call. Raises `OSError` or an error of the package that names the file.
         """
         await self._alone(lambda: self._put(f"prun/{number}"))
         return str(PurePosixPath(self._there, self._settings.cwd))
 
     async def fetch(self, program: str, host: str) -> list[str]:
-        """Bring back what is to come back; return what the user should hear of. Raises as `bring` does."""
+        """Fetch the files; return remarks for the user. Raises the same errors as `bring`."""
         return await self._alone(lambda: self._get(program, host))
 
     async def tidy(self) -> None:
-        """Remove the folder there; also if this is cancelled."""
+        """Remove the folder on the server, even if this call is cancelled."""
         if self._there:
             await until_done(asyncio.ensure_future(self._alone(self._remove)))
 
     async def _alone(self, function: Callable[[], T]) -> T:
-        """Do something while no other transfer uses this node; when this is cancelled, it has ended before the next."""
+        """Call a function while no other transfer uses this node. After a cancellation, it ends before the next one."""
         async with self._lock:
             return await self._shared.work_to_end(function, self._stop)
 
@@ -117,14 +117,14 @@ class Transfers:
         self._is_stopped = True
 
     def _check(self) -> None:
-        """Go no further after `_stop`: neither here nor there is anything to change any more."""
+        """Raise after `_stop`, so that a cancelled transfer changes nothing more here or on the server."""
         if self._is_stopped:
             raise _StoppedError
 
     @property
     def _connection(self) -> ClientConnection:
         connection = self._network[self._node]
-        assert isinstance(connection, ClientConnection)  # noqa: S101 - one number is one node
+        assert isinstance(connection, ClientConnection)  # noqa: S101 - a single number selects a single node
         return connection
 
     def _put(self, place: str) -> None:
@@ -146,7 +146,7 @@ class Transfers:
         return there
 
     def _matching(self, pattern: str) -> list[str]:
-        """Return the names here that `--send` means."""
+        """Return the local names that match a pattern of `--send`."""
         name = str(_inner(pattern))
         if not set("*?[") & set(name) or (self._here / name).exists():
             return [name]
@@ -164,7 +164,7 @@ class Transfers:
         is_sync = self._settings.sync
         wanted = {name for name, facts in now.items() if is_sync and self._sent.get(name) != facts}
         remarks = [
-            f"{name} at {host} is no file of the private folder: it is not brought back"
+            f"{name} on {host} is not a file inside the private folder, so it is not fetched"
             for name in sorted(wanted)
             if not now[name]
         ]
@@ -173,7 +173,7 @@ class Transfers:
             name = str(_inner(pattern))
             found = [each for each in now if now[each] and _is_meant(each, name)]
             if not found:
-                raise ConfigurationError(f"{program} has made no file {name!r} at {host}")
+                raise ConfigurationError(f"{program} created no file {name!r} on {host}")
             wanted |= set(found)
         removed = sorted(self._sent.keys() - now.keys()) if is_sync else []
         if wanted or removed:
@@ -181,12 +181,12 @@ class Transfers:
         return remarks
 
     def _change(self, names: list[str], removed: list[str], host: str) -> list[str]:
-        """Fetch files, and put each in its place; remove others, but only when those have come."""
+        """Fetch files and put each in its place. Remove other files, but only after all fetched files have arrived."""
         with tempfile.TemporaryDirectory(prefix=".prun-", dir=self._here) as folder:
             came = Path(folder, "changed")
             if names:
                 self._download(names, came)
-            # Removed first, because a folder may take the place of a file.
+            # Remove files first: a new folder may have the name of a removed file.
             stay = [remark for name in removed for remark in self._delete(name, host)]
             return [remark for name in names for remark in self._place(came / name, name, host)] + stay
 
@@ -200,7 +200,7 @@ class Transfers:
             self._connection.eval(_remove(stage)).result()
 
     def _place(self, came: Path, name: str, host: str) -> list[str]:
-        """Put a file that has come in its place here, or beside what must not be replaced."""
+        """Move a fetched file to its place here, or next to a file or folder that must not be replaced."""
         self._check()
         place, remarks = self._here / name, []
         taken = self._taken(name)
@@ -210,7 +210,7 @@ class Transfers:
             place = beside / place.relative_to(own)
             what = "was changed here, too" if taken == name else "is a file here"
             what = "is a folder here" if own.is_dir() else what
-            remarks.append(f"{taken} {what}; that of {host} is {beside.name} beside it")
+            remarks.append(f"{taken} {what}; the version from {host} is saved as {beside.name} next to it")
         for parent in reversed(place.parents):
             if not parent.is_dir():
                 parent.mkdir()
@@ -219,7 +219,7 @@ class Transfers:
         return remarks
 
     def _taken(self, name: str) -> str:
-        """Return the file or folder here that keeps a file from its place; empty: nothing."""
+        """Return the file or folder here that must not be replaced by a file; ``""`` if its place is free."""
         for parent in map(str, reversed(PurePosixPath(name).parents[:-1])):
             if os.path.lexists(self._here / parent) and not (self._here / parent).is_dir():
                 return parent
@@ -227,16 +227,16 @@ class Transfers:
         return name if is_taken else ""
 
     def _delete(self, name: str, host: str) -> list[str]:
-        """Remove a file that the program has removed, unless it was changed here meanwhile."""
+        """Remove a file that the program removed, unless it was changed here meanwhile."""
         self._check()
         if self._has_changed(name):
-            return [f"{name} was removed at {host}, and changed here: it stays"]
+            return [f"{name} was removed on {host}, but changed here, so it stays"]
         with contextlib.suppress(FileNotFoundError):
             (self._here / name).unlink()
         return []
 
     def _has_changed(self, name: str) -> bool:
-        """Whether a file here is another one than when the files were sent; a link counts as that."""
+        """Return whether a file here has changed since the files were sent. A link counts as changed."""
         place = self._here / name
         return place.is_symlink() or self._before.get(name, ()) != _facts_of(place)
 
@@ -257,7 +257,7 @@ def _facts_here(folder: Path) -> Facts:
 
 
 def _facts_of(path: Path) -> tuple[int, ...]:
-    """Return what is another one after a change; nothing if there is no regular file."""
+    """Return values that change with a file; an empty tuple if it is not a regular file."""
     with contextlib.suppress(OSError):
         facts = path.lstat()
         if stat.S_ISREG(facts.st_mode):
@@ -266,7 +266,7 @@ def _facts_of(path: Path) -> tuple[int, ...]:
 
 
 def _is_meant(name: str, pattern: str) -> bool:
-    """Whether a name fits a pattern, or is in a folder that does; as in a shell, ``*`` and ``?`` are never ``/``."""
+    """Tell whether a name or a folder above it matches a pattern. ``*`` and ``?`` never match ``/``, as in a shell."""
 
     def fits(parts: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
         if not patterns:
@@ -279,7 +279,7 @@ def _is_meant(name: str, pattern: str) -> bool:
 
 
 def _free_name(name: str) -> Path:
-    """Return a path that nothing has: a name, or that with a number."""
+    """Return an unused path: the name itself, or the name with a number."""
     names = itertools.chain([name], (f"{name}.{number}" for number in itertools.count(2)))
     return next(Path(each) for each in names if not os.path.lexists(each))
 
@@ -288,6 +288,6 @@ def _inner(name: str) -> PurePosixPath:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
         raise ConfigurationError(
-            f"{name}: name files below the current folder, so that they have a place there"
+            f"{name}: only files below the current folder can be transferred; give a relative path without .."
         )
     return path

@@ -101,14 +101,14 @@ def test_without_hosts_it_says_what_to_do(user: Prun) -> None:
     done = subprocess.run([SCRIPT, "true"], env=none, capture_output=True, check=False, timeout=DEADLINE)
     subprocess.run([SCRIPT, "--agent", "stop"], env=none, check=True, capture_output=True)
     assert (done.returncode, done.stderr.count(b"\n")) == (125, 1)
-    assert b": no server is known yet; write to " in done.stderr
+    assert b": no server is configured; write to " in done.stderr
 
 
 def test_a_folder_that_is_removed(user: Prun, tmp_path: Path) -> None:
     line = f"mkdir {tmp_path}/gone; cd {tmp_path}/gone; rmdir {tmp_path}/gone; prun"
     done = shell(user, f"{line} pwd")
     assert (done.returncode, done.stdout) == (125, b"")
-    assert b"prun: the folder where you are was removed; name one of the server with --cd\n" in done.stderr
+    assert b"prun: the current folder was removed; name a folder on the server with --cd\n" in done.stderr
     assert shell(user, f"{line} --cd {tmp_path} pwd").stdout.decode() == f"{tmp_path}\n"
 
 

@@ -25,7 +25,7 @@ def test_it_says_what_would_be_done(user: Prun) -> None:
 
 def test_it_says_where_a_program_is(user: Prun) -> None:
     shown = user.run("--which", "sh").stdout.decode()
-    assert shown.count("/bin/sh") == 2  # that of this machine, too
+    assert shown.count("/bin/sh") == 2  # including the program on this machine
     done = user.run("--which", "no-such-program")
     assert (done.returncode, b"not found" in done.stdout) == (1, True)
     assert user.run("--which", "sh", "ls").returncode == 0

@@ -67,7 +67,7 @@ def test_many_calls_at_once_start_one_agent(tmp_path: Path, server: Server) -> N
 
 
 def test_another_agent_sees_at_once_that_there_is_one(user: Prun) -> None:
-    """Many are started at once by the first calls of ``make``, of which each waits for its own."""
+    """The first calls of a ``make`` start many agents at the same time, and each call waits for its own agent."""
     user.run("true")
     seconds = []
     for _ in range(TRIES):
@@ -84,7 +84,7 @@ def test_another_agent_sees_at_once_that_there_is_one(user: Prun) -> None:
 
 
 def test_it_keeps_nothing_open_that_its_starter_had(tmp_path: Path, server: Server) -> None:
-    """Launchers of MPI wait for the end of a pipe that all have whom they have started."""
+    """MPI launchers wait for the end of a pipe that all their child processes inherit."""
     read, write = os.pipe()
     with prun_user(tmp_path, [server]) as user:
         assert user.run("true", pass_fds=[write]).returncode == 0
@@ -127,11 +127,11 @@ def test_an_agent_whose_socket_was_removed_leaves_its_place_and_loses_no_program
 
 def test_who_only_looks_is_no_program(user: Prun) -> None:
     user.run("true")
-    assert user.run("--agent", "status").stdout.endswith(b"\n0 programs have not ended\n")
+    assert user.run("--agent", "status").stdout.endswith(b"\n0 programs are running or waiting\n")
 
 
 def test_it_is_no_child_of_the_program_that_runs_here(user: Prun) -> None:
-    """Some programs wait for all children that they have."""
+    """Some programs wait for all their children."""
     user.stop()
     user.write_rules('[[rule]]\nmatch = "python3"\nwhere = "local"\n')
     script = "import os\ntry: print(os.waitpid(-1, os.WNOHANG))\nexcept ChildProcessError: print('none')"

@@ -18,7 +18,7 @@ SOURCE = '#include <stdio.h>\n#include "own.h"\nint f(int x) { printf("%d\\n", x
 
 @pytest.fixture
 def user(tmp_path: Path, server: Server) -> Iterator[Prun]:
-    """Give a user with a source, in a folder that the server has, but is not to need."""
+    """Return a user with a source file. The server must not use the folder, although it has it."""
     (tmp_path / "own.h").write_text("#define OWN 2\n")
     (tmp_path / "a.c").write_text(SOURCE)
     with prun_user(tmp_path / "user", [server]) as user:
@@ -32,7 +32,7 @@ def gcc() -> str:
 
 
 def here(gcc: str, folder: Path, *words: str) -> bytes:
-    """Compile something without any stand-in, and return the object."""
+    """Compile without a stand-in and return the object."""
     subprocess.run([gcc, *words, "-o", "here.o"], cwd=folder, check=True, umask=0o022)
     return (folder / "here.o").read_bytes()
 
@@ -85,7 +85,7 @@ def test_an_interrupt_ends_a_step_and_leaves_no_object(user: Prun, gcc: str) -> 
     lines = "".join(f"int f{number}(int x) {{ return x * {number}; }}\n" for number in range(30_000))
     (user.folder / "long.c").write_text(lines)
     with user.start("--shadow", gcc, "-O2", "-c", "long.c", cwd=user.folder) as process:
-        wait_until(lambda: b"1 program has" in user.run("--agent", "status").stdout, "the step to begin")
+        wait_until(lambda: b"1 program is" in user.run("--agent", "status").stdout, "the step to begin")
         process.send_signal(signal.SIGINT)
         assert process.wait() == -signal.SIGINT
     wait_until(lambda: b"0 programs" in user.run("--agent", "status").stdout, "the step to end")
@@ -97,7 +97,7 @@ def test_another_compiler_is_not_used(user: Prun, gcc: str) -> None:
     other.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "gcc (Other) 1.0" || echo 1.0\n')
     other.chmod(0o755)
     user.write_rules(f'[[rule]]\nmatch = "*gcc*"\ncommand = "{other}"\n')
-    assert user.run("--shadow", gcc, "-c", "a.c").returncode == 0  # here
+    assert user.run("--shadow", gcc, "-c", "a.c").returncode == 0  # it runs here
     reasons = [line for line in user.run("--report").stdout.splitlines() if b"objects would differ" in line]
     assert reasons and all(len(line) - line.index(b"objects") <= 60 for line in reasons)
     done = user.run("--no-local", "--shadow", gcc, "-c", "a.c")
@@ -106,7 +106,7 @@ def test_another_compiler_is_not_used(user: Prun, gcc: str) -> None:
 
 
 def write_slow(user: Prun, gcc: str, condition: str) -> str:
-    """Make a compiler that notes its calls for which a condition holds, and waits in them for `go`; return its name."""
+    """Make a compiler that logs calls with a certain condition and pauses them until `go` exists; return its name."""
     folder, name = user.folder, user.folder / "slow-gcc"
     name.symlink_to(gcc)
     there = folder / "there"
@@ -159,7 +159,7 @@ def test_so_many_steps_at_once_as_a_rule_says(two_slots: Server, tmp_path: Path,
             wait_until((tmp_path / "log").exists, "the step to begin")
             with user.start(*step, "-c", "a.c", "-o", "2.o") as second:
                 wait_until(
-                    lambda: b"2 programs have" in user.run("--agent", "status").stdout, "the other to come"
+                    lambda: b"2 programs are" in user.run("--agent", "status").stdout, "the other to come"
                 )
                 assert user.run("--no-local", "--shadow", gcc, "-c", "a.c").returncode == 0
                 (tmp_path / "go").touch()
@@ -178,10 +178,13 @@ def test_a_step_waits_no_longer_for_a_slot_than_it_may(one_slot: Server, tmp_pat
                 busy.stdout.readline()
                 done = user.run("--queue-timeout", "0.3", "--no-local", *step)
                 assert (done.returncode, done.stdout) == (124, b""), is_known
-                assert b"no slot was free for 0.3 s\n" in done.stderr and b"1 of 1 run" in done.stderr
+                assert (
+                    b"timed out after 0.3 s waiting for a free slot\n" in done.stderr
+                    and b"1 of 1 run" in done.stderr
+                )
                 assert not (tmp_path / "a.o").exists()
                 assert user.run("--queue-timeout", "0.3", *step).returncode == 0
-                assert b"no slot was free" in user.run("--report").stdout
+                assert b"waiting for a free slot" in user.run("--report").stdout
                 busy.stdin.close()
             (tmp_path / "a.o").unlink()
             assert user.run("--queue-timeout", "30", "--no-local", *step).returncode == 0

@@ -48,7 +48,7 @@ def test_a_full_disk_is_reported(user: Prun) -> None:
 
 
 def test_the_wrong_end_of_a_pipe_is_not_used(user: Prun) -> None:
-    """Opened again, it could be; and its end would never come, because we have it ourselves."""
+    """Opening it again would succeed, but the stream would never end, because we would hold its other end."""
     read, write = os.pipe()
     assert user.run("cat", stdin=write).stdout == b""
     user.run("echo", "a", stdout=read, capture_output=False, stderr=subprocess.PIPE)
@@ -61,7 +61,7 @@ def test_the_wrong_end_of_a_pipe_is_not_used(user: Prun) -> None:
 
 @pytest.mark.parametrize("turns", range(6))
 def test_a_file_is_read_to_its_end_whenever_more_is_asked_for(tmp_path: Path, turns: int) -> None:
-    """Each piece takes a turn of the loop; more is allowed `turns` later, while the first ones are being read."""
+    """Each piece takes one turn of the loop; another grant follows after `turns` turns, during the first reads."""
     data = os.urandom(7 * PIECE + 5)
     (tmp_path / "file").write_bytes(data)
     sent: list[bytes] = []
@@ -82,7 +82,7 @@ def test_a_file_is_read_to_its_end_whenever_more_is_asked_for(tmp_path: Path, tu
 
 
 def test_a_pipe_that_another_account_has_made_makes_nobody_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It cannot be opened once more, so it stays one that blocks."""
+    """It cannot be opened again, so it stays a blocking descriptor."""
     real = os.open
 
     def refuse(path: str, *more: int) -> int:

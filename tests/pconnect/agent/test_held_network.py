@@ -63,7 +63,7 @@ def test_a_change_of_the_configuration_is_noticed_at_once(tmp_path: Path, server
     with prun_user(tmp_path, [server], "") as user:
         path = tmp_path / "config" / "pserver" / "client" / "pconnect.toml"
         path.parent.mkdir(mode=0o700, parents=True)
-        told = f"prun: no server is known yet; write to {path} a line such as hosts = [".encode()
+        told = f"prun: no server is configured; write to {path} a line such as hosts = [".encode()
         assert user.run("true").stderr.startswith(told)
         path.write_text(f'hosts = ["{server.host}"]\n')
         assert user.run("echo", "ran").stdout == b"ran\n"
@@ -95,7 +95,7 @@ def test_who_waits_for_servers_can_be_interrupted(tmp_path: Path, server: Server
         port = silent.getsockname()[1]
         with prun_user(tmp_path, [server], f"127.0.0.1:{port}") as user, user.start("true") as process:
             wait_until(lambda: bool(list((tmp_path / "run" / "prun").glob("*.sock"))), "the agent")
-            silent.accept()[0].detach()  # it has handlers for signals before it starts an agent
+            silent.accept()[0].detach()  # by then, prun has installed its signal handlers
             process.send_signal(signal.SIGINT)
             assert process.wait() == -signal.SIGINT
 

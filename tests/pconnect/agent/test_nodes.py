@@ -30,7 +30,7 @@ def user(tmp_path: Path, servers: list[Server]) -> Iterator[Prun]:
 
 
 def hosts(user: Prun) -> list[str]:
-    """Return where programs have run so far."""
+    """Return the hosts that have run programs so far."""
     lines = user.run("--report").stdout.decode().splitlines()[1:]
     return [line.split()[1] for line in lines]
 
@@ -44,7 +44,7 @@ def test_a_program_runs_at_the_server_that_is_named(user: Prun, servers: list[Se
 
 
 def test_a_server_that_is_down_is_said_to_be_missing(tmp_path: Path, servers: list[Server]) -> None:
-    with socket.socket() as bound:  # and does not listen
+    with socket.socket() as bound:  # bound, but not listening
         bound.bind(("127.0.0.1", 0))
         check_missing(tmp_path, servers, f"127.0.0.1:{bound.getsockname()[1]}")
 

@@ -42,7 +42,7 @@ def test_a_program_that_a_signal_ends_has_its_status(user: Prun) -> None:
 
 
 def test_it_stops_and_goes_on_with_its_caller(user: Prun) -> None:
-    # Without children: a shell that is just starting one is not stopped itself, but waits for one that is.
+    # The script starts no children: a shell that is starting one waits for the stopped child, and is not stopped.
     script = "trap 'echo continued; exit 0' CONT; echo $$; read line"
     with user.start("sh", "-c", script) as process:
         assert process.stdout is not None
@@ -87,7 +87,7 @@ def test_a_program_and_its_children_end_with_the_caller(user: Prun) -> None:
 def test_a_repeatable_one_runs_again_unless_something_was_read_or_written(
     user: Prun, tmp_path: Path, text: str, stdin: int, status: int
 ) -> None:
-    """The first time it ends its worker, as a server does that is lost."""
+    """The first run kills its worker, which looks like a lost server."""
     first = (
         f"if mkdir {tmp_path}/once 2>/dev/null; then {text or ':'}; sleep 0.3; kill -9 $PPID; fi; echo done"
     )
@@ -100,7 +100,7 @@ def test_a_repeatable_one_runs_again_unless_something_was_read_or_written(
 def test_a_time_limit_has_its_status(user: Prun) -> None:
     done = user.run("--time-limit", "0.3", "sh", "-c", "echo begun; sleep 100")
     assert (done.returncode, done.stdout) == (124, b"begun\n")
-    assert b"was ended at its time limit of 0.3 s" in done.stderr
+    assert b"timed out after 0.3 s (time limit)" in done.stderr
 
 
 def test_who_does_not_want_to_wait_for_a_stopped_agent_need_not(user: Prun) -> None:
@@ -128,7 +128,7 @@ def test_a_signal_ends_it_although_its_output_is_not_read(user: Prun) -> None:
 
 
 def test_one_that_goes_on_after_a_signal_keeps_a_reader_who_pauses(user: Prun) -> None:
-    """A server that reads its configuration anew at SIGHUP, say; but what ends is not waited for."""
+    """For instance, a server that reloads its configuration on SIGHUP. Programs that end do not wait for readers."""
     script = "trap 'echo again' HUP; echo ready; read line; yes | head -c 20000000; echo end"
     with user.start("sh", "-c", script) as process:
         assert process.stdout is not None and process.stdin is not None
@@ -138,6 +138,6 @@ def test_one_that_goes_on_after_a_signal_keeps_a_reader_who_pauses(user: Prun) -
         process.stdin.write(b"go on\n")
         process.stdin.close()
         assert process.stdout.read(1) == b"y"
-        time.sleep(2.5)  # longer than readers have after a signal that ends a program
+        time.sleep(2.5)  # longer than the grace period of readers after a terminating signal
         assert process.stdout.read().endswith(b"y\nend\n")
         assert process.wait() == 0

@@ -1,4 +1,4 @@
-"""Calls of `prun-ssh`: which server is meant, what it says when there is none."""
+"""Calls of `prun-ssh`: the choice of the server, and the errors if there is none."""
 
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from tests.support.prun import SCRIPT, Prun, prun_user
 from tests.support.servers import Server
 from tests.support.waiting import DEADLINE
 
-MISSING = "127.0.0.9:1"  # nobody listens there
+MISSING = "127.0.0.9:1"  # nothing listens there
 
 
 def ssh(user: Prun, *words: str) -> "subprocess.CompletedProcess[str]":

@@ -77,8 +77,8 @@ def test_what_was_changed_here_meanwhile_stays(user: Prun, tmp_path: Path, serve
         "gone there": "here",
     }
     assert said.splitlines() == [
-        f"prun: both was changed here, too; that of {server.host} is both.from-127.0.0.1 beside it",
-        f"prun: gone there was removed at {server.host}, and changed here: it stays",
+        f"prun: both was changed here, too; the version from {server.host} is saved as both.from-127.0.0.1 next to it",
+        f"prun: gone there was removed on {server.host}, but changed here, so it stays",
     ]
 
 
@@ -99,7 +99,7 @@ def test_what_takes_the_place_of_a_file_there(user: Prun, tmp_path: Path, server
         (tmp_path / name).write_text(name)
     script = "ln -sf a linked; ln -sf /etc/passwd lost; rm folder; mkdir folder; echo in > folder/x; chmod 700 mode"
     done = user.run("--sync", "sh", "-c", script, cwd=tmp_path)
-    remark = f"prun: lost at {server.host} is no file of the private folder: it is not brought back\n"
+    remark = f"prun: lost on {server.host} is not a file inside the private folder, so it is not fetched\n"
     assert (done.returncode, done.stderr.decode()) == (0, remark)
     assert names(tmp_path) == ["a", "folder/x", "linked", "lost", "mode"]
     assert [(tmp_path / name).read_text() for name in ("linked", "lost", "folder/x")] == ["a", "lost", "in\n"]
@@ -128,17 +128,25 @@ def test_a_folder_of_the_server_is_never_meant(user: Prun, tmp_path: Path) -> No
         for folder in ("/tmp", "..", "x/../../y"):
             done = user.run(option, "--cd", folder, "true", cwd=tmp_path)
             assert (done.returncode, done.stderr.count(b"\n")) == (125, 1)
-            assert b"private folder; name one inside it" in done.stderr
+            assert b"private folder; name a folder inside it" in done.stderr
 
 
 def test_what_is_not_there_is_an_error(user: Prun, tmp_path: Path, server: Server) -> None:
     for words, status, text in [
         (["--send", "missing", "true"], 125, "missing"),
         (["--send", "m*", "true"], 125, "--send m*: there is no such file here"),
-        (["--send", "/etc/passwd", "true"], 125, "/etc/passwd: name files below the current folder"),
-        (["--fetch", "../up", "echo", "ran"], 125, "../up: name files below the current folder"),
-        (["--fetch", "out", "true"], 125, f"prun: true has made no file 'out' at {server.host}\n"),
-        (["--fetch", "out", "sh", "-c", "exit 3"], 3, f"prun: sh has made no file 'out' at {server.host}\n"),
+        (
+            ["--send", "/etc/passwd", "true"],
+            125,
+            "/etc/passwd: only files below the current folder can be transferred",
+        ),
+        (
+            ["--fetch", "../up", "echo", "ran"],
+            125,
+            "../up: only files below the current folder can be transferred",
+        ),
+        (["--fetch", "out", "true"], 125, f"prun: true created no file 'out' on {server.host}\n"),
+        (["--fetch", "out", "sh", "-c", "exit 3"], 3, f"prun: sh created no file 'out' on {server.host}\n"),
     ]:
         done = user.run(*words, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (status, b""), words
@@ -164,7 +172,7 @@ def test_folders_that_are_made_here_are_as_the_users_own(user: Prun, tmp_path: P
     ("pattern", "meant"),
     [
         ("*.o", ["a.o"]),
-        ("*", ["a.o", "d/b.o", "d/e/c.o", "d/x"]),  # in folders that fit
+        ("*", ["a.o", "d/b.o", "d/e/c.o", "d/x"]),  # including files in matching folders
         ("*/*.o", ["d/b.o"]),
         ("**/*.o", ["a.o", "d/b.o", "d/e/c.o"]),
         ("d", ["d/b.o", "d/e/c.o", "d/x"]),
@@ -180,7 +188,7 @@ def test_patterns_of_what_comes_back(pattern: str, meant: list[str]) -> None:
 
 
 def test_two_at_once_in_one_folder(user: Prun, tmp_path: Path) -> None:
-    """Each brings back what its own program has changed; a file of both is kept twice."""
+    """Each call fetches the changes of its own program. A file that both changed is kept twice."""
     for name in ("one", "two", "both"):
         (tmp_path / name).write_text("old")
     started = [

@@ -28,8 +28,10 @@ def test_the_agent_is_shown_and_ended(tmp_path: Path, server: Server) -> None:
         assert (done.returncode, done.stdout) == (3, b"no agent is running; the next prun starts one\n")
         user.run("true")
         shown = user.run("--agent", "status").stdout.decode()
-        assert re.search(rf"node 1 \({re.escape(server.host)}\): \d+ slots\n0 programs have not ended", shown)
-        assert user.run("--agent", "stop").stdout == b"the agent ends\n"
+        assert re.search(
+            rf"node 1 \({re.escape(server.host)}\): \d+ slots\n0 programs are running or waiting", shown
+        )
+        assert user.run("--agent", "stop").stdout == b"the agent is stopping\n"
         for wrong in (["restart"], []):
             done = user.run("--agent", *wrong)
             assert (done.returncode, done.stderr.count(b"\n")) == (125, 1)
