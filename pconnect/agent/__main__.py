@@ -26,9 +26,7 @@ def make_folder(environment: dict[bytes, bytes]) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     facts = folder.lstat()
     if facts.st_uid != os.geteuid() or facts.st_mode & 0o077 or folder.is_symlink():
-        raise PrunError(
-            f"the folder {folder} belongs to or is open to other users; remove it, or set XDG_RUNTIME_DIR"
-        )
+        raise PrunError(f"other users can access the folder {folder}; remove it, or set XDG_RUNTIME_DIR")
     return folder
 
 
@@ -108,7 +106,7 @@ def idle_seconds() -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise PrunError(f"PRUN_IDLE={given!r} is not a number of seconds; write for instance PRUN_IDLE=600")
+        raise PrunError(f"PRUN_IDLE={given!r} is not a number of seconds, such as PRUN_IDLE=600")
     return seconds
 
 

@@ -1,1 +1,1 @@
-"""The commands `prun` and `prun-ssh`: any program on any server, and the process that keeps the network for them."""
+"""The commands `prun` and `prun-ssh`, which run any program on any server: options, rules and the client process."""

@@ -1,4 +1,4 @@
-"""``python -m pconnect.prun``: the same as the command `prun`."""
+"""``python -m pconnect.prun`` is the command `prun`."""
 
 import sys
 
@@ -7,7 +7,7 @@ def _main() -> int:
     if not sys.platform.startswith("linux"):
         sys.stderr.write(f"prun is not supported on {sys.platform}: it needs Linux\n")
         return 125
-    from pconnect.prun.fast_client import main  # noqa: PLC0415 - imports what other platforms do not have
+    from pconnect.prun.fast_client import main  # noqa: PLC0415 - it imports Linux-only modules
 
     return main()
 

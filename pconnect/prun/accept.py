@@ -1,4 +1,4 @@
-"""What a node must have, as text: ``memory>8G and cpus>=4``.
+"""Conditions for nodes as text, such as ``memory>8G and cpus>=4``.
 
 .. code-block:: text
 
@@ -7,7 +7,7 @@
     one        = "not" one | "(" any ")" | comparison
     comparison = name ( ">" | ">=" | "<" | "<=" | "==" | "!=" ) value
 
-It is parsed here and never run as Python, because it may stand in a file.
+The text may come from a file, so it is parsed here and never evaluated as Python.
 """
 
 import operator
@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from pconnect.errors import ConfigurationError
 from pconnect.public_names import nearest
 
-#: What a node has, by name; ``None``: it is not known.
+#: The properties of a node by name; ``None`` if unknown.
 Facts = Mapping[str, float | str | None]
 
 NUMBERS = ("memory", "cpus", "load", "slots", "node")
@@ -42,13 +42,13 @@ _MAX_DEPTH = 20
 
 
 class Requirement(Protocol):
-    """A part of the text, or all of it."""
+    """A condition or a part of one."""
 
     def holds(self, facts: Facts) -> bool | None:
-        """Return whether a node has it; ``None``: not known, because a fact is missing."""
+        """Return whether a node meets the condition; ``None`` if a fact is missing."""
 
     def unmet(self, facts: Facts) -> list[str]:
-        """Return in words why a node is not known to have it; nothing if it has it."""
+        """Return the reasons why a node does not, or may not, meet the condition; empty if it does."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class _Comparison:
         if self.holds(facts):
             return []
         known = facts.get(self.name)
-        has = "is not known" if known is None else f"is {shown(self.name, known)}"
+        has = "is unknown" if known is None else f"is {shown(self.name, known)}"
         return [f"{self.name} {has}, not {self.text}"]
 
 
@@ -85,7 +85,7 @@ class _Not:
 
     def unmet(self, facts: Facts) -> list[str]:
         known = self.holds(facts)
-        return [] if known else self.part.unmet(facts) if known is None else [f"it is {self.text}"]
+        return [] if known else self.part.unmet(facts) if known is None else [f"{self.text} holds"]
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,9 @@ class _Any:
 
 
 def parse(text: str) -> Requirement:
-    """Return what a text asks for.
+    """Parse a condition.
 
-    Raises `ConfigurationError` if it cannot be understood; the text says in which column, and what may stand there.
+    Raises `ConfigurationError` with the column and the expected text if it is invalid.
 
     Examples
     --------
@@ -129,12 +129,12 @@ def parse(text: str) -> Requirement:
 
 
 def is_called(host: str, name: str) -> bool:
-    """Return whether a server that was named `host` has a name, with or without its port."""
+    """Return whether a name means the server `host`, with or without its port."""
     return host == name or host.rpartition(":")[0].strip("[]") == name
 
 
 def shown(name: str, value: float | str) -> str:
-    """Return a fact in words: memory in gigabytes, the load with one digit."""
+    """Format a fact: memory in gigabytes, the load with one decimal digit."""
     if isinstance(value, str):
         return value
     if name == "memory":
@@ -143,7 +143,7 @@ def shown(name: str, value: float | str) -> str:
 
 
 class _Parser:
-    """Descends into the text, one method for each line of the grammar."""
+    """A recursive-descent parser with one method for each line of the grammar."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -155,14 +155,14 @@ class _Parser:
             found = _TOKEN.match(text, position)
             if found is None:
                 spaces = len(text[position:]) - len(text[position:].lstrip())
-                raise self._error(f"{text[position + spaces]!r} cannot stand here", position + spaces)
+                raise self._error(f"{text[position + spaces]!r} is not allowed here", position + spaces)
             self._tokens.append((found[0].strip(), found.start(found.lastgroup or 0)))
             position = found.end()
 
     def whole(self) -> Requirement:
         found = self._any()
         if self._peek():
-            raise self._error(f"{self._peek()!r} where `and`, `or` or the end is expected")
+            raise self._error(f"expected `and`, `or` or the end, not {self._peek()!r}")
         return found
 
     def _any(self) -> Requirement:
@@ -180,7 +180,7 @@ class _Parser:
     def _one(self) -> Requirement:
         self._depth += 1
         if self._depth > _MAX_DEPTH:
-            raise self._error(f"more than {_MAX_DEPTH} parentheses and `not` inside each other")
+            raise self._error(f"more than {_MAX_DEPTH} nested parentheses and `not`")
         begin = self._column()
         found: Requirement
         if self._take("not"):
@@ -198,14 +198,14 @@ class _Parser:
     def _comparison(self) -> Requirement:
         name, begin = self._peek(), self._column()
         if name not in NAMES:
-            what = f"{name!r} is nothing that a node has" if name else "something is missing"
+            what = f"{name!r} is not a property of nodes" if name else "a condition is missing"
             raise self._error(f"{what}{nearest(name, NAMES)}")
         self._next += 1
         sign = self._peek()
         signs = ("==", "!=") if name == "host" else tuple(_OPERATORS)
         if sign not in signs:
             hint = "; write ==" if sign == "=" else ""
-            raise self._error(f"{name} is compared by {' '.join(signs)}{hint}")
+            raise self._error(f"after {name}, expected one of {' '.join(signs)}{hint}")
         self._next += 1
         value = self._value(name)
         self._next += 1
@@ -214,7 +214,7 @@ class _Parser:
     def _value(self, name: str) -> float | str:
         word = self._peek()
         if not word or word in {*_OPERATORS, "(", ")"}:
-            raise self._error(f"the value that {name} is compared with is missing")
+            raise self._error(f"the value to compare {name} with is missing")
         if name == "host":
             return word.strip("\"'")
         found = _NUMBER.fullmatch(word.strip("\"'"))
@@ -224,7 +224,7 @@ class _Parser:
         if name == "memory" and number and not unit:
             raise self._error(f"{word!r} has no unit; write {word}G, or K, M or T")
         if unit and name != "memory":
-            raise self._error(f"{word!r} is a size, and {name} has none; write {found[1]}")
+            raise self._error(f"{word!r} has a unit, but {name} takes none; write {found[1]}")
         return number * _UNITS[unit.upper()] if unit else number
 
     def _peek(self) -> str:
@@ -239,7 +239,7 @@ class _Parser:
         return self._tokens[self._next][1] if self._next < len(self._tokens) else len(self._text.rstrip())
 
     def _end(self) -> int:
-        """Return where the last token that was taken ends."""
+        """Return the end of the last token taken."""
         token, begin = self._tokens[self._next - 1]
         return begin + len(token)
 

@@ -1,4 +1,4 @@
-"""The parts of the command `prun` that need no program: its help, its version, and the state of its agent."""
+"""The parts of the command `prun` that run no program: help, version, and the state of the agent."""
 
 import argparse
 import os
@@ -12,15 +12,15 @@ from pconnect.prun.options import HELP
 from srp_tools.cli import run_command
 from srp_tools.packages import ShowVersion
 
-# The same as that of systemctl and of scripts in /etc/init.d (Linux Standard Base, section 22.2).
+# The exit status of systemctl and of scripts in /etc/init.d (Linux Standard Base, section 22.2).
 _NOT_RUNNING = 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
-    `argv`: the arguments; ``None`` stands for those of the process. Returns the exit status: 3 if there is no agent to
-    look at, 125 if that is not what can be asked. Raises `SystemExit` for ``--version``.
+    `argv`: the arguments; ``None`` stands for those of the process. Returns the exit status: 3 if no agent is running,
+    125 for a wrong argument of ``--agent``. Raises `SystemExit` for ``--version``.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     return run_command("prun", lambda: _run(arguments))
@@ -33,9 +33,7 @@ def _run(arguments: Sequence[str]) -> int:
     parser.add_argument("--agent", nargs="?", const="")
     options = parser.parse_args(arguments)
     if options.agent not in {None, "status", "stop"}:
-        sys.stderr.write(
-            "prun: --agent takes status or stop; the next prun starts an agent that is not there\n"
-        )
+        sys.stderr.write("prun: --agent takes status or stop; an agent starts when you run a program\n")
         return fast_client.OUR_FAILURE
     if options.help or not options.agent:
         sys.stdout.write(HELP)

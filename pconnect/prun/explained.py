@@ -1,4 +1,4 @@
-"""The text of ``prun --explain CMD``: what would be done, and why."""
+"""The text of ``prun --explain CMD``: the settings for a program, their sources, and the choice of nodes."""
 
 import os
 import shlex
@@ -14,17 +14,17 @@ from srp_tools.printable import printable_name
 WIDTH = 100
 DEFAULT = "default"
 
-# Shown also where nothing sets them, because they decide what becomes of every program.
+# These settings are always shown, even with their defaults, because they matter for every program.
 _ALWAYS = ("here", "or_here", "on", "cwd", "env", "stdin", "time_limit", "queue_limit", "repeatable")
-# Of these nothing is said where the program runs on this machine.
+# These settings are not shown for a program that runs on this machine.
 _OF_SERVERS = {
     "or_here", "on", "ordered", "accept", "needs", "cwd", "map_dir", "send", "fetch", "sync", "env", "env_all", "stdin",
     "terminal", "time_limit", "queue_limit", "nice", "concurrency", "repeatable", "command", "compiler",
     "expand_native",
 }  # fmt: skip
-# What else may set it: the folder comes from the map, the variables from a list of all.
+# A second setting that may determine the value of the first.
 _ORIGINS = {"cwd": "map_dir", "env": "env_all"}
-# With these it runs in a private folder.
+# With any of these settings, the program runs in a private folder.
 _GO_ALONG = ("sync", "send", "fetch")
 
 
@@ -38,22 +38,22 @@ def explain(
     facts: Sequence[NodeFacts] = (),
     choice: Choice | str | None = None,
 ) -> str:
-    """Return what would become of a program, one setting on each line, with its source.
+    """Explain how a program would run, with one setting and its source on each line.
 
     Parameters
     ----------
     words
         The program and its arguments.
     explained
-        How it is to be run.
+        Its settings and their sources.
     cwd, real
-        The folder here, as `pconnect.prun.places.there` takes it.
+        The folder here, as in `pconnect.prun.places.there`.
     here
         The environment here.
     facts
-        Of the nodes.
+        Facts about the nodes.
     choice
-        Which of the nodes would be taken, or why none would be; ``None``: that was not looked at.
+        The choice of nodes, or the reason why there is none; ``None`` if no node was asked.
     """
     settings, sources = explained.settings, explained.sources
     program = shlex.join(printable_name(os.fsdecode(word)) for word in words)
@@ -83,8 +83,8 @@ def _private(settings: Settings) -> str:
 def _texts(
     settings: Settings, folder: str, variables: Mapping[bytes, bytes]
 ) -> Mapping[str, Callable[[], str]]:
-    """Return what makes the text of a setting that is more than its value."""
-    names = ", ".join(sorted(printable_name(os.fsdecode(name)) for name in variables)) or "none of those here"
+    """Return functions that describe settings whose text is more than the value."""
+    names = ", ".join(sorted(printable_name(os.fsdecode(name)) for name in variables)) or "none from here"
     return {
         "here": lambda: "local: on this machine" if settings.here else "server",
         "or_here": lambda: (
@@ -94,15 +94,15 @@ def _texts(
         "cwd": lambda: folder,
         "map_dir": lambda: ", ".join(f"{ours} is {theirs} there" for ours, theirs in settings.map_dir),
         "env": lambda: names,
-        "stdin": lambda: "yes" if settings.stdin else "no: it finds its end at once",
+        "stdin": lambda: "yes" if settings.stdin else "no: standard input is empty",
         "time_limit": lambda: _seconds(settings.time_limit),
         "queue_limit": lambda: _seconds(settings.queue_limit),
-        "concurrency": lambda: f"{settings.concurrency} at once" if settings.concurrency else "any number at once",
+        "concurrency": lambda: f"at most {settings.concurrency} at a time" if settings.concurrency else "no limit",
         "repeatable": lambda: (
             "yes: run again if its server is lost" if settings.repeatable else "no: not run again if its server is lost"
         ),
         "compiler": lambda: (
-            "yes: a stand-in sends compile steps away, not others"
+            "yes: from a stand-in, only compile steps run on servers"
             if settings.compiler
             else "no: any program"
         ),
@@ -140,14 +140,14 @@ def _of_nodes(facts: Sequence[NodeFacts], choice: Choice | str) -> list[tuple[st
 
 
 def _aligned(rows: Sequence[tuple[str, str, str]]) -> str:
-    """Return the rows in three columns; what is too long goes on below, in its column."""
+    """Format the rows in three columns. Long text is wrapped within its column."""
     keys = max(len(key) for key, _, _ in rows)
     sources = min(max(len(source) for _, _, source in rows), WIDTH // 3)
     longest = max(len(text) for _, text, source in rows if source)
     texts = min(longest, WIDTH - keys - sources - 4)
     lines = []
     for key, text, source in rows:
-        # What has no source may go on to the right border.
+        # Text without a source may use the full width.
         parts = textwrap.wrap(text, texts if source else WIDTH - keys - 2) or [""]
         ends = textwrap.wrap(source, sources) if source else []
         for number in range(max(len(parts), len(ends))):

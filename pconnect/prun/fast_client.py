@@ -1,12 +1,12 @@
-"""What runs for each `prun`: it gives the agent its arguments, its folder and its descriptors, and waits for the end.
+"""The process of a `prun` call: it sends its arguments, folder and descriptors to the agent, and waits for the end.
 
-It is started hundreds of times by one ``make``, so it imports nothing but modules that are built into Python:
-``socket``, ``os`` and ``signal`` would double the time of its start. All else is the agent's, which the first call
-starts. Where Perl is, it does most of this in less time still: see ``scripts/prun``, which has to say the same.
+One ``make`` starts it hundreds of times, so it imports only modules that are built into Python: ``socket``, ``os`` and
+``signal`` would double its start-up time. The agent, which the first call starts, does everything else. If Perl is
+installed, the script ``scripts/prun`` handles most calls even faster. It must print the same messages.
 
-A request is one message, ``REQUEST`` below, with four descriptors: our standard streams, and a pipe on which Python
-itself writes the number of each signal that we get. So none waits until we look. What the agent says are messages of
-one letter, four bytes of length, and contents.
+A request is one message, ``REQUEST`` below, with four descriptors: our standard streams, and a pipe. Python itself
+writes the number of each signal that we receive into the pipe, so that no signal is delayed. The messages of the agent
+consist of one letter, four bytes of length, and contents.
 """
 
 import _signal
@@ -15,37 +15,37 @@ import posix
 import sys
 from errno import EAGAIN, ECONNREFUSED, ENOENT, EPIPE
 
-#: What a request begins with: the version of what follows.
+#: The start of a request, with the version of the format.
 REQUEST = b"prun 1 "
-#: What the agent says: the program has begun; it has, and may be run again as long as nothing has passed; run this here
-#: instead (words, separated by NUL); use the terminal as it is; stop, as the program does; show this; say this besides;
-#: the end (status, and what went wrong).
+#: Messages of the agent: the program has begun; it has begun, but may run again until data has passed; run this command
+#: here (words separated by NUL); set the terminal to raw mode; stop, because the program has stopped; text for standard
+#: output; text for standard error; the end (exit status and error message).
 BEGUN, REPEATABLE, HERE, RAW, STOP, SHOWN, NOTE, END = b"B", b"R", b"H", b"T", b"Z", b"O", b"N", b"X"
-#: Variables that decide which network is meant. An agent has one, and is named by them.
+#: Environment variables that select the network. Each agent has one network, and its name depends on them.
 VARIABLES = (b"PCONNECT_HOSTS", b"PCONNECT_PROFILE", b"PCONNECT_USER", b"XDG_CONFIG_HOME")
 OUR_FAILURE = 125
-#: The same for `prun-ssh`, which programs know as that of ssh.
+#: The same for `prun-ssh`: programs know it as the status of ssh.
 SSH_FAILURE = 255
-#: What `prun.cli` does, without the agent or about it.
+#: Arguments that `prun.cli` handles, without the agent or about it.
 _OTHERS = {b"--help", b"-h", b"--version", b"--agent"}
 _PASSED_ON = (
     _signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGUSR1, _signal.SIGUSR2,
     _signal.SIGWINCH, _signal.SIGTSTP,
 )  # fmt: skip
-_TRIES = 10  # agents that end just when they are called
-_IMPATIENT = 3  # so many SIGINT or SIGTERM end us without the program's consent
+_TRIES = 10  # attempts, because an agent may stop just when we call it
+_IMPATIENT = 3  # this many SIGINT or SIGTERM end us even if the program continues
 _INTERRUPTED = 128 + _signal.SIGINT
-_LOOK_SECONDS = 0.2  # how often who is in the background looks whether that is still so
+_LOOK_SECONDS = 0.2  # the interval at which a background process checks whether it is still in the background
 _PIECE = 65536
 _PYTHON = sys.executable.encode(errors="surrogateescape")
 
 
 class PrunError(Exception):
-    """What cannot be done; the text says why."""
+    """The call failed. The text gives the reason."""
 
 
 def agent_name(environment: "dict[bytes, bytes]") -> str:
-    """Return the name of the agent for an environment: a hash, FNV-1a of 64 bits, which Perl can compute as well."""
+    """Return the name of the agent for an environment: a 64-bit FNV-1a hash, which Perl can compute, too."""
     given = [name + b"=" + environment[name] for name in VARIABLES if environment.get(name)]
     if not given:
         return "default"
@@ -62,7 +62,7 @@ def agent_folder(environment: "dict[bytes, bytes]") -> bytes:
 
 
 def main(argv: "list[str] | None" = None) -> int:
-    """Run the command; return its exit status. `argv`: the arguments; ``--ssh`` comes first for `prun-ssh`."""
+    """Run the command and return its exit status. `argv`: the arguments; for `prun-ssh`, the first one is ``--ssh``."""
     words = [word.encode(errors="surrogateescape") for word in (sys.argv[1:] if argv is None else argv)]
     if not words or words[0] in _OTHERS:
         _become_cli(words or [b"--help"])
@@ -78,8 +78,8 @@ def main(argv: "list[str] | None" = None) -> int:
 
 
 def _environment() -> "dict[bytes, bytes]":
-    """Return the variables that we were given: where the locale is C, Python itself changes LC_CTYPE (PEP 538)."""
-    with open("/proc/self/environ", "rb") as file:  # noqa: PTH123 - paths are not built in
+    """Return the original environment: in the locale C, Python itself changes LC_CTYPE (PEP 538)."""
+    with open("/proc/self/environ", "rb") as file:  # noqa: PTH123 - pathlib is not built in
         found = [entry.partition(b"=") for entry in file.read().split(b"\0")]
     return {name: value for name, separator, value in reversed(found) if separator}
 
@@ -89,13 +89,13 @@ def _become_cli(arguments: "list[bytes]") -> None:
 
 
 def _die_by(number: int) -> None:
-    """End by a signal. By that of Ctrl-C whoever has called us ends its loop, as for any program."""
+    """End by a signal. After a SIGINT, our caller stops its loop, as for any program."""
     _signal.signal(number, _signal.SIG_DFL)
     posix.kill(posix.getpid(), number)
 
 
 def _is_in_front() -> bool:
-    """Whether the terminal at our standard input is ours now; one of another session always is."""
+    """Return whether we are in the foreground of our terminal; also true for a terminal of another session."""
     try:
         return posix.tcgetpgrp(0) == posix.getpgrp()
     except OSError:
@@ -107,7 +107,7 @@ def _say(text: str, stream: int = 2) -> None:
     try:
         while data:
             data = data[posix.write(stream, data) :]
-    except OSError:  # nobody reads it
+    except OSError:  # the reader is gone
         pass
 
 
@@ -120,18 +120,18 @@ class _Client:
         self._closed = self._plug()
         self._is_terminal = [posix.isatty(number) for number in range(3)]
         self._sock: _socket.socket | None = None
-        self._pump = -1  # what we write of a terminal's input goes to the agent here
-        self._has_begun = False  # else nobody needs the input yet, and perhaps nobody will
+        self._pump = -1  # the pipe through which we pass terminal input to the agent
+        self._has_begun = False  # whether a program that may read input is running
         self._typed = b""
         self._last_typed = b""
-        self._mode: object = None  # of the terminal, before we changed it
+        self._mode: object = None  # the mode of the terminal before we changed it
         self._interrupts = 0
         self._may_repeat = True
         self._signals, self._wakeup = posix.pipe()
         posix.set_blocking(self._wakeup, False)
 
     def run(self) -> int:
-        """Have the program run; return its exit status."""
+        """Run the program through the agent; return its exit status."""
         _signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
         for number in _PASSED_ON:
             if _signal.getsignal(number) != _signal.SIG_IGN:
@@ -143,12 +143,12 @@ class _Client:
             if status is not None:
                 return status
             if not self._may_repeat:
-                raise PrunError("the agent has ended while the program ran; its output may be incomplete")
+                raise PrunError("the agent ended while the program was running; its output may be incomplete")
             self._sock.close()
-        raise PrunError("the agent ends again and again; see its log, which prun --agent status names")
+        raise PrunError("the agent keeps stopping; prun --agent status shows the path of its log")
 
     def leave(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the mode of the terminal."""
         if self._mode is not None:
             import termios  # noqa: PLC0415 - only at terminals
 
@@ -157,7 +157,7 @@ class _Client:
 
     @staticmethod
     def _plug() -> "list[bool]":
-        """Open the null device in the place of standard streams that are closed; return which were."""
+        """Replace closed standard streams by the null device; return for each stream whether it was closed."""
         closed = []
         for number in range(3):
             try:
@@ -165,10 +165,10 @@ class _Client:
                 closed.append(False)
             except OSError:
                 closed.append(True)
-                posix.open("/dev/null", posix.O_RDWR)  # the lowest number is this one
+                posix.open("/dev/null", posix.O_RDWR)  # gets the lowest free number, which is this one
         return closed
 
-    # --- to the agent ---
+    # --- messages to the agent ---
 
     def _connect(self) -> "_socket.socket":
         folder = agent_folder(self._environment)
@@ -183,11 +183,11 @@ class _Client:
         raise AssertionError
 
     def _start_agent(self) -> None:
-        """Start the agent and wait until it can be called; raise `PrunError` with what it says if it cannot."""
+        """Start the agent and wait until it accepts calls; raise `PrunError` with its message if it fails."""
         read, write = posix.pipe()
         null = posix.open("/dev/null", posix.O_RDWR)
         actions = [(posix.POSIX_SPAWN_DUP2, end, number) for number, end in enumerate((null, write, write))]
-        # Whoever has left us more descriptors may wait until all who have them have ended.
+        # Close inherited descriptors: a parent may wait until all processes that hold them have ended.
         more = [int(name) for name in posix.listdir("/proc/self/fd")]
         actions += [(posix.POSIX_SPAWN_CLOSE, number) for number in more if number > 2]  # type: ignore[misc]
         words = [_PYTHON, b"-P", b"-m", b"pconnect.agent"]
@@ -197,19 +197,19 @@ class _Client:
         said = b"".join(iter(lambda: posix.read(read, _PIECE), b""))
         posix.close(read)
         try:  # noqa: SIM105 - contextlib takes long to import
-            posix.waitpid(pid, 0)  # it has forked the agent, and has ended
+            posix.waitpid(pid, 0)  # it has forked the agent and ended
         except ChildProcessError:
-            pass  # SIGCHLD is ignored here, so the system has done it
+            pass  # SIGCHLD is ignored, so the system has reaped it
         if said != b"ready\n":
-            why = said.decode(errors="replace").strip() or "no reason is known"
-            raise PrunError(f"the agent does not start: {why}")
+            why = said.decode(errors="replace").strip() or "it gave no reason"
+            raise PrunError(f"the agent did not start: {why}")
 
     def _send_request(self, sock: "_socket.socket") -> None:
         try:
             folder = posix.getcwdb()
         except OSError:
             folder = b""
-        # In the background no terminal is asked for, because using it would stop us.
+        # In the background, request no terminal: using it would stop us.
         is_terminal = [self._is_terminal[0] and _is_in_front(), *self._is_terminal[1:]]
         facts = b"".join(b"01"[flag : flag + 1] for flag in (*self._closed, *is_terminal))
         environment = [name + b"=" + value for name, value in self._environment.items()]
@@ -231,7 +231,7 @@ class _Client:
     def _input(self) -> int:
         """Return the descriptor that the agent reads.
 
-        A terminal is read here: only who has it as its own is stopped by the system when it is in the background.
+        We read a terminal ourselves: the system stops background readers only if it is their controlling terminal.
         """
         if not self._is_terminal[0]:
             return 0
@@ -241,10 +241,10 @@ class _Client:
         posix.set_blocking(self._pump, False)
         return read
 
-    # --- what comes of it ---
+    # --- messages from the agent ---
 
     def _follow(self) -> "int | None":
-        """Do what the agent says, until the end; return the exit status, ``None`` if the agent is gone."""
+        """Process the agent's messages until the end; return the exit status, ``None`` if the agent is gone."""
         data = b""
         while True:
             piece = self._receive()
@@ -258,7 +258,7 @@ class _Client:
                     return status
 
     def _receive(self) -> bytes:
-        assert self._sock is not None  # noqa: S101 - it was made before
+        assert self._sock is not None  # noqa: S101 - `run` has connected
         if self._pump >= 0 and self._has_begun:
             self._pump_until(self._sock.fileno())
         try:
@@ -267,9 +267,9 @@ class _Client:
             return b""
 
     def _pump_until(self, sock: int) -> None:
-        """Pass on what is typed until the agent says something.
+        """Pass on typed input until the agent sends a message.
 
-        In the background it is the shell's, and to read it would stop us, even if the program never reads.
+        In the background, the input belongs to the shell: reading would stop us, even if the program reads nothing.
         """
         from select import select  # noqa: PLC0415 - only at terminals
 
@@ -292,7 +292,7 @@ class _Client:
                         self._end_pump()
 
     def _read_terminal(self) -> bytes:
-        """Read what is typed; return it, nothing at the end."""
+        """Read and return typed input; empty at its end."""
         try:
             self._typed = posix.read(0, _PIECE)
         except OSError:  # the terminal is gone
@@ -327,7 +327,7 @@ class _Client:
         return None
 
     def _run_here(self, words: "list[bytes]") -> None:
-        """Become the program; the first words are variables for its environment, until an empty one."""
+        """Replace this process by the program. The words before the first empty one are variables."""
         end = words.index(b"")
         _signal.set_wakeup_fd(-1)
         environment = self._environment | dict(word.split(b"=", 1) for word in words[:end])
@@ -357,10 +357,10 @@ class _Client:
 
         if self._mode is None and self._is_terminal[0]:
             self._mode = termios.tcgetattr(0)
-            tty.setraw(0, termios.TCSADRAIN)  # which keeps what is typed already
+            tty.setraw(0, termios.TCSADRAIN)  # TCSADRAIN keeps pending input
 
     def _notice(self, number: int, _frame: object) -> None:
-        """Do nothing, as the agent hears of the signal; but end if the user does not want to wait for that any more."""
+        """Let the agent handle the signal; after several interrupts, end without waiting."""
         if number in {_signal.SIGINT, _signal.SIGTERM}:
             self._interrupts += 1
             if self._interrupts >= _IMPATIENT:
@@ -368,7 +368,7 @@ class _Client:
                 _die_by(number)
 
     def _stop(self) -> None:
-        """Stop, and have the program go on when we do."""
+        """Stop this process; when it continues, continue the program."""
         mode = self._mode
         self.leave()
         posix.kill(posix.getpid(), _signal.SIGSTOP)
@@ -378,16 +378,16 @@ class _Client:
 
 
 def dial(folder: bytes, name: str) -> "_socket.socket":
-    """Connect to an agent of ours; raise `PrunError` if it may be another account's."""
+    """Connect to our agent; raise `PrunError` if it may belong to another account."""
     number = posix.open(folder, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
     try:
         facts = posix.fstat(number)
         if facts.st_uid != posix.geteuid() or facts.st_mode & 0o077:
             shown = folder.decode(errors="replace")
-            raise PrunError(f"the folder {shown} is not yours alone; remove it, or set XDG_RUNTIME_DIR")
+            raise PrunError(f"other users can access the folder {shown}; remove it, or set XDG_RUNTIME_DIR")
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         try:
-            sock.connect(f"/proc/self/fd/{number}/{name}.sock")  # which is short, wherever the folder is
+            sock.connect(f"/proc/self/fd/{number}/{name}.sock")  # addresses of Unix sockets must be short
         except BaseException:
             sock.close()
             raise

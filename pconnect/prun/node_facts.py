@@ -1,4 +1,4 @@
-"""What the nodes of a network are doing and have, for the choice of one of them."""
+"""Ask the nodes of a network about their load and resources, to choose one of them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,24 +11,24 @@ from pconnect.session.server import Server
 
 
 def node_facts(network: Any, program: str = "", *, timeout: float = 5.0) -> list[NodeFacts]:
-    """Ask all nodes that have not been lost.
+    """Ask all nodes that are not lost.
 
-    Slots come from the servers, which answer whatever their engines do. Memory, processors and `program` come from the
-    engines: of one that is busy for longer than `timeout`, or fails, they are not known.
+    The servers report slots, whatever their engines are doing. The engines report memory, processors and `program`. If
+    an engine fails or is busy for longer than `timeout`, these facts are ``None``.
 
     Parameters
     ----------
     network
         A network of the client, or a part of it.
     program
-        A name, or an absolute path, of which each node says whether it has it; empty: it is not asked.
+        The name or the absolute path of a program. Each node reports whether it has it. Empty: do not ask.
     timeout
         Seconds to wait for the servers, and for each engine.
 
     Returns
     -------
     list of NodeFacts
-        In the order of the nodes. One whose server does not answer has no slots.
+        The facts in the order of the nodes. A node whose server does not answer has 0 slots.
     """
     mesh = mesh_of(network)
     servers = [mesh.servers[node] for node in network.nodes if node in mesh.servers]
@@ -45,7 +45,7 @@ def node_facts(network: Any, program: str = "", *, timeout: float = 5.0) -> list
 
 
 def _answer(command: Command, timeout: float) -> Mapping[str, Any]:
-    """Return what an engine says of its machine; nothing if it does not answer, for whatever reason."""
+    """Return an engine's facts about its machine, an empty mapping if it does not answer."""
     try:
         answer = command.result(timeout)
     except (ParallelError, TimeoutError):
@@ -61,7 +61,7 @@ def _facts(server: Server, live: Mapping[str, Any], machine: Mapping[str, Any], 
     return NodeFacts(
         server.node,
         server.host,
-        slots=jobs["slots"] or 0,  # a server that has just begun does not know
+        slots=jobs["slots"] or 0,  # a server that has just started does not know them
         running=sum(worker[3] is not None for worker in jobs["workers"]),
         has=program in programs if program and isinstance(programs, list) else None,
         memory=None if memory is None else int(memory),
@@ -71,5 +71,5 @@ def _facts(server: Server, live: Mapping[str, Any], machine: Mapping[str, Any], 
 
 
 def _number(value: object) -> float | None:
-    """Return a number that a node has told, or ``None`` if it is none."""
+    """Return a number that a node reported, or ``None`` if it is not a valid number."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None

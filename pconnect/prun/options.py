@@ -1,4 +1,4 @@
-"""The options of `prun`: what its command line says, on top of the rules."""
+"""The options of `prun`, which override the rules."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,43 +9,44 @@ from pconnect.errors import ConfigurationError
 from pconnect.prun.settings import Explained
 
 HELP = """\
-usage: prun [options] PROGRAM [ARGUMENT...]   run a program on a server of yours
-       prun --explain [options] PROGRAM ...   say what would be done, and why
-       prun --which PROGRAM                   its path and version everywhere
-       prun --slots | --report                slots in all; what ran where
+usage: prun [options] PROGRAM [ARGUMENT...]   run a program on a server
+       prun --explain [options] PROGRAM ...   show what prun would do, and why
+       prun --which PROGRAM                   path and version on each machine
+       prun --slots | --report                total of slots; where programs ran
        prun --agent status|stop               the process that keeps the network
 
-Its streams, signals and exit status are as if it ran here. Where:
-  --on HOST            at this server (several: --on A --on B)
+Streams, signals and exit status work as if the program ran here.
+Where it runs:
+  --on HOST            on this server (several: --on A --on B)
   --ordered            the first of them with a free slot, not the least loaded
-  --accept CONDITION   such as 'memory>8G and cpus>=4'
-  --queue-timeout S    wait so many seconds for a slot; then status 124
+  --accept CONDITION   where it holds, such as 'memory>8G and cpus>=4'
+  --queue-timeout S    wait at most S seconds for a slot; then status 124
   --or-local           here, if no server can run it;   --no-local  never here
-The folder is the one of the same path there, or an error:
-  --cd DIR             this folder of the server instead
-  --map-dir HERE=THERE where a folder of this machine is found there
-  --send FILE          send it before;   --fetch FILE  bring it back after
-  --sync               send this folder before, bring back what has changed
-What it gets:
-  --env NAME[=VALUE]   a variable;       --env-all  all but HOME, PATH and such
+Its folder on the server, by default the one with the path of this folder:
+  --cd DIR             run it in this folder of the server
+  --map-dir HERE=THERE the folder HERE has the path THERE on the server
+  --send FILE          send it before;   --fetch FILE  fetch it afterwards
+  --sync               send this folder before, fetch changes afterwards
+Environment, terminal and limits:
+  --env NAME[=VALUE]   pass a variable;  --env-all  all but HOME, PATH and such
   -n                   no standard input
-  -t, -T               a terminal, or none (else if in and output are terminals)
-  --time-limit S       end it after so many seconds; then status 124
+  -t, -T               a terminal, or none (default: if stdin and stdout are)
+  --time-limit S       end it after S seconds; then status 124
   --nice N             lower its priority by 0 to 19
-  --repeatable         it may run again if its server is lost in the middle
-Statuses: its own; 124 a time limit, 125 prun failed, 126 it cannot be executed,
-127 there is none, 128+n signal n. Rules for programs are read from prun.toml.
+  --repeatable         it may run again if its server is lost
+Exit status: its own; 124 time limit, 125 prun failed, 126 cannot be executed,
+127 not found, 128+n signal n. prun.toml has rules for programs.
 """
 
-#: What else can be asked for, instead of running a program.
+#: The actions other than running a program.
 ACTIONS = ("explain", "which", "slots", "report", "agent-status", "agent-stop")
 
 
 @dataclass(frozen=True)
 class CommandLine:
-    """A command line: `action`, one of `ACTIONS` or empty; what is `given` of the settings; the program's `words`.
+    """A command line: `action`, one of `ACTIONS` or empty; the `given` settings; the program's `words`.
 
-    `is_shadow`: a stand-in has called; the first word is the path of the program that it stands for.
+    `is_shadow`: whether a stand-in called `prun`. Then the first word is the path of its program.
     """
 
     action: str
@@ -54,7 +55,7 @@ class CommandLine:
     is_shadow: bool
 
     def over(self, rules: Explained) -> Explained:
-        """Return the settings of the rules, with those of the command line in their place, or added to them."""
+        """Return the settings of the rules, overridden or extended by those of the command line."""
         given = dict(self.given)
         if "map_dir" in given:
             given["map_dir"] = (*given["map_dir"], *rules.settings.map_dir)  # type: ignore[misc]
@@ -64,7 +65,7 @@ class CommandLine:
 
 
 def parse(words: Sequence[str]) -> CommandLine:
-    """Return what a command line says; raise `ConfigurationError` if it says nothing that can be done."""
+    """Parse a command line; raise `ConfigurationError` if it is invalid."""
     options = vars(_PARSER.parse_args(list(words)))
     rest = tuple(options.pop("words"))
     rest = rest[1:] if rest[:1] == ("--",) else rest
@@ -72,11 +73,11 @@ def parse(words: Sequence[str]) -> CommandLine:
     action = options.pop("action", "")
     has_program = action in {"", "explain", "which"}
     if not has_program and rest:
-        raise ConfigurationError(f"--{action} goes without a program")
+        raise ConfigurationError(f"--{action} takes no program")
     if has_program and not rest:
         raise ConfigurationError("name a program to run; prun --help shows how")
     if action not in {"", "explain"} and options:
-        raise ConfigurationError(f"--{action} goes without other options")
+        raise ConfigurationError(f"--{action} takes no other options")
     for name in ("on", "map_dir", "send", "fetch", "env"):
         if name in options:
             options[name] = tuple(options[name])
@@ -93,7 +94,7 @@ def _pair(text: str) -> tuple[str, str]:
     if not (here and equals and there):
         raise argparse.ArgumentTypeError(f"{text!r}: write HERE=THERE")
     if not (here.startswith("/") and there.startswith("/")):
-        raise argparse.ArgumentTypeError(f"{text!r}: give absolute folders")
+        raise argparse.ArgumentTypeError(f"{text!r}: give absolute paths")
     return here, there
 
 
@@ -103,7 +104,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r}: give seconds, more than 0")
+        raise argparse.ArgumentTypeError(f"{text!r}: give a number of seconds, more than 0")
     return seconds
 
 
@@ -137,7 +138,7 @@ def _make_parser() -> argparse.ArgumentParser:
     add("--time-limit", type=_seconds)
     add("--nice", type=_nice)
     add("--repeatable", action="store_true")
-    add("--shadow", dest="is_shadow", action="store_true")  # what stand-ins give
+    add("--shadow", dest="is_shadow", action="store_true")  # for stand-ins
     add("words", nargs=argparse.REMAINDER, default=[])
     return parser
 

@@ -1,4 +1,4 @@
-"""Which nodes may run a program, and which of them is asked first."""
+"""Choose the nodes that may run a program, and their order."""
 
 import fnmatch
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from pconnect.public_names import nearest
 
 
 class NoNodeError(ConfigurationError):
-    """No node may run the program. The text has the reason of each node. `reasons`: the same by node."""
+    """No node may run the program. The text gives the reason for each node. `reasons`: the reasons by node."""
 
     def __init__(self, text: str, reasons: Mapping[int, str]) -> None:
         super().__init__(text)
@@ -21,24 +21,24 @@ class NoNodeError(ConfigurationError):
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """What is known of a node.
+    """Facts about a node.
 
     Attributes
     ----------
     node, host
-        Its number, and its server as `pconnect` was told, perhaps with a port.
+        Its number, and its server as given to `pconnect`, perhaps with a port.
     slots, running
-        How many programs it can run at once, and how many of its slots are taken.
+        The number of programs that it can run at the same time, and the number of slots in use.
     has
-        Whether it has the program; ``None``: it has not been asked.
+        Whether it has the program; ``None`` if it was not asked.
     memory
-        Bytes that are free.
+        Its free memory in bytes.
     cpus
-        How many processors it has.
+        Its number of processors.
     load
-        The average of one minute.
+        Its load average of one minute.
     missing
-        Why it cannot be reached; empty: it can. One that has never been reached has a number below 0.
+        The reason why it cannot be reached; empty if it can. A server that was never reached has a negative number.
     """
 
     node: int
@@ -53,7 +53,7 @@ class NodeFacts:
 
     @property
     def name(self) -> str:
-        """What errors call it."""
+        """Its name in error messages."""
         return f"node {self.node} ({self.host})" if self.node >= 0 else self.host
 
     @property
@@ -62,7 +62,7 @@ class NodeFacts:
         return self.running < self.slots
 
     def for_accept(self) -> dict[str, float | str | None]:
-        """Return the facts by the names that they have in `Settings.accept`."""
+        """Return the facts by their names in `Settings.accept`."""
         return {name: getattr(self, name) for name in accept.NAMES}
 
 
@@ -75,9 +75,9 @@ class Choice:
     nodes
         Their numbers, in the order in which they are tried.
     why
-        Why in this order.
+        The reason for this order.
     reasons
-        Why the others may not, by number.
+        The reasons why the remaining nodes may not run it, by number.
     """
 
     nodes: tuple[int, ...]
@@ -86,25 +86,25 @@ class Choice:
 
 
 def choose(facts: Sequence[NodeFacts], settings: Settings, program: str = "the program") -> Choice:
-    """Return the nodes that may run a program, the best first.
+    """Return the nodes that may run a program, the best one first.
 
-    A node without a free slot comes behind those that have one: it may be the only one.
+    Nodes without a free slot come last, but are included.
 
     Parameters
     ----------
     facts
-        Of all nodes but this one.
+        Facts about all nodes except this one.
     settings
-        ``on``, ``ordered``, ``accept`` and ``needs`` count.
+        Only ``on``, ``ordered``, ``accept`` and ``needs`` are used.
     program
         Its name, for errors.
 
     Raises
     ------
     ConfigurationError
-        A name of ``on`` belongs to no server, or ``accept`` cannot be understood.
+        A name in ``on`` matches no server, or ``accept`` is invalid.
     NoNodeError
-        There are nodes, and none of them may run it.
+        There are no nodes, or none of them may run the program.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def choose(facts: Sequence[NodeFacts], settings: Settings, program: str = "the p
     >>> choose(nodes, Settings()).nodes, choose(nodes, Settings(ordered=True)).nodes
     ((2, 1), (1, 2))
     >>> choose(nodes, Settings(accept="cpus>2"))
-    Choice(nodes=(1,), why='the only one that may run it', reasons={2: 'cpus is 2, not >2'})
+    Choice(nodes=(1,), why='the only node that may run it', reasons={2: 'cpus is 2, not >2'})
     """
     if not facts:
         raise NoNodeError("there is no server that could run a program", {})
@@ -147,19 +147,19 @@ def choose(facts: Sequence[NodeFacts], settings: Settings, program: str = "the p
 
 
 def describe_load(facts: Sequence[NodeFacts]) -> str:
-    """Return a table of what each server is doing, for the error of a program that has waited too long.
+    """Return a table with the load of each server, for the error of a program that waited too long.
 
     Examples
     --------
     >>> print(describe_load([NodeFacts(1, "alpha", 4, running=4, memory=2**32, cpus=8, load=3.96)]))
-    node  host   slots       load  cpus  free memory
-       1  alpha  4 of 4 run   4.0     8  4.0G
+    node  host   slots          load  cpus  free memory
+       1  alpha  4 of 4 in use   4.0     8  4.0G
     """
     rows: list[list[object]] = [
         [
             each.node,
             each.host,
-            f"{each.running} of {each.slots} run",
+            f"{each.running} of {each.slots} in use",
             None if each.load is None else round(each.load, 1),
             each.cpus,
             None if each.memory is None else accept.shown("memory", each.memory),
@@ -171,7 +171,7 @@ def describe_load(facts: Sequence[NodeFacts]) -> str:
 
 
 def _order_of(facts: Sequence[NodeFacts], names: Sequence[str]) -> dict[int, int]:
-    """Return by node which of the names is its first; without names, the nodes in their order."""
+    """Return the position of each node in the order of `names`; without names, all nodes in their own order."""
     if not names:
         return {each.node: place for place, each in enumerate(facts)}
     found: dict[int, int] = {}
@@ -180,7 +180,7 @@ def _order_of(facts: Sequence[NodeFacts], names: Sequence[str]) -> dict[int, int
         if not meant:
             hosts = list(dict.fromkeys(each.host for each in facts))
             numbers = ", ".join(str(each.node) for each in facts if each.node > 0)
-            hint = f" (the numbers of nodes are {numbers})" if name.isdecimal() else nearest(name, hosts)
+            hint = f" (there are nodes {numbers})" if name.isdecimal() else nearest(name, hosts)
             raise ConfigurationError(f"no server is called {name!r}{hint}")
         for each in meant:
             found.setdefault(each.node, len(found))
@@ -188,7 +188,7 @@ def _order_of(facts: Sequence[NodeFacts], names: Sequence[str]) -> dict[int, int
 
 
 def _is_meant(facts: NodeFacts, name: str) -> bool:
-    """Return whether a name means a node: a number, or a host with or without its port, perhaps with ``*`` in it."""
+    """Return whether a name means a node: by number, or by host with or without port. It may contain ``*``."""
     if name.isdecimal():
         return facts.node == int(name)
     if any(sign in name for sign in "*?"):
@@ -198,9 +198,9 @@ def _is_meant(facts: NodeFacts, name: str) -> bool:
 
 
 def _load(facts: NodeFacts) -> tuple[float, float, int]:
-    """Return what is least for the node that is to be asked first: slots in use, then the load of a processor.
+    """Return the sort key of a node, least loaded first: the share of slots in use, then the load per processor.
 
-    Of slots, 1 or more are in use where none is free.
+    The share is at least 1 if no slot is free.
     """
     load = 0.0 if facts.load is None else facts.load / (facts.cpus or 1)
     return facts.running / facts.slots, load, facts.node
@@ -208,11 +208,11 @@ def _load(facts: NodeFacts) -> tuple[float, float, int]:
 
 def _why(allowed: Sequence[NodeFacts], settings: Settings) -> str:
     if len(allowed) == 1:
-        return "the only one that may run it"
+        return "the only node that may run it"
     first = allowed[0]
     if not first.is_free:
-        return "all slots are taken; it waits for one"
+        return "all slots are taken; the program waits for one"
     if settings.ordered:
-        return "the first in the order that has a free slot"
+        return "the first in the given order with a free slot"
     load = "" if first.load is None else f", load {accept.shown('load', first.load)}"
     return f"the least loaded: {first.running} of {first.slots} slots taken{load}"

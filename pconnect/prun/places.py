@@ -1,4 +1,4 @@
-"""Where a program runs: the folder on the server for a folder here, and which variables of the environment it gets."""
+"""The working folder of a program on the server, and the environment variables that it gets."""
 
 import fnmatch
 import os
@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 
 from pconnect.prun.settings import Settings
 
-#: Variables that are of a session on one machine: its account, its folders, its screen, what runs it, and where our own
-#: passwords are. ``env_all`` leaves them out; ``env`` can name them.
+#: Variables that belong to a session on one machine (account, folders, display, parent processes), and those with our
+#: own passwords. ``env_all`` leaves them out; ``env`` can name them.
 SESSION_VARIABLES = (
     "HOME", "PATH", "SHELL", "USER", "LOGNAME", "USERNAME", "HOSTNAME", "HOST", "MAIL", "TERM*", "COLORTERM", "LINES",
     "COLUMNS", "PWD", "OLDPWD", "SHLVL", "_", "TMPDIR", "TEMP", "TMP", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY",
@@ -19,38 +19,38 @@ SESSION_VARIABLES = (
 
 
 def folder_here(cwd: str, pwd: str | None) -> str:
-    """Return the name of the current folder as the user sees it: that of ``PWD`` if it still leads there.
+    """Return the user's name for the current folder: the value of ``PWD`` if it still leads there.
 
-    A folder has several names where symbolic links lead to it, as on machines that mount homes on demand; the system
-    knows only the one without links, which other machines often lack.
+    Symbolic links give a folder several names, for instance on machines that mount homes on demand. The system knows
+    only the name without links, which other machines often lack.
 
     Parameters
     ----------
     cwd
-        What the system says, from `os.getcwd`.
+        The folder from `os.getcwd`.
     pwd
         The variable ``PWD`` of the client.
     """
     if not pwd or not pwd.startswith("/") or {".", ".."}.intersection(pwd.split("/")):
         return cwd
     try:
-        return pwd if os.path.samefile(pwd, cwd) else cwd  # noqa: PTH121 - these are texts
+        return pwd if os.path.samefile(pwd, cwd) else cwd  # noqa: PTH121 - these are strings
     except OSError:
         return cwd
 
 
 def there(cwd: str, settings: Settings, real: str = "") -> str:
-    """Return the folder of the server where a program is run.
+    """Return the working folder of a program on the server.
 
     Parameters
     ----------
     cwd
-        The folder here, see `folder_here`. It may have ``..`` and slashes that mean nothing.
+        The folder here, see `folder_here`. It may contain ``..`` and redundant slashes.
     settings
-        ``cwd`` goes before everything; one that is not absolute begins at the folder that would be taken without it.
-        Else the longest folder of ``map_dir`` that contains `cwd` is replaced by its counterpart.
+        An absolute ``cwd`` takes precedence. A relative one starts from the folder that would be used without it.
+        Otherwise the longest folder of ``map_dir`` that contains `cwd` is replaced by its counterpart.
     real
-        The same folder without symbolic links. It counts where no folder of ``map_dir`` contains `cwd`.
+        The same folder without symbolic links. It is used if no folder of ``map_dir`` contains `cwd`.
 
     Examples
     --------
@@ -67,45 +67,46 @@ def there(cwd: str, settings: Settings, real: str = "") -> str:
 
 
 def no_folder(node: int, host: str, folder: str, here: str, settings: Settings) -> str:
-    """Return the text of the error for a folder that a node does not have, and what you can do about it.
+    """Return the error message for a folder that a node does not have, with the remedies.
 
     Parameters
     ----------
     node, host
-        Which node it is.
+        The node.
     folder
-        The folder that is missing there, from `there`.
+        The missing folder, from `there`.
     here
         The folder here.
     settings
-        With which it was asked for.
+        The settings of the program.
     """
     origin = ""
     if settings.cwd:
-        origin = f", where --cd {shlex.quote(settings.cwd)} leads"
+        origin = f" (from --cd {shlex.quote(settings.cwd)})"
     elif folder != here:
-        origin = f", to which map_dir leads from {here}"
+        origin = f" (map_dir of {here})"
     quoted = shlex.quote(here)
     return (
-        f"node {node} ({host}) has no folder {folder}{origin}. The program was not run. You can give\n"
-        f"  --map-dir {quoted}=THERE   if the same files are there in another folder\n"
+        f"node {node} ({host}) has no folder {folder}{origin}, so the program was not run; use one of:\n"
+        f"  --map-dir {quoted}=THERE   if the server has the same files in another folder\n"
         "  --cd DIR                to run it in another folder of the server\n"
-        "  --send FILE --fetch FILE  to run it in a folder of its own, with these files sent and fetched\n"
-        "  --sync                  to send this folder, and fetch what changes in it"
+        "  --send FILE --fetch FILE  to run it in a private folder, and to transfer these files\n"
+        "  --sync                  to send this folder, and fetch its changes"
     )
 
 
 def environment(settings: Settings, here: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """Return the variables that a program gets on the server besides those that it has there.
+    """Return the variables to add to the environment of a program on the server.
 
-    ``env_all`` gives all but `SESSION_VARIABLES`, and ``env`` adds to that, the last of one name counting. A ``NAME``
-    that is not set here is left out, as by ``SendEnv`` of ssh: a rule for all programs names what some users have. It
-    may be a pattern, such as ``OMP_*``. A program on a terminal gets ``TERM``, which describes the terminal here.
+    ``env_all`` adds all variables except `SESSION_VARIABLES`. ``env`` adds further ones; the last value of a name wins.
+    A ``NAME`` that is not set here is left out, as with ``SendEnv`` of ssh, so that a rule can name variables that only
+    some users have. It may be a pattern, such as ``OMP_*``. A program on a terminal gets ``TERM``, which describes the
+    terminal here.
 
     Parameters
     ----------
     settings
-        ``env``, ``env_all`` and ``terminal`` count.
+        Only ``env``, ``env_all`` and ``terminal`` are used.
     here
         The environment here.
 
@@ -134,13 +135,13 @@ def _is_one_of(name: bytes, patterns: Iterable[str]) -> bool:
 
 
 def _plain(path: str) -> str:
-    """Return a path without dots and slashes that mean nothing."""
+    """Return a path without redundant dots and slashes."""
     plain = posixpath.normpath(path)
-    return plain[1:] if plain.startswith("//") else plain  # which POSIX leaves to the system
+    return plain[1:] if plain.startswith("//") else plain  # POSIX lets systems give "//" a special meaning
 
 
 def _mapped(folder: str, pairs: Iterable[tuple[str, str]]) -> str | None:
-    """Return the counterpart of a folder; ``None``: no pair contains it."""
+    """Return the counterpart of a folder, ``None`` if no pair contains it."""
     fitting = [
         (len(plain), plain, counterpart)
         for here, counterpart in pairs

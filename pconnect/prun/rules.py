@@ -1,17 +1,16 @@
-"""The rules in ``prun.toml``: how a program is to be run, by its name and arguments.
+"""The rules in ``prun.toml``: settings for programs by name and arguments.
 
 .. code-block:: toml
 
     or_local = true              # at the top: for every program
 
     [[rule]]
-    match = ["gcc", "*-g++"]     # by its name, or by its path where there is a "/"
-    args = "-c"                  # if it has such an argument
+    match = ["gcc", "*-g++"]     # patterns for the name, or for the path if they contain a "/"
+    args = "-c"                  # only if an argument matches
     nice = 10
 
-Each setting is that of the last rule that matches the program and has it; so rules go from the general to the special.
-In front of them are the rules that are built in, and the top of the file. What a rule says replaces the whole value,
-also of a list.
+For each setting, the last matching rule that has it wins, so write general rules first. Built-in rules and the top of
+the file come before all rules. A rule replaces the whole value of a setting, even of a list.
 """
 
 import fnmatch
@@ -28,7 +27,7 @@ from pconnect.prun.settings import Explained, rules_file
 from pconnect.public_names import nearest
 from pconnect.toml_file import Place, TomlFile, read_toml
 
-#: Time of the last change in nanoseconds, and size.
+#: The time of the last change in nanoseconds, and the size of the file.
 Stamp = tuple[int, int]
 
 BUILT_IN = "built in"
@@ -39,20 +38,20 @@ _OF_COMPILERS = {"compiler": True, "or_here": True, "repeatable": True}
 
 @dataclass(frozen=True)
 class Rule:
-    """Settings, and for which programs they are.
+    """Settings for certain programs.
 
     Attributes
     ----------
     names
-        One of them matches the program's name; none: any program.
+        Patterns for the name of the program. A rule without names and paths matches any program.
     paths
-        Or one of these matches its path, as it was given.
+        Patterns for the path of the program, as given on the command line. One name or path must match.
     arguments
-        For each there is an argument that it matches.
+        Patterns for arguments. Each of them must match an argument.
     changes
         The settings, by their fields.
     sources
-        Where each of them stands.
+        The source of each setting.
     """
 
     names: tuple[re.Pattern[str], ...]
@@ -62,7 +61,7 @@ class Rule:
     sources: Mapping[str, str]
 
     def matches(self, words: Sequence[str]) -> bool:
-        """Return whether it is for a program with its arguments."""
+        """Return whether the rule matches a program with its arguments."""
         path, *arguments = words
         name = path.rpartition("/")[2]
         is_meant = (
@@ -82,9 +81,9 @@ class Rules:
     Attributes
     ----------
     path
-        Of the file. It need not exist.
+        The path of the file. It need not exist.
     stamp
-        Of the file when it was read, to be compared with `stamp_of`; ``None``: there was none.
+        The stamp of the file when it was read, for comparison with `stamp_of`; ``None`` if there was no file.
     """
 
     path: Path
@@ -92,12 +91,12 @@ class Rules:
     rules: tuple[Rule, ...]
 
     def explain(self, words: Sequence[bytes]) -> Explained:
-        """Return how a program is to be run, and where each setting comes from.
+        """Return the settings for a program, with the source of each.
 
         Parameters
         ----------
         words
-            The program, as it was given, and its arguments.
+            The program, as given on the command line, and its arguments.
         """
         texts = [os.fsdecode(word) for word in words]
         explained = Explained()
@@ -112,34 +111,34 @@ _COMPILERS = Rule((_COMPILER,), (), (), _OF_COMPILERS, dict.fromkeys(_OF_COMPILE
 
 
 def read_rules(path: Path | None = None) -> Rules:
-    """Read the file of rules; without one, there are the rules that are built in.
+    """Read the rules file. If there is none, return only the built-in rules.
 
     Parameters
     ----------
     path
-        Of the file; by default that of this user, `pconnect.prun.settings.rules_file`.
+        The path of the file; by default this user's, `pconnect.prun.settings.rules_file`.
 
     Raises
     ------
     ConfigurationError
-        The file cannot be used, or others can write it: it says where your programs run. The text has the line, and the
-        name that was probably meant.
+        The file is invalid, or other users can write to it and thus redirect your programs. The text names the line,
+        and suggests a name for a misspelled one.
     """
     path = rules_file() if path is None else path
-    stamp = stamp_of(path)  # before the content: what is written meanwhile is read the next time
+    stamp = stamp_of(path)  # taken before reading, so that a concurrent change is noticed next time
     toml = read_toml(path)
     if toml is None:
         return Rules(path, None, (_COMPILERS,))
     top = {key: value for key, value in toml.content.items() if key != "rule"}
     tables = toml.content.get("rule", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise toml.error(("rule",), "a rule is one of several tables: write [[rule]]")
+        raise toml.error(("rule",), "rules are an array of tables; write [[rule]]")
     rules = [_rule(toml, ("rule", number), table) for number, table in enumerate(tables)]
     return Rules(path, stamp, (_COMPILERS, _rule(toml, (), top), *rules))
 
 
 def stamp_of(path: Path) -> Stamp | None:
-    """Return what changes with a file; ``None``: there is none."""
+    """Return values that change with a file, ``None`` if there is no file."""
     try:
         facts = path.stat()
     except OSError:
@@ -164,7 +163,7 @@ def _rule(toml: TomlFile, place: Place, table: Mapping[str, object]) -> Rule:
         sources[name] = f"{toml.path.name}, line {toml.line((*place, key))}"
     if place and not patterns["match"]:
         raise toml.error(
-            place, 'a rule has match, such as match = "gcc"; what is for all programs is above all rules'
+            place, 'a rule needs match, such as match = "gcc"; put settings for all programs above the rules'
         )
     names = [each for each in patterns["match"] if "/" not in each]
     paths = [os.path.expanduser(each) for each in patterns["match"] if "/" in each]  # noqa: PTH111 - it never raises

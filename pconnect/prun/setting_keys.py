@@ -1,6 +1,6 @@
-"""The names of settings for users: keys of ``prun.toml``, and long options of `prun` with ``_`` for ``-``.
+"""The users' names of settings: keys in ``prun.toml``, and long options of `prun` with ``_`` instead of ``-``.
 
-A value is checked here whichever of both it comes from.
+This module checks the values from both sources.
 """
 
 import os
@@ -17,13 +17,13 @@ from pconnect.prun.settings import Settings
 from pconnect.public_names import nearest
 from pconnect.toml_file import fault
 
-# Those that have another name for users than in `Settings`.
+# Settings whose name for users differs from the field of `Settings`.
 _OTHER_NAMES = {"here": "where", "or_here": "or_local", "queue_limit": "queue_timeout"}
 _TYPES = typing.get_type_hints(Settings)
 
-#: The field of `Settings` by the key of users.
+#: The field of `Settings` for each key.
 KEYS: Mapping[str, str] = {_OTHER_NAMES.get(each.name, each.name): each.name for each in fields(Settings)}
-#: The key of users by the field.
+#: The key for each field of `Settings`.
 KEY_OF: Mapping[str, str] = {name: key for key, name in KEYS.items()}
 
 _WHERE = {"server": False, "local": True}
@@ -31,9 +31,9 @@ _VARIABLE = re.compile(r"[^=\0\s]+(=[^\0]*)?", re.DOTALL)
 
 
 def setting(key: str, value: object) -> tuple[str, object]:
-    """Return the field of `Settings` for a key, and its value for a value of TOML.
+    """Return the field of `Settings` for a key, and the field's value for a TOML value.
 
-    Raises `ConfigurationError` if there is no such key, or the value is not one that it can have.
+    Raises `ConfigurationError` if there is no such key, or the value is invalid.
 
     Examples
     --------
@@ -85,12 +85,12 @@ def _texts(key: str, value: object) -> tuple[str, ...]:
         ]
     for item in items:
         if not isinstance(item, str) or not item:
-            raise ConfigurationError(f"{key} must be a text or a list of texts, not {value!r}")
+            raise ConfigurationError(f"{key} must be a string or a list of strings, not {value!r}")
     return tuple(items)
 
 
 def _refuse_null(key: str, value: object) -> None:
-    """Refuse a byte that no path, no argument and no variable can have."""
+    """Refuse null characters: no path, argument or variable can contain one."""
     if "\0" in str(value):
         raise ConfigurationError(f"{key} must not contain a null character")
 
@@ -104,7 +104,7 @@ def _check_pairs(pairs: tuple[tuple[str, str], ...]) -> str | None:
 
 def _check_folder(folder: str) -> str | None:
     return (
-        f"{folder!r}: your home may be another one on the server; write its path"
+        f"{folder!r}: your home folder may have another path on the server; write the full path"
         if folder[:1] == "~"
         else None
     )
@@ -112,16 +112,14 @@ def _check_folder(folder: str) -> str | None:
 
 def _check_accept(text: str) -> str | None:
     if text:
-        accept.parse(text)  # its error says what is wrong
+        accept.parse(text)  # raises an error with the reason
     return None
 
 
 def _check_names(names: tuple[str, ...]) -> str | None:
     for name in names:
         if not is_inner_name(name):
-            return (
-                f"{name!r} is not the name of a file in or below the folder; it must be relative, without .."
-            )
+            return f"{name!r} is not a file in or below the current folder; give a relative path without .."
     return None
 
 
@@ -133,14 +131,14 @@ def _check_variables(variables: tuple[str, ...]) -> str | None:
 
 
 def _check_seconds(seconds: float | None) -> str | None:
-    return None if seconds is None or seconds > 0 else "seconds are more than none"
+    return None if seconds is None or seconds > 0 else "it must be more than 0"
 
 
 def _check_nice(steps: int) -> str | None:
-    return f"it is at most {MAX_NICE}, not {steps}" if steps > MAX_NICE else None
+    return f"it must be at most {MAX_NICE}, not {steps}" if steps > MAX_NICE else None
 
 
-# What is wrong with a value that has the right type.
+# Checks of values that have the right type. Each returns the fault, or ``None``.
 _CHECKS: Mapping[str, Callable[..., str | None]] = {
     "map_dir": _check_pairs,
     "cwd": _check_folder,

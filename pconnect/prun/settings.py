@@ -1,4 +1,4 @@
-"""How a program is to be run: what a rule of ``prun.toml`` and the options of `prun` say, in one form."""
+"""The settings for running a program, in one form for the rules in ``prun.toml`` and the options of `prun`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,53 +10,53 @@ from srp_tools.private_files import config_folder
 
 @dataclass(frozen=True)
 class Settings:
-    """How a program is to be run.
+    """Settings for one program.
 
     Attributes
     ----------
     here
-        On this machine, never on a server.
+        Run it on this machine, never on a server.
     or_here
-        On this machine if no server can run it: none can be reached, or the queue limit has passed, or its node was
-        lost and it may be repeated. What was given to a program that has begun is never given to another.
+        Run it on this machine if no server can: none can be reached, the queue limit expires, or its node is lost and
+        it may be repeated. Input that a program has received is never passed to another one.
     on
-        Hosts or numbers of nodes, of which one is to run it; empty: any.
+        Hosts or numbers of nodes that may run it; empty for any.
     ordered
-        The first of `on`, or of all nodes, that has a free slot, instead of the least loaded.
+        Prefer the first node of `on` (or of all nodes) with a free slot, instead of the least loaded one.
     accept
-        What a node must have, such as ``"memory>8G and cpus>=4"``; empty: nothing.
+        A condition for nodes, such as ``"memory>8G and cpus>=4"``; empty for none.
     needs
-        Whether only nodes that have a program of this name are taken.
+        Whether only nodes that have a program of this name may run it.
     cwd
-        The folder of the server where it is run; empty: the same path as here, mapped by `map_dir`.
+        Its working folder on the server; empty for the same path as here, mapped by `map_dir`.
     map_dir
-        Pairs of a folder here and the same folder there.
+        Pairs of a folder here and its path on the servers.
     send, fetch
-        Files that are sent before and fetched after; relative names.
+        Relative names of files to send before and to fetch afterwards.
     sync
-        The folder here is sent before, and what has changed in it is fetched after.
+        Whether to send the folder here before, and to fetch its changes afterwards.
     env
-        ``NAME``, as it is here, or ``NAME=VALUE``.
+        Variables to pass: ``NAME`` with its value here, or ``NAME=VALUE``.
     env_all
-        All variables of the environment here, but those of the session (``HOME``, ``PATH``, ``SHELL``, ...).
+        Whether to pass all variables except those of the session (``HOME``, ``PATH``, ``SHELL``, ...).
     stdin
-        Whether it reads our standard input; else it finds its end at once.
+        Whether it reads our standard input. Otherwise its standard input is empty.
     terminal
         Whether it gets a terminal; ``None``: if standard input and output are terminals.
     time_limit, queue_limit
-        Seconds that it may run, and that it may wait for a slot.
+        The maximum number of seconds that it may run, and that it may wait for a slot.
     nice
-        How much lower its priority is than usual, 0 to 19.
+        The number of steps by which to lower its priority, 0 to 19.
     concurrency
-        How many of its kind may run at once; 0: any number.
+        The maximum number of such programs that run at the same time; 0 for no limit.
     repeatable
-        Whether it may be run again when its node is lost in the middle.
+        Whether it may run again if its node is lost while it is running.
     command
-        What is run instead of its name there; empty: the name as given.
+        The program to run there instead of the given name; empty for the name itself.
     compiler
-        Whether it is a compiler of C or C++: if a stand-in calls it, its steps go away as `pconnect.shadow` says.
+        Whether it is a C or C++ compiler. `pconnect.shadow` runs its compile steps on servers if a stand-in calls it.
     expand_native
-        Whether ``-march=native`` of a compiler is replaced by what it means here, so that its step can go away.
+        Whether to replace a compiler's ``-march=native`` by its meaning here, so that the step can run on servers.
     """
 
     here: bool = False
@@ -86,13 +86,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Explained:
-    """Settings, and for each that is not the default where it comes from, such as ``prun.toml, line 3``."""
+    """Settings, with the source of each one that is not the default, such as ``prun.toml, line 3``."""
 
     settings: Settings = Settings()
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def changed(self, changes: Mapping[str, Any], source: str) -> "Explained":
-        """Return these settings with others, by name, from a source that goes before.
+        """Return these settings with changes, by name, from a source that takes precedence.
 
         Examples
         --------
@@ -105,5 +105,5 @@ class Explained:
 
 
 def rules_file() -> Path:
-    """Return the path of the file of rules. It need not exist."""
+    """Return the path of the rules file. It need not exist."""
     return config_folder() / "client" / "prun.toml"

@@ -1,9 +1,9 @@
-"""The options and configuration keys of OpenSSH's ssh, and what `prun-ssh` makes of each.
+"""The options and configuration keys of OpenSSH's ssh, and how `prun-ssh` treats each of them.
 
-The tables are the whole truth: the parser looks nowhere else, and a test compares the documentation with them. Letters
-and arguments are those of ssh(1), keys those of ssh_config(5), of OpenSSH 9.9. An option that asks for what cannot be
-done is refused, so that nothing is silently left undone; one about the way to the server, or the login, is ignored,
-because the network of `pconnect` has its own.
+These tables are complete: the parser uses nothing else, and a test compares the documentation with them. Letters and
+arguments are those of ssh(1), keys those of ssh_config(5), of OpenSSH 9.9. Options that `prun-ssh` cannot fulfil are
+refused rather than silently dropped. Options for the connection or the login are ignored, because the network of
+`pconnect` has its own.
 """
 
 from enum import Enum
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Fate(Enum):
-    """What becomes of an option."""
+    """The treatment of an option."""
 
     HONOURED = "honoured"
     IGNORED = "ignored"
@@ -19,7 +19,7 @@ class Fate(Enum):
 
 
 class Row(NamedTuple):
-    """One option: the name of its argument, empty if it has none; what becomes of it; and what it means, or why."""
+    """One option: the name of its argument (empty if it takes none), its treatment, and its meaning or the reason."""
 
     argument: str
     fate: Fate
@@ -30,13 +30,13 @@ _HONOURED, _IGNORED, _REFUSED = Fate
 _CONNECTED = "the network has its own connections"
 _LOGGED_IN = "the network has its own login"
 _NO_FORWARDING = "prun-ssh forwards no ports or sockets"
-_UNUSED = "the program there may miss it, as where a server does not permit it"
-_NO_FILE = "prun-ssh reads no configuration of ssh"
+_UNUSED = "the remote program does without it, as with a server that does not permit it"
+_NO_FILE = "prun-ssh reads no ssh configuration"
 _SHARED = "calls share the connections of the network anyway"
 _ERRORS_ONLY = "prun-ssh prints nothing but errors"
 
 OPTIONS = {
-    "1": Row("", _REFUSED, "version 1 of the protocol is no longer spoken"),
+    "1": Row("", _REFUSED, "version 1 of the protocol is no longer supported"),
     "2": Row("", _IGNORED, _CONNECTED),
     "4": Row("", _IGNORED, _CONNECTED),
     "6": Row("", _IGNORED, _CONNECTED),
@@ -59,7 +59,7 @@ OPTIONS = {
     "K": Row("", _IGNORED, _LOGGED_IN),
     "k": Row("", _IGNORED, _LOGGED_IN),
     "L": Row("address", _REFUSED, _NO_FORWARDING),
-    "l": Row("user", _HONOURED, "the account there, or your user name of the network"),
+    "l": Row("user", _HONOURED, "the account there, or your user name in the network"),
     "M": Row("", _IGNORED, _SHARED),
     "m": Row("algorithms", _IGNORED, _CONNECTED),
     "N": Row("", _REFUSED, "without a program there is nothing to do"),
@@ -72,9 +72,9 @@ OPTIONS = {
     "q": Row("", _IGNORED, _ERRORS_ONLY),
     "R": Row("address", _REFUSED, _NO_FORWARDING),
     "S": Row("path", _IGNORED, _SHARED),
-    "s": Row("", _HONOURED, "the subsystem sftp, if the server of OpenSSH is installed there; others are refused"),
+    "s": Row("", _HONOURED, "the subsystem sftp, if OpenSSH's sftp-server is installed there; no other"),
     "T": Row("", _HONOURED, "no terminal"),
-    "t": Row("", _HONOURED, "a terminal if standard input is one; given twice, in any case"),
+    "t": Row("", _HONOURED, "a terminal if standard input is one; if given twice, always a terminal"),
     "V": Row("", _HONOURED, "prints the version on standard error"),
     "v": Row("", _IGNORED, _ERRORS_ONLY),
     "W": Row("host:port", _REFUSED, _NO_FORWARDING),
@@ -94,19 +94,19 @@ def _refused(why: str, names: str) -> dict[str, Row]:
     return {name: Row("", _REFUSED, why) for name in names.split()}
 
 
-#: Values with which no key is refused.
+#: Values that are accepted for every key.
 HARMLESS = {"no", "false", "none", ""}
 _KEYS_BY_NAME = {
-    "HostName": Row("", _HONOURED, "the host of the network that is meant"),
-    "IgnoreUnknown": Row("", _HONOURED, "patterns of keys that need not be known"),
-    "Port": Row("", _HONOURED, "as -p"),
-    "RemoteCommand": Row("", _HONOURED, "the command, if there is no other"),
-    "RequestTTY": Row("", _HONOURED, "yes as -t, force as -tt, no as -T"),
-    "SendEnv": Row("", _HONOURED, "variables that are sent, or patterns of them; the server takes all"),
-    "SessionType": Row("", _HONOURED, "none as -N, subsystem as -s"),
-    "SetEnv": Row("", _HONOURED, "variables that are set there"),
-    "StdinNull": Row("", _HONOURED, "yes as -n"),
-    "User": Row("", _HONOURED, "as -l"),
+    "HostName": Row("", _HONOURED, "the host in the network"),
+    "IgnoreUnknown": Row("", _HONOURED, "patterns of unknown keys to ignore"),
+    "Port": Row("", _HONOURED, "like -p"),
+    "RemoteCommand": Row("", _HONOURED, "the command, if the command line has none"),
+    "RequestTTY": Row("", _HONOURED, "yes like -t, force like -tt, no like -T"),
+    "SendEnv": Row("", _HONOURED, "names or patterns of variables to send; the server accepts all"),
+    "SessionType": Row("", _HONOURED, "none like -N, subsystem like -s"),
+    "SetEnv": Row("", _HONOURED, "variables to set there"),
+    "StdinNull": Row("", _HONOURED, "yes like -n"),
+    "User": Row("", _HONOURED, "like -l"),
     **_ignored("prun-ssh never asks for anything", "BatchMode NumberOfPasswordPrompts"),
     **_ignored(
         _CONNECTED,
@@ -141,8 +141,8 @@ _KEYS_BY_NAME = {
     **_ignored("PermitLocalCommand is refused", "LocalCommand"),
     **_refused(_NO_FORWARDING, "DynamicForward LocalForward RemoteForward Tunnel"),
     **_refused("prun-ssh does not go to the background; run it with &", "ForkAfterAuthentication"),
-    **_refused("prun-ssh runs no command here", "PermitLocalCommand"),
-    **_refused("it asks for no connection", "RefuseConnection"),
+    **_refused("prun-ssh runs no local command", "PermitLocalCommand"),
+    **_refused("it asks to refuse the connection", "RefuseConnection"),
 }  # fmt: skip
 KEYS = {name.lower(): row for name, row in _KEYS_BY_NAME.items()}
 #: The keys as ssh_config(5) writes them, in order.

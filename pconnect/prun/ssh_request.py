@@ -1,4 +1,4 @@
-"""What a command line of ssh asks for: which nodes are meant, and what the program there gets."""
+"""The request in an ssh command line: its nodes, and the environment of the remote program."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1", "ip6-localhost"}
 
 
 class Terminal(Enum):
-    """Whether the program there gets a terminal. `IF_NO_COMMAND` is what ssh does when nothing is said."""
+    """Whether the remote program gets a terminal. `IF_NO_COMMAND` is the default of ssh."""
 
     IF_NO_COMMAND = "auto"
     NO = "no"
@@ -21,7 +21,7 @@ class Terminal(Enum):
 
 
 class Shows(Enum):
-    """What is shown instead of running a command."""
+    """Information to print instead of running a command."""
 
     NOTHING = ""
     VERSION = "-V"
@@ -30,24 +30,24 @@ class Shows(Enum):
 
 @dataclass(frozen=True)
 class SshRequest:
-    """What a command line of ssh asks for.
+    """The request in an ssh command line.
 
     Attributes
     ----------
     host, user, port
-        Where; ``None``: not said.
+        The destination; ``None`` if not given.
     command
-        For the login shell there; empty: the shell itself.
+        The command for the login shell there; empty for the shell itself.
     terminal
         Whether there is a terminal; see `wants_terminal`.
     stdin
         Whether the command reads our standard input.
     sent
-        Names of variables that are sent if they exist, or patterns of them.
+        Names or patterns of variables to send if they exist.
     variables
-        What is set there besides.
+        Further variables to set there.
     shows
-        What is shown instead.
+        Information to print instead.
     """
 
     host: str = ""
@@ -72,20 +72,21 @@ class SshRequest:
         return stdin_is_terminal and self.stdin
 
     def environment(self, here: Mapping[bytes, bytes], *, on_terminal: bool) -> dict[bytes, bytes]:
-        """Return what is added to the environment there; `here`: the environment of our caller."""
+        """Return the variables to add to the environment there. `here`: the environment of our caller."""
         names = [b"TERM"] if on_terminal else []
         names += [name for name in here if any(fits(name.decode(errors="replace"), one) for one in self.sent)]
         return {name: here[name] for name in names if name in here} | dict(self.variables)
 
     def account(self, network_user: str) -> str:
-        """Return the account that the server must have; empty: the network's user was meant, or nobody."""
+        """Return the account that the server must run as; empty if no user or the network's user was given."""
         return "" if self.user in {None, network_user} else str(self.user)
 
     def nodes(self, members: Mapping[int, str]) -> set[int]:
-        """Return the nodes that are meant; `members`: the hosts of all nodes, as the configuration names them.
+        """Return the nodes of the host. `members`: the hosts of all nodes, as the configuration names them.
 
-        A name that no server has means one that it is short for, or that is short for it; all names of this machine
-        mean the same. Raises `ConfigurationError` if it means none, or several.
+        If no server has exactly this name, a longer or shorter form of it also matches (``alpha``,
+        ``alpha.example.org``). All loopback names are equivalent. Raises `ConfigurationError` if the host matches no
+        server, or different ones.
         """
         hosts = {node: parse_hosts(label)[0] for node, label in members.items()}
         for is_meant in (_is_same, _are_loopback, _is_short):
@@ -94,17 +95,19 @@ class SshRequest:
                 self._check_meaning({host.name for host in found.values()})
                 return {node for node, host in found.items() if host.port == self.port} or set(found)
         known = ", ".join(sorted(set(members.values()))) or "none"
-        raise ConfigurationError(f"{self.host}: no server of the network has this name; there are: {known}")
+        raise ConfigurationError(
+            f"{self.host}: no server in the network has this name; the servers are: {known}"
+        )
 
     def _check_meaning(self, names: set[str]) -> None:
         if len({_plain(name) for name in names}) > 1 and self.host.lower() not in _LOOPBACK:
             several = ", ".join(sorted(names))
             raise ConfigurationError(
-                f"{self.host}: several servers can be meant, {several}; write the whole name"
+                f"{self.host}: this matches several servers ({several}); give the full name"
             )
 
     def configuration(self) -> str:
-        """Return what ``ssh -G`` shows, as far as it is known here."""
+        """Return the known part of the output of ``ssh -G``."""
         lines = [f"host {self.host}", f"hostname {self.host}", f"requesttty {self.terminal.value}"]
         lines += [f"user {self.user}"] if self.user else []
         lines += [f"port {self.port}"] if self.port else []
@@ -112,7 +115,7 @@ class SshRequest:
 
 
 def fits(name: str, pattern: str) -> bool:
-    """Whether a name fits a pattern of ssh, which has ``*`` and ``?``."""
+    """Return whether a name matches a pattern of ssh with ``*`` and ``?``."""
     expression = "".join({"*": ".*", "?": "."}.get(one, re.escape(one)) for one in pattern)
     return re.fullmatch(expression, name, re.DOTALL) is not None
 
@@ -130,7 +133,7 @@ def _are_loopback(name: str, member: str) -> bool:
 
 
 def _is_short(name: str, member: str) -> bool:
-    """Whether one is the first part of the other, and none is an address."""
+    """Return whether one name is the first part of the other, and neither is an address."""
     names = {_plain(name), _plain(member)}
     if any(re.fullmatch(r"[0-9.]+|.*:.*", one) for one in names):
         return False

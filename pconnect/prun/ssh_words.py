@@ -1,9 +1,8 @@
-"""The command line of OpenSSH's ssh, and what `prun-ssh` does for it.
+"""The parser of `prun-ssh` for the command line of OpenSSH's ssh.
 
-Programs that take a remote shell, such as rsync, git and MPI's launchers, know how to call ssh. So `prun-ssh` reads a
-command line as ssh does: letters may be combined, options may stand before and behind the host, the first of two values
-counts, and the words of the command are joined by blanks for the login shell there. `ssh_options` says what becomes of
-each option.
+Programs that use a remote shell, such as rsync, git and MPI launchers, know how to call ssh. So `prun-ssh` follows the
+rules of ssh: letters may be combined, options may precede or follow the host, the first of two values wins, and the
+words of the command are joined by blanks for the login shell there. `ssh_options` defines the treatment of each option.
 """
 
 import re
@@ -17,7 +16,7 @@ from pconnect.prun.ssh_options import HARMLESS, KEYS, OPTIONS, Fate
 from pconnect.prun.ssh_request import Shows, SshRequest, Terminal, fits
 
 USAGE = "usage: prun-ssh [options of ssh] [user@]HOST [command [argument ...]]"
-# Where distributions keep what serves files. No shell but sh need understand the line.
+# The places of the sftp-server in the distributions. Only /bin/sh has to understand the loop below.
 _SFTP_SERVERS = (
     "/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server",
     "/usr/libexec/sftp-server",
@@ -36,12 +35,12 @@ _TERMINALS = {kind.value: kind for kind in Terminal} | {"true": Terminal.IF_OURS
 
 
 def parse(words: Sequence[str]) -> SshRequest:
-    """Return what a command line says, without the name of the program.
+    """Parse a command line, which is given without the name of the program.
 
     Raises
     ------
     ConfigurationError
-        ssh would refuse it as well, or it asks for what `prun-ssh` cannot do. The text is one line.
+        ssh would refuse it, too, or it asks for something that `prun-ssh` cannot do. The text is one line.
     """
     options, rest, is_closed = _split(words)
     if any(letter == "V" for letter, _ in options):
@@ -59,7 +58,7 @@ def parse(words: Sequence[str]) -> SshRequest:
 
 
 def _split(words: Sequence[str]) -> tuple[list[_Option], Sequence[str], bool]:
-    """Return the options at the beginning, what follows, and whether ``--`` is between them."""
+    """Return the options at the beginning, the remaining words, and whether ``--`` separates them."""
     options: list[_Option] = []
     place = 0
     while place < len(words):
@@ -87,7 +86,7 @@ def _split(words: Sequence[str]) -> tuple[list[_Option], Sequence[str], bool]:
 
 
 class _Reader:
-    """What has been read of a command line: `values`, by key, of which the first counts."""
+    """The state of the parser. For each key in `_values`, the first value wins."""
 
     def __init__(self) -> None:
         self._values: dict[str, str] = {}
@@ -98,7 +97,7 @@ class _Reader:
         self._unknown: list[str] = []
 
     def take(self, options: Sequence[_Option]) -> None:
-        """Take options, in order; raise `ConfigurationError` if one is refused."""
+        """Process options in order; raise `ConfigurationError` if one is refused."""
         for letter, argument in options:
             row = OPTIONS[letter]
             if row.fate is Fate.REFUSED:
@@ -123,7 +122,7 @@ class _Reader:
                 self._flags.add(letter)
 
     def _key(self, text: str) -> None:
-        """Take ``key=value``, or ``key value``."""
+        """Process ``key=value`` or ``key value``."""
         parts = re.fullmatch(r"\s*([^\s=]*)(?:\s*=\s*|\s+|$)(.*)", text, re.DOTALL)
         name, value = (parts[1], parts[2].strip()) if parts else (text, "")
         row = KEYS.get(name.lower())
@@ -172,7 +171,7 @@ class _Reader:
                 self._sent.append(pattern)
 
     def take_destination(self, text: str) -> None:
-        """Take ``[user@]host``, or ``ssh://[user@]host[:port]``."""
+        """Process ``[user@]host`` or ``ssh://[user@]host[:port]``."""
         is_address = text.lower().startswith("ssh://")
         rest = text[len("ssh://") :] if is_address else text
         user, at, host = rest.rpartition("@")
@@ -188,11 +187,11 @@ class _Reader:
             self._values.setdefault("user", user)
 
     def request(self, words: Sequence[str]) -> SshRequest:
-        """Return what it all asks for; `words`: of the command."""
+        """Return the complete request. `words`: the words of the command."""
         values = self._values
         port = values.get("port")
         if port is not None and not (port.isdecimal() and 0 < int(port) < 2**16):
-            raise ConfigurationError(f"{port!r} is no port; it is a number from 1 to 65535")
+            raise ConfigurationError(f"{port!r} is not a port; give a number from 1 to 65535")
         session = values.get("sessiontype", "default")
         if session == "none":
             raise ConfigurationError(f"-o SessionType=none: {OPTIONS['N'].why}")
@@ -214,24 +213,28 @@ class _Reader:
         other = self._values.get("remotecommand", "none")
         if other.lower() != "none" and "G" not in self._flags:
             if text:
-                raise ConfigurationError("-o RemoteCommand: there is a command behind the host as well")
+                raise ConfigurationError(
+                    "-o RemoteCommand: the command line has a command, too; give only one"
+                )
             values = {"h": self._host, "n": self._host, "p": self._values.get("port", "22")}
             text = _expand("RemoteCommand", other, values | {"r": self._values.get("user", "")})
         if is_subsystem:
             if text != "sftp":
-                raise ConfigurationError(f"-s: the subsystem {text or '(none)'} is unknown; there is sftp")
+                raise ConfigurationError(
+                    f"-s: the subsystem {text or '(none)'} is unknown; only sftp is supported"
+                )
             text = _SFTP
         return text.encode(errors="surrogateescape")
 
 
 def _one_of(name: str, text: str, values: Mapping[str, Value]) -> Value:
     if text.lower() not in values:
-        raise ConfigurationError(f"-o {name}: {text!r} is none of {', '.join(values)}")
+        raise ConfigurationError(f"-o {name}: {text!r} is not one of {', '.join(values)}")
     return values[text.lower()]
 
 
 def _variables(text: str) -> dict[bytes, bytes]:
-    """Return the variables of ``NAME=VALUE NAME=VALUE``, of which each may be quoted."""
+    """Return the variables in ``NAME=VALUE NAME=VALUE``. Each of them may be quoted."""
     found: dict[bytes, bytes] = {}
     for word in shlex.split(text):
         name, equals, value = word.partition("=")
@@ -242,7 +245,7 @@ def _variables(text: str) -> dict[bytes, bytes]:
 
 
 def _split_address(text: str, place: str) -> tuple[str, str]:
-    """Return host and port of the end of an address."""
+    """Split the last part of an address into host and port."""
     parts = re.fullmatch(r"(\[[^\]/]+\]|[^:/\[\]]+)(?::([0-9]+))?", place)
     if parts is None:
         raise ConfigurationError(f"{text}: write ssh://[user@]host[:port]")
@@ -250,12 +253,12 @@ def _split_address(text: str, place: str) -> tuple[str, str]:
 
 
 def _expand(name: str, text: str, values: Mapping[str, str]) -> str:
-    """Return a text with the values of its percent signs; ``%%`` is one."""
+    """Expand the percent tokens of a text. ``%%`` stands for a percent sign."""
 
     def value(found: re.Match[str]) -> str:
         if found[1] not in values and found[1] != "%":
             known = ", ".join(f"%{letter}" for letter in values)
-            raise ConfigurationError(f"-o {name}: prun-ssh knows {known} and %%, not {found[0]!r}")
+            raise ConfigurationError(f"-o {name}: prun-ssh supports {known} and %%, not {found[0]!r}")
         return values.get(found[1], "%")
 
     return re.sub("%(.?)", value, text, flags=re.DOTALL)

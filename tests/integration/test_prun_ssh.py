@@ -184,7 +184,9 @@ def test_failures_of_its_own_have_status_255(user: User) -> None:
     done = user.ssh("nosuch", "ls")
     assert done.returncode == 255
     text = done.stderr.decode()
-    assert text.startswith("prun-ssh: nosuch: no server of the network has this name; there are: 127.0.0.2:")
+    assert text.startswith(
+        "prun-ssh: nosuch: no server in the network has this name; the servers are: 127.0.0.2:"
+    )
     done = user.ssh("-l", "nobody-else", FIRST, "ls")
     assert done.returncode == 255
     assert b"cannot switch to nobody-else" in done.stderr

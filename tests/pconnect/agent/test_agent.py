@@ -31,7 +31,7 @@ def test_a_killed_agent_is_replaced(user: Prun) -> None:
         os.kill(pid, signal.SIGKILL)
         assert process.wait() == 125
         assert process.stderr is not None
-        assert process.stderr.read().startswith(b"prun: the agent has ended while the program ran")
+        assert process.stderr.read().startswith(b"prun: the agent ended while the program was running")
     assert user.run("echo", "replaced").stdout == b"replaced\n"
     assert user.agent() not in {0, pid}
 

@@ -19,12 +19,12 @@ def test_what_cannot_be_run_has_a_status_and_a_reason(user: Prun, tmp_path: Path
     plain.write_text("no program")
     for words, status, text in [
         (["no-such-program"], 127, b"there is no program no-such-program in "),
-        (["ls -l"], 127, b"there is no program 'ls -l'; give the words apart: prun ls -l"),
-        (["-T", "export"], 127, b"export belongs to a shell: prun sh -c 'export ...'"),
-        (["A=1", "ls"], 127, b"A=1 is no program; variables are given with --env A=1"),
+        (["ls -l"], 127, b"there is no program 'ls -l'; write separate words: prun ls -l"),
+        (["-T", "export"], 127, b"export is a shell command; run: prun sh -c 'export ...'"),
+        (["A=1", "ls"], 127, b"A=1 is not a program; set variables with --env A=1"),
         ([str(plain)], 126, b"plain cannot be run: Permission denied"),
         (["--no-such-option", "true"], 125, b"prun --help shows the options"),
-        (["--slots", "true"], 125, b"--slots goes without a program"),
+        (["--slots", "true"], 125, b"--slots takes no program"),
         (["--nice", "20", "true"], 125, b"'20': a priority can be lowered by 0 to 19"),
         (["-n"], 125, b"name a program to run"),
     ]:

@@ -180,7 +180,7 @@ def test_a_step_waits_no_longer_for_a_slot_than_it_may(one_slot: Server, tmp_pat
                 assert (done.returncode, done.stdout) == (124, b""), is_known
                 assert (
                     b"timed out after 0.3 s waiting for a free slot\n" in done.stderr
-                    and b"1 of 1 run" in done.stderr
+                    and b"1 of 1 in use" in done.stderr
                 )
                 assert not (tmp_path / "a.o").exists()
                 assert user.run("--queue-timeout", "0.3", *step).returncode == 0

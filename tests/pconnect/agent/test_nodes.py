@@ -91,7 +91,7 @@ def test_who_waits_too_long_hears_what_each_server_does(user: Prun, servers: lis
         busy.append(process)
     done = user.run("--queue-timeout", "0.3", "true")
     assert done.returncode == 124
-    assert done.stderr.count(b"1 of 1 run") == 2
+    assert done.stderr.count(b"1 of 1 in use") == 2
     assert user.run("--queue-timeout", "0.3", "--or-local", "echo", "here").stdout == b"here\n"
     for process in busy:
         end(process)

@@ -52,7 +52,7 @@ def test_a_folder_of_others_is_not_trusted(tmp_path: Path) -> None:
         listener.listen()
         fast_client.dial(bytes(folder), "name").close()
         folder.chmod(0o755)
-        with pytest.raises(fast_client.PrunError, match="belongs to or is open to other users"):
+        with pytest.raises(fast_client.PrunError, match="other users can access the folder"):
             fast_client.dial(bytes(folder), "name")
 
 
@@ -67,7 +67,7 @@ def test_an_agent_that_cannot_start_says_why(tmp_path: Path, server: Server) -> 
         done = user.run("true", env={"PRUN_IDLE": "soon"})
         assert (done.returncode, done.stderr) == (
             125,
-            b"prun: the agent does not start: PRUN_IDLE='soon': give seconds, as in PRUN_IDLE=600\n",
+            b"prun: the agent did not start: PRUN_IDLE='soon' is not a number of seconds, such as PRUN_IDLE=600\n",
         )
 
 
@@ -126,7 +126,7 @@ def test_perl_and_stand_ins_name_the_same_agent(tmp_path: Path, variables: dict[
     assert "perl" in executable or not Path("/usr/bin/perl").exists()
 
 
-# What a shell may add to an environment by itself.
+# Variables that a shell may add to an environment.
 OF_SHELLS = {"PWD", "OLDPWD", "SHLVL", "_"}
 
 

@@ -6,11 +6,11 @@ from pconnect.prun.hints import hint
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("ls -l", "there is no program 'ls -l'; give the words apart: prun ls -l"),
-        ("ulimit", "ulimit belongs to a shell: prun sh -c 'ulimit ...'"),
-        (".", ". belongs to a shell: prun sh -c '. ...'"),
-        ("A=1", "A=1 is no program; variables are given with --env A=1"),
-        ("A=b c", "A=b c is no program; variables are given with --env 'A=b c'"),
+        ("ls -l", "there is no program 'ls -l'; write separate words: prun ls -l"),
+        ("ulimit", "ulimit is a shell command; run: prun sh -c 'ulimit ...'"),
+        (".", ". is a shell command; run: prun sh -c '. ...'"),
+        ("A=1", "A=1 is not a program; set variables with --env A=1"),
+        ("A=b c", "A=b c is not a program; set variables with --env 'A=b c'"),
         ("gcc-99", ""),
         ("./a b", ""),
         ("", ""),

@@ -1,4 +1,4 @@
-"""What real nodes say of themselves."""
+"""Facts from real nodes."""
 
 import os
 
@@ -14,7 +14,7 @@ from tests.support.waiting import DEADLINE, wait_until
 
 
 def wait_for_slots(net: ClientNetwork) -> None:
-    """Wait until the sessions have heard of their servers' slots."""
+    """Wait until the sessions know the slots of their servers."""
     wait_until(lambda: all(facts.slots for facts in node_facts(net)), "the slots to be known")
 
 
@@ -41,7 +41,7 @@ def test_an_engine_that_is_busy_or_gone_is_not_waited_for(two_slots: Server) -> 
         wait_for_slots(net)
         first, second = node_facts(net, "sh", timeout=3.0)
         assert (first.has, first.memory, first.cpus) == (None, None, None)
-        assert first.slots == 2 and first.load is not None  # the server has said so
+        assert first.slots == 2 and first.load is not None  # the server has reported them
         assert second.has
         busy.cancel()
         os.kill(net[2].eval("import os; os.getpid()").result(), 9)

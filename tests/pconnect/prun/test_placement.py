@@ -1,4 +1,4 @@
-"""Which nodes may run a program, in which order, and what is said of the others."""
+"""The nodes that may run a program, their order, and the reasons for excluding the rest."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ NODES = [
 @pytest.mark.parametrize(
     ("settings", "nodes"),
     [
-        (Settings(), (4, 2, 1, 3)),  # slots in use, then the load; the one without a free slot is the last
+        (Settings(), (4, 2, 1, 3)),  # slots in use, then the load; the node without a free slot is last
         (Settings(ordered=True), (1, 2, 4, 3)),
         (Settings(on=("alpha",)), (2, 1)),
         (Settings(on=("alpha:4000",)), (2,)),
@@ -32,7 +32,7 @@ NODES = [
         (Settings(on=("al*", "4")), (4, 2, 1)),
         (Settings(accept="memory>8G and cpus==8"), (4, 3)),
         (Settings(accept="host==alpha and node!=1"), (2,)),
-        (Settings(needs=True), (4, 1, 3)),  # what has not been asked may have it
+        (Settings(needs=True), (4, 1, 3)),  # a node that was not asked may have it
     ],
 )
 def test_the_nodes_that_may_run_it_come_in_their_order(settings: Settings, nodes: tuple[int, ...]) -> None:
@@ -50,11 +50,11 @@ def test_between_nodes_with_as_many_free_slots_the_load_of_a_processor_counts() 
 
 def test_a_choice_says_why() -> None:
     assert choose(NODES, Settings()).why == "the least loaded: 2 of 8 slots taken, load 0.1"
-    assert choose(NODES, Settings(ordered=True)).why == "the first in the order that has a free slot"
-    assert choose(NODES, Settings(on=("1",))).why == "the only one that may run it"
+    assert choose(NODES, Settings(ordered=True)).why == "the first in the given order with a free slot"
+    assert choose(NODES, Settings(on=("1",))).why == "the only node that may run it"
     assert (
         choose([NODES[2], replace(NODES[2], node=5)], Settings()).why
-        == "all slots are taken; it waits for one"
+        == "all slots are taken; the program waits for one"
     )
 
 
@@ -80,7 +80,7 @@ def test_an_error_says_of_each_node_why_not() -> None:
     [
         ("gama", r"no server is called 'gama' \(did you mean gamma\?\)"),
         ("x", r"'x' \(known: alpha, alpha:4000, \[::1\]:4001, gamma\)"),
-        ("0", r"'0' \(the numbers of nodes are 1, 2, 3, 4\)"),
+        ("0", r"'0' \(there are nodes 1, 2, 3, 4\)"),
         ("alpha:1", r"'alpha:1' \(did you mean alpha\?\)"),
         ("z*", r"no server is called 'z\*'"),
     ],
@@ -110,10 +110,10 @@ def test_a_server_that_is_missing_is_said_to_be() -> None:
 
 def test_the_load_is_a_table() -> None:
     assert str(describe_load([*NODES[:2], NodeFacts(3, "x", 1)])).splitlines() == [
-        "node  host        slots       load  cpus  free memory",
-        "   1  alpha       2 of 4 run   2.0     4  4.0G",
-        "   2  alpha:4000  1 of 4 run   3.0     4  16.0G",
-        "   3  x           0 of 1 run",
+        "node  host        slots          load  cpus  free memory",
+        "   1  alpha       2 of 4 in use   2.0     4  4.0G",
+        "   2  alpha:4000  1 of 4 in use   3.0     4  16.0G",
+        "   3  x           0 of 1 in use",
     ]
 
 

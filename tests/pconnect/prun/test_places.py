@@ -1,4 +1,4 @@
-"""Folders and variables of a program on a server."""
+"""The folder and the variables of a program on a server."""
 
 from pathlib import Path
 
@@ -65,8 +65,8 @@ def test_a_folder_has_the_name_that_the_user_sees(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "begin"),
     [
-        (Settings(), "node 2 (beta) has no folder /a b. The program was not run."),
-        (Settings(cwd="/a b"), "node 2 (beta) has no folder /a b, where --cd '/a b' leads. The"),
+        (Settings(), "node 2 (beta) has no folder /a b, so the program was not run"),
+        (Settings(cwd="/a b"), "node 2 (beta) has no folder /a b (from --cd '/a b'), so"),
     ],
 )
 def test_a_missing_folder_is_named_with_what_you_can_do(settings: Settings, begin: str) -> None:
@@ -78,7 +78,7 @@ def test_a_missing_folder_is_named_with_what_you_can_do(settings: Settings, begi
 
 def test_a_missing_folder_of_the_map_names_both() -> None:
     text = no_folder(1, "alpha", "/srv/me", "/home/me", Settings(map_dir=PAIRS))
-    assert text.startswith("node 1 (alpha) has no folder /srv/me, to which map_dir leads from /home/me.")
+    assert text.startswith("node 1 (alpha) has no folder /srv/me (map_dir of /home/me), so")
 
 
 HERE = {

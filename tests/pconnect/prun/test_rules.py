@@ -1,4 +1,4 @@
-"""Rules of `prun`: for which programs they are, which goes before which, and where errors are."""
+"""Rules of `prun`: matching, precedence, and the positions of errors."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -97,9 +97,9 @@ def test_the_last_rule_that_matches_and_has_a_setting_counts(write: Write) -> No
         (["arm-g++", "-c"], 10, False),
         (["g++", "-c"], 5, False),
         (["ld", "-o", "/x/private/y"], 5, True),
-        (["ld", "-o"], 5, False),  # each must be found
+        (["ld", "-o"], 5, False),  # each pattern must match an argument
         (["/opt/a/gcc", "-o", "b/private"], 5, True),
-        (["gcc", "-o", "b/private"], 5, False),  # a pattern with a slash is for a path
+        (["gcc", "-o", "b/private"], 5, False),  # a pattern with a slash matches paths
         (["/bin/LD", "-o", "b/private"], 5, False),
     ],
 )
@@ -125,10 +125,10 @@ def test_a_home_in_a_pattern_is_ours(write: Write) -> None:
         ("\nnicee = 1", r"prun.toml, line 2: 'nicee' is not a setting of prun \(did you mean nice\?\)"),
         ("[[rule]]\nmatch='a'\n\nor_locl = true", r"line 4: 'or_locl' is not .*did you mean or_local\?"),
         ("[[rules]]\nmatch='a'", r"line 1: 'rules' is not .*did you mean rule\?"),
-        ("[rule]\nmatch='a'", r"line 1: a rule is one of several tables: write \[\[rule\]\]"),
-        ("rule = [1]", "line 1: a rule is one of several tables"),
+        ("[rule]\nmatch='a'", r"line 1: rules are an array of tables; write \[\[rule\]\]"),
+        ("rule = [1]", "line 1: rules are an array of tables"),
         ("match = 'a'", r"line 1: 'match' is not a setting of prun; it belongs below a \[\[rule\]\]"),
-        ("[[rule]]\nmatch='a'\n[[rule]]\nnice=1", 'line 3: a rule has match, such as match = "gcc"'),
+        ("[[rule]]\nmatch='a'\n[[rule]]\nnice=1", 'line 3: a rule needs match, such as match = "gcc"'),
         ("[[rule]]\nmatch=''", "line 2: match must be a pattern or a list of patterns, not ''"),
         ("[[rule]]\nmatch=[]", "line 2: match must be a pattern"),
         ("[[rule]]\nmatch='a'\nargs=[1]", r"line 3: args must be a pattern or a list of patterns, not \[1\]"),

@@ -1,4 +1,4 @@
-"""The names and values of settings, as users write them."""
+"""The names and values of settings in the users' form."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -44,24 +44,24 @@ def test_values_become_settings(key: str, value: object, made: tuple[str, object
         ("or_here", True, r"'or_here' is not a setting of prun"),
         ("where", "anywhere", "where must be one of server, local, not 'anywhere'"),
         ("where", ["local"], "where must be one of"),
-        ("nice", 20, "nice: it is at most 19, not 20"),
+        ("nice", 20, "nice: it must be at most 19, not 20"),
         ("nice", -1, "nice must be a non-negative integer, not -1"),
         ("nice", True, "nice must be a non-negative integer"),
         ("stdin", "no", "stdin must be true or false, not 'no'"),
-        ("time_limit", 0, "time_limit: seconds are more than none"),
+        ("time_limit", 0, "time_limit: it must be more than 0"),
         ("queue_timeout", float("nan"), "queue_timeout must be a non-negative number, not nan"),
         ("on", [], None),
-        ("on", [True], "on must be a text or a list of texts"),
-        ("on", [""], "on must be a text or a list of texts"),
-        ("send", ["../x"], "send: '../x' is not the name of a file in or below the folder"),
-        ("fetch", "/x", "fetch: '/x' is not the name"),
+        ("on", [True], "on must be a string or a list of strings"),
+        ("on", [""], "on must be a string or a list of strings"),
+        ("send", ["../x"], "send: '../x' is not a file in or below the current folder"),
+        ("fetch", "/x", "fetch: '/x' is not a file"),
         ("env", "A B", "env: 'A B' is not NAME or NAME=VALUE"),
         ("env", "=x", "env: '=x' is not NAME"),
         ("map_dir", {"a": "/b"}, "map_dir: 'a' is not an absolute path"),
         ("map_dir", {"/a": "b"}, "map_dir: 'b' is not an absolute path"),
         ("map_dir", {"/a": 1}, "map_dir must be a table of folders"),
         ("map_dir", "/a=/b", "map_dir must be a table of folders"),
-        ("cwd", "~/x", "cwd: '~/x': your home may be another one on the server"),
+        ("cwd", "~/x", "cwd: '~/x': your home folder may have another path on the server"),
         ("cwd", "/a\0b", "cwd must not contain a null character"),
         ("accept", "memory>8", "accept 'memory>8', column 8"),
     ],

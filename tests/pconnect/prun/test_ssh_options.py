@@ -1,4 +1,4 @@
-"""The tables of ssh's options: complete, and the same in the documentation."""
+"""The tables of ssh's options are complete and agree with the documentation."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ from pconnect.prun.ssh_options import KEY_NAMES, KEYS, OPTIONS, Fate, Row
 from tests.support.programs import program
 
 PAGE = Path(__file__).parents[3] / "doc" / "reference" / "prun-ssh.md"
-# Of versions of ssh before and after the one that may be here.
+# Options of older and newer versions of ssh than the installed one.
 OTHER_VERSIONS = {"P"}
 
 
@@ -26,7 +26,7 @@ def test_the_page_has_each_option_as_it_is() -> None:
 
 
 def test_the_page_has_each_key_as_it_is() -> None:
-    """Keys of one fate for one reason are in one row."""
+    """Keys with the same treatment for the same reason share a row."""
     page = PAGE.read_text(encoding="utf-8")
     found: dict[str, tuple[str, str]] = {}
     for names, fate, why in re.findall(
@@ -37,7 +37,7 @@ def test_the_page_has_each_key_as_it_is() -> None:
 
 
 def test_ssh_has_no_other_options() -> None:
-    """What ssh itself says of its use: letters without arguments together, others with theirs."""
+    """The usage message of ssh lists the letters without arguments together, and the others one by one."""
     usage = subprocess.run(
         [program("ssh", "openssh-client")], capture_output=True, text=True, check=False
     ).stderr

@@ -1,4 +1,4 @@
-"""Which nodes a request means, and what the program there gets."""
+"""The nodes of a request, and the environment of its program."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_nodes_by_name(host: str, port: int | None, nodes: set[int]) -> None:
 @pytest.mark.parametrize("host", ["delta", "gamma.other.org", "10", "10.0.0.8", "127.0.0.2", ""])
 def test_an_unknown_host_names_the_known_ones(host: str) -> None:
     with pytest.raises(
-        ConfigurationError, match=f"^{host}: no server .* there are: 10.0.0.7, .*alpha, beta:4000"
+        ConfigurationError, match=f"^{host}: no server .* the servers are: 10.0.0.7, .*alpha, beta:4000"
     ):
         SshRequest(host=host).nodes(MEMBERS)
 
@@ -39,7 +39,7 @@ def test_a_short_name_of_several_servers_means_none() -> None:
     members = {1: "alpha.one.org", 2: "alpha.two.org", 3: "alpha.one.org:4000"}
     assert SshRequest(host="alpha.one.org").nodes(members) == {1, 3}
     with pytest.raises(
-        ConfigurationError, match=r"alpha: several servers can be meant, alpha.one.org, alpha.two.org"
+        ConfigurationError, match=r"alpha: this matches several servers \(alpha.one.org, alpha.two.org\)"
     ):
         SshRequest(host="alpha").nodes(members)
 

@@ -1,4 +1,4 @@
-"""Command lines of ssh: those of real programs, those of the real ssh, and wrong ones."""
+"""Command lines for ssh: from real programs, compared with the real ssh, and invalid ones."""
 
 import subprocess
 
@@ -11,7 +11,7 @@ from pconnect.prun.ssh_request import Shows, SshRequest, Terminal
 from pconnect.prun.ssh_words import parse
 from tests.support.programs import program
 
-# As these programs call their remote shell: rsync 3.5, git 2.39, GNU parallel 2022, Open MPI 4.1, Hydra 4.0, scp 9.2.
+# Calls of the remote shell by rsync 3.5, git 2.39, GNU parallel 2022, Open MPI 4.1, Hydra 4.0 and scp 9.2.
 REAL = [
     (
         ["host", "rsync", "--server", "-logDtpre.iLsfxCIvu", ".", "dst/"],
@@ -48,7 +48,7 @@ REAL = [
         SshRequest("host", "bob", command=b"scp -t /tmp", terminal=Terminal.NO),
     ),
 ]  # fmt: skip
-# What else ssh understands, and what it comes to.
+# Other valid command lines, and the requests that they mean.
 FORMS = [
     (["host"], SshRequest("host")),
     (["a@b@host"], SshRequest("host", "a@b")),
@@ -90,8 +90,8 @@ WRONG = [
     (["user@"], "user@: name a host"),
     (["ssh://host/path"], r"ssh://host/path: write ssh://\[user@\]host\[:port\]"),
     (["ssh://host:x"], "ssh://host:x: write "),
-    (["-p", "0", "host"], "'0' is no port"),
-    (["-p", "70000", "host"], "'70000' is no port"),
+    (["-p", "0", "host"], "'0' is not a port"),
+    (["-p", "70000", "host"], "'70000' is not a port"),
     (["-L", "1:h:2", "host"], r"-L address: prun-ssh forwards no ports or sockets$"),
     (["host", "-fN", "ls"], "-f: prun-ssh does not go to the background; run it with &"),
     (["-N", "host"], "-N: without a program there is nothing to do"),
@@ -100,16 +100,16 @@ WRONG = [
     (["-o", "=", "host"], "-o : ssh has no such key"),
     (["-oLocalForward=1 h:2", "host"], "-o LocalForward: prun-ssh forwards no ports"),
     (["-oSessionType=none", "host"], "-o SessionType=none: without a program"),
-    (["-oRequestTTY=perhaps", "host"], "-o requesttty: 'perhaps' is none of auto, no, yes, force"),
+    (["-oRequestTTY=perhaps", "host"], "-o requesttty: 'perhaps' is not one of auto, no, yes, force"),
     (["-oUser=", "host"], "-o User: the value is missing"),
     (["-oUser='", "host"], "-o user: a quotation mark is missing in '"),
     (["-oSetEnv=A", "host"], "-o SetEnv: 'A' is not NAME=VALUE"),
-    (["-oRemoteCommand=ls", "host", "ls"], "-o RemoteCommand: there is a command behind the host as well"),
-    (["-oRemoteCommand=%C", "host"], "-o RemoteCommand: prun-ssh knows %h, %n, %p, %r and %%, not '%C'"),
-    (["-s", "host", "other"], "-s: the subsystem other is unknown; there is sftp"),
+    (["-oRemoteCommand=ls", "host", "ls"], "-o RemoteCommand: the command line has a command, too"),
+    (["-oRemoteCommand=%C", "host"], "-o RemoteCommand: prun-ssh supports %h, %n, %p, %r and %%, not '%C'"),
+    (["-s", "host", "other"], "-s: the subsystem other is unknown; only sftp is supported"),
     (["-s", "host"], r"-s: the subsystem \(none\) is unknown"),
 ]
-# Parts of command lines on which the real ssh gives an opinion.
+# Parts of command lines to compare with the real ssh.
 PARTS = st.sampled_from(
     ["-t", "-T", "-n", "-tt", "-4", "-C", "-xa", "-lbob", "-p22", "-oUser=eve", "-oPort=7", "-oRequestTTY=force",
      "-oRequestTTY=no", "-oRequestTTY=yes", "-oStdinNull=yes", "-oStdinNull=no", "-oHostName=%h.org",
