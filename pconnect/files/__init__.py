@@ -1,1 +1,1 @@
-"""Files and source trees on their way between client and servers."""
+"""Transfers of files and source trees between the client and servers."""

@@ -1,4 +1,4 @@
-"""Which files of a package, of a folder of modules, or of one module are sent to engines, and under which names."""
+"""List the files of a package, a folder of modules, or a single module that are sent to engines, with their names."""
 
 import os
 from collections import Counter
@@ -13,14 +13,14 @@ DEFAULT_MAX_FILES = 2000
 DEFAULT_MAX_BYTES = 64 * 2**20
 
 _LEFT_OUT_ENDINGS = (".pyc", ".pyo", "~", ".swp", ".swo")
-_NAMED_FILES = 3  # of the largest, in an error
-_MODE = 0o600  # permissions do not belong to code
+_NAMED_FILES = 3  # an error names this many of the largest files
+_MODE = 0o600  # permissions of code do not matter
 
 
 class CodeListing(NamedTuple):
-    """What of a path is sent."""
+    """The files of a path that are sent."""
 
-    key: str  #: what stands for this tree on engines: a later one with the same key takes its place
+    key: str  #: identifies this tree on engines; a later tree with the same key replaces it
     root: Path  #: the folder to which the names are relative
     listing: Listing  #: the files; folders without files are not sent
 
@@ -30,14 +30,14 @@ def list_code(
 ) -> CodeListing:
     """List a package folder, a folder of modules, or a single ``.py`` file.
 
-    Raises `ConfigurationError` if it is not one of these, cannot be imported by its name, or is beyond a limit; the
-    text names what is largest. Raises `OSError` if a file may not be read, or was removed meanwhile.
+    Raises `ConfigurationError` if it is not one of these, cannot be imported by its name, or exceeds a limit; the text
+    names the largest files. Raises `OSError` if a file cannot be read, or was removed meanwhile.
     """
-    given = Path(os.path.abspath(path))  # noqa: PTH100 - the name is that of a link, not of what it leads to
+    given = Path(os.path.abspath(path))  # noqa: PTH100 - a link keeps its own name
     if given.is_file():
         _check_module_name(given.stem, given)
         if given.suffix != ".py":
-            raise ConfigurationError(f"{given} is no Python module: its name does not end in .py")
+            raise ConfigurationError(f"{given} is not a Python module: its name does not end in .py")
         key, root, files = f"module {given.stem}", given.parent, [facts_of(given, given.name)]
     elif (given / "__init__.py").is_file():
         _check_module_name(given.name, given)
@@ -47,7 +47,7 @@ def list_code(
         key, root, files = f"folder {given}", given, _find(given, "", max_files)
     else:
         raise ConfigurationError(
-            f"{given} does not exist: give a package, a folder of modules, or a .py file"
+            f"{given} does not exist; give a package, a folder of modules, or a .py file"
         )
     if not any(facts.name.endswith(".py") for facts in files):
         raise ConfigurationError(f"there is no Python module in {given}")
@@ -57,46 +57,46 @@ def list_code(
 
 def _check_module_name(name: str, path: Path) -> None:
     if not name.isidentifier():
-        raise ConfigurationError(f"{path} cannot be imported: {name!r} is no name of a module")
+        raise ConfigurationError(f"{path} cannot be imported: {name!r} is not a valid module name")
 
 
 def _find(folder: Path, prefix: str, max_files: int) -> list[FileFacts]:
-    """Return the files below a folder that are to be sent."""
+    """Return the files below a folder that must be sent."""
     found: list[FileFacts] = []
     for name, path, is_folder in walk(folder, _leaving_out(folder.resolve())):
         if is_folder:
             continue
         if "\\" in name:
-            raise ConfigurationError(f"{path} cannot be sent: some systems cannot have a backslash in a name")
+            raise ConfigurationError(f"{path} cannot be sent: some systems do not allow backslashes in names")
         found.append(facts_of(path, prefix + name))
         if len(found) > max_files:
             (fullest, number), *_ = Counter(facts.name.rpartition("/")[0] for facts in found).most_common(1)
             raise ConfigurationError(
-                f"{folder} has more than max_files={max_files} files; among the first are {number} of the folder "
-                f"{fullest or folder.name!r}: name a smaller folder, or allow more"
+                f"{folder} has more than max_files={max_files} files, {number} of them in the folder "
+                f"{fullest or folder.name!r}; give a smaller folder, or increase max_files"
             )
     return found
 
 
 def _leaving_out(root: Path) -> Callable[["os.DirEntry[str]"], bool]:
-    """Return what tells whether something below a folder is not code, or cannot be sent."""
+    """Return a function that recognizes entries below a folder that are not code or cannot be sent."""
 
     def leaves_out(entry: "os.DirEntry[str]") -> bool:
         if _is_left_over(entry.name):
             return True
         if entry.is_symlink():
-            # A link to a file of the tree counts as that file. Others would lead out of it, or round in circles.
+            # A link to a file in the tree counts as that file. Other links could lead out of the tree, or in circles.
             target = Path(os.path.realpath(entry.path))
             return not (target.is_relative_to(root) and target.is_file())
         if entry.is_dir():
             return Path(entry.path, "pyvenv.cfg").exists()  # a virtual environment
-        return not entry.is_file()  # to open a pipe would wait for its other end
+        return not entry.is_file()  # opening a pipe would block until its other end is open
 
     return leaves_out
 
 
 def _is_left_over(name: str) -> bool:
-    """Return whether a file or folder is hidden, made by Python, or left by an editor.
+    """Return whether a file or folder is hidden, generated by Python, or left by an editor.
 
     Examples
     --------
@@ -118,6 +118,6 @@ def _check_size(files: list[FileFacts], max_bytes: int) -> None:
     largest = sorted(files, key=lambda facts: -facts.size)[:_NAMED_FILES]
     shown = ", ".join(f"{facts.name} ({facts.size / 2**20:.1f} MiB)" for facts in largest)
     raise ConfigurationError(
-        f"these are {total / 2**20:.1f} MiB of code and data, more than max_bytes={max_bytes} allows; "
-        f"the largest: {shown}"
+        f"{total / 2**20:.1f} MiB of code and data are more than max_bytes={max_bytes} allows; "
+        f"the largest files: {shown}"
     )

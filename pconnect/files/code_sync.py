@@ -1,4 +1,4 @@
-"""The client's own modules on the engines: what has changed since the last time, and nothing else, is sent."""
+"""Send the client's own modules to the engines. Only changed files are sent."""
 
 import contextlib
 import os
@@ -18,47 +18,48 @@ def sync_code(
     max_files: int = DEFAULT_MAX_FILES,
     max_bytes: int = DEFAULT_MAX_BYTES,
 ) -> list[str]:
-    """Let engines import a package or modules of the client, as they are now.
+    """Make the current version of a package or of modules of the client importable on the engines.
 
-    Only files that an engine lacks are sent, in the way of `put`: compared by BLAKE2b, in batches, and an interrupted
-    call is resumed by the next. If anything has changed, the modules that an engine had imported from there are
-    forgotten, so that the next ``import`` gives the new ones; what was made of the old stays what it is: objects keep
-    their class, and names in the workspace their modules, until they are imported again. Each state gets a folder of
-    its own in the engine's session, which is removed with the session; it is there whole or not at all. What is left
-    out stands in doc/reference/code.md.
+    Like `put`, this sends only the files that an engine lacks (compared by BLAKE2b) in batches, and resumes an
+    interrupted call. If anything has changed, each engine forgets the modules that it has imported from there, so that
+    the next ``import`` loads the new ones. Existing objects keep their classes, and names in the workspace keep the old
+    modules until they are imported again. Each version gets its own folder in the engine's session, which is removed
+    with the session. A version becomes visible as a whole or not at all. doc/reference/code.md lists the files that are
+    not sent.
 
     Parameters
     ----------
     path
-        A package (a folder with ``__init__.py``), which is imported by the folder's name; or a folder of modules, or a
-        single ``.py`` file, which are imported by their own.
+        A package (a folder with ``__init__.py``), imported under the name of the folder; or a folder of modules or a
+        single ``.py`` file, imported under the names of the modules.
     connections
-        A network, a part of one, or a single connection; this node, if it is contained, is skipped.
+        A network, a part of one, or a single connection. This node is skipped.
     timeout
-        Limit for the whole call, in seconds, in which the engines have to end what they are doing.
+        The time limit for the whole call, in seconds. It includes the time until the engines finish their current
+        commands.
     max_files, max_bytes
-        The most that is taken from `path`.
+        The maximum number of files and bytes in `path`.
 
     Returns
     -------
     list of str
-        The names of files that are new, changed or gone at any of the engines; none if all had everything.
+        The names of files that are new, changed or removed on any of the engines; empty if all were up to date.
 
     Raises
     ------
     ConfigurationError
         `path` cannot be imported, or is too large. Nothing was sent.
     OSError
-        A file here cannot be read, and nothing was sent; or it was changed meanwhile, and each engine is as it was.
+        A file here cannot be read, and nothing was sent; or a file changed meanwhile, and all engines are unchanged.
     RemoteError, ConnectionLostError, ExceptionGroup
-        As of a command: an engine could not write the files, or is gone. The others have the code. One that has raised
-        an error is as it was before.
+        As for commands: an engine could not write the files, or is gone. An engine that raised an error is unchanged.
+        The other engines have the new code.
     TimeoutError, KeyboardInterrupt
-        Each engine has either what it had before, or all of the new.
+        Each engine has either the old or the complete new code.
 
     Notes
     -----
-    Errors in the code itself come when it is imported.
+    Errors in the code itself appear when it is imported.
 
     Examples
     --------
@@ -88,7 +89,7 @@ def sync_code(
 
 
 def _sync(transfer: Transfer, key: str, outgoing: Outgoing, changed: set[str]) -> Steps:
-    """Send each engine what it lacks, and have it import that; `changed` gets the names of what was different."""
+    """Send each engine the files that it lacks, and activate them. Adds the names of changed files to `changed`."""
     begun = transfer.call("code.begin", [key, outgoing.listing.pack()], transfer.nodes)
     yield begun
     offers = {command.node: command.result() for command in transfer.take(begun)}

@@ -1,7 +1,7 @@
-"""Listings of files and folders, and the check of names that come from a peer.
+"""Listings of files and folders, and the validation of names from a peer.
 
-A peer's listing says where this side writes, so nothing in it is believed: a name is relative, stays in its folder, and
-stands there once. Names travel as bytes, because a file system has names that are no text.
+A peer's listing determines where this side writes, so it is not trusted: each name must be relative, stay in its
+folder, and appear only once. Names are sent as bytes, because file systems allow names that are not valid text.
 """
 
 import os
@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 
 from pconnect.errors import ConfigurationError, UnreadableValueError
 
-#: How the file is called in which a transfer collects what has come; such files are never sent.
+#: The suffix of the file in which a transfer collects received data. Such files are never sent.
 PART_ENDING = ".pconnect.part"
-# A listing is one message, and is held by both sides.
+# A listing is one message, and both sides keep it in memory.
 MAX_ENTRIES = 200_000
-# Python's own functions for folders, such as those that remove them, nest their calls as deep.
+# Python's own functions for folders, such as `shutil.rmtree`, recurse as deep as the folders are nested.
 MAX_DEPTH = 200
 
 
 class FileFacts(NamedTuple):
-    """One file; its name has ``/`` between its parts, and is empty for a file that is sent by itself."""
+    """One file. Its name uses ``/`` between parts, and is empty for a file that is sent by itself."""
 
     name: str
     size: int
@@ -32,7 +32,7 @@ class FileFacts(NamedTuple):
 
 @dataclass(frozen=True)
 class Listing:
-    """A file, or a folder with all that is below it."""
+    """A file, or a folder with its whole content."""
 
     is_folder: bool
     folders: list[str] = field(default_factory=list)
@@ -40,48 +40,48 @@ class Listing:
 
     @property
     def total(self) -> int:
-        """Bytes of all files."""
+        """The total size of all files in bytes."""
         return sum(facts.size for facts in self.files)
 
     def pack(self) -> list[Any]:
-        """Return what is sent."""
+        """Return the listing in its wire form."""
         folders = [encode_name(name) for name in self.folders]
         return [self.is_folder, folders, [[encode_name(facts.name), *facts[1:]] for facts in self.files]]
 
     @classmethod
     def unpack(cls, packed: Any) -> "Listing":
-        """Return the listing that a peer has sent.
+        """Return the listing for a peer's message.
 
-        Raises `UnreadableValueError` if it is no listing, or a name in it leads out of the folder.
+        Raises `UnreadableValueError` if the message is invalid, or a name in it leads out of the folder.
         """
         match packed:
             case [bool() as is_folder, list() as folders, list() as files]:
                 pass
             case _:
-                raise UnreadableValueError("what arrived is no list of files")
+                raise UnreadableValueError("the peer sent an invalid list of files")
         if len(folders) + len(files) > MAX_ENTRIES:
-            raise UnreadableValueError(f"what arrived is a list of more than {MAX_ENTRIES} files")
+            raise UnreadableValueError(f"the peer sent a list of more than {MAX_ENTRIES} files")
         listing = cls(
             is_folder, [_read_name(name) for name in folders], [_read_facts(facts) for facts in files]
         )
         names = [*listing.folders, *(facts.name for facts in listing.files)]
         if not is_folder and names != [""]:
-            raise UnreadableValueError("what arrived is neither one file nor a folder")
+            raise UnreadableValueError("the peer sent neither a single file nor a folder")
         for name in names if is_folder else ():
             if not is_inner_name(name) or name.count("/") >= MAX_DEPTH:
                 raise UnreadableValueError(f"{name!r} is not the name of a file inside a folder")
         if len(set(names)) < len(names):
-            raise UnreadableValueError("what arrived lists a name twice")
+            raise UnreadableValueError("the peer sent a list with the same name twice")
         return listing
 
 
 def encode_name(name: str) -> bytes:
-    """Return a name as it is sent."""
+    """Encode a name for sending."""
     return name.encode("utf-8", "surrogateescape")
 
 
 def decode_name(data: bytes) -> str:
-    """Return a name that was sent."""
+    """Decode a received name."""
     return data.decode("utf-8", "surrogateescape")
 
 
@@ -98,14 +98,14 @@ def is_inner_name(name: str) -> bool:
 
 
 def list_tree(path: Path) -> Listing:
-    """List a file, or a folder with all that is below it.
+    """List a file, or a folder with its whole content.
 
-    Links count as what they lead to; a folder is entered by a link only if it is inside `path`, and not one of those
-    that contain the link. Parts of unfinished transfers are left out.
+    Links count as their targets. A linked folder is entered only if it is inside `path` and does not contain the link.
+    Parts of unfinished transfers are left out.
 
-    Raises `ConfigurationError` if something there is neither a file nor a folder, or a link to a folder that is not
-    entered; or there are too many files. The text names it. Raises `OSError` if something there cannot be read, or does
-    not exist.
+    Raises `ConfigurationError` if there are too many files, or if an entry, which the text names, is neither a file nor
+    a folder, or is a link to a folder that is not entered. Raises `OSError` if an entry cannot be read, or does not
+    exist.
     """
     facts = path.stat()
     if stat.S_ISDIR(facts.st_mode):
@@ -116,37 +116,37 @@ def list_tree(path: Path) -> Listing:
             else:
                 listing.files.append(facts_of(below, name))
             if len(listing.folders) + len(listing.files) > MAX_ENTRIES:
-                raise ConfigurationError(f"{path} has more than {MAX_ENTRIES} files: send an archive of them")
+                raise ConfigurationError(f"{path} has more than {MAX_ENTRIES} files; send an archive of them")
         return listing
     if path.name.endswith(PART_ENDING):
-        raise ConfigurationError(f"{path} is what a transfer that was broken off has left: it is not sent")
+        raise ConfigurationError(f"{path} is the rest of an interrupted transfer, which is not sent")
     return Listing(False, [], [facts_of(path, "")])
 
 
 def check_sizes(listing: Listing, path: Path, limit: int) -> None:
     """Refuse files that are larger than a server allows.
 
-    Raises `ConfigurationError`, whose text names the first, its size, and the limit.
+    Raises `ConfigurationError`, which names the first such file, its size, and the limit.
     """
     large = [facts for facts in listing.files if facts.size > limit] if limit else []
     if large:
         name, size = path / large[0].name, large[0].size
         others = f" (and {len(large) - 1} more)" if len(large) > 1 else ""
         raise ConfigurationError(
-            f"{name}{others} has {size} bytes, and this server's limit for a file is {limit} bytes (--max-file-size): "
-            "nothing was sent"
+            f"{name}{others} has {size} bytes, but this server allows at most {limit} bytes for a file "
+            "(--max-file-size); nothing was sent"
         )
 
 
 def walk(
     root: Path, leaves_out: Callable[["os.DirEntry[str]"], bool] = lambda _: False
 ) -> Iterator[tuple[str, Path, bool]]:
-    """Give name, path and whether it is a folder, of all that is below a folder, but for what is left out.
+    """Yield name, path and whether it is a folder, for all entries below a folder except those that `leaves_out` names.
 
-    Raises `ConfigurationError` or `OSError` as by `list_tree`.
+    Raises `ConfigurationError` or `OSError` as `list_tree` does.
     """
     inside = root.resolve()
-    # With the folders that contain each, by what tells them apart; there may be more than Python can nest calls.
+    # Each folder comes with the identities of the folders that contain it. A stack avoids Python's limit for recursion.
     waiting: list[tuple[Path, str, tuple[tuple[int, int], ...]]] = [(root, "", (_identity(root),))]
     while waiting:
         folder, prefix, containing = waiting.pop()
@@ -162,7 +162,7 @@ def walk(
                     _check_link(path, inside, is_loop=own in containing)
                 if len(containing) > MAX_DEPTH:
                     raise ConfigurationError(
-                        f"{root} has folders in folders that are {len(containing)} deep: {path}"
+                        f"{root} has folders nested more than {MAX_DEPTH} levels deep: {path}"
                     )
                 yield name, path, True
                 waiting.append((path, f"{name}/", (*containing, own)))
@@ -177,27 +177,29 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 def _check_link(link: Path, root: Path, *, is_loop: bool) -> None:
     if is_loop:
-        raise ConfigurationError(f"{link} is a link to a folder that contains it: it is not sent")
+        raise ConfigurationError(
+            f"{link} is a link to a folder that contains it, so it cannot be sent; remove it"
+        )
     target = link.resolve()
     if not target.is_relative_to(root):
         raise ConfigurationError(
-            f"{link} is a link to the folder {target}, which is not in {root}: send that itself"
+            f"{link} is a link to the folder {target}, which is not in {root}; send that folder itself"
         )
 
 
 def facts_of(path: Path, name: str) -> FileFacts:
-    """Return the facts of a file under a name; an error if it is not a file, or may not be read."""
+    """Return the facts of a file under a name; raise an error if it is not a file, or cannot be read."""
     facts = path.stat()
     if not stat.S_ISREG(facts.st_mode):
-        raise ConfigurationError(f"{path} is neither a file nor a folder: it is not sent")
+        raise ConfigurationError(f"{path} is neither a file nor a folder, so it cannot be sent; remove it")
     if not os.access(path, os.R_OK):
-        raise PermissionError(f"{path} may not be read by this account: nothing was sent")
+        raise PermissionError(f"{path} is not readable for this account; nothing was sent")
     return FileFacts(name, facts.st_size, stat.S_IMODE(facts.st_mode), facts.st_mtime_ns)
 
 
 def _read_name(data: Any) -> str:
     if not isinstance(data, bytes):
-        raise UnreadableValueError("what arrived as the name of a file is not one")
+        raise UnreadableValueError("the peer sent an invalid name of a file")
     return decode_name(data)
 
 
@@ -207,4 +209,4 @@ def _read_facts(packed: Any) -> FileFacts:
             size >= 0 and 0 <= mode < 2**16 and -(2**63) <= mtime_ns < 2**63
         ):
             return FileFacts(decode_name(name), size, mode, mtime_ns)
-    raise UnreadableValueError("what arrived as the facts of a file cannot be used")
+    raise UnreadableValueError("the peer sent invalid facts about a file")

@@ -1,14 +1,14 @@
-"""One file on its way: read and hashed by `FileSource`, put together by `FileTarget`.
+"""The transfer of one file: `FileSource` reads and hashes it, `FileTarget` writes it.
 
-A target is there whole, or as it was before.
+The target file is replaced as a whole, or stays unchanged.
 
-What comes is written into a *part*, a hidden file beside the target, which takes its place when it is whole and its
-BLAKE2b is that of the source. A transfer that breaks leaves the part; the next one asks for the digest of as many bytes
-of its source as the part has, and continues behind them if it is the same. So a part of other contents is no danger,
-and nothing has to be remembered in between.
+Received data goes into a *part*, a hidden file next to the target. When the part is complete and its BLAKE2b matches
+that of the source, it replaces the target. An interrupted transfer leaves its part. The next transfer asks the source
+for the digest of as many bytes as the part has, and resumes after them if the digests match. So a part with wrong
+contents does no harm, and no state needs to be kept between transfers.
 
-A part is locked while it is written to: of two transfers to one place at once, from two engines of one machine for
-example, the second writes into a part of its own, and the one that ends last stays.
+A part is locked while it is being written. If two transfers to the same target run at the same time, for instance from
+two engines on one machine, the second one uses a part with another name, and the transfer that ends last wins.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ from pconnect.errors import UnreadableValueError
 from pconnect.files.listing import PART_ENDING, FileFacts
 
 _DIGEST_BYTES = 32
-# So much is read at once to be hashed.
+# The number of bytes to read in one step for hashing.
 _STEP_BYTES = 2**20
 
 
 class RunningHash:
-    """The BLAKE2b of what has passed so far, and in `size` how many bytes that was."""
+    """The BLAKE2b of the data so far. `size`: its number of bytes."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -39,26 +39,26 @@ class RunningHash:
 
     @classmethod
     def of(cls, stream: BinaryIO) -> "RunningHash":
-        """Return the hash of what is left to be read of a stream."""
+        """Return the hash of the rest of a stream."""
         found = cls()
         while data := stream.read(_STEP_BYTES):
             found.update(data)
         return found
 
     def update(self, data: bytes | bytearray) -> None:
-        """Take in what comes next."""
+        """Add data."""
         self._hash.update(data)
         self.size += len(data)
 
     def digest(self) -> bytes:
-        """Return the digest of all that has passed; more may come."""
+        """Return the digest of the data so far. More data may follow."""
         return self._hash.digest()
 
 
 class FileSource:
-    """A file that is read in order, and hashed on the way.
+    """A file that is read in order and hashed.
 
-    It has to stay as it was listed: a change is an error.
+    A change of the file since it was listed is an error.
     """
 
     def __init__(self, path: Path, facts: FileFacts) -> None:
@@ -68,16 +68,16 @@ class FileSource:
         self._hash = RunningHash()
 
     def digest(self, size: int) -> bytes:
-        """Return the digest of the first `size` bytes; reading may continue behind them."""
+        """Return the digest of the first `size` bytes. Reading can continue after them."""
         if self._hash.size != size:
             self._go_to(size)
         self.close()
         return self._hash.digest()
 
     def read(self, offset: int, length: int) -> tuple[bytearray, bytes | None]:
-        """Return some bytes, and with the last of them the digest of the whole file, which is then closed."""
+        """Return some bytes. With the last bytes, also return the digest of the whole file, and close it."""
         stream = self._go_to(offset)
-        data = bytearray(length)  # which arrives without a copy, unlike bytes
+        data = bytearray(length)  # unlike bytes, it can be filled without a copy
         if stream.readinto(data) < length:
             raise self._changed()
         self._hash.update(data)
@@ -88,7 +88,7 @@ class FileSource:
         return data, self._hash.digest()
 
     def close(self) -> None:
-        """Close the file; the state of the hash is kept."""
+        """Close the file, and keep the state of the hash."""
         if self._stream is not None:
             self._stream.close()
             self._stream = None
@@ -114,16 +114,16 @@ class FileSource:
             raise self._changed()
 
     def _changed(self) -> OSError:
-        return OSError(f"{self.path} was changed while it was sent: send it again")
+        return OSError(f"{self.path} was changed while it was sent; send it again")
 
 
 try:
     _fcntl: Any = importlib.import_module("fcntl")
-except ImportError:  # Windows, where nothing keeps two programs from writing to one part
+except ImportError:  # on Windows, parts are not locked
     _fcntl = None
 
 _MAX_NAME_BYTES = 255
-# The disk is full, the account's share of it, or what a process may write.
+# The disk is full, the account's quota is used up, or the process has reached its file size limit.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _PART_FLAGS = (
     os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -131,7 +131,7 @@ _PART_FLAGS = (
 
 
 def part_of(path: Path) -> Path:
-    """Return where a transfer to `path` collects what has come.
+    """Return the path of the part in which a transfer to `path` collects data.
 
     Examples
     --------
@@ -145,7 +145,7 @@ def part_of(path: Path) -> Path:
 
 
 class Offer(NamedTuple):
-    """What is at the target already: so many bytes with this digest, as the file itself or as a part of it."""
+    """Existing data at the target, in the file itself or in a part: its number of bytes and its digest."""
 
     size: int
     digest: bytes
@@ -153,30 +153,30 @@ class Offer(NamedTuple):
 
 
 class _Part:
-    """A part that is written to: open, locked, and hashed as far as it is written."""
+    """A part that is being written: an open, locked file, and the hash of its data."""
 
     def __init__(self, path: Path, stream: BinaryIO, passed: RunningHash, *, is_kept: bool) -> None:
         self.path = path
         self.stream = stream
-        self.passed = passed  #: the hash of what is in it already; what is behind that is cut off
-        self.is_kept = is_kept  #: whether it stays when it is closed, for another transfer to continue
+        self.passed = passed  #: the hash of its valid data; anything after that is cut off
+        self.is_kept = is_kept  #: whether it stays after `close`, so that another transfer can resume
         stream.seek(passed.size)
         stream.truncate()
 
     @classmethod
     def begin(cls, target: Path) -> "_Part":
-        """Open an empty part for a target; under another name if somebody else writes to the usual one."""
+        """Open an empty part for a target. Uses another name while another transfer writes to the usual one."""
         path = part_of(target)
         stream = _open_part(path, os.O_CREAT)
         if stream is not None:
             return cls(path, stream, RunningHash(), is_kept=True)
         path = target.with_name(f".{secrets.token_hex(16)}{PART_ENDING}")
         stream = _open_part(path, os.O_CREAT | os.O_EXCL)
-        assert stream is not None  # noqa: S101 - nothing else knows its name
+        assert stream is not None  # noqa: S101 - the random name is unused
         return cls(path, stream, RunningHash(), is_kept=False)  # no later transfer would find it
 
     def write(self, data: bytes | bytearray) -> None:
-        """Add bytes; an `OSError` that says that there is no room has it removed."""
+        """Add bytes. After an `OSError` because of missing space, `close` removes the part."""
         try:
             view = memoryview(data)
             while view:
@@ -193,32 +193,31 @@ class _Part:
 
 
 class FileTarget:
-    """A file that is put together.
+    """A file that is being received.
 
-    `path`: the place. A link there is replaced, not followed. `facts`: what is to come. `is_durable`: whether it is
-    written through to the disk before it takes its place, so that not even a machine that loses power leaves it there
-    in part.
+    `path`: the target. A link there is replaced, not followed. `facts`: the facts of the file. `is_durable`: whether to
+    flush the file to disk before it replaces the target, so that even a power failure leaves no incomplete file.
     """
 
     def __init__(self, path: Path, facts: FileFacts, *, is_durable: bool) -> None:
         self.path = path
         self._facts = facts
         self._is_durable = is_durable
-        # What was offered: the file, and a part with the hash of its bytes.
+        # The offered data: the file, and a part with its hash.
         self._offered: os.stat_result | None = None
         self._offered_part: tuple[os.stat_result, RunningHash] | None = None
-        self._part: _Part | None = None  # once something is written
+        self._part: _Part | None = None  # set by the first write
 
     def offers(self) -> list[Offer]:
-        """Return what is there of it.
+        """Return offers for existing data: a file of the same size, and a part.
 
-        Raises `OSError` if a folder is there, or what is there cannot be read.
+        Raises `OSError` if the target is a folder, or the data cannot be read.
         """
         offers = []
         with contextlib.suppress(FileNotFoundError):
             facts = self.path.lstat()
             if stat.S_ISDIR(facts.st_mode):
-                raise IsADirectoryError(f"{self.path} is a folder: name the file in it")
+                raise IsADirectoryError(f"{self.path} is a folder; give the name of a file in it")
             if stat.S_ISREG(facts.st_mode) and facts.st_size == self._facts.size:
                 with self.path.open("rb") as stream:
                     offers.append(Offer(facts.st_size, RunningHash.of(stream).digest(), is_part=False))
@@ -235,19 +234,20 @@ class FileTarget:
         return offers
 
     def keep(self) -> None:
-        """Leave the contents as they were offered, and give the file its permissions and its time.
+        """Keep the offered contents, and set the permissions and the time of the file.
 
-        Raises `OSError` if it was changed meanwhile, or these may not be set.
+        Raises `OSError` if the file was changed meanwhile, or if these cannot be set.
         """
         if self._offered is None or not _is_same(self._offered, self.path.lstat()):
-            raise OSError(f"{self.path} was changed meanwhile: send it again")
+            raise OSError(f"{self.path} was changed meanwhile; send it again")
         self._finish(self.path)
 
     def write(self, offset: int, data: bytes | bytearray, digest: bytes | None) -> None:
-        """Add bytes to the part; with the digest, after the last of them, let it take its place.
+        """Add bytes to the part. With the last bytes, which come with the digest, replace the target by the part.
 
-        Raises `UnreadableValueError` if they are not those that come next; or all are here, and the digest is another.
-        Then the part is removed. Raises `OSError` if they cannot be written. If there is no room, the part is removed.
+        Raises `UnreadableValueError` if these are not the next bytes, or if the digest of the complete file does not
+        match; in the second case the part is removed. Raises `OSError` if writing fails. Without enough space, the part
+        is removed.
         """
         if self._part is None:
             self._part = self._continue_part() if offset else _Part.begin(self.path)
@@ -257,7 +257,7 @@ class FileTarget:
             or end > self._facts.size
             or (digest is not None) != (end == self._facts.size)
         ):
-            raise UnreadableValueError(f"{self.path}: what arrived is not what comes next")
+            raise UnreadableValueError(f"{self.path}: the peer did not send the next bytes")
         try:
             self._part.write(data)
         except OSError as error:
@@ -266,7 +266,7 @@ class FileTarget:
             self._complete(self._part, digest)
 
     def close(self) -> None:
-        """Close the part, and remove it if it is of no use."""
+        """Close the part, and remove it if it is useless."""
         if self._part is not None:
             self._part.close()
             self._part = None
@@ -281,24 +281,24 @@ class FileTarget:
                 return _Part(path, stream, passed, is_kept=True)
         if stream is not None:
             stream.close()
-        raise OSError(f"{path} was changed meanwhile: send {self.path} again")
+        raise OSError(f"{path} was changed meanwhile; send {self.path} again")
 
     def _complete(self, part: _Part, digest: bytes) -> None:
-        # Whatever goes wrong from here on: by then it may have permissions that do not let it be written to.
+        # Remove the part after any error: its new permissions may not allow another transfer to write to it.
         part.is_kept = False
         try:
             if part.passed.digest() != digest:
                 raise UnreadableValueError(
-                    f"{self.path}: what arrived is not what was sent (their BLAKE2b differ), so it was removed: "
-                    "send again"
+                    f"{self.path}: the received data is not the sent data (the BLAKE2b differ) and was removed; "
+                    "send it again"
                 )
             self._finish(part.path)
             if self._is_durable:
                 os.fsync(part.stream.fileno())
-            if _fcntl is None:  # Windows renames no open file
+            if _fcntl is None:  # Windows cannot rename an open file
                 part.stream.close()
             part.path.replace(self.path)
-            part.is_kept = True  # under its new name
+            part.is_kept = True  # it is now the target
         finally:
             self.close()
 
@@ -315,14 +315,14 @@ def _is_same(before: os.stat_result, now: os.stat_result) -> bool:
 
 
 def _open_part(path: Path, flags: int) -> BinaryIO | None:
-    """Open a part and lock it; return ``None`` if somebody else writes to it."""
+    """Open a part and lock it; return ``None`` if another transfer has locked it."""
     while True:
         stream = os.fdopen(os.open(path, _PART_FLAGS | flags, 0o600), "r+b", buffering=0)
         if _fcntl is None:
             return stream
         try:
             _fcntl.flock(stream, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
-            # Between both, it may have taken the place of the file: then what was opened is that one.
+            # Before it was locked, it may have replaced its target. Then we opened the target, and try again.
             with contextlib.suppress(FileNotFoundError):
                 if path.lstat().st_ino == os.fstat(stream.fileno()).st_ino:
                     return stream

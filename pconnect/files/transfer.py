@@ -1,8 +1,8 @@
-"""Putting files on engines and getting them from there: the client's side of `pserver.services.files`.
+"""Send files to engines and fetch files from them: the client's side of `pserver.services.files`.
 
-What is sent, and that only, passes as the arguments and values of commands on the data connections, in batches of which
-some are under way at once: so the memory that is taken does not depend on the size of the files, and neither end waits
-for the other. A failure at one node does not affect the others.
+File data travels as arguments and values of commands on the data connections, in batches. Several batches are in
+transit at the same time, so neither end waits for the other, and the memory in use does not depend on the size of the
+files. A failure on one node does not affect the other nodes.
 """
 
 import contextlib
@@ -27,10 +27,10 @@ from pconnect.protocol.wait_states import COMMAND_END, Wait
 from pconnect.session.remote_calls import call_service, client_mesh
 from srp_tools.steps import deadline_after
 
-# So many batches are under way: one is written at the other end, one is in the system's buffers, one on its way there.
+# The number of batches in transit: one is being written at the other end, one is in the system's buffers, one is sent.
 _WINDOW = 3
 
-#: What moves files: gives the commands that have to end before it can continue.
+#: A generator that moves files. It yields the commands that must end before it can continue.
 Steps = Generator[Commands, None, None]
 
 
@@ -45,8 +45,8 @@ def put(
 ) -> list[str]:
     """Send a file or a folder to engines; see `pconnect.views.file_views`.
 
-    `batch_bytes`: so many are in one message. `check`: is called before each message; what it raises, which must be no
-    `OSError` and no error of the package, breaks the transfer off.
+    `batch_bytes`: the size of a message. `check`: called before each message. To abort the transfer, it raises an
+    exception other than `OSError` and the errors of this package.
     """
     deadline = deadline_after(timeout)
     transfer = Transfer(nodes, f"put({str(local)!r}, {remote!r})", "putting", check)
@@ -65,7 +65,7 @@ def get(
     batch_bytes: int = BATCH_BYTES,
     check: Callable[[], object] = lambda: None,
 ) -> None:
-    """Fetch a file or a folder from engines, each to its place here; see `pconnect.views.file_views`, and `put`."""
+    """Fetch a file or a folder from each engine to its place here; see `pconnect.views.file_views` and `put`."""
     deadline = deadline_after(timeout)
     transfer = Transfer(nodes, f"get({remote!r})", "getting", check)
     flows = [
@@ -75,7 +75,7 @@ def get(
 
 
 def targets(connections: Connections) -> list[Connection]:
-    """Return the engines that are meant; an error on the client of a closed network, and in an engine."""
+    """Return the engines among the connections. Raises an error in an engine, and if the network is closed."""
     mesh, nodes = resolve(connections)
     mesh.check_open()
     client_mesh(mesh)
@@ -83,13 +83,13 @@ def targets(connections: Connections) -> list[Connection]:
 
 
 class Transfer:
-    """Files on their way between the client and some engines: the one scheduler of all that moves files.
+    """A transfer between the client and some engines. It schedules all generators that move files.
 
-    What is to be done is written as generators, `Steps`, each for some of the nodes. A generator gives what it has to
-    wait for; meanwhile the others continue.
+    The work is written as generators, `Steps`, each for some of the nodes. A generator yields the commands for which it
+    waits; meanwhile the other generators continue.
 
-    `what`: how the verb was called, for errors. `bar`: a word for the progress bar. `nodes`: as given. `errors`: what
-    failed, by node. An error at one node does not affect the others. `done_bytes`: for the progress bar. `check`: see
+    `nodes`: the engines. `what`: the user's call, for errors. `bar`: the label of the progress bar. `errors`: the first
+    error of each failed node; the other nodes continue. `done_bytes`: the state of the progress bar. `check`: see
     `put`.
     """
 
@@ -110,10 +110,10 @@ class Transfer:
     def call(
         self, service: str, args: Sequence[object], nodes: Sequence[Connection], *, wants_value: bool = True
     ) -> Commands:
-        """Call a service of some engines with the token of this transfer; `take` has to follow."""
+        """Call a service of some engines with the token of this transfer. The caller must later call `take`."""
         self._check()
-        # `call_service` waits a moment for room, and what an engine does not read is sent later, from a copy.
-        with self._event_loop.sigint_deferred:  # what was sent is known to be under way
+        # `call_service` waits only briefly for room; data that an engine does not read yet is copied and sent later.
+        with self._event_loop.sigint_deferred:  # every sent command must be recorded below
             commands: Commands = call_service(
                 service, [self._token, *args], nodes, wants_value=wants_value, shown_as=self._what
             )
@@ -121,25 +121,25 @@ class Transfer:
         return commands
 
     def take(self, commands: Commands) -> list[Command]:
-        """Return those that went well of what has ended, and record the errors of the others."""
+        """Record the errors of ended commands, and return the successful ones."""
         self._under_way.remove(commands)
         for command in commands:
             error = command.exception()
             if error is not None:
-                self.errors.setdefault(command.node, error)  # those that follow only repeat the first
+                self.errors.setdefault(command.node, error)  # later errors only repeat the first one
         return [command for command in commands if command.exception() is None]
 
     def alive(self, nodes: Iterable[Connection]) -> list[Connection]:
-        """Return those of some nodes at which nothing has failed."""
+        """Return the nodes without errors."""
         return [node for node in nodes if node.node not in self.errors]
 
     def expect(self, node: Connection, size: int) -> None:
-        """Record how many bytes will be counted for a node; there is a bar once this is known for all."""
+        """Record the number of bytes to move for a node. The progress bar appears when it is known for all nodes."""
         self._expected[node.node] = size
 
     @contextlib.contextmanager
     def apart(self, node: Connection) -> Iterator[None]:
-        """Let what fails inside be an error of this node alone."""
+        """Treat errors in the body of the ``with`` statement as errors of this node alone."""
         try:
             yield
         except (ParallelError, OSError) as error:
@@ -147,11 +147,10 @@ class Transfer:
             self._abandon([node])
 
     def run(self, flows: Sequence[Steps], deadline: float) -> None:
-        """Run generators side by side until all have ended.
+        """Run generators concurrently until all have ended.
 
-        Raises `ParallelError`, `OSError` or `ExceptionGroup`: what failed at one node, or at several; the others are
-        done. After `TimeoutError` or `KeyboardInterrupt` all is broken off; what is left of it on engines ends without
-        further notice.
+        Raises `ParallelError` or `OSError` if one node failed, `ExceptionGroup` if several did; the transfer to all
+        other nodes is complete. `TimeoutError` and `KeyboardInterrupt` abort the transfer on all nodes.
         """
         waiting: dict[Steps, Commands] = {}
         try:
@@ -177,7 +176,7 @@ class Transfer:
             raise error
 
     def _wait(self, waiting: Mapping[Steps, Commands], deadline: float, meter: Meter) -> list[Steps]:
-        """Wait until a generator can continue; return those that can."""
+        """Wait until a generator can continue; return all that can."""
         if not waiting:
             return []
 
@@ -200,7 +199,7 @@ class Transfer:
         return ready()
 
     def _abandon(self, nodes: Sequence[Connection]) -> None:
-        """Have engines end what is left; nothing waits for that, and its errors are ignored."""
+        """Abort the transfer on some engines. Does not wait for them, and ignores their errors."""
         numbers = {node.node for node in nodes}
         for commands in self._under_way:
             for command in commands:
@@ -219,7 +218,7 @@ class Transfer:
 
 
 def _pipelined(calls: Iterable[Commands], take: Callable[[Commands], object]) -> Steps:
-    """Let some calls be under way at once; `take` gets them in their order, each after its end."""
+    """Keep several calls in progress. Passes each of them to `take` after its end, in order."""
     under_way: deque[Commands] = deque()
     for commands in calls:
         under_way.append(commands)
@@ -232,10 +231,10 @@ def _pipelined(calls: Iterable[Commands], take: Callable[[Commands], object]) ->
 
 
 def send(transfer: Transfer, outgoing: Outgoing, offers: Mapping[int, Any], batch_bytes: int) -> Steps:
-    """Send to engines what they lack of some files.
+    """Send missing file data to engines.
 
-    `offers`: what is there already, by node; see `Incoming.offers`. Others get nothing. `batch_bytes`: so much is in
-    one message.
+    `offers`: the existing data, by node; see `Incoming.offers`. Nodes without offers receive nothing. `batch_bytes`:
+    the size of a message.
     """
     agreements: defaultdict[Agreement, list[Connection]] = defaultdict(list)
     for node in transfer.nodes:
@@ -244,7 +243,7 @@ def send(transfer: Transfer, outgoing: Outgoing, offers: Mapping[int, Any], batc
             offered = offers[node.node]
             with transfer.apart(node):
                 agreements[Agreement.of(offered, outgoing.digests(offered))].append(node)
-    # Nodes that have the same get the same, which is read and encoded once.
+    # Nodes with the same existing data get the same messages, which are read and encoded only once.
     for agreement, nodes in agreements.items():
         transfer.expect(nodes[0], agreement.left(outgoing.listing))
     for agreement, nodes in agreements.items():
@@ -271,7 +270,7 @@ def _sending(
 def _put(
     transfer: Transfer, outgoing: Outgoing, remote: str, paths: dict[int, str], batch_bytes: int
 ) -> Steps:
-    """Put files on all nodes; `paths` gets where they are."""
+    """Send files to all nodes, and store their paths there in `paths`."""
     begun = transfer.call("files.begin_put", [encode_name(remote), outgoing.listing.pack()], transfer.nodes)
     yield begun
     offers = {}
@@ -282,7 +281,7 @@ def _put(
 
 
 def _get(transfer: Transfer, node: Connection, remote: str, place: Path, batch_bytes: int) -> Steps:
-    """Get files from one node."""
+    """Fetch files from one node."""
 
     def result(commands: Commands) -> Any:
         for command in transfer.take(commands):

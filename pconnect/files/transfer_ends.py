@@ -1,8 +1,8 @@
-"""Files and folders on their way: `Outgoing` at one end, `Incoming` at the other, whichever of both is the client's.
+"""The two ends of a transfer: `Outgoing` reads files and folders, `Incoming` writes them. Each may be the client's.
 
-They talk in lists of plain values, which `pconnect.files.transfer` carries over: the listing; what is there already,
-the *offers*; for each offer the digest that the source has for as many bytes; then *pieces* of the files in their
-order, of which each that ends a file has the digest of all of it.
+They exchange plain values, which `pconnect.files.transfer` carries: the listing; the *offers*, which describe existing
+data at the target; for each offer, the source's digest of as many bytes; then the *pieces* of the files in order. The
+last piece of a file includes the digest of the whole file.
 """
 
 import errno
@@ -15,26 +15,26 @@ from pconnect.errors import ConfigurationError, UnreadableValueError
 from pconnect.files.listing import Listing
 from pconnect.files.partial_file import FileSource, FileTarget
 
-#: So much of files is in one message.
+#: The maximum number of bytes of file contents in one message.
 BATCH_BYTES = 4 * 2**20
-# Small files have costs of their own.
+# The maximum number of files in one message, because each file has a fixed cost.
 _BATCH_FILES = 500
 
 
 class Agreement(NamedTuple):
-    """What need not be sent: files, by their index, that are right already; where others go on."""
+    """The data that need not be sent: indexes of complete files, and the offsets at which other files resume."""
 
     kept: tuple[int, ...]
     starts: tuple[tuple[int, int], ...]
 
     @classmethod
     def of(cls, offers: Sequence[Any], digests: Sequence[bytes]) -> "Agreement":
-        """Compare offers with what the source has.
+        """Compare the offers with the digests of the source.
 
-        Raises `UnreadableValueError` if these are no digests for the offers.
+        Raises `UnreadableValueError` if the digests do not match the offers.
         """
         if not isinstance(digests, list) or len(digests) != len(offers):
-            raise UnreadableValueError("what arrived are not the digests that were asked for")
+            raise UnreadableValueError("the peer did not send the requested digests")
         kept: list[int] = []
         starts: dict[int, int] = {}
         for (index, size, offered, is_part), digest in zip(offers, digests, strict=True):
@@ -46,12 +46,12 @@ class Agreement(NamedTuple):
         return cls(tuple(kept), tuple((index, size) for index, size in starts.items() if index not in kept))
 
     def left(self, listing: Listing) -> int:
-        """Return how many bytes are to be sent."""
+        """Return the number of bytes to send."""
         kept = sum(listing.files[index].size for index in self.kept)
         return listing.total - kept - sum(size for _, size in self.starts)
 
     def batches(self, listing: Listing, batch_bytes: int = BATCH_BYTES) -> Iterator[list[list[int]]]:
-        """Give what is to be sent, as lists of ``[index, offset, length]``."""
+        """Yield the batches to send, as lists of ``[index, offset, length]``."""
         kept, starts = set(self.kept), dict(self.starts)
         batch: list[list[int]] = []
         room = batch_bytes
@@ -73,35 +73,35 @@ class Agreement(NamedTuple):
 
 
 class Outgoing:
-    """What is read at one end."""
+    """The reading end."""
 
     def __init__(self, path: Path, listing: Listing) -> None:
         self.path = path  #: a file or a folder
-        self.listing = listing  #: of what is read there; see `list_tree`
+        self.listing = listing  #: the listing of `path`; see `list_tree`
         self._files = [
             FileSource(path / facts.name if facts.name else path, facts) for facts in listing.files
         ]
 
     def digests(self, offers: Sequence[Any]) -> list[bytes]:
-        """Return for each offer the digest of as many bytes of the file."""
+        """Return, for each offer, the digest of the same number of bytes of the file."""
         digests = []
         for offer in offers if isinstance(offers, list) else [None]:
             match offer:
                 case [index, size, bytes(), bool()]:
                     digests.append(self._file(index, size).digest(size))
                 case _:
-                    raise UnreadableValueError("what arrived is no list of what is there already")
+                    raise UnreadableValueError("the peer sent an invalid list of offers")
         return digests
 
     def read(self, batch: Sequence[Any]) -> list[list[Any]]:
-        """Return pieces: ``[index, offset, bytes, digest]``, with a digest where the file ends."""
+        """Return pieces: ``[index, offset, bytes, digest]``. The last piece of a file has a digest."""
         return [
             [index, offset, *self._file(index, offset + length).read(offset, length)]
             for index, offset, length in batch
         ]
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close all open files."""
         for file in self._files:
             file.close()
 
@@ -110,16 +110,17 @@ class Outgoing:
             file = self._files[index]
             if 0 <= end <= file.facts.size:
                 return file
-        raise UnreadableValueError(f"the other end speaks of a file that is not in {self.path}")
+        raise UnreadableValueError(f"the peer asked for a file or a part that is not in {self.path}")
 
 
 class Incoming:
-    """What is written at the other end.
+    """The writing end.
 
-    `path`: where to put the file, or what is in the folder. Missing folders are made. `listing`: what is to come.
-    `is_durable`: see `FileTarget`. Raises `ConfigurationError` if a folder there is a link, so that files would be
-    written elsewhere. Raises `OSError` if a folder cannot be made, or there is no room on the disk. No file was
-    written. `path`, `listing`: as given. `missing`: the indexes of the files that are not yet right.
+    `path`: the target file or folder. Missing folders are created. `listing`: the files to receive. `is_durable`: see
+    `FileTarget`. `missing`: the indexes of the files that are not yet complete.
+
+    Raises `ConfigurationError` if a folder there is a link, because files would be written elsewhere, and `OSError` if
+    a folder cannot be created. Then no file was written.
     """
 
     def __init__(self, path: Path, listing: Listing, *, is_durable: bool) -> None:
@@ -133,9 +134,9 @@ class Incoming:
         ]
 
     def offers(self) -> list[list[Any]]:
-        """Return what is there already: ``[index, bytes, digest, whether it is a part]``.
+        """Return offers for the existing data: ``[index, number of bytes, digest, whether it is a part]``.
 
-        Raises `OSError` if a folder is where a file belongs; something cannot be read; or there is no room on the disk.
+        Raises `OSError` if a folder has the name of a file, a file cannot be read, or the disk has not enough space.
         """
         offers: list[list[Any]] = []
         lacking = 0
@@ -147,12 +148,12 @@ class Incoming:
         free = shutil.disk_usage(folder).free
         if lacking > free:
             raise OSError(
-                errno.ENOSPC, f"{lacking} bytes are to come, and the disk has room for {free}", str(self.path)
+                errno.ENOSPC, f"the transfer needs {lacking} bytes, but only {free} are free", str(self.path)
             )
         return offers
 
     def keep(self, indexes: Sequence[Any]) -> None:
-        """Leave the contents of some files as they were offered; see `FileTarget.keep`."""
+        """Keep the offered contents of some files; see `FileTarget.keep`."""
         for index in indexes:
             self._file(index).keep()
             self.missing.discard(index)
@@ -171,31 +172,31 @@ class Incoming:
                     if digest is not None:
                         self.missing.discard(index)
                 case _:
-                    raise UnreadableValueError("what arrived is no piece of a file")
+                    raise UnreadableValueError("the peer sent an invalid piece of a file")
 
     def write_batch(self, batch: Sequence[Any], pieces: Any) -> None:
-        """Write pieces if they are those of a batch that was asked for.
+        """Write the pieces of a requested batch.
 
-        Raises `UnreadableValueError` if they are others. Nothing was written of them.
+        Raises `UnreadableValueError` if these are not the requested pieces. Then none of them was written.
         """
         came = [_extent(piece) for piece in pieces] if isinstance(pieces, list) else None
         if came != batch:
-            raise UnreadableValueError(f"what arrived for {self.path} is not what was asked for")
+            raise UnreadableValueError(f"the peer did not send the requested pieces of {self.path}")
         self.write(pieces)
 
     def close(self) -> None:
-        """Close what is open; parts stay."""
+        """Close all open files. Parts stay."""
         for file in self._files:
             file.close()
 
     def _file(self, index: Any) -> FileTarget:
         if type(index) is int and 0 <= index < len(self._files):
             return self._files[index]
-        raise UnreadableValueError(f"the other end speaks of a file that is not in {self.path}")
+        raise UnreadableValueError(f"the peer sent data for a file that is not in {self.path}")
 
 
 def _extent(piece: Any) -> list[int] | None:
-    """Return ``[index, offset, length]`` of what arrived, if it is a piece at all."""
+    """Return ``[index, offset, length]`` of a received piece, ``None`` if it is invalid."""
     match piece:
         case [int() as index, int() as offset, bytes() | bytearray() as data, _]:
             return [index, offset, len(data)]
@@ -208,10 +209,12 @@ def _make_folders(path: Path, listing: Listing) -> None:
         return
     path.mkdir(parents=True, exist_ok=True)
     names = {*listing.folders, *(facts.name.rpartition("/")[0] for facts in listing.files)} - {""}
-    # With all that contain them: what a listing says comes from elsewhere.
+    # Include all parent folders: the listing comes from a peer, and need not name them.
     names |= {name[:end] for name in names for end, letter in enumerate(name) if letter == "/"}
     for name in sorted(names, key=lambda name: name.split("/")):
         folder = path / name
         if folder.is_symlink():
-            raise ConfigurationError(f"{folder} is a link: files for that folder would be written elsewhere")
+            raise ConfigurationError(
+                f"{folder} is a link, so its files would be written elsewhere; remove it"
+            )
         folder.mkdir(exist_ok=True)

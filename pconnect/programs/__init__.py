@@ -1,1 +1,1 @@
-"""Programs on the nodes: their streams, their exit status, and what is asked for them."""
+"""Programs on the nodes: their requests, streams and exit status."""

@@ -1,4 +1,4 @@
-"""How programs have ended: what is returned, and the errors that say why one has not."""
+"""The results of programs, and the errors of programs that failed."""
 
 import shlex
 import signal
@@ -11,16 +11,16 @@ from srp_tools.printable import printable_text
 
 
 class ProgramTimeoutError(ParallelError, TimeoutError):
-    """A program was ended because its time limit had passed. `stdout`, `stderr`: what it had written before."""
+    """A program reached its time limit and was ended. `stdout`, `stderr`: its output until then."""
 
     stdout: bytes | str | None = None
     stderr: bytes | str | None = None
 
 
 class ProgramFailedError(ParallelError, subprocess.CalledProcessError):
-    """A program has ended with an exit status that is not 0, or by a signal, where that is an error.
+    """A program ended with a nonzero exit status or by a signal, and the call checks for that.
 
-    It has what `subprocess.CalledProcessError` has, and ``node``, ``host``, ``outputs`` as `CompletedProgram` has them.
+    It has the attributes of `subprocess.CalledProcessError`, and ``node``, ``host``, ``outputs`` of `CompletedProgram`.
     """
 
     def __init__(self, completed: "CompletedProgram") -> None:
@@ -34,30 +34,30 @@ class ProgramFailedError(ParallelError, subprocess.CalledProcessError):
     def __str__(self) -> str:
         code = self.returncode
         how = f"exit status {code}" if code > 0 else f"ended by signal {-code} ({signal.strsignal(-code)})"
-        place = "" if self.node is None else f" at node {self.node} ({self.host})"
+        place = "" if self.node is None else f" on node {self.node} ({self.host})"
         said = self.stderr.decode("utf-8", "replace") if isinstance(self.stderr, bytes) else self.stderr
         last = "".join(said.strip().splitlines()[-1:])
         return printable_text(f"{shlex.join(self.cmd)[:100]}{place}: {how}{': ' * bool(last)}{last[:300]}")
 
 
 class CompletedProgram(subprocess.CompletedProcess[Any]):
-    """How a program has ended, as of `subprocess.run`, and where.
+    """The result of a program, like that of `subprocess.run`, with the node that ran it.
 
     Attributes
     ----------
     args, returncode, stdout, stderr
-        As of `subprocess.CompletedProcess`.
+        As in `subprocess.CompletedProcess`.
     node, host
-        Where it ran.
+        The node that ran it, by number and host.
     duration
-        Seconds that it ran.
+        Its run time in seconds.
     outputs
-        The files that it has left in its private folder, if it had one; see `pconnect.programs.template.program`.
+        The files that it left in its private folder, if it had one; see `pconnect.programs.template.program`.
     """
 
     outputs: JobOutputs = NO_OUTPUTS
 
-    def __init__(  # noqa: PLR0917 - as of its base class, and where it was
+    def __init__(  # noqa: PLR0917 - like its base class
         self,
         args: list[str],
         returncode: int,

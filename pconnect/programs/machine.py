@@ -1,7 +1,7 @@
-"""What a machine has: its programs with their versions, free memory, processors. It is asked for on nodes, and here.
+"""Facts about a machine: programs with their versions, free memory, processors. Used on nodes and on the client.
 
-Nothing is changed. The version is what a program says when it is called with ``--version``: as an ordinary program in
-a process group of its own, without input, and not for long.
+Versions come from the output of ``--version``. The program runs without input, in its own process group, and for a
+limited time.
 """
 
 import contextlib
@@ -16,28 +16,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-#: Path, first line of ``--version`` or ``None``, SHA-256 of the file or ``None``; ``None`` alone: there is none.
+#: Path, first line of ``--version`` or ``None``, SHA-256 of the file or ``None``. Just ``None`` for a missing program.
 Found = tuple[str, str | None, bytes | None] | None
 
 VERSION_SECONDS = 2.0
 _MAX_VERSION_BYTES = 2**16
 _MAX_LINE_CHARACTERS = 200
-# `pconnect.shadow.guard`, in a folder above: a stand-in for a program that is asked for its version asks the program.
+# The same as in `pconnect.shadow.guard`, a higher layer: makes a stand-in run the real program.
 _SHADOW = "PSERVER_SHADOW"
 
 
 def find_programs(names: Sequence[str]) -> dict[str, Found]:
-    """Look for programs as the system does when it starts one, and call them for their versions.
+    """Find programs in ``PATH``, and call them with ``--version``.
 
     Parameters
     ----------
     names
-        Names, which are looked for in ``PATH``, or absolute paths.
+        Names to find in ``PATH``, or absolute paths.
 
     Returns
     -------
     dict
-        By name: path, version and digest. A program that does not know ``--version`` has ``None`` as its version.
+        By name: path, version and digest. The version is ``None`` for a program that does not know ``--version``.
 
     Examples
     --------
@@ -52,9 +52,9 @@ def find_programs(names: Sequence[str]) -> dict[str, Found]:
 
 
 def machine_facts(names: Sequence[str] = ()) -> dict[str, Any]:
-    """Return ``memory`` (bytes that programs can still have), ``cpus``, ``load`` (average of one minute), ``programs``.
+    """Return ``memory`` (free memory in bytes), ``cpus``, ``load`` (average of one minute) and ``programs``.
 
-    The last has those of the names that are programs here. What the system does not tell is ``None``.
+    ``programs`` lists the given names that are programs here. Facts that the system does not provide are ``None``.
 
     Examples
     --------
@@ -70,9 +70,9 @@ def machine_facts(names: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def version_of(path: str, seconds: float = VERSION_SECONDS) -> str | None:
-    """Return the first line of what a program says about its version; ``None``: it says nothing.
+    """Return the first line of a program's ``--version`` output, ``None`` if there is none.
 
-    A program that has not ended after some seconds is killed, with what it has started.
+    A program that does not end in time is killed with its child processes.
     """
     deadline = time.monotonic() + seconds
     try:
@@ -103,7 +103,7 @@ def _path_of(name: str) -> str | None:
 
 
 def _read(process: "subprocess.Popen[bytes]", deadline: float) -> bytes:
-    """Return the beginning of the output."""
+    """Return the start of the output."""
     assert process.stdout is not None  # noqa: S101 - it is a pipe
     data = b""
     poll = select.poll()
@@ -118,7 +118,7 @@ def _read(process: "subprocess.Popen[bytes]", deadline: float) -> bytes:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Kill what is left of the group: the program itself may have ended before its children."""
+    """Kill the remaining processes of the group: children may outlive the program itself."""
     assert process.stdout is not None  # noqa: S101 - it is a pipe
     process.stdout.close()
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -130,7 +130,7 @@ def _digest(path: str) -> bytes | None:
     try:
         with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
-    except OSError:  # it may be executed, and not be read
+    except OSError:  # it may be executable but not readable
         return None
 
 

@@ -1,7 +1,7 @@
-"""The private folder in which a program runs: what it finds there, and what of it goes back to the client.
+"""The private folder of a program: fill it before the run, and select the files that go back to the client.
 
-It is the folder ``outputs`` of its job, so what is in it at the end comes back as the job's outputs. What the client
-does not want, or has sent itself, is removed before that.
+It is the folder ``outputs`` of the job, so all files in it at the end become the job's outputs. Files that the client
+did not ask for, or sent itself, are removed before that.
 """
 
 import os
@@ -13,16 +13,16 @@ from pathlib import Path, PurePosixPath
 from pconnect.errors import ConfigurationError
 from pconnect.files.listing import is_inner_name
 
-# Files that come with a program are so many seconds old, so that whatever it writes to one changes its time.
+# Sent files are made this many seconds old, so that any write of the program changes their time.
 _AGE = 2
-# What tells a file from another one, or from one of its name with other contents.
+# Modification time, size and inode, which identify a file with its contents.
 _Mark = tuple[int, int, int]
 
 
 class PrivateFolder:
-    """The folder `path`, which is empty, of one program.
+    """The folder `path` of one program, which is empty at first.
 
-    `outputs`: names, or patterns of them, of what goes back; ``None``: everything.
+    `outputs`: names or patterns of the files that go back; ``None`` for all.
     """
 
     def __init__(self, path: Path, outputs: Sequence[str] | None) -> None:
@@ -31,10 +31,10 @@ class PrivateFolder:
         self._given: dict[str, _Mark] = {}
 
     def fill(self, files: Mapping[str, tuple[int, bytes]]) -> None:
-        """Write what the program finds there: permissions and contents by name.
+        """Write the files of the program. `files`: permissions and contents by name.
 
         Raises `ConfigurationError` if a name leads out of the folder, and `OSError` if a file cannot be written. Then
-        nothing goes back.
+        no files go back.
         """
         outputs, self._outputs = self._outputs, ()
         for name, (mode, data) in files.items():
@@ -53,7 +53,7 @@ class PrivateFolder:
         return _mark(path.stat())
 
     def tidy(self) -> None:
-        """Leave what goes back: of files, those that are wanted, and are not as they came."""
+        """Remove all files that do not go back: unchanged ones, and those that `outputs` does not select."""
         self.path.mkdir(exist_ok=True)  # the program may have removed it
         for entry, name in _below(self.path):
             if not self._goes_back(entry, name):
@@ -62,7 +62,7 @@ class PrivateFolder:
     def _goes_back(self, entry: "os.DirEntry[str]", name: str) -> bool:
         try:
             facts = entry.stat()
-        except OSError:  # a link that leads nowhere
+        except OSError:  # a dangling link
             return False
         if not stat.S_ISREG(facts.st_mode) or self._given.get(name) == _mark(facts):
             return False
@@ -70,7 +70,7 @@ class PrivateFolder:
 
 
 def is_selected(name: str, pattern: str) -> bool:
-    """Return whether a pattern selects a file: it fits the end of its name, or of that of a folder which contains it.
+    """Return whether a pattern matches the end of a file's name, or the end of the name of a folder above it.
 
     Examples
     --------
@@ -86,11 +86,11 @@ def _mark(facts: os.stat_result) -> _Mark:
 
 
 def _below(folder: Path) -> Iterator[tuple["os.DirEntry[str]", str]]:
-    """Give what is below a folder and is no folder itself, with its name; a link to a folder is none."""
+    """Yield all entries below a folder that are not folders, with their names. A link to a folder is not a folder."""
     waiting = [(folder, "")]
     while waiting:
         path, prefix = waiting.pop()
-        path.chmod(path.stat().st_mode | stat.S_IRWXU)  # the program may have taken away what we need
+        path.chmod(path.stat().st_mode | stat.S_IRWXU)  # the program may have removed our permissions
         with os.scandir(path) as found:
             for entry in list(found):
                 name = prefix + entry.name

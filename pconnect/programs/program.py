@@ -1,4 +1,4 @@
-"""A program on a node: the job that runs it, and a handle like that of `subprocess`."""
+"""A program on a node: its job, and a handle similar to `subprocess.Popen`."""
 
 import io
 import os
@@ -26,7 +26,7 @@ from pconnect.protocol.messages import Message, encode_message
 from pconnect.scheduler.scheduler import Scheduler
 
 PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
-#: Of each stream of a program whose output is kept as a whole.
+#: The limit for each stream of a program whose complete output is kept.
 MAX_CAPTURED_BYTES = 2**30
 
 
@@ -47,9 +47,9 @@ class _Input(Protocol):
 class ProgramJob(Job):
     """The job that runs a program.
 
-    `words`: its name and arguments. `on_begin`: called before it is sent to a node, by whichever thread does that.
-    `conclude`: returns its result, or raises its error, by what the worker tells of the program's end; ``None``: that
-    is the result.
+    `words`: its name and arguments. `on_begin`: called before it is sent to a node, in the thread that sends it.
+    `conclude`: converts the worker's report into the result of the job, or raises its error; ``None``: the report is
+    the result.
     """
 
     conclude: Callable[[object], object] | None = None
@@ -61,12 +61,12 @@ class ProgramJob(Job):
         self.on_begin: Callable[[], object] | None = None
         self.input: _Input | None = None
         self.outputs_by_stream: dict[int, _Output] = {}
-        # Durations of programs of one name are estimated together; the text is never run.
+        # The scheduler estimates durations by function. Here the text is just a key, and never runs.
         name = (Path(words[0]).name or words[0]).encode(errors="replace").decode()
         self.function = scheduler.functions.get(name)
 
     def start(self) -> None:
-        """Have it done, as soon as a worker is free. What commands have left in a workspace is nothing to it."""
+        """Submit the job. It runs as soon as a worker is free, independent of commands and workspaces."""
         self._scheduler.submit(self)
 
     def begin(self) -> bool:
@@ -77,7 +77,7 @@ class ProgramJob(Job):
         return begins
 
     def hear(self, message: Message) -> None:
-        """Take what the program writes, and how much more it reads."""
+        """Handle a message with output of the program, or with a grant for its input."""
         match message.kind:
             case Kind.STREAM:
                 self.is_started = True
@@ -95,7 +95,7 @@ class ProgramJob(Job):
         self._scheduler.tell(self, Kind.STREAM, [STDIN, data])
 
     def grant(self, stream: int, count: int) -> None:
-        """Let the program write more to a stream; 0: nobody reads it any more."""
+        """Let the program write `count` more bytes to a stream; 0 means that the reader is gone."""
         self._scheduler.tell(self, Kind.CREDIT, [stream, count])
 
     def signal(self, number: int, *size: int) -> None:
@@ -103,14 +103,14 @@ class ProgramJob(Job):
         self._scheduler.tell(self, Kind.SIGNAL, [int(number), *size])
 
     def begin_again(self) -> None:
-        """Forget what has come of it; its input begins anew."""
+        """Discard all output, and start the input again."""
         super().begin_again()
         for stream in (self.input, *self.outputs_by_stream.values()):
             if stream is not None:
                 stream.begin_again()
 
     def judge(self, value: object) -> tuple[Any, BaseException | None]:
-        """Return what `conclude` does."""
+        """Return the result or the error of `conclude`."""
         if self.conclude is None:
             return value, None
         try:
@@ -129,19 +129,19 @@ class ProgramJob(Job):
             self.input.grant(0)
 
     def returncode(self) -> int:
-        """Return how the program has ended, once the job has; raise why it has not run, or was ended from outside."""
+        """Return the exit status after the job has ended; raise an error if the program did not run or was ended."""
         return self.read_end(self.result(0))
 
     def read_end(self, told: Any) -> int:
-        """Return or raise the same, by what the worker has told."""
+        """Do the same with the worker's report."""
         if not isinstance(told, dict) or type(told.get("status")) is not int:
-            raise ProtocolError(f"node {self.node} ({self.host}): not the end of a program")
+            raise ProtocolError(f"node {self.node} ({self.host}): invalid report about the end of a program")
         if "why" in told:
             where = f"node {self.node} ({self.host})"
             raise OSError(told.get("errno"), f"{where}: {told['why']}", told.get("filename"))
         if told.get("timed_out"):
             raise ProgramTimeoutError(
-                f"{self.words[0]} at node {self.node} ({self.host}) was ended at its time limit"
+                f"{self.words[0]} on node {self.node} ({self.host}) timed out at its time limit"
             )
         return int(told["status"])
 
@@ -164,14 +164,14 @@ def prepare(
     nice: int = 0,
     login: str | None = None,
 ) -> ProgramJob:
-    """Return the job that runs a program; raise `ConfigurationError` if there can be none.
+    """Return the job for a program; raise `ConfigurationError` if the arguments are invalid.
 
-    `seconds`: after which it is ended. `terminal`: rows and columns of the terminal that it is to have. `merged`: its
-    standard error is its standard output. `folder`: it runs in a private folder of the job, and what it leaves there is
-    in the job's `outputs`. `files`: permissions and contents, by name, of what is in that folder before. `outputs`:
-    names or patterns of what comes back; ``None``: all that is new or changed. `nice`: by how much its priority is
-    lowered. `login`: the account that the node must have, empty for any; `words` is one line for its login shell in its
-    home, empty for the shell itself.
+    `seconds`: its time limit. `terminal`: rows and columns of its terminal. `merged`: whether standard error goes to
+    standard output. `folder`: whether it runs in a private folder of the job; the files left there become the job's
+    `outputs`. `files`: permissions and contents, by name, of the files in that folder at the start. `outputs`: names or
+    patterns of the files that come back; ``None`` for all new and changed ones. `nice`: the number of steps by which to
+    lower its priority. `login`: the account that the node must run as, empty for any; then `words` is one line for its
+    login shell, run in its home folder, and empty for the shell itself.
     """
     if isinstance(words, str | bytes) or not words:
         raise ConfigurationError(f"{words!r}: give a program and its arguments as a list, as in ['ls', '-l']")
@@ -189,7 +189,7 @@ def prepare(
     elif not arguments[0]:
         raise ConfigurationError("the name of the program is empty")
     if not Path(os.fsdecode(request["cwd"])).is_absolute():
-        raise ConfigurationError(f"cwd={cwd!r}: give an absolute path of the node")
+        raise ConfigurationError(f"cwd={cwd!r}: give an absolute path on the node")
     if seconds is not None:
         request["seconds"] = float(seconds)
     if terminal is not None:
@@ -197,13 +197,15 @@ def prepare(
     elif merged:
         request["merged"] = True
     if not 0 <= nice <= MAX_NICE:
-        raise ConfigurationError(f"nice={nice}: it is from 0 to {MAX_NICE}, and lowers the priority")
+        raise ConfigurationError(
+            f"nice={nice}: give a number from 0 to {MAX_NICE}, which lowers the priority"
+        )
     if nice:
         request["nice"] = nice
     request |= folder_request(folder, files, outputs)
     shown = [os.fsdecode(word) for word in arguments]
     job = ProgramJob(shown if login is None else ["login shell", *shown], options, scheduler)
-    assert job.function is not None  # noqa: S101 - it has one from the beginning
+    assert job.function is not None  # noqa: S101 - the constructor sets it
     contents = [job.function.number, [], {}, {**(options.wire(pickled=False) or {}), "program": request}]
     job.buffers = tuple(encode_message(Kind.JOB, job.number, contents, max_message_bytes))
     return job
@@ -217,14 +219,14 @@ class Program:
     args
         Its name and arguments.
     job
-        The job that runs it, with its number, its node, why it waits.
+        The job that runs it. It has a number, a node, and the reason for waiting.
     stdin
-        To be written: ``write()`` sends all, and waits where the program is slower. ``close()`` is the end of the
+        A writable file. ``write()`` sends all bytes, and blocks while the program is slower. ``close()`` ends the
         stream.
     stdout, stderr
-        To be read: what nobody reads slows the program down, and nothing of it is lost.
+        Readable files. Unread output slows the program down, and is never lost.
     returncode
-        ``None`` before the program has ended; negative for a signal, as of `subprocess.Popen`.
+        ``None`` until the program has ended; negative for a signal, as in `subprocess.Popen`.
     """
 
     def __init__(self, job: ProgramJob, *, is_terminal: bool) -> None:
@@ -262,16 +264,16 @@ class Program:
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the end; return the exit status, negative for a signal.
 
-        What it writes must be read meanwhile, by other threads, if it is much.
+        If the program writes much output, other threads must read it meanwhile.
 
         Raises
         ------
         OSError
-            It could not be started: there is no such program, or it cannot be executed, or its folder does not exist.
+            The program could not be started: it or its folder does not exist, or it cannot be executed.
         TimeoutError
-            The limit passed; the program runs on.
+            `timeout` expired. The program continues.
         ProgramTimeoutError
-            The time limit that `popen` was given has passed, and the program was ended.
+            The program reached the time limit given to `popen`, and was ended.
         JobLostError, JobCancelledError
             Its node is gone, or it was cancelled.
         """
@@ -279,7 +281,7 @@ class Program:
         return self.job.returncode()
 
     def send_signal(self, number: int) -> None:
-        """Send a signal to the program and all in its process group."""
+        """Send a signal to the program and all processes in its process group."""
         self.job.signal(number)
 
     def terminate(self) -> None:
@@ -291,12 +293,12 @@ class Program:
         self.send_signal(signal.SIGKILL)
 
     def resize(self, rows: int, columns: int) -> None:
-        """Set the size of its terminal, of which it hears by SIGWINCH."""
+        """Set the size of its terminal. The program receives SIGWINCH."""
         self.job.signal(signal.SIGWINCH, rows, columns)
 
 
 class CapturedProgram:
-    """A program whose input is known and whose output is kept; `outcome` is what `subprocess.run` returns."""
+    """A program with known input and captured output. `outcome` returns a result like `subprocess.run`."""
 
     def __init__(self, job: ProgramJob, data: bytes, *, is_text: bool) -> None:
         self.job = job
@@ -312,11 +314,11 @@ class CapturedProgram:
         return captured
 
     def outcome(self, *, check: bool) -> CompletedProgram:
-        """Wait for the end, and return how it was; raise as `Program.wait`."""
+        """Wait for the end and return the result. Raises the same errors as `Program.wait`."""
         return self.completed(self.job.result(), check=check)
 
     def completed(self, told: object, *, check: bool) -> CompletedProgram:
-        """Return how the program has ended, by what its worker has told; raise as `Program.wait`."""
+        """Return the result from the worker's report. Raises the same errors as `Program.wait`."""
         stdout, stderr = (self._shown(stream.data()) for stream in self._streams)
         try:
             code = self.job.read_end(told)
@@ -325,11 +327,11 @@ class CapturedProgram:
             raise
         if any(stream.is_too_much for stream in self._streams):
             raise ConfigurationError(
-                f"{self.job.words[0]} at node {self.job.node} ({self.job.host}) has written more than "
-                f"{MAX_CAPTURED_BYTES} bytes, and was ended by that; use popen(), and read them as they come"
+                f"{self.job.words[0]} on node {self.job.node} ({self.job.host}) was ended because it wrote more than "
+                f"{MAX_CAPTURED_BYTES} bytes; use popen(), and read the output while it runs"
             )
         job = self.job
-        facts = vars(job)  # for one whose result is just being made, the attributes would wait for that
+        facts = vars(job)  # the job's properties would wait for the result that is being made here
         completed = CompletedProgram(
             job.words, code, stdout, stderr, job.node, job.host, facts.get("duration")
         )

@@ -1,4 +1,4 @@
-"""What is asked of a worker for a program, as it is sent: see JOB in doc/protocol.md."""
+"""The wire form of a request for a program: see JOB in doc/protocol.md."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ MAX_NICE = 19
 def folder_request(
     folder: bool, files: Mapping[str, tuple[int, bytes]] | None, outputs: Sequence[str] | None
 ) -> dict[str, Any]:
-    """Return what is asked for a private folder; raise `ConfigurationError` if that cannot be."""
+    """Return the part of the request for a private folder; raise `ConfigurationError` if it is invalid."""
     if not folder:
         if files or outputs is not None:
             raise ConfigurationError("files and outputs are for programs that run in a private folder")
@@ -30,11 +30,11 @@ def folder_request(
 
 
 def to_bytes(what: str, value: Any) -> bytes:
-    """Return an argument, a path or the like as it is sent; raise `ConfigurationError` if it cannot be."""
+    """Encode an argument, a path or the like; raise `ConfigurationError` if it cannot be sent."""
     try:
         data = os.fsencode(value)
     except TypeError:
-        raise ConfigurationError(f"{what}: {value!r} is no text, bytes or path") from None
+        raise ConfigurationError(f"{what}: {value!r} is not a string, bytes or a path") from None
     if b"\0" in data:
-        raise ConfigurationError(f"{what}: {value!r} has a NUL character in it")
+        raise ConfigurationError(f"{what}: {value!r} contains a NUL character")
     return data

@@ -1,4 +1,4 @@
-"""Programs that run on this machine, for networks in one process and for who calls a program like a function."""
+"""Run programs on this machine, for networks in one process, and for program templates called like functions."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ def run_here(
     check: bool,
     time_limit: float | None = None,
 ) -> CompletedProgram:
-    """Do what `pconnect.views.program_views.ProgramView.run` does with a program, at one node."""
+    """Run a program as `pconnect.views.program_views.ProgramView.run` does on one node."""
     given = data.encode() if isinstance(data, str) else bytes(data or b"")
 
     def shown(written: Any) -> bytes | str:
@@ -46,7 +46,9 @@ def run_here(
             check=False,
         )
     except subprocess.TimeoutExpired as expired:
-        error = ProgramTimeoutError(f"{os.fsdecode(words[0])} was ended at its time limit")
+        error = ProgramTimeoutError(
+            f"{os.fsdecode(words[0])} timed out after {expired.timeout:g} s (time limit)"
+        )
         error.stdout, error.stderr = shown(expired.stdout), shown(expired.stderr)
         raise error from None
     ended = CompletedProgram(
@@ -73,7 +75,7 @@ def run_in_folder(
     text: bool,
     check: bool,
 ) -> CompletedProgram:
-    """Run a program in a private folder, as a worker does; what it leaves there is in the `outputs` of the result."""
+    """Run a program in a private folder, as a worker does. The `outputs` of the result are the files left there."""
     with tempfile.TemporaryDirectory(prefix="pconnect-") as path:
         folder = PrivateFolder(Path(path), outputs)
         folder.fill(files)

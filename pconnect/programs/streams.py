@@ -1,7 +1,7 @@
-"""The client's ends of a program's streams: files that wait where the program is slower.
+"""The client's ends of a program's streams: file objects that block while the program is slower.
 
-Each end of a stream says how many bytes the other may send. So a program whose output nobody reads is slowed down as by
-a pipe, and nothing is kept without bound.
+The receiver of a stream grants the sender a number of bytes. So, as with a pipe, a slow reader slows the program down,
+and buffers stay bounded.
 """
 
 import functools
@@ -17,39 +17,39 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 STDIN, STDOUT, STDERR = range(3)
-#: So many bytes of a stream may be on their way.
+#: The maximum number of bytes of a stream in transit.
 WINDOW = 2**22
-#: So many are sent in one message.
+#: The maximum number of bytes in one message.
 PIECE = 2**20
 
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Let this process keep up to 32 MiB that it has freed, for the next pieces of a stream.
+    """Let this process keep up to 32 MiB of freed memory for the next pieces of a stream.
 
-    Without it, the C library gives the memory of each piece back to the system, which has to clear it for the next one.
-    It learns how much to keep from the largest block that was freed (M_MMAP_THRESHOLD in mallopt(3)). None of its
-    pages are ever touched, so this costs some microseconds.
+    Without it, the C library returns the memory of each piece to the system, which has to clear it again for the next
+    piece. The library derives the limit from the largest freed block (M_MMAP_THRESHOLD in mallopt(3)). The pages of
+    this block are never touched, so the call takes only some microseconds.
     """
     block = bytearray(2**24)
     del block
 
 
 class Credit:
-    """What the receiver of a stream has allowed the other end, and taken of what came."""
+    """The flow control of the receiver of a stream."""
 
     def __init__(self) -> None:
-        self._waiting = 0  # bytes that have come and were not taken
-        self._untold = 0  # bytes that were taken, of which the other end has not heard
+        self._waiting = 0  # bytes received but not yet consumed
+        self._untold = 0  # bytes consumed but not yet granted again
 
     def arrive(self, count: int) -> None:
-        """Count bytes that have come; raise `ProtocolError` if they are more than was allowed."""
+        """Count received bytes; raise `ProtocolError` if they exceed the granted number."""
         self._waiting += count
         if self._waiting > WINDOW:
-            raise ProtocolError("STREAM brings more than CREDIT has allowed")
+            raise ProtocolError("STREAM contains more bytes than CREDIT has granted")
 
     def take(self, count: int) -> int:
-        """Count bytes that were taken; return how many more to allow the other end now, mostly 0."""
+        """Count consumed bytes; return the number of bytes to grant now, which is usually 0."""
         self._waiting -= count
         self._untold += count
         if self._untold < WINDOW // 4:
@@ -59,9 +59,9 @@ class Credit:
 
 
 class ProgramOutput(io.RawIOBase):
-    """What a program writes to one of its streams, to be read here.
+    """A readable file with the output of a program.
 
-    `grant`: called with a number of bytes, tells the other end that it may send more; with 0, that nobody reads.
+    `grant`: called with the number of further bytes that the program may write; 0 means that the reader is gone.
     """
 
     def __init__(self, grant: Callable[[int], None]) -> None:
@@ -78,9 +78,9 @@ class ProgramOutput(io.RawIOBase):
         return True
 
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        """Read some bytes into a buffer, waiting for the first; 0 is the end, if the buffer is not empty.
+        """Read some bytes into a buffer. Blocks until at least one is available; returns 0 at the end of the stream.
 
-        Raises what ended the job, if that was before the program had closed its stream.
+        If the job failed before the program closed its stream, raises the error of the job.
         """
         target = memoryview(buffer).cast("B")
         with self._condition:
@@ -107,7 +107,7 @@ class ProgramOutput(io.RawIOBase):
         return count
 
     def close(self) -> None:
-        """Read no more; the program finds its stream closed when it writes next."""
+        """Stop reading. The program finds its stream closed at its next write."""
         if not self.closed:
             with self._condition:
                 is_open = not (self._has_ended or self._error)
@@ -120,7 +120,7 @@ class ProgramOutput(io.RawIOBase):
     # --- for the job ---
 
     def take(self, data: bytes) -> None:
-        """Take what has come; without bytes, the end."""
+        """Add received data. Empty data means the end of the stream."""
         with self._condition:
             if not data:
                 self._has_ended = True
@@ -130,10 +130,10 @@ class ProgramOutput(io.RawIOBase):
             self._condition.notify_all()
 
     def begin_again(self) -> None:
-        """Do nothing: a program with files as streams runs once, so nothing has come yet."""
+        """Do nothing: a program with file objects as streams never runs twice, so no data has arrived yet."""
 
     def fail(self, error: BaseException | None) -> None:
-        """Take that nothing more comes, and why if that is not the program's doing."""
+        """End the stream. `error`: the error of the job; ``None`` if the program ended normally."""
         with self._condition:
             if error is not None and not self._has_ended:
                 self._error = error
@@ -143,13 +143,14 @@ class ProgramOutput(io.RawIOBase):
 
 
 class ProgramInput(io.RawIOBase):
-    """The standard input of a program, to be written here. `send`: called with a piece; without bytes, the end."""
+    """A writable file with the input of a program. `send`: called with each piece; empty data means the end."""
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
         super().__init__()
         self._send = send
         self._condition = threading.Condition()
-        # Who has it sends; taken before that of the condition. A handler of signals may close the file during a write.
+        # Held while sending; acquired before the condition. It is reentrant because a signal handler may close the file
+        # during a write.
         self._sending = threading.RLock()
         self._credit = 0
         self._has_begun = self._is_broken = False
@@ -159,10 +160,10 @@ class ProgramInput(io.RawIOBase):
         return True
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        """Send all bytes, waiting where the program is slower; return how many they are.
+        """Send all bytes and return their number. Blocks while the program is slower.
 
-        What two threads write is not mixed. Raises `BrokenPipeError` if the program has closed its input, or has ended,
-        and `ValueError` if this file is closed meanwhile; what was sent before is sent.
+        Concurrent writes of several threads are not mixed. Raises `BrokenPipeError` if the program has closed its input
+        or ended, and `ValueError` if this file is closed meanwhile. Bytes sent before the error are not taken back.
         """
         view = memoryview(data)
         rest = view.cast("B") if view.nbytes else memoryview(b"")  # an array without elements cannot be cast
@@ -176,20 +177,20 @@ class ProgramInput(io.RawIOBase):
         return view.nbytes
 
     def _take_credit(self, wanted: int) -> int:
-        """Wait until something may be sent; return how many bytes may be now."""
+        """Wait until bytes may be sent; return how many."""
         with self._condition:
             while not (self._credit or self._is_broken or self.closed):
                 self._condition.wait()
             if self.closed:
                 raise ValueError("write to closed file")
             if self._is_broken:
-                raise BrokenPipeError("the program does not read its standard input any more")
+                raise BrokenPipeError("the program no longer reads its standard input")
             count = min(wanted, self._credit, PIECE)
             self._credit -= count
             return count
 
     def close(self) -> None:
-        """Send the end of the stream, behind a piece that is just being sent; a write that waits fails."""
+        """Send the end of the stream, after a piece that is being sent. A waiting write in another thread fails."""
         if not self.closed:
             with self._condition:
                 is_open = self._has_begun and not self._is_broken
@@ -202,10 +203,10 @@ class ProgramInput(io.RawIOBase):
     # --- for the job ---
 
     def begin_again(self) -> None:
-        """Do nothing: a program with files as streams runs once, so nothing was sent yet."""
+        """Do nothing: a program with file objects as streams never runs twice, so no data was sent yet."""
 
     def grant(self, count: int) -> None:
-        """Take that so many more bytes may be sent; 0: nobody reads any more."""
+        """Allow sending `count` more bytes; 0 means that the program no longer reads."""
         with self._condition:
             is_ending = self.closed and not self._has_begun
             self._has_begun = True
@@ -219,7 +220,7 @@ class ProgramInput(io.RawIOBase):
 
 
 class CapturedOutput:
-    """What a program writes to one of its streams, kept as a whole. `grant`: as of `ProgramOutput`."""
+    """The complete output of a program on one stream. `grant`: as for `ProgramOutput`."""
 
     def __init__(self, grant: Callable[[int], None], max_bytes: int) -> None:
         self._grant = grant
@@ -227,22 +228,22 @@ class CapturedOutput:
         self.begin_again()
 
     def begin_again(self) -> None:
-        """Forget what has come."""
+        """Discard all received data."""
         self._pieces: list[bytes] = []
         self._bytes = 0
         self._credit = Credit()
 
     @property
     def is_too_much(self) -> bool:
-        """Whether it was more than the limit; what came after it is missing."""
+        """Whether the output exceeded the limit. The rest of it is missing."""
         return self._bytes > self._max_bytes
 
     def data(self) -> bytes:
-        """Return all that has come."""
+        """Return all received data."""
         return b"".join(self._pieces)
 
     def take(self, data: bytes) -> None:
-        """Take what has come."""
+        """Add received data."""
         if self.is_too_much:
             return
         self._bytes += len(data)
@@ -254,11 +255,11 @@ class CapturedOutput:
             self._grant(told)
 
     def fail(self, error: BaseException | None) -> None:
-        """Do nothing: whoever waits, waits for the job."""
+        """Do nothing: readers wait for the job instead."""
 
 
 class GivenInput:
-    """The standard input of a program that is known as a whole. `send`: as of `ProgramInput`."""
+    """The input of a program, known in advance. `send`: as for `ProgramInput`."""
 
     def __init__(self, send: Callable[[bytes], None], data: bytes) -> None:
         self._send = send
@@ -266,12 +267,12 @@ class GivenInput:
         self.begin_again()
 
     def begin_again(self) -> None:
-        """Be at the beginning."""
+        """Start again from the first byte."""
         self._rest = memoryview(self._data)
         self._has_ended = False
 
     def grant(self, count: int) -> None:
-        """Send so many more bytes, and the end behind the last; 0: nobody reads any more."""
+        """Send up to `count` more bytes, and the end after the last one; 0 means that the program no longer reads."""
         if not count:
             self._has_ended = True
         if self._has_ended:

@@ -1,4 +1,4 @@
-"""Programs in the place of functions: `program` makes what `submit` and `map` take, and what can be called."""
+"""Programs instead of functions: `program` makes templates that `submit` and `map` accept, and that can be called."""
 
 import os
 import string
@@ -28,45 +28,45 @@ def program(
     files: PathLike | Sequence[PathLike] = (),
     outputs: str | Sequence[str] | None = None,
 ) -> "ProgramTemplate":
-    r"""Return what runs a program when it is called like a function: by `submit`, `map`, an executor, or here.
+    r"""Make a program callable like a function, for `submit`, `map`, executors, and direct calls on this machine.
 
-    Each call runs in a private folder of its own, which is empty but for `files`, and removed afterwards; the files
-    that the program leaves there come back. Its job takes a slot as any does; the result is a `CompletedProgram`.
+    Each call runs in its own private folder, which contains only `files` at first. The files that the program leaves
+    there come back, and the folder is removed. The job takes a slot; its result is a `CompletedProgram`.
 
     Parameters
     ----------
     words
-        The name of the program and its arguments, which no shell looks at. In each, ``{}``, ``{0}``, ``{name}`` and
-        ``{:.3f}`` stand for arguments of the call, as of `str.format`; write ``{{`` and ``}}`` for braces. Where
-        there is none in any word, the arguments of the call are added at the end. A program such as ``./sim`` is that
-        of the folder where you are, under the same path there, unless it is one of `files`.
+        The name of the program and its arguments, without a shell. In each word, ``{}``, ``{0}``, ``{name}`` and
+        ``{:.3f}`` stand for arguments of the call, as in `str.format`; write ``{{`` and ``}}`` for braces. If no word
+        has a placeholder, the arguments of the call are appended. A relative path such as ``./sim`` refers to your
+        current folder, and to the same path on the node, unless it is one of `files`.
     input
-        What it reads from its standard input; by default nothing.
+        Its standard input; empty by default.
     cwd
-        An absolute path of a folder in which all calls run, instead of private folders. No files come back.
+        The absolute path of a working folder for all calls, instead of private folders. No files come back.
     env
-        What is added to the environment of the node.
+        Variables to add to the environment of the node.
     text
-        Whether what it writes is given as text, decoded as UTF-8.
+        Whether to decode its output as UTF-8 text.
     check
-        Whether an exit status that is not 0 is an error of the call, as an exception of a function is. So by default no
-        item of a map fails unseen; with ``False`` look at ``returncode``.
+        Whether a nonzero exit status is an error of the call, like an exception of a function, so that no item of a map
+        fails unnoticed. With ``False``, check ``returncode`` yourself.
     files
-        Files and folders of here that are sent with each call. A relative path is the same in the private folder; of
-        others, it is the last part. They may have placeholders, too.
+        Local files and folders to send with each call. A relative path stays the same in the private folder; an
+        absolute one is reduced to its last part. They may contain placeholders, too.
     outputs
-        Which files come back, names or patterns as ``"*.dat"``; by default all that are new, or that have changed.
+        Names or patterns, such as ``"*.dat"``, of files that come back; by default all new and changed files.
 
     Returns
     -------
     ProgramTemplate
-        Called, it runs the program on this machine, and returns a `CompletedProgram`.
+        A direct call of it runs the program on this machine, and returns a `CompletedProgram`.
 
     Raises
     ------
     ConfigurationError
-        A word has braces that are no placeholder; or files are named, and there is no private folder. As the error of a
-        job: the arguments do not fit the placeholders, or a file cannot be read.
+        A word has braces that are not a placeholder, or `files` or `outputs` are given together with `cwd`. As the
+        error of a job: the arguments do not match the placeholders, or a file cannot be read.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def program(
         for field in _placeholders(word):
             if field and not field.isdigit() and not field.isidentifier():
                 raise ConfigurationError(
-                    f"{os.fsdecode(word)!r}: {{{field}}} is no placeholder: write {{{{ and }}}} for braces"
+                    f"{os.fsdecode(word)!r}: {{{field}}} is not a placeholder; write {{{{ and }}}} for braces"
                 )
     data = input.encode() if isinstance(input, str) else input
     return ProgramTemplate(
@@ -108,7 +108,7 @@ def program(
 
 @dataclass(frozen=True, eq=False)
 class ProgramTemplate(JobMaker):
-    """A program whose arguments are given by each call; see `program`."""
+    """A program that gets its arguments from each call; see `program`."""
 
     words: tuple[PathLike, ...]
     input: bytes | None
@@ -124,7 +124,7 @@ class ProgramTemplate(JobMaker):
 
     def __reduce__(self) -> Never:
         raise ConfigurationError(
-            f"{self!r} cannot be called inside a job: give it to submit() or map() itself, which run it as a job"
+            f"{self!r} cannot be called inside a job; pass it to submit() or map() itself, which run it as a job"
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> CompletedProgram:
@@ -133,9 +133,9 @@ class ProgramTemplate(JobMaker):
         Raises
         ------
         OSError
-            It could not be started.
+            The program could not be started.
         ProgramFailedError
-            With `check`, its exit status is not 0.
+            `check` is true, and the exit status is not 0.
         """
         words, files = self._call(args, kwargs)
         if self.cwd is not None:
@@ -157,7 +157,7 @@ class ProgramTemplate(JobMaker):
         """Return the job of one call; see `pconnect.executors.executor.JobMaker`."""
         if options.memory_limit is not None:
             raise ConfigurationError(
-                "memory_limit is for functions; for a program, have `ulimit -v` start it"
+                "memory_limit is for functions; start the program through a shell with `ulimit -v`"
             )
         words, files = self._call(args, kwargs)
         is_private = self.cwd is None
@@ -181,7 +181,7 @@ class ProgramTemplate(JobMaker):
     def _call(
         self, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[list[PathLike], dict[str, tuple[int, bytes]]]:
-        """Return the words of one call, and the files that go with it."""
+        """Return the words of one call, and the files to send with it."""
         arguments = _Arguments(args, kwargs)
         words = [arguments.fill(word) for word in self.words]
         paths = [arguments.fill(path) for path in self.files]
@@ -194,7 +194,7 @@ class ProgramTemplate(JobMaker):
 
 
 def _placeholders(word: PathLike) -> Iterator[str]:
-    """Give the fields of a word; raise `ConfigurationError` if its braces make none."""
+    """Yield the placeholders of a word; raise `ConfigurationError` if its braces are invalid."""
     if isinstance(word, bytes):
         return
     try:
@@ -202,7 +202,7 @@ def _placeholders(word: PathLike) -> Iterator[str]:
             if field is not None:
                 yield field
     except ValueError as error:
-        raise ConfigurationError(f"{os.fsdecode(word)!r}: {error}: write {{{{ and }}}} for braces") from None
+        raise ConfigurationError(f"{os.fsdecode(word)!r}: {error}; write {{{{ and }}}} for braces") from None
 
 
 class _Arguments:
@@ -215,7 +215,7 @@ class _Arguments:
         self._next = 0
 
     def fill(self, word: PathLike) -> PathLike:
-        """Return a word with arguments in its placeholders."""
+        """Replace the placeholders of a word by arguments."""
         if isinstance(word, bytes):
             return word
         return "".join(
@@ -236,14 +236,14 @@ class _Arguments:
             raise ConfigurationError(f"{{{field}}}: {error}") from None
 
     def rest(self) -> list[Any]:
-        """Return the arguments that stand nowhere, if that is because there are no placeholders.
+        """Return the unused arguments, to be appended if there are no placeholders.
 
-        Raises `ConfigurationError` if there are some, or an argument has a name.
+        Raises `ConfigurationError` if there are placeholders, or an unused argument has a name.
         """
         left = [key for key in self._values if key not in self._used]
         if left and (self._used or not all(isinstance(key, int) for key in left)):
             raise ConfigurationError(
-                f"argument {left[0]!r} of the call has no placeholder, as {{{left[0]}}} is one"
+                f"argument {left[0]!r} of the call has no placeholder; add {{{left[0]}}} to a word"
             )
         return [format(_plain(self._values[key])) for key in left]
 
@@ -253,7 +253,7 @@ def _plain(value: Any) -> Any:
 
 
 def _read(paths: Sequence[PathLike]) -> dict[str, tuple[int, bytes]]:
-    """Return permissions and contents of files and of all files in folders, by their names in a private folder."""
+    """Read files and folders; return permissions and contents by name in the private folder."""
     found: dict[str, tuple[int, bytes]] = {}
     for given in paths:
         path = Path(os.fsdecode(given))

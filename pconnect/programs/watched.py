@@ -1,4 +1,4 @@
-"""The output of several programs while they run: the pieces of all, in the order in which they come."""
+"""Watch the output of several running programs, piece by piece in the order of arrival."""
 
 import queue
 import signal
@@ -10,7 +10,7 @@ from pconnect.programs.streams import STDERR, STDOUT, Credit, GivenInput
 
 
 class Piece(NamedTuple):
-    """What a program has written; without bytes, its stream has ended."""
+    """A piece of a program's output. Empty data means the end of the stream."""
 
     job: ProgramJob
     stream: int  #: 1 standard output, 2 standard error
@@ -18,7 +18,7 @@ class Piece(NamedTuple):
 
 
 class Watched:
-    """Programs that run. `jobs`: not started yet. `data`: what each reads."""
+    """Running programs. `jobs`: their jobs, not yet started. `data`: the standard input of each."""
 
     def __init__(self, jobs: Sequence[ProgramJob], data: bytes) -> None:
         self.jobs = jobs
@@ -33,12 +33,12 @@ class Watched:
                 self._open += 1
 
     def start(self) -> None:
-        """Have them run, each as soon as a worker is free."""
+        """Start all programs, each as soon as a worker is free."""
         for job in self.jobs:
             job.start()
 
     def take(self) -> Piece | None:
-        """Return the next piece, waiting for it; ``None``: all programs have ended."""
+        """Wait for the next piece and return it; ``None`` when all programs have ended."""
         while self._open:
             piece = self._pieces.get()
             if piece is None:
@@ -50,7 +50,7 @@ class Watched:
         return None
 
     def interrupt(self) -> None:
-        """Do what Ctrl-C does: send SIGINT to those that run, and cancel those that have not begun."""
+        """Act like Ctrl-C: send SIGINT to running programs, and cancel those that have not started."""
         for job in self.jobs:
             if job.is_started:
                 job.signal(signal.SIGINT)
@@ -58,14 +58,14 @@ class Watched:
                 job.cancel()
 
     def cancel(self) -> None:
-        """End what still runs: SIGTERM, and five seconds later SIGKILL."""
+        """End all running programs: send SIGTERM, and five seconds later SIGKILL."""
         for job in self.jobs:
             if not job.done():
                 job.cancel()
 
 
 class _Stream:
-    """One stream of a program, as its job sees it."""
+    """One output stream, in the form that its job expects."""
 
     def __init__(
         self, job: ProgramJob, stream: int, credit: Credit, pieces: "queue.SimpleQueue[Piece | None]"
@@ -81,4 +81,4 @@ class _Stream:
         self._pieces.put(None)
 
     def begin_again(self) -> None:
-        """Do nothing: what it has written was shown."""
+        """Do nothing: earlier output was already shown."""

@@ -1,4 +1,4 @@
-"""Which programs the nodes have, where, and whether they are the same."""
+"""Find programs on the nodes, and compare their versions and files."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,20 +11,20 @@ from pconnect.programs.machine import Found, find_programs
 from pconnect.session.remote_calls import call_service
 from pconnect.session.versions import VersionWarning
 
-_DIGITS = 12  # of a digest, as they are shown
+_DIGITS = 12  # the number of digits shown of a digest
 
 
 @dataclass(frozen=True, repr=False)
 class ProgramsThere:
-    """Where the nodes have programs, in which version; it prints as a table.
+    """The paths and versions of programs on the nodes. It prints as a table.
 
     Attributes
     ----------
     table
-        For each node by number, by name of the program: path, version, and SHA-256 of the file; ``None`` where there is
-        none.
+        By number of the node, then by name of the program: its path, its version, and the SHA-256 of its file; ``None``
+        if the node does not have it.
     hosts
-        Of the nodes, by number.
+        The hosts of the nodes, by number.
     """
 
     table: dict[int, dict[str, Found]]
@@ -32,14 +32,14 @@ class ProgramsThere:
 
     @property
     def missing(self) -> list[str]:
-        """The programs that a server lacks."""
+        """The programs that are missing on a server."""
         return [
             name for name in self._names() if None in [self.table[node][name] for node in self.table if node]
         ]
 
     @property
     def differing(self) -> list[str]:
-        """The programs whose version or file is another at one node than at another. They may be in other folders."""
+        """The programs whose version or file differs between nodes. Different folders do not matter."""
         return [
             name
             for name in self._names()
@@ -48,12 +48,12 @@ class ProgramsThere:
 
     @property
     def warning(self) -> str:
-        """What is to be said about differences; empty: there are none."""
+        """A warning about differences; ``""`` if there are none."""
         parts = []
         if self.differing:
-            parts.append(f"not the same at all nodes: {', '.join(self.differing)}")
+            parts.append(f"not the same on all nodes: {', '.join(self.differing)}")
         if self.missing:
-            parts.append(f"not at all nodes: {', '.join(self.missing)}")
+            parts.append(f"not on all nodes: {', '.join(self.missing)}")
         return "; ".join(parts)
 
     def _names(self) -> list[str]:
@@ -78,7 +78,7 @@ class ProgramsThere:
 
 
 def which(connections: Connections, names: Sequence[str], *, timeout: float | None = None) -> ProgramsThere:
-    """Return which programs nodes have; see `pconnect.views.program_views.ProgramView.which`."""
+    """Find programs on nodes; see `pconnect.views.program_views.ProgramView.which`."""
     mesh, targets = resolve(connections)
     members = [connections] if isinstance(connections, Connection) else list(connections)
     commands = call_service("programs.find", [list(names)], targets, shown_as=f"which {' '.join(names)}")
@@ -96,13 +96,13 @@ def which(connections: Connections, names: Sequence[str], *, timeout: float | No
 
 
 def warn_of_differences(there: ProgramsThere, *, stacklevel: int) -> None:
-    """Warn if nodes have different programs. `stacklevel`: as of `warnings.warn`, seen from here."""
+    """Warn if nodes have different programs. `stacklevel`: as for `warnings.warn`, relative to this function."""
     if there.warning:
         warnings.warn(f"{there.warning}\n{there}", VersionWarning, stacklevel=stacklevel)
 
 
 def _found(answer: object) -> Found:
-    """Return what a node has said, whatever that is."""
+    """Validate a node's answer; return ``None`` if it is invalid or the program was not found."""
     if not isinstance(answer, list | tuple) or len(answer) != 3 or not isinstance(answer[0], str):
         return None
     path, version, digest = answer

@@ -247,6 +247,6 @@ def test_more_than_the_disk_there_has_room_for(user: Prun, tmp_path: Path, serve
         file.truncate(2**43)
     done = user.run("--send", "big", "true", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (125, b"", 1)
-    assert f"prun: {server.host}: [Errno 28] {2**43} bytes are to come".encode() in done.stderr
+    assert f"prun: {server.host}: [Errno 28] the transfer needs {2**43} bytes".encode() in done.stderr
     (tmp_path / "big").unlink()
     assert user.run("--sync", "echo", "done", cwd=tmp_path).stdout == b"done\n"

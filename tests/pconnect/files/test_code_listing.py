@@ -1,4 +1,4 @@
-"""What is read of a folder, and what is not."""
+"""The files of a folder that are sent, and those that are left out."""
 
 import os
 from pathlib import Path
@@ -77,7 +77,7 @@ def test_links_inside_are_files_and_others_are_left_out(tmp_path: Path) -> None:
 def test_too_many_files_name_the_folder_of_most(tmp_path: Path) -> None:
     write(tmp_path, "a.py", *(f"data/{number}.txt" for number in range(10)))
     assert len(list_code(tmp_path, max_files=11).listing.files) == 11
-    with pytest.raises(ConfigurationError, match=r"max_files=10 files; .* 10 of the folder 'data'"):
+    with pytest.raises(ConfigurationError, match=r"max_files=10 files, 10 of them in the folder 'data'"):
         list_code(tmp_path, max_files=10)
 
 
@@ -86,7 +86,9 @@ def test_too_many_bytes_name_the_largest(tmp_path: Path) -> None:
     (tmp_path / "large.bin").write_bytes(bytes(2**20))
     size = sum(path.stat().st_size for path in tmp_path.iterdir())
     assert len(list_code(tmp_path, max_bytes=size).listing.files) == 5
-    with pytest.raises(ConfigurationError, match=r"1\.0 MiB of code .* the largest: large\.bin \(1\.0 MiB\)"):
+    with pytest.raises(
+        ConfigurationError, match=r"1\.0 MiB of code .* the largest files: large\.bin \(1\.0 MiB\)"
+    ):
         list_code(tmp_path, max_bytes=size - 1)
 
 
@@ -94,8 +96,8 @@ def test_too_many_bytes_name_the_largest(tmp_path: Path) -> None:
     ("name", "words"),
     [
         ("missing", "does not exist"),
-        ("my-module.py", "'my-module' is no name of a module"),
-        ("my-package", "'my-package' is no name of a module"),
+        ("my-module.py", "'my-module' is not a valid module name"),
+        ("my-package", "'my-package' is not a valid module name"),
         ("notes", "no Python module"),
         ("notes/a.txt", "does not end in .py"),
     ],

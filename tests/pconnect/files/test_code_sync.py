@@ -1,4 +1,4 @@
-"""What is asked of engines and what is sent to them, with far ends that answer as the test says."""
+"""The requests and the files sent to engines, with far ends that answer as each test prescribes."""
 
 import io
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ Client = tuple[Network, list[FakeServer]]
 
 
 class Engine:
-    """An engine that holds some contents, and answers as real ones do whenever the client's loop looks."""
+    """An engine with some contents. It answers like a real one whenever the client's loop polls it."""
 
     def __init__(self, far: FakeServer, *held: bytes, failure: dict[str, Any] | None = None) -> None:
         self.far = far
@@ -74,7 +74,7 @@ def digest_of(content: bytes) -> bytes:
 
 
 def attend(net: Network, *engines: Engine) -> None:
-    """Have the engines answer inside the client's own loop."""
+    """Let the engines answer inside the client's own loop."""
     for engine in engines:
         loop = engine.far.event_loop
         for connection in (engine.far.command, engine.far.data):

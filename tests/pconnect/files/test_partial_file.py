@@ -90,7 +90,7 @@ def test_a_part_that_was_changed_after_the_offer(tmp_path: Path) -> None:
 
 def test_other_contents_than_were_sent(tmp_path: Path) -> None:
     target = target_at(tmp_path / "x")
-    with pytest.raises(UnreadableValueError, match="is not what was sent"):
+    with pytest.raises(UnreadableValueError, match="is not the sent data"):
         target.write(0, bytes(len(CONTENTS)), digest(CONTENTS))
     assert names_in(tmp_path) == []
 
@@ -102,7 +102,7 @@ def test_other_contents_than_were_sent(tmp_path: Path) -> None:
 def test_what_does_not_come_next(tmp_path: Path, offset: int, data: bytes, told: bytes | None) -> None:
     target = target_at(tmp_path / "x")
     target.write(0, b"", None)
-    with pytest.raises(UnreadableValueError, match="x: what arrived is not what comes next"):
+    with pytest.raises(UnreadableValueError, match="x: the peer did not send the next bytes"):
         target.write(offset, data, told)
     target.close()
 
@@ -165,7 +165,7 @@ def test_long_names(tmp_path: Path) -> None:
 
 
 def fill(path: str) -> None:
-    """Write more than a process may; for a process of its own."""
+    """Write more than the file size limit allows. Run this in a separate process."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
     target = target_at(Path(path))
     target.write(0, CONTENTS[:4000], None)

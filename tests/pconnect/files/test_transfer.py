@@ -1,4 +1,4 @@
-"""Files between a client and real engines: what is sent, and what is left when it breaks."""
+"""Files between a client and real engines: the data sent, and the state after a failure."""
 
 import os
 import resource
@@ -29,7 +29,7 @@ from tests.support.waiting import DEADLINE, wait_until
 
 SIZE = 1_500_000
 BATCH_BYTES = 100_000
-# What a transfer without contents sends: the listing, and the commands.
+# The size of a transfer without contents: the listing and the commands.
 FEW_BYTES = 20_000
 
 
@@ -42,14 +42,14 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def lasting(server: Server) -> Iterator[ClientNetwork]:
-    """Two engines for tests that change what single calls do in them, once."""
+    """Two engines for tests that alter single calls in them."""
     with server.connect(2) as made:
         yield made
 
 
 @pytest.fixture
 def net(server: Server) -> Iterator[ClientNetwork]:
-    """Two engines of their own, for tests that break something in them."""
+    """Two fresh engines for tests that break them."""
     with server.connect(2) as made:
         yield made
 
@@ -59,7 +59,7 @@ def folder_of(net: ClientNetwork, node: int = 1) -> Path:
 
 
 def sent(net: ClientNetwork, what: Any) -> int:
-    """Return how many bytes went to node 1 in a call."""
+    """Return the number of bytes sent to node 1 during a call."""
     before = net[1].sent_bytes
     what()
     return net[1].sent_bytes - before
@@ -79,7 +79,7 @@ def get(net: ClientNetwork, remote: str, folder: Path, timeout: float = DEADLINE
 
 
 def break_at(net: ClientNetwork, verb: str, statement: str, call: int = 4) -> None:
-    """Have node 1 do something in one of the calls of a verb, once."""
+    """Make node 1 run a statement once, in one of the calls of a verb."""
     source = f"""
         import os, signal, time
         import pserver.services.files
@@ -94,7 +94,7 @@ def break_at(net: ClientNetwork, verb: str, statement: str, call: int = 4) -> No
 
 
 def check_usable(net: ClientNetwork) -> None:
-    """Fail unless nothing of a broken transfer is left that anybody would be told of."""
+    """Fail if an interrupted transfer has left an error that a later call would raise."""
     assert net.eval("sockets.node").result(DEADLINE) == [1, 2]
     with pytest.raises(TimeoutError):
         precv(net[1], timeout=0.05)
@@ -142,7 +142,7 @@ def test_a_transfer_goes_on_after_the_death_of_an_engine(
     with pytest.raises(EngineDiedError, match="node 1"):
         move()
     there = folder_of(net, 2) / "large.bin" if verb == "put" else tmp_path / "node_2" / "large.bin"
-    assert there.read_bytes() == large.read_bytes()  # that of the other node
+    assert there.read_bytes() == large.read_bytes()  # the other node's file
     net[1].restart()
     folder = folder_of(net) if verb == "put" else tmp_path / "node_1"
     part = part_of(folder / "large.bin").stat().st_size
@@ -209,7 +209,7 @@ def test_a_folder_that_may_not_be_written_to(net: ClientNetwork, tmp_path: Path)
     path = tmp_path / "x"
     path.write_text("1")
     folder = folder_of(net)
-    if os.getuid() == 0:  # whom no permissions stop
+    if os.getuid() == 0:  # permissions do not apply to root
         reval("import os; os.seteuid(65534)", net[1]).result(DEADLINE)
     else:
         folder.chmod(0o500)
@@ -233,13 +233,13 @@ def test_errors_at_several_nodes(lasting: ClientNetwork, tmp_path: Path) -> None
 HOSTILE = (
     ("begin_get", "[True, [], [[b'../got', 1, 420, 0]]]", "'../got' is not the name of a file"),
     ("begin_get", "[True, [], [[b'/tmp/got', 1, 420, 0]]]", "'/tmp/got' is not the name of a file"),
-    ("begin_get", "'all'", "no list of files"),
-    ("begin_get", "[False, [], [[b'', 2**60, 420, 0]]]", "the disk has room for"),
-    ("get", "[]", "not what was asked for"),
-    ("get", "[[0, 0, b'longer than it said', b'']]", "not what was asked for"),
-    ("get", "[[0, 0, b'abc', b'another digest']]", "is not what was sent"),
-    ("get", "[[0, 0, 5, None]]", "not what was asked for"),
-    ("digests", "5", "not the digests"),
+    ("begin_get", "'all'", "invalid list of files"),
+    ("begin_get", "[False, [], [[b'', 2**60, 420, 0]]]", "are free"),
+    ("get", "[]", "did not send the requested pieces"),
+    ("get", "[[0, 0, b'longer than it said', b'']]", "did not send the requested pieces"),
+    ("get", "[[0, 0, b'abc', b'another digest']]", "is not the sent data"),
+    ("get", "[[0, 0, 5, None]]", "did not send the requested pieces"),
+    ("digests", "5", "the requested digests"),
 )
 
 
@@ -309,7 +309,7 @@ def test_a_file_that_changes_while_it_is_sent(lasting: ClientNetwork, tmp_path: 
 def test_long_transfers_have_a_bar(
     network: ClientNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Else one look may come before there is anything to count, and no other before a quick transfer is over.
+    # Otherwise the first look may come before anything is counted, and the second after a quick transfer has ended.
     monkeypatch.setattr("pconnect.loop.progress_bars._STEP", 0.001)
     path = tmp_path / "x"
     with path.open("wb") as stream:

@@ -1,4 +1,4 @@
-"""Both ends in this process: what passes between them is what they say, in plain values."""
+"""Both ends of a transfer in this process. They exchange plain values."""
 
 import os
 from pathlib import Path
@@ -17,12 +17,12 @@ BATCH_BYTES = 100_000
 
 
 def passed(value: Any) -> Any:
-    """Return what arrives at the other end."""
+    """Return a value as it arrives at the other end."""
     return unpack(pack(value))
 
 
 def move(source: Path, target: Path, *, stop_after: int | None = None) -> int:
-    """Let a file or folder go over; return how many bytes of it had to."""
+    """Transfer a file or folder; return the number of bytes that had to be sent."""
     outgoing = Outgoing(source, list_tree(source))
     incoming = Incoming(target, Listing.unpack(passed(outgoing.listing.pack())), is_durable=False)
     offers = passed(incoming.offers())
@@ -85,7 +85,7 @@ def test_what_was_broken_off_goes_on(tmp_path: Path, tree: Path) -> None:
     total = sum(len(data or b"") for data in contents(tree).values())
     first = move(tree, target, stop_after=2)
     assert first == 2 * BATCH_BYTES
-    (tree / "large").touch()  # its contents count
+    (tree / "large").touch()  # only the contents matter
     assert move(tree, target) == total - first
     assert contents(target) == contents(tree)
 
@@ -121,7 +121,7 @@ def test_a_link_in_the_target_is_not_followed(tmp_path: Path) -> None:
 
 def test_more_than_the_disk_has_room_for(tmp_path: Path) -> None:
     listing = Listing(False, [], [FileFacts("", 2**60, 0o600, 0)])
-    with pytest.raises(OSError, match=f"{2**60} bytes are to come, and the disk has room for") as caught:
+    with pytest.raises(OSError, match=f"the transfer needs {2**60} bytes, but only") as caught:
         Incoming(tmp_path / "x", listing, is_durable=False).offers()
     assert caught.value.filename == str(tmp_path / "x")
     assert contents(tmp_path) == {}

@@ -1,4 +1,4 @@
-"""What a machine has, with programs that are made for it."""
+"""Facts about a machine, with programs made by the tests."""
 
 import hashlib
 import os
@@ -47,7 +47,7 @@ def test_a_program_has_path_version_and_digest(make: Make) -> None:
         ("echo out of order >&2", "out of order"),
         ("echo tool 1; exit 3", None),
         ("echo illegal option; exit 2", None),
-        ("cat", None),  # it finds the end of its input
+        ("cat", None),  # its input is empty
         ("true", None),
         ("printf '\\377x'", "\ufffdx"),
         ("printf '%0999d' 0", "0" * 200),

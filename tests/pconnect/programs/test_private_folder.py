@@ -1,4 +1,4 @@
-"""The private folder of a program: what is there at the beginning, and what of it goes back."""
+"""The private folder of a program: its files at the start, and the files that go back."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ def test_what_is_sent_is_there_and_does_not_go_back(tmp_path: Path) -> None:
 
 def test_what_was_changed_or_replaced_goes_back(tmp_path: Path) -> None:
     folder = filled(tmp_path, GIVEN)
-    (tmp_path / "b").write_bytes(b"SECOND")  # of the same size, at once
+    (tmp_path / "b").write_bytes(b"SECOND")  # the same size, written immediately
     (tmp_path / "other").write_bytes(b"first")
     (tmp_path / "other").replace(tmp_path / "in" / "a")
     assert left(folder) == ["b", "in/a"]

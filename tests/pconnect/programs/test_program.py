@@ -1,4 +1,4 @@
-"""What makes a program, and what does not."""
+"""Valid and invalid programs."""
 
 import hashlib
 import io
@@ -34,10 +34,10 @@ def net() -> Iterator[ClientNetwork]:
     [
         ([], {}, "give a program and its arguments as a list"),
         (["a\0b"], {}, "NUL"),
-        ([5], {}, "5 is no text, bytes or path"),
+        ([5], {}, "5 is not a string, bytes or a path"),
         ([""], {}, "the name of the program is empty"),
         (["true"], {"cwd": "relative"}, "give an absolute path"),
-        (["true"], {"env": {"A": 5}}, "5 is no text"),
+        (["true"], {"env": {"A": 5}}, "5 is not a string"),
     ],
 )
 def test_what_makes_no_program(net: ClientNetwork, words: Any, options: Any, text: str) -> None:
@@ -47,7 +47,9 @@ def test_what_makes_no_program(net: ClientNetwork, words: Any, options: Any, tex
 
 def test_more_output_than_is_kept_is_an_error(net: ClientNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_CAPTURED_BYTES", 10_000)
-    with pytest.raises(ConfigurationError, match=r"yes at node 1 .* has written more than 10000 bytes"):
+    with pytest.raises(
+        ConfigurationError, match=r"yes on node 1 .* was ended because it wrote more than 10000 bytes"
+    ):
         net[1].run(["yes"], cwd="/")
     assert net[1].run(["true"], cwd="/").returncode == 0
 
@@ -99,8 +101,8 @@ def test_it_says_what_it_is(net: ClientNetwork) -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"nice": 20}, "nice=20: it is from 0 to 19"),
-        ({"nice": -1}, "nice=-1: it is from 0 to 19"),
+        ({"nice": 20}, "nice=20: give a number from 0 to 19"),
+        ({"nice": -1}, "nice=-1: give a number from 0 to 19"),
         ({"files": {"a": (0, b"")}}, "for programs that run in a private folder"),
         ({"outputs": []}, "for programs that run in a private folder"),
         ({"folder": True, "files": {"../a": (0, b"")}}, "'../a' is not the name of a file inside"),

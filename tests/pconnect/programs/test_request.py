@@ -1,4 +1,4 @@
-"""What is asked for a private folder, and what cannot be."""
+"""Requests for a private folder, valid and invalid."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The client's ends of streams: what waits, what is granted, and what a peer may not do."""
+"""The client's ends of streams: blocking, grants, and misbehaving peers."""
 
 import io
 import os
@@ -44,7 +44,7 @@ def test_whoever_reads_waits_for_the_first_byte() -> None:
 def test_more_than_was_granted_is_the_peers_error() -> None:
     output = ProgramOutput(lambda _: None)
     output.take(bytes(WINDOW))
-    with pytest.raises(ProtocolError, match="more than CREDIT has allowed"):
+    with pytest.raises(ProtocolError, match="more bytes than CREDIT has granted"):
         output.take(b"x")
 
 
@@ -212,7 +212,7 @@ def test_captured_output_has_a_limit() -> None:
 
 
 def test_memory_of_pieces_is_used_for_the_next() -> None:
-    """Else the system clears it anew, for each of these 100 pieces 257 pages, or for many of them."""
+    """Otherwise the system would clear 257 pages for each of these 100 pieces, or for many of them."""
     script = """
 import resource
 from pconnect.programs.streams import PIECE, keep_freed_memory

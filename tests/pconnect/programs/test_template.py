@@ -1,4 +1,4 @@
-"""Programs in the place of functions."""
+"""Programs instead of functions."""
 
 import concurrent.futures
 import copy
@@ -62,8 +62,8 @@ def test_arguments_stand_in_their_placeholders(words: Any, args: Any, kwargs: An
     [
         (["{}", "{}"], (1,), {}, "{}: the call has no argument for this placeholder"),
         (["{x}"], (1,), {}, "{x}: the call has no argument"),
-        (["{}"], (1, 2), {}, "argument 1 of the call has no placeholder, as {1} is one"),
-        (["a"], (), {"x": 1}, "argument 'x' of the call has no placeholder, as {x} is one"),
+        (["{}"], (1, 2), {}, "argument 1 of the call has no placeholder; add {1} to a word"),
+        (["a"], (), {"x": 1}, "argument 'x' of the call has no placeholder; add {x} to a word"),
         (["{:d}"], ("x",), {}, "Unknown format code"),
     ],
 )
@@ -135,7 +135,7 @@ def test_by_default_one_that_fails_is_an_error(net: ClientNetwork) -> None:
     fails = program(["sh", "-c", "echo out; touch log; echo first >&2; echo 'at last' >&2; exit $1", "sh"])
     job = net.submit(fails, 3)
     with pytest.raises(
-        ProgramFailedError, match=r"sh -c .* at node \d \(.*\): exit status 3: at last$"
+        ProgramFailedError, match=r"sh -c .* on node \d \(.*\): exit status 3: at last$"
     ) as caught:
         job.result(DEADLINE)
     error = caught.value
@@ -170,7 +170,7 @@ def test_large_output_files_come_with_a_failure(net: ClientNetwork) -> None:
 def test_limits_of_jobs_hold(net: ClientNetwork) -> None:
     with net.executor(time_limit=0.3) as executor:
         with pytest.raises(
-            ProgramTimeoutError, match=r"sh at node . .* was ended at its time limit"
+            ProgramTimeoutError, match=r"sh on node . .* timed out at its time limit"
         ) as caught:
             executor.submit(program(["sh", "-c", "echo a; exec sleep 100"])).result(DEADLINE)
         assert caught.value.stdout == b"a\n"
@@ -203,9 +203,9 @@ def test_one_that_is_lost_runs_again_from_the_beginning(net: ClientNetwork, tmp_
 
 def test_it_is_not_called_inside_a_job(net: ClientNetwork) -> None:
     for called in (functools.partial(ECHO, 1), lambda: ECHO(1, x=2)):
-        with pytest.raises(ConfigurationError, match=r"give it to submit\(\) or map\(\) itself"):
+        with pytest.raises(ConfigurationError, match=r"pass it to submit\(\) or map\(\) itself"):
             net.submit(called).result(DEADLINE)
-    with pytest.raises(ConfigurationError, match=r"give it to submit\(\) or map\(\) itself"):
+    with pytest.raises(ConfigurationError, match=r"pass it to submit\(\) or map\(\) itself"):
         net.pool().map(program(["echo"]), [1])
 
 

@@ -1,4 +1,4 @@
-"""The output of programs, in pieces as it comes."""
+"""The output of programs, in pieces as it arrives."""
 
 import signal
 from collections.abc import Iterator

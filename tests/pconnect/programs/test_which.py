@@ -1,4 +1,4 @@
-"""Which programs the nodes have, with real nodes, of which one has another ``PATH``."""
+"""Programs on real nodes with different ``PATH`` variables."""
 
 import os
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_nodes_tell_path_version_and_file(server: Server, tmp_path: Path) -> Non
         for node in (1, 2):
             make(tmp_path / str(node), f"{node}.0")
             set_path(net, node, tmp_path / str(node))
-        with pytest.warns(VersionWarning, match="not the same at all nodes: made-up\nprogram ") as caught:
+        with pytest.warns(VersionWarning, match="not the same on all nodes: made-up\nprogram ") as caught:
             there = net.which("made-up", "sh", timeout=DEADLINE)
         assert caught[0].filename == __file__
         assert [there.table[node]["made-up"] and there.table[node]["made-up"][:2] for node in (0, 1, 2)] == [  # type: ignore[index]
@@ -45,7 +45,7 @@ def test_nodes_tell_path_version_and_file(server: Server, tmp_path: Path) -> Non
         make(tmp_path / "2", "1.0")
         assert not net.which("made-up").warning
         (tmp_path / "1" / "made-up").unlink()
-        with pytest.warns(VersionWarning, match="not at all nodes: made-up"):
+        with pytest.warns(VersionWarning, match="not on all nodes: made-up"):
             net[1:].which("made-up")
 
 
@@ -68,4 +68,4 @@ def test_it_prints_as_a_table() -> None:
     ]
     assert "<td>/bin/a</td>" in there._repr_html_()
     assert there.warning == ""  # the client needs none
-    assert ProgramsThere({1: {"a": None}, 2: {"a": found}}, {}).warning == "not at all nodes: a"
+    assert ProgramsThere({1: {"a": None}, 2: {"a": found}}, {}).warning == "not on all nodes: a"

@@ -94,7 +94,7 @@ def test_a_folder_and_a_file_do_not_take_each_others_place(network: ClientNetwor
     node = network[1]
     node.put(tree, "folder")
     node.put(tree / "run", "file")
-    with pytest.raises(IsADirectoryError, match="folder is a folder: name the file"):
+    with pytest.raises(IsADirectoryError, match="folder is a folder; give the name of a file"):
         node.put(tree / "run", "folder")
     with pytest.raises(FileExistsError, match="file"):
         node.put(tree, "file")
