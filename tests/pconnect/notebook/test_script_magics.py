@@ -63,7 +63,7 @@ def test_a_program_on_one_of_the_nodes(shell: InteractiveShell, capsys: pytest.C
 def test_a_failure_is_raised_after_all_programs_have_ended(
     shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ProgramFailedError, match=r"sh at node 1 \(.*\): exit status 3") as caught:
+    with pytest.raises(ProgramFailedError, match=r"sh on node 1 \(.*\): exit status 3") as caught:
         shell.run_cell_magic("pxscript", "sh", "echo out\nexit 3\n")
     assert caught.value.returncode == 3
     assert "node 2" in caught.value.__notes__[0]
