@@ -39,9 +39,9 @@ def main() -> int:
         idle_seconds()
         with (folder / f"{name}.lock").open("ab") as lock:
             if not _lock(lock.fileno(), folder, name):
-                _say_ready()  # the other agent is ready, or soon will be
+                _report_ready()  # the other agent is ready, or soon will be
                 return 0
-            _be_agent(folder, name, lambda: fcntl.flock(lock.fileno(), fcntl.LOCK_UN))
+            _become_agent(folder, name, lambda: fcntl.flock(lock.fileno(), fcntl.LOCK_UN))
             return 0
     except (PrunError, OSError) as error:
         sys.stdout.write(f"{error}\n")
@@ -73,7 +73,7 @@ def _can_be_called(folder: Path, name: str) -> bool:
     return True
 
 
-def _be_agent(folder: Path, name: str, unlock: Callable[[], object]) -> None:
+def _become_agent(folder: Path, name: str, unlock: Callable[[], object]) -> None:
     path = folder / f"{name}.sock"
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     here = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -89,7 +89,7 @@ def _be_agent(folder: Path, name: str, unlock: Callable[[], object]) -> None:
         os._exit(0)  # our parent may become another program, which does not expect this child
     sys.setswitchinterval(0.0005)  # the two threads take turns several times for each program
     os.chdir("/")
-    _say_ready()
+    _report_ready()
     null = os.open(os.devnull, os.O_RDWR)
     for number, descriptor in enumerate((null, log_file, log_file)):
         os.dup2(descriptor, number)
@@ -110,7 +110,7 @@ def idle_seconds() -> float:
     return seconds
 
 
-def _say_ready() -> None:
+def _report_ready() -> None:
     os.write(1, b"ready\n")
 
 

@@ -45,7 +45,7 @@ class Ended:
     lacks_folder: bool = False
 
 
-class _Nobody:
+class _ClosedOutput:
     """Replaces an output that the caller has closed: a program that writes to it finds a closed pipe."""
 
     def __init__(self, grant: Callable[[int], None]) -> None:
@@ -102,7 +102,7 @@ class RemoteRun:
             grant = functools.partial(job.grant, stream)
             if request.closed[stream] or not is_writable(ends[stream]):
                 os.close(copies[stream])
-                job.outputs_by_stream[stream] = _Nobody(grant)
+                job.outputs_by_stream[stream] = _ClosedOutput(grant)
                 continue
             output = DescriptorOutput(self._loop, copies[stream], grant, self._end_output, self._touch)
             job.outputs_by_stream[stream] = output
@@ -128,7 +128,7 @@ class RemoteRun:
         job.start()
         limit = self._settings.queue_limit
         timer = None if limit is None else self._loop.call_later(limit, self._expire)
-        notice = self._loop.call_later(_NOTICE_SECONDS, self._say_that_it_waits) if self._is_watched else None
+        notice = self._loop.call_later(_NOTICE_SECONDS, self._print_notice) if self._is_watched else None
         try:
             await ended
             await self._drain()
@@ -144,7 +144,7 @@ class RemoteRun:
             self._caller.on_signal = before
             if self._input is not None:
                 self._input.close()
-        return self._how()
+        return self._outcome()
 
     def _begin(self) -> None:
         """Tell the caller that the program may now have effects. The thread of the jobs calls this."""
@@ -156,7 +156,7 @@ class RemoteRun:
         if self._is_terminal:
             self._caller.say(RAW)
 
-    def _say_that_it_waits(self) -> None:
+    def _print_notice(self) -> None:
         if not self.is_begun:
             self._caller.note(f"{self._job.words[0]} is waiting for a slot: {self._job.why}")
 
@@ -213,7 +213,7 @@ class RemoteRun:
         if looks > 1 and not self._over.done():
             self._loop.call_later(_UNREAD_SECONDS, self._abandon_unread, self._written(), looks - 1)
 
-    def _how(self) -> Ended:
+    def _outcome(self) -> Ended:
         """Return the end of the call."""
         if self._ended_by and not self.is_begun:
             return Ended(128 + self._ended_by)

@@ -178,7 +178,7 @@ def _identity(folder: Path) -> tuple[int, int]:
 def _check_link(link: Path, root: Path, *, is_loop: bool) -> None:
     if is_loop:
         raise ConfigurationError(
-            f"{link} is a link to a folder that contains it, so it cannot be sent; remove it"
+            f"{link} is a link to a folder that contains it, so it cannot be sent; move it elsewhere"
         )
     target = link.resolve()
     if not target.is_relative_to(root):
@@ -191,7 +191,9 @@ def facts_of(path: Path, name: str) -> FileFacts:
     """Return the facts of a file under a name; raise an error if it is not a file, or cannot be read."""
     facts = path.stat()
     if not stat.S_ISREG(facts.st_mode):
-        raise ConfigurationError(f"{path} is neither a file nor a folder, so it cannot be sent; remove it")
+        raise ConfigurationError(
+            f"{path} is neither a file nor a folder, so it cannot be sent; move it elsewhere"
+        )
     if not os.access(path, os.R_OK):
         raise PermissionError(f"{path} is not readable for this account; nothing was sent")
     return FileFacts(name, facts.st_size, stat.S_IMODE(facts.st_mode), facts.st_mtime_ns)

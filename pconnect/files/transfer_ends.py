@@ -215,6 +215,6 @@ def _make_folders(path: Path, listing: Listing) -> None:
         folder = path / name
         if folder.is_symlink():
             raise ConfigurationError(
-                f"{folder} is a link, so its files would be written elsewhere; remove it"
+                f"{folder} is a link, so its files would be written elsewhere; remove the link"
             )
         folder.mkdir(exist_ok=True)

@@ -2,7 +2,7 @@
 
 Programs that use a remote shell, such as rsync, git and MPI launchers, know how to call ssh. So `prun-ssh` follows the
 rules of ssh: letters may be combined, options may precede or follow the host, the first of two values wins, and the
-words of the command are joined by blanks for the login shell there. `ssh_options` defines the treatment of each option.
+words of the command are joined by spaces for the login shell there. `ssh_options` defines the treatment of each option.
 """
 
 import re

@@ -121,7 +121,7 @@ def _on(options: argparse.Namespace) -> int:
         wanted[name] = StandIn(find_program(name, others), prun, no_local=options.no_local)
     put(folder, wanted, {name: each.script(os.environ) for name, each in wanted.items()})
     is_first = is_before(folder, list(wanted), _path())
-    if hint := _hint_of_cc(wanted, folder, others):
+    if hint := _cc_hint(wanted, folder, others):
         print(hint, file=sys.stderr if options.export else sys.stdout)
     if options.export:
         # A shell caches the paths of programs until its PATH changes.
@@ -129,7 +129,7 @@ def _on(options: argparse.Namespace) -> int:
         return 0
     for name, stand_in in wanted.items():
         print(f"{name}: {folder}/{name} stands in for {stand_in.program}")
-    _say_of_forwarders(list(wanted), others)
+    _print_forwarders(list(wanted), others)
     if is_first:
         print("They come first in PATH. In a shell that has already run one of them, run: hash -r")
     else:
@@ -137,7 +137,7 @@ def _on(options: argparse.Namespace) -> int:
     return 0
 
 
-def _hint_of_cc(wanted: Mapping[str, StandIn], folder: str, path: str) -> str:
+def _cc_hint(wanted: Mapping[str, StandIn], folder: str, path: str) -> str:
     """Return a hint if `make` would still call a shadowed compiler by its other name, ``cc``; else ``""``."""
     found = first_found("cc", path)
     if (
@@ -149,7 +149,7 @@ def _hint_of_cc(wanted: Mapping[str, StandIn], folder: str, path: str) -> str:
     return f"cc is not shadowed; make uses it unless the Makefile sets CC: pshadow on cc {' '.join(wanted)}"
 
 
-def _say_of_forwarders(names: list[str], path: str) -> None:
+def _print_forwarders(names: list[str], path: str) -> None:
     for name in names:
         for each in candidates(name, path):
             if forwarder := forwarder_of(each):

@@ -42,7 +42,7 @@ OF_COMPILERS = (
 
 # Compiler messages whose cause is not the source: faults of the compiler, and a lack of memory, space or files. (The
 # preprocessor found all files here.) The patterns must not match source lines, which the compiler also shows.
-_TROUBLE = re.compile(
+_MACHINE_FAULT = re.compile(
     rb"^(?:[^\s:]+:(?:\d+:)* )?internal compiler error|^PLEASE submit a bug report|^virtual memory exhausted"
     rb"|^(?:[^\s:]*(?:gcc|g\+\+|cc1\w*|clang\S*|as|ld)|(?:fatal )?error|LLVM ERROR|\{standard input\}|[^\s:]+\.\w+): "
     rb".*(?:out of memory|No space left on device|Cannot allocate memory|Killed signal terminated program"
@@ -288,7 +288,7 @@ def _colored(step: Step, words: Sequence[str]) -> list[str]:
 def _finish(away: Away, place: Path, end: RemoteEnd, warnings: bytes, umask: int) -> Outcome:
     """Write the object, if there is one. `warnings`: the output of the preprocessor here."""
     missing = end.status == 0 and OBJECT not in end.outputs
-    if missing or end.status >= 125 or (end.status and _TROUBLE.search(end.stderr)):
+    if missing or end.status >= 125 or (end.status and _MACHINE_FAULT.search(end.stderr)):
         said = end.stderr.decode("utf-8", "replace").strip().splitlines()
         why = f"{away.compiler} on {end.host} ended with status {end.status}: {said[-1] if said else 'no object'}"
         return Outcome(None, why=why, fallback=True)

@@ -159,7 +159,7 @@ def _to_clang(*words: str) -> list[str]:
     return [part for word in words for part in ("-Xclang", word)]
 
 
-class _StaysHere(Exception):  # noqa: N818 - it ends the parsing and is not an error
+class _RunsHere(Exception):  # noqa: N818 - it ends the parsing and is not an error
     """Raised by the parser with the reason why a command must be run here."""
 
 
@@ -204,20 +204,20 @@ def decide(words: Sequence[str], family: Family) -> Here | Away:
         while left:
             _read(left.pop(), left, reading)
         return _away(words[0], reading)
-    except _StaysHere as reason:
+    except _RunsHere as reason:
         return Here(str(reason))
 
 
 def _argument(word: str, left: list[str]) -> str:
     if not left:
-        raise _StaysHere(f"{word} has no argument")
+        raise _RunsHere(f"{word} has no argument")
     return left.pop()
 
 
 def _read(word: str, left: list[str], reading: _Reading) -> None:
     """Read one word. If it takes an argument, pop it from `left`."""
     if word in options.HERE:
-        raise _StaysHere(options.HERE[word])
+        raise _RunsHere(options.HERE[word])
     if not word.startswith("-"):
         reading.sources.append((word, reading.language))
     elif word == "-c":
@@ -248,18 +248,18 @@ def _read_joined(word: str, left: list[str], take: Callable[..., None]) -> None:
 def _read_option(word: str, reading: _Reading) -> None:
     """Read an option without a separate argument."""
     if prefix := next((prefix for prefix in options.HERE_PREFIXES if word.startswith(prefix)), None):
-        raise _StaysHere(f"{word} {options.HERE_PREFIXES[prefix]}")
+        raise _RunsHere(f"{word} {options.HERE_PREFIXES[prefix]}")
     if options.NATIVE.match(word):
-        raise _StaysHere(
+        raise _RunsHere(
             f"{word} depends on the processor of this machine; to compile on servers, set a rule that expands it"
         )
     if word.startswith("-Wa,") and _is_known_to_assembler(word) is False:
-        raise _StaysHere(f"{word} may write a listing, or name files on this machine")
+        raise _RunsHere(f"{word} may write a listing, or name files on this machine")
     if word.startswith(options.PREPROCESSOR_PREFIXES):
         reading.preprocess.append(word)
         return
     if not options.KNOWN.match(word):
-        raise _StaysHere(f"the option {word} is unknown")
+        raise _RunsHere(f"the option {word} is unknown")
     if word.startswith("-g"):
         _read_debug(word, reading)
     elif word in _PEDANTIC:
@@ -283,7 +283,7 @@ def _read_debug(word: str, reading: _Reading) -> None:
     else:
         reading.debug_level = int(found["level"] or 2)
     if reading.debug_level > 2 and reading.family is Family.GCC:
-        raise _StaysHere(f"{word} records macros, which differ in preprocessed source")
+        raise _RunsHere(f"{word} records macros, which differ in preprocessed source")
 
 
 def _read_dependencies(word: str, left: list[str], reading: _Reading) -> None:
@@ -305,7 +305,7 @@ def _read_dependencies(word: str, left: list[str], reading: _Reading) -> None:
         elif part.startswith("-M"):
             _read_dependency(part, lambda: _argument(word, parts), reading)
         else:
-            raise _StaysHere(f"{word} passes an unknown option")
+            raise _RunsHere(f"{word} passes an unknown option")
 
 
 def _read_dependency(word: str, argument: Callable[[], str], reading: _Reading) -> None:
@@ -317,21 +317,21 @@ def _read_dependency(word: str, argument: Callable[[], str], reading: _Reading) 
     elif name in ("-MT", "-MQ"):
         reading.targets += [name, value or argument()]
     else:
-        raise _StaysHere(f"the option {word} is unknown")
+        raise _RunsHere(f"the option {word} is unknown")
 
 
 def _away(compiler: str, reading: _Reading) -> Away:
     """Return the parsed command, after all words were read."""
     if len(reading.sources) != 1:
-        raise _StaysHere("there is more than one source" if reading.sources else "there is no source")
+        raise _RunsHere("there is more than one source" if reading.sources else "there is no source")
     source, given = reading.sources[0]
     language = _language(compiler, source, given)
     if not reading.compiles:
-        raise _StaysHere("it links")
+        raise _RunsHere("it links")
     if reading.output == "-" or f"{reading.dependency_file}/".startswith(("-/", "/dev/", "/proc/")):
-        raise _StaysHere("it writes to standard output")
+        raise _RunsHere("it writes to standard output")
     if _UNUSUAL.search(source):
-        raise _StaysHere(f"the name of {source!a} has unusual characters")
+        raise _RunsHere(f"the name of {source!a} has unusual characters")
     reading.both(*reading.late)
     form = _form(reading)
     how = "-frewrite-includes" if reading.family is Family.CLANG else "-fdirectives-only"
@@ -360,11 +360,11 @@ def _stem(path: str) -> str:
 def _language(compiler: str, source: str, given: str) -> str:
     end = posixpath.splitext(source)[1]
     if given not in ("", "none", "c", "c++"):
-        raise _StaysHere(f"its language is {given}")
+        raise _RunsHere(f"its language is {given}")
     if given in ("c", "c++"):
         return given
     if end not in options.LANGUAGES:
-        raise _StaysHere(options.OTHER_SOURCES.get(end, f"{source} is not a C or C++ source file"))
+        raise _RunsHere(options.OTHER_SOURCES.get(end, f"{source} is not a C or C++ source file"))
     return "c++" if _OF_CPP.search(compiler) else options.LANGUAGES[end]
 
 
@@ -375,9 +375,9 @@ def _form(reading: _Reading) -> Form:
     if not reading.debug_level:
         return Form.PREPROCESSED
     if reading.pedantic:
-        raise _StaysHere("-g together with -pedantic records how the source was preprocessed")
+        raise _RunsHere("-g together with -pedantic records how the source was preprocessed")
     if any(word.startswith("-fsanitize=") and "address" in word for word in reading.compile):
-        raise _StaysHere("-g together with an address sanitizer records how the source was preprocessed")
+        raise _RunsHere("-g together with an address sanitizer records how the source was preprocessed")
     return Form.SOURCE
 
 
@@ -385,7 +385,7 @@ def _dependency_words(source: str, reading: _Reading) -> list[str]:
     """Return options for the dependency file of a local compiler, with the target that it would name."""
     if not set(_DEPENDENCY_FILES) & set(reading.dependencies):
         if reading.dependencies or reading.targets or reading.dependency_file:
-            raise _StaysHere("it has options for a dependency file, but writes none")
+            raise _RunsHere("it has options for a dependency file, but writes none")
         return []
     file = reading.dependency_file or f"{_stem(reading.output or posixpath.basename(source))}.d"
     targets = list(reading.targets)

@@ -133,7 +133,7 @@ class InPlace:
         try:
             self._journal.record(name, original)
             new = self._journal.write_new(name, script, 0o700)
-            _be_like(new, here)
+            _copy_access(new, here)
             os.link(here, kept, follow_symlinks=False)
             self._journal.sync()
             new.rename(here)
@@ -168,7 +168,7 @@ class InPlace:
         return stand_in is not None and stand_in.in_place
 
 
-def _be_like(new: Path, program: Path) -> None:
+def _copy_access(new: Path, program: Path) -> None:
     """Give a stand-in the owner and the execute permissions of its program, and let its interpreter read it."""
     facts = program.stat()
     ours = new.stat()

@@ -62,7 +62,7 @@ def forwarder_of(path: str) -> str:
     return target if target in _FORWARDERS and os.path.basename(path) != target else ""  # noqa: PTH119
 
 
-def _is_put_before(path: str) -> bool:
+def _is_in_folder(path: str) -> bool:
     """Return whether a program is a stand-in in a folder of stand-ins. A stand-in in place counts as the program."""
     stand_in = read_stand_in(path)
     return stand_in is not None and not stand_in.in_place
@@ -75,7 +75,7 @@ def find_program(name: str, path: str) -> str:
     """
     found = candidates(name, path)
     for each in found:
-        if not forwarder_of(each) and not _is_put_before(each):
+        if not forwarder_of(each) and not _is_in_folder(each):
             return each
     passed = f" except {', '.join(found)}, which only passes calls on to another program" if found else ""
     raise ConfigurationError(f"there is no program {name} in PATH{passed}; install it, or correct its name")

@@ -27,7 +27,7 @@ _FOLDERS = (
     "-c-isystem",
 )
 # The source may test whether a file exists without reading it. The answer there must be the same as here.
-_ASKED_FOR = re.compile(rb'__has_include(?:_next)?[ \t]*\([ \t]*[<"]([^>"\n]+)[>"]')
+_HAS_INCLUDE = re.compile(rb'__has_include(?:_next)?[ \t]*\([ \t]*[<"]([^>"\n]+)[>"]')
 # Options that make the compiler proper read or write other files of this machine.
 _OTHER_FILES = (
     "-fsanitize-system-ignorelist",
@@ -81,7 +81,7 @@ def with_contents(
         if (data := read(name)) is not None:
             found[name] = data
     folders = [then for word, then in pairwise(words) if word in _FOLDERS]
-    for name in _asked_for(found, folders):
+    for name in _possible_paths(found, folders):
         if name not in found and (data := read(name)) is not None:
             found[name] = data
     contents: dict[str, bytes] = {}
@@ -100,11 +100,11 @@ def with_contents(
     return {OVERLAY: json.dumps(overlay).encode(), **contents}
 
 
-def _asked_for(found: dict[str, bytes], folders: Sequence[str]) -> set[str]:
+def _possible_paths(found: dict[str, bytes], folders: Sequence[str]) -> set[str]:
     """Return all paths at which the files named in ``__has_include`` could be."""
     names = set()
     for name, data in found.items():
-        for raw in set(_ASKED_FOR.findall(data)):
+        for raw in set(_HAS_INCLUDE.findall(data)):
             asked = raw.decode("utf-8", "surrogateescape")
             names |= {posixpath.join(folder, asked) for folder in (posixpath.dirname(name), *folders)}
     return names
