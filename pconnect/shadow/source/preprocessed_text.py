@@ -21,7 +21,7 @@ _TIED_DIRECTIVE = re.compile(
 )
 _COUNTED = re.compile(rb"^[ \t]*#[ \t]*(?:el)?if\b.*\b__COUNTER__", re.MULTILINE)
 _IN_TIED_DIRECTIVES = b"embed", b"dependency", b"pch_preprocess"
-# The same as `_MARK`, but anywhere. Blanks may precede it, left over from a removed directive. Clang ends it with the
+# The same as `_MARK`, but anywhere. Spaces may precede it, left over from a removed directive. Clang ends it with the
 # line ending of the source.
 _ANY_MARK = re.compile(rb'# \d+ "((?:[^"\\\n]|\\.)*)"((?: [1-4])*)(?=\r?\n)')
 #: Options that make the compiler record file names to which it applies no prefix map.
