@@ -15,6 +15,7 @@ DOCUMENTS = Path(__file__).parent.parent / "doc"
 # Pages whose examples run other programs, or servers of their own, which take long to start.
 SLOW = ("bridges.md", "reference/dask.md", "reference/detach.md", "reference/jobs.md")
 PAGES = (
+    "../README.md",
     "index.md",
     "bridges.md",
     *sorted(
