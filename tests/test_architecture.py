@@ -59,7 +59,7 @@ HOMES = {
         "pconnect/messaging",
         "pconnect/views/network_views.py",
         "pconnect/one_process",
-        "pconnect/executors/pmap.py",
+        "pconnect/executors/pmap_inputs.py",
         "pconnect/jobs/read_only.py",
         "pconnect/jobs/shared_arrays.py",
         "pconnect/jobs/output_files.py",

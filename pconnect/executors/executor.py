@@ -9,6 +9,7 @@ from typing import Any
 
 from pconnect.commands.function_pickling import describe
 from pconnect.errors import ConfigurationError, ParallelError
+from pconnect.executors.throttle import Throttle, check_limit
 from pconnect.jobs.function_cache import Function
 from pconnect.jobs.job import Job, JobOptions, encode_job
 from pconnect.jobs.seeds import Seeds
@@ -39,18 +40,27 @@ class Executor(concurrent.futures.Executor):
 
     `options` apply to all jobs submitted here. `seeds` are for their random numbers; with ``None`` the jobs use the
     network's seeds at the time of the call. `exclusive`: wait until no other client holds a slot of the servers, then
-    hold all slots until `shutdown`.
+    hold all slots until `shutdown`. `max_workers`: maximum number of jobs in progress; ``None`` sets no maximum.
     """
 
     def __init__(
-        self, mesh: ClientMesh, options: JobOptions, seeds: Seeds | None = None, *, exclusive: bool = False
+        self,
+        mesh: ClientMesh,
+        options: JobOptions,
+        seeds: Seeds | None = None,
+        *,
+        exclusive: bool = False,
+        max_workers: int | None = None,
     ) -> None:
+        check_limit("max_workers", max_workers)
         mesh.check_open()
         self._mesh = mesh
         self._scheduler = scheduler_of(mesh)
         self._max_bytes = mesh.limits.max_message_bytes
         self._options = options
         self.seeds = seeds
+        self.max_workers = max_workers
+        self._throttle = Throttle(self._scheduler.submit, max_workers) if max_workers else None
         self._jobs: set[Job] = set()
         self._lock = threading.Lock()
         self._is_shut_down = False
@@ -148,8 +158,10 @@ class Executor(concurrent.futures.Executor):
         job.siblings = self._jobs
         if job.done():
             self._jobs.discard(job)
-        else:
+        elif self._throttle is None:
             self._scheduler.submit(job)
+        else:
+            self._throttle.submit(job)
 
     def count_slots(self, timeout: float = 30.0) -> int:
         """Return the total number of job slots that the servers offer to all their clients together.

@@ -1,7 +1,7 @@
 """`map`: call a function for each of many items; results arrive in input order or as jobs end."""
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from typing import Any
 
 from pconnect.errors import ConfigurationError
@@ -22,29 +22,50 @@ def map_jobs(
     chunksize: int | str,
     on_error: str,
 ) -> Iterator[Any]:
-    """Yield the results of a function for all items; see `pconnect.views.job_views.JobView.map`."""
+    """Yield the results of a function for all items; see `pconnect.views.map_views.MapView.map`."""
     if on_error not in {"raise", "return"}:
         raise ConfigurationError(f'on_error={on_error!r} is not allowed: use "raise" or "return"')
-    if chunksize != "auto" and not (isinstance(chunksize, int) and chunksize > 0):
+    size = check_chunksize(chunksize)
+    total = _length(iterables)
+    items: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
+    if size is None or size == 1 or isinstance(function, JobMaker):
+        jobs = submit_items(executor, function, items)
+        return (outcome for outcome, _ in outcomes(jobs, total, ordered=ordered, on_error=on_error))
+    jobs = submit_chunks(executor, function, items, size)
+    count = None if total is None else -(-total // size)
+    pairs = outcomes(jobs, count, ordered=ordered, on_error=on_error)
+    return (value for outcome, job in pairs for value in spread(outcome, job))
+
+
+def check_chunksize(chunksize: int | str) -> int | None:
+    """Return the number of items of a chunk; ``None`` for ``"auto"``."""
+    if chunksize == "auto":
+        return None
+    if not (isinstance(chunksize, int) and chunksize > 0):
         raise ConfigurationError(
             f'chunksize={chunksize!r} is not allowed: use "auto" or a positive number of items'
         )
-    total = _length(iterables)
-    items: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
-    if chunksize in {"auto", 1} or isinstance(function, JobMaker):
-        packed = executor.pack_for_map(function)
-        jobs = (executor.submit(packed, *item) for item in items)
-        return (outcome for outcome, _ in _outcomes(jobs, total, ordered=ordered, on_error=on_error))
-    size = int(chunksize)
+    return chunksize
+
+
+def submit_items(
+    executor: Executor, function: Callable[..., Any] | str, items: Iterable[tuple[Any, ...]]
+) -> Iterator[Job]:
+    """Submit a job for each item when the job is taken from the iterator returned."""
+    packed = executor.pack_for_map(function)
+    return (executor.submit(packed, *item) for item in items)
+
+
+def submit_chunks(
+    executor: Executor, function: Callable[..., Any] | str, items: Iterator[tuple[Any, ...]], size: int
+) -> Iterator[Job]:
+    """Submit a job for each `size` items when the job is taken from the iterator returned."""
     chunks = iter(lambda: [item for _, item in zip(range(size), items, strict=False)], [])
     packed = executor.pack_for_map(functools.partial(map_part, function))
-    jobs = (executor.submit_chunk(packed, chunk) for chunk in chunks)
-    count = None if total is None else -(-total // size)
-    pairs = _outcomes(jobs, count, ordered=ordered, on_error=on_error)
-    return (value for outcome, job in pairs for value in _spread(outcome, job))
+    return (executor.submit_chunk(packed, chunk) for chunk in chunks)
 
 
-def _spread(outcome: Any, job: Job) -> list[Any]:
+def spread(outcome: Any, job: Job) -> list[Any]:
     """Return the results of a chunk; an error is repeated for each of its items."""
     return [outcome] * job.items if isinstance(outcome, BaseException) else outcome
 
@@ -54,9 +75,9 @@ def _length(iterables: Sequence[Iterable[Any]]) -> int | None:
     return min(lengths) if len(lengths) == len(iterables) and lengths else None
 
 
-def _outcomes(
+def outcomes(
     jobs: Iterator[Job], total: int | None, *, ordered: bool, on_error: str
-) -> Iterator[tuple[Any, Job]]:
+) -> Generator[tuple[Any, Job], None, None]:
     """Yield the outcome of each job together with the job. When this generator ends, it cancels the remaining jobs."""
     under_way = LazyMap(jobs, ordered=ordered)
     taken = 0

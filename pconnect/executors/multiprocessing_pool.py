@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from pconnect.errors import ConfigurationError
 from pconnect.executors.executor import Executor
 from pconnect.executors.lazy_map import LazyMap, error_of
-from pconnect.executors.throttle import Throttle
+from pconnect.executors.throttle import Throttle, check_limit
 from pconnect.jobs.function_cache import Function
 from pconnect.jobs.job import Job
 from pconnect.loop.forked_copies import check_process
@@ -145,10 +144,9 @@ class Pool:
     """
 
     def __init__(self, executor: Executor, processes: int | None = None) -> None:
-        if processes is not None and processes < 1:
-            raise ConfigurationError(f"processes={processes} is not allowed: give 1 or more")
+        check_limit("processes", processes)
         self._executor = executor
-        self._throttle = Throttle(executor, processes)
+        self._throttle = Throttle(executor.start, processes)
         self._processes = processes
         self._is_closed = False
 

@@ -1,21 +1,27 @@
-"""`pmap`: call a function for each element of arrays or sequences, like Octave's ``parcellfun``."""
+"""`pmap`: call a function for each element of arrays or sequences, like Octave's ``parcellfun``.
 
-from collections.abc import Callable, Sequence
+The elements and chunks of the inputs, and how their results are put together, are in `pconnect.executors.pmap_inputs`.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
-
-import numpy as np
 
 from pconnect.errors import ConfigurationError, RemoteError
 from pconnect.executors.executor import Executor
-from pconnect.executors.job_map import map_jobs
+from pconnect.executors.job_map import outcomes, spread
+from pconnect.executors.pmap_inputs import Chunks, Elements
+from pconnect.jobs.job import Job
 
 
 class JobFailure(RuntimeError):  # noqa: N818 - an argument of error handlers, like Octave's error struct
     """The first argument of an error handler of `pmap`: the failed item and its error."""
 
     def __init__(self, index: Any, error: BaseException) -> None:
-        super().__init__(f"item {index}: {error}")
-        self.index = index  #: of the item in the whole input; a tuple for an array
+        item = f"items {index.start} to {index.stop - 1}" if isinstance(index, slice) else f"item {index}"
+        super().__init__(f"{item}: {error}")
+        self.index = index  #: of the item in the whole input: a tuple for an array, a slice for a chunk
         self.error = error
         #: Text of the error, name of the exception's type, and traceback on the worker.
         self.message = error.message if isinstance(error, RemoteError) else str(error)
@@ -31,62 +37,56 @@ def pmap(
     uniform_output: bool,
     error_handler: Callable[..., Any] | None,
     chunksize: int | str,
+    vectorized: bool = False,
+    reduce: Callable[[Any, Any], Any] | None = None,
+    ordered: bool = True,
 ) -> Any:
-    """Return the results of a function for each element; see `pconnect.views.job_views.JobView.pmap`."""
-    shape, flat = _common_shape(inputs)
-    outcomes = map_jobs(executor, function, flat, ordered=True, chunksize=chunksize, on_error="return")
-    results = []
-    for position, outcome in enumerate(outcomes):
-        if not isinstance(outcome, BaseException):
-            results.append(outcome)
-            continue
-        index: Any = position
-        if shape is not None and len(shape) != 1:
-            index = tuple(int(k) for k in np.unravel_index(position, shape))
-        failure = JobFailure(index, outcome)
-        if error_handler is None:
-            raise failure from outcome
-        results.append(error_handler(failure, *(items[position] for items in flat)))
-    if results and all(isinstance(result, tuple) for result in results):
-        if len({len(result) for result in results}) > 1:
-            raise ConfigurationError(
-                "pmap: the function returned tuples of different lengths; return the same number of values each time"
-            )
-        return tuple(
-            _shaped(list(part), shape, uniform=uniform_output) for part in zip(*results, strict=True)
+    """Return the results of a function for each element; see `pconnect.views.map_views.MapView.pmap`."""
+    if reduce is not None and not callable(reduce):
+        raise ConfigurationError(f"pmap: reduce={reduce!r} cannot be called: give a function of two results")
+    if not ordered and reduce is None:
+        raise ConfigurationError(
+            "pmap: ordered=False is only for reduce=; without it, the results have the order of the inputs"
         )
-    return _shaped(results, shape, uniform=uniform_output)
-
-
-def _common_shape(inputs: Sequence[Any]) -> tuple[tuple[int, ...] | None, list[Sequence[Any]]]:
-    """Return the shape of the result, and all inputs as flat sequences; inputs with one element are repeated."""
     if not inputs:
         raise ConfigurationError("pmap: no input was given; pass at least one array or sequence")
-    shapes = [items.shape if isinstance(items, np.ndarray) else (len(items),) for items in inputs]
-    # An empty input counts as well, so the largest size is not enough.
-    shape = max(shapes, key=lambda s: (int(np.prod(s)) != 1, int(np.prod(s)), len(s)))
-    if any(s != shape and int(np.prod(s)) != 1 for s in shapes):
-        raise ConfigurationError(
-            f"pmap: the inputs have different shapes {shapes}; give them one shape, or a single element"
-        )
-    count = int(np.prod(shape))
-    flat: list[Any] = [items.reshape(-1) if isinstance(items, np.ndarray) else items for items in inputs]
-    return shape, [items if len(items) == count else [items[0]] * count for items in flat]
+    work = (
+        Chunks(executor, function, inputs, chunksize) if vectorized else Elements(function, inputs, chunksize)
+    )
+    if reduce is not None and not work.count:
+        raise ConfigurationError("pmap: the inputs are empty; reduce= needs at least one element")
+    with contextlib.closing(_results(executor, work, error_handler, ordered=ordered)) as results:
+        if reduce is not None:
+            return functools.reduce(reduce, results)
+        return work.joined(list(results), uniform=uniform_output)
 
 
-def _shaped(results: list[Any], shape: tuple[int, ...] | None, *, uniform: bool) -> Any:
-    if not uniform:
-        if shape is None or len(shape) == 1:
-            return results
-        cells = np.empty(len(results), dtype=object)
-        cells[:] = results
-        return cells.reshape(shape)
-    try:
-        array = np.array(results)
-    except ValueError:
-        array = np.empty(0, dtype=object)
-    if array.ndim != 1 or len(array) != len(results) or array.dtype == object:
-        raise ConfigurationError(
-            "pmap: the results are not all single values of one type; uniform_output=False returns them unchanged"
-        )
-    return array.reshape(shape or array.shape)
+def _results(
+    executor: Executor,
+    work: Elements | Chunks,
+    error_handler: Callable[..., Any] | None,
+    *,
+    ordered: bool,
+) -> Generator[Any, None, None]:
+    """Yield the results. When this generator ends, it cancels the remaining jobs."""
+    first: dict[Job, int] = {}
+
+    def jobs() -> Generator[Job, None, None]:
+        begin = 0
+        for job in work.submit(executor):
+            first[job] = begin
+            begin += job.items
+            yield job
+
+    pairs = outcomes(jobs(), work.job_count, ordered=ordered, on_error="return")
+    with contextlib.closing(pairs):
+        for outcome, job in pairs:
+            results = spread(outcome, job) if work.has_lists else [outcome]
+            for position, result in enumerate(results, first.pop(job)):
+                if not isinstance(result, BaseException):
+                    yield result
+                    continue
+                failure = JobFailure(work.index(position), result)
+                if error_handler is None:
+                    raise failure from result
+                yield error_handler(failure, *work.elements(position))

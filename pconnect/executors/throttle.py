@@ -3,20 +3,21 @@
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 
-from pconnect.executors.executor import Executor
+from pconnect.errors import ConfigurationError
 from pconnect.jobs.job import Job
 from pconnect.loop.forked_copies import check_process
 
 
 class Throttle:
-    """Starts jobs of an executor, in order, with a limit on how many are in flight.
+    """Starts jobs, in order, with a limit on how many are in flight.
 
-    `executor`: has prepared the jobs. `limit`: maximum number in flight; ``None`` sets no maximum.
+    `start`: starts a job. `limit`: maximum number in flight; ``None`` sets no maximum.
     """
 
-    def __init__(self, executor: Executor, limit: int | None) -> None:
-        self._executor = executor
+    def __init__(self, start: Callable[[Job], None], limit: int | None) -> None:
+        self._start_now = start
         self._limit = limit
         self._jobs: dict[Job, None] = {}  # in flight
         self._waiting: deque[Job] = deque()
@@ -31,6 +32,7 @@ class Throttle:
             is_cancelled = self._is_cancelled
             if not is_cancelled:
                 if self._limit is not None and len(self._jobs) >= self._limit:
+                    job.held = f"its executor or pool has reached its limit (jobs in progress: {self._limit})"
                     self._waiting.append(job)
                     return
                 self._jobs[job] = None
@@ -55,8 +57,9 @@ class Throttle:
             self._has_ended.wait_for(lambda: not self._jobs and not self._waiting)
 
     def _start(self, job: Job) -> None:
+        job.held = ""
         if not job.done():
-            self._executor.start(job)
+            self._start_now(job)
         job.add_done_callback(self._end)  # type: ignore[arg-type]
 
     def _end(self, job: Job) -> None:
@@ -71,3 +74,9 @@ class Throttle:
             self._has_ended.notify_all()
         if following is not None:
             self._start(following)
+
+
+def check_limit(name: str, limit: int | None) -> None:
+    """Refuse a limit that is not a positive number. `name`: of the parameter, for the error."""
+    if limit is not None and not (isinstance(limit, int) and limit > 0):
+        raise ConfigurationError(f"{name}={limit!r} is not allowed: give 1 or more")

@@ -148,6 +148,7 @@ class Job(PublicNames, LateFuture):
     items = 1  # more for a chunk of a map
     stream: list[int] | None = None  # of random numbers, if the user gave a seed; see `pconnect.jobs.seeds`
     cancel_asked = False
+    held = ""  # why its executor or pool has not submitted it yet
     avoid = NOWHERE
     quiet = NOWHERE  # nodes whose output of this job is not shown
     _reports: _Reports | None = None
@@ -189,7 +190,7 @@ class Job(PublicNames, LateFuture):
     @property
     def why(self) -> str:
         """The reason why the job is queued, for each node where it may run; empty if it is not queued."""
-        return self._owner.why(self) if self.state is State.QUEUED else ""
+        return (self.held or self._owner.why(self)) if self.state is State.QUEUED else ""
 
     @property
     def progress(self) -> Any:

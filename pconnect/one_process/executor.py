@@ -67,6 +67,7 @@ class SerialExecutor(Executor):
         self._jobs = set()
         self._lock = threading.Lock()
         self._is_shut_down, self._held = False, frozenset()
+        self.max_workers = self._throttle = None  # one job runs at a time anyway
 
     def pack(self, fn: Callable[..., Any]) -> Any:
         """Return the function itself, which needs no packing."""
@@ -142,7 +143,7 @@ class SerialExecutor(Executor):
         on_error: str,
         chunksize: object,
     ) -> Iterator[Any]:
-        """Compute each result when the iterator is advanced; see `pconnect.views.job_views.JobView.map`."""
+        """Compute each result when the iterator is advanced; see `pconnect.views.map_views.MapView.map`."""
         if on_error not in {"raise", "return"}:
             raise ConfigurationError(f'on_error={on_error!r} is not allowed: use "raise" or "return"')
         if chunksize != "auto" and not (isinstance(chunksize, int) and chunksize > 0):

@@ -14,6 +14,7 @@ from pconnect.errors import ConfigurationError
 from pconnect.executors.multiprocessing_pool import Pool
 from pconnect.executors.pmap import pmap
 from pconnect.executors.submit_options import given_options
+from pconnect.executors.throttle import check_limit
 from pconnect.jobs.broadcast_value import Broadcast
 from pconnect.jobs.job import Job, JobOptions
 from pconnect.jobs.seeds import Seeds
@@ -226,8 +227,10 @@ class SerialView(InProcess):
         grace: float = 5.0,
         exclusive: bool = False,
         seed: int | None = None,
+        max_workers: int | None = None,
     ) -> SerialExecutor:
         """Return an executor; only `seed` has an effect."""
+        check_limit("max_workers", max_workers)
         options = JobOptions(retries, time_limit, memory_limit, isolate, allow_pickle, grace)
         return SerialExecutor(self._home, options, self._numbers(), self._seeds(seed))
 
@@ -261,8 +264,10 @@ class SerialView(InProcess):
         on: int | Sequence[int] | None = None,
         allow_pickle: bool = False,
         seed: int | None = None,
+        max_workers: int | None = None,
     ) -> Iterator[Any]:
         """Call a function for each item, when its result is requested."""
+        check_limit("max_workers", max_workers)
         options = JobOptions(retries=retries, time_limit=time_limit, allow_pickle=allow_pickle)
         executor = SerialExecutor(self._home, options, self._numbers(on), self._seeds(seed))
         return executor.results(function, iterables, on_error, chunksize)
@@ -278,8 +283,13 @@ class SerialView(InProcess):
         time_limit: float | None = None,
         allow_pickle: bool = False,
         seed: int | None = None,
+        vectorized: bool = False,
+        reduce: Callable[[Any, Any], Any] | None = None,
+        ordered: bool = True,
+        max_workers: int | None = None,
     ) -> Any:
-        """Call a function for each element of arrays or lists."""
+        """Call a function for each element of arrays or lists, or for chunks of arrays."""
+        check_limit("max_workers", max_workers)
         options = JobOptions(retries=retries, time_limit=time_limit, allow_pickle=allow_pickle)
         return pmap(
             SerialExecutor(self._home, options, self._numbers(), self._seeds(seed)),
@@ -288,6 +298,9 @@ class SerialView(InProcess):
             uniform_output=uniform_output,
             error_handler=error_handler,
             chunksize=chunksize,
+            vectorized=vectorized,
+            reduce=reduce,
+            ordered=ordered,
         )
 
     def seed(self, seed: int, *, timeout: float | None = None) -> None:

@@ -1,24 +1,21 @@
 """The methods of networks and single nodes for jobs, which run in worker processes on the servers."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from pconnect.errors import ConfigurationError
 from pconnect.executors.executor import Executor
-from pconnect.executors.job_map import map_jobs
 from pconnect.executors.multiprocessing_pool import Pool
-from pconnect.executors.pmap import pmap
 from pconnect.executors.submit_options import given_options
 from pconnect.jobs.broadcast_value import Broadcast, broadcast
 from pconnect.jobs.job import Job, JobOptions
 from pconnect.jobs.seeds import Seeds
-from pconnect.link.connection import Connection
-from pconnect.loop.network import Network
 from pconnect.session.remote_calls import call_service, mesh_of
 from pconnect.statistics.server_table import Statistics
+from pconnect.views.map_views import MapView, nodes_of, seeds_of
 
 
-class JobView:
+class JobView(MapView):
     """The methods for jobs of a network and a single node, on the client."""
 
     _kept_executor: Executor | None = None  #: the executor of `submit`, once it was called
@@ -34,6 +31,7 @@ class JobView:
         grace: float = 5.0,
         exclusive: bool = False,
         seed: int | None = None,
+        max_workers: int | None = None,
     ) -> Executor:
         """Return an executor, as in the standard library, whose workers are on the nodes.
 
@@ -59,6 +57,10 @@ class JobView:
         seed
             Seed for the random numbers of `pconnect.rng`, ``numpy.random`` and ``random`` in the jobs: the k-th
             submitted job draws the same numbers in every run of the program, wherever it runs.
+        max_workers
+            Maximum number of jobs of this executor in progress at the same time; ``None``: all slots that the servers
+            grant. The client keeps the other jobs and sends each when one has ended, so `detach` does not hand them
+            over.
 
         Examples
         --------
@@ -75,9 +77,10 @@ class JobView:
             isolate=isolate,
             allow_pickle=allow_pickle,
             grace=grace,
-            on=_nodes(self),
+            on=nodes_of(self),
         )
-        return Executor(mesh_of(self), options, _seeds(self, seed), exclusive=exclusive)
+        seeds = seeds_of(self, seed)
+        return Executor(mesh_of(self), options, seeds, exclusive=exclusive, max_workers=max_workers)
 
     def pool(self, processes: int | None = None, **options: Any) -> Pool:
         """Return a pool with workers on the nodes, for code that expects a `multiprocessing.Pool`, such as emcee.
@@ -144,131 +147,6 @@ class JobView:
             return self.executor(**given).submit(function, *args, **kwargs)
         return _default_executor(self).submit(function, *args, **kwargs)
 
-    def map(
-        self,
-        function: Callable[..., Any] | str,
-        *iterables: Iterable[Any],
-        ordered: bool = True,
-        chunksize: int | str = "auto",
-        on_error: str = "raise",
-        retries: int | None = None,
-        time_limit: float | None = None,
-        on: int | Sequence[int] | None = None,
-        allow_pickle: bool = False,
-        seed: int | None = None,
-    ) -> Iterator[Any]:
-        """Call a function for each item, in worker processes; yield the results as they arrive.
-
-        The iterables may be endless: only as many items are taken in advance as keep the workers busy. If you stop
-        taking results, the jobs in progress are cancelled.
-
-        Parameters
-        ----------
-        function
-            See `submit`.
-        *iterables
-            As for the built-in ``map``: with several iterables, the function gets one item of each.
-        ordered
-            Whether to yield the results in the order of the items; otherwise as they arrive.
-        chunksize
-            ``"auto"``: each item is a job, and as many jobs are sent together as keep a worker busy, which is measured
-            continuously. A number: this many items are one job, which fails, is lost and runs again as a whole.
-        on_error
-            ``"raise"``: the first error ends the map. ``"return"``: an error takes the place of its result.
-        retries, time_limit, allow_pickle
-            See `executor`.
-        seed
-            Seed for the random numbers of `pconnect.rng`, ``numpy.random`` and ``random``: the k-th item draws the same
-            numbers in every run of the program, with any number of workers and any `chunksize`.
-        on
-            The number of a node, or several: run only there.
-
-        Yields
-        ------
-        object
-            The results.
-
-        Raises
-        ------
-        RemoteError, JobLostError
-            The function failed, or its process was lost; all other jobs of this map were cancelled.
-
-        Examples
-        --------
-        >>> from pconnect import local_network
-        >>> with local_network(2) as net:
-        ...     list(net.map(pow, [2, 3, 4], [5, 2, 1]))
-        [32, 9, 4]
-        """
-        options = JobOptions(
-            retries=retries, time_limit=time_limit, allow_pickle=allow_pickle, on=_nodes(self, on)
-        )
-        executor = Executor(mesh_of(self), options, _seeds(self, seed))
-        return map_jobs(
-            executor, function, iterables, ordered=ordered, chunksize=chunksize, on_error=on_error
-        )
-
-    def pmap(
-        self,
-        function: Callable[..., Any] | str,
-        *inputs: Any,
-        uniform_output: bool = True,
-        error_handler: Callable[..., Any] | None = None,
-        chunksize: int | str = "auto",
-        retries: int | None = None,
-        time_limit: float | None = None,
-        allow_pickle: bool = False,
-        seed: int | None = None,
-    ) -> Any:
-        """Call a function for each element of arrays or lists, and wait for all results.
-
-        Parameters
-        ----------
-        function
-            See `submit`. If it returns tuples, there is one result for each position in them.
-        *inputs
-            Arrays or lists of the same shape; an input with a single element is used for all calls.
-        uniform_output
-            Whether each result is a single value, and the results form an array of the inputs' shape. Otherwise they
-            are returned as a list or, for arrays of several axes, as an array of objects.
-        error_handler
-            Called on the client as ``error_handler(failure, *elements)`` for each element that failed; its return value
-            replaces the result. `failure` has ``index`` (through the whole input), ``message``, ``identifier`` and
-            ``traceback``.
-        chunksize, retries, time_limit, allow_pickle, seed
-            See `map`.
-
-        Raises
-        ------
-        JobFailure
-            The function failed for an element, and there is no error handler.
-        ConfigurationError
-            The inputs do not match, or the results are not uniform.
-
-        Notes
-        -----
-        Counterpart of ``parcellfun``, ``pararrayfun`` and ``netcellfun`` in GNU Octave's parallel package 4.0.2.
-
-        Examples
-        --------
-        >>> import math
-        >>> from pconnect import local_network
-        >>> with local_network(2) as net:
-        ...     net.pmap(math.sqrt, [4.0, 9.0, -1.0], error_handler=lambda failure, x: -failure.index)
-        array([ 2.,  3., -2.])
-        """
-        options = JobOptions(
-            retries=retries, time_limit=time_limit, allow_pickle=allow_pickle, on=_nodes(self)
-        )
-        return pmap(
-            Executor(mesh_of(self), options, _seeds(self, seed)),
-            function,
-            inputs,
-            uniform_output=uniform_output,
-            error_handler=error_handler,
-            chunksize=chunksize,
-        )
-
     def seed(self, seed: int, *, timeout: float | None = None) -> None:
         """Seed the random numbers of the engines, and of all jobs submitted from now on.
 
@@ -304,7 +182,7 @@ class JobView:
         (True, True)
         """
         seeds = Seeds(seed)
-        if _nodes(self) is not None:
+        if nodes_of(self) is not None:
             raise ConfigurationError(
                 "seed() needs a whole network; for a part of one, pass seed= to map and the others"
             )
@@ -357,37 +235,13 @@ class JobView:
             `pandas.DataFrame`.
         """
         mesh = mesh_of(self)
-        return Statistics(mesh, lambda: sorted(_nodes(self) or mesh.servers), timeout)
-
-
-def _nodes(view: Any, on: int | Sequence[int] | None = None) -> frozenset[int] | None:
-    """Return the nodes where jobs may run; ``None`` for the whole network."""
-    if isinstance(view, Connection):
-        nodes = {view.node}
-    else:
-        assert isinstance(view, Network)  # noqa: S101 - there are no other views
-        nodes = {node for node in view.nodes if node}
-    if on is not None:
-        wanted = {on} if isinstance(on, int) else set(on)
-        if not wanted or wanted - nodes:
-            raise ConfigurationError(f"on={on!r}: the nodes here are {sorted(nodes)}")
-        nodes = wanted
-    everywhere = set(mesh_of(view).servers)
-    return None if nodes == everywhere else frozenset(nodes)
-
-
-def _seeds(view: Any, seed: int | None) -> Seeds | None:
-    """Return the source of the random streams for the jobs of one call; ``None`` without a seed."""
-    if seed is not None:
-        return Seeds(seed)
-    of_all: Seeds | None = mesh_of(view).jobs.seeds
-    return of_all and of_all.branch()
+        return Statistics(mesh, lambda: sorted(nodes_of(self) or mesh.servers), timeout)
 
 
 def _default_executor(view: "JobView") -> Executor:
     """Return the executor of `submit`. A view keeps it: looking it up takes longer than encoding a small job."""
     if view._kept_executor is None:
-        mesh, nodes = mesh_of(view), _nodes(view)
+        mesh, nodes = mesh_of(view), nodes_of(view)
         view._kept_executor = mesh.jobs.executors.get(nodes)
         if view._kept_executor is None:
             view._kept_executor = mesh.jobs.executors[nodes] = Executor(mesh, JobOptions(on=nodes))

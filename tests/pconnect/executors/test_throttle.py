@@ -3,15 +3,14 @@ import time
 
 import pytest
 
-from pconnect import Network
-from pconnect.executors.throttle import Throttle
+from pconnect import ConfigurationError, Network
+from pconnect.executors.throttle import Throttle, check_limit
 from tests.support.waiting import DEADLINE
 
 
 @pytest.mark.parametrize("limit", [1, 2, None])
 def test_at_most_the_limit_is_in_flight(network: Network, limit: int | None) -> None:
     executor = network.executor()  # type: ignore[attr-defined]
-    throttle = Throttle(executor, limit)
     count, most, lock = 0, 0, threading.Lock()
 
     class Counting(type(executor)):  # type: ignore[misc]
@@ -31,6 +30,7 @@ def test_at_most_the_limit_is_in_flight(network: Network, limit: int | None) -> 
             count -= 1
 
     executor.__class__ = Counting
+    throttle = Throttle(executor.start, limit)
     jobs = [executor.prepare(pow, (2, k)) for k in range(20)]
     for job in jobs:
         throttle.submit(job)
@@ -42,7 +42,7 @@ def test_at_most_the_limit_is_in_flight(network: Network, limit: int | None) -> 
 
 def test_cancelling_affects_waiting_and_running_jobs(network: Network) -> None:
     executor = network.executor()  # type: ignore[attr-defined]
-    throttle = Throttle(executor, 1)
+    throttle = Throttle(executor.start, 1)
     jobs = [executor.prepare(time.sleep, (60,)) for _ in range(3)]
     for job in jobs:
         throttle.submit(job)
@@ -56,10 +56,30 @@ def test_cancelling_affects_waiting_and_running_jobs(network: Network) -> None:
 
 def test_a_job_that_has_failed_already_does_not_stop_others(network: Network) -> None:
     executor = network.executor()  # type: ignore[attr-defined]
-    throttle = Throttle(executor, 1)
+    throttle = Throttle(executor.start, 1)
     bad = [executor.prepare(pow, (2, threading.Lock())) for _ in range(3)]
     jobs = [executor.prepare(pow, (2, 3)), *bad, executor.prepare(pow, (2, 4))]
     for job in jobs:
         throttle.submit(job)
     assert (jobs[0].result(DEADLINE), jobs[-1].result(DEADLINE)) == (8, 16)
     throttle.join()
+
+
+def test_a_job_that_is_held_back_tells_why(network: Network) -> None:
+    executor = network.executor()  # type: ignore[attr-defined]
+    throttle = Throttle(executor.start, 1)
+    jobs = [executor.prepare(time.sleep, (60,)) for _ in range(2)]
+    for job in jobs:
+        throttle.submit(job)
+    assert jobs[1].why == "its executor or pool has reached its limit (jobs in progress: 1)"
+    throttle.cancel()
+    throttle.join()
+    assert jobs[1].why == ""
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, "2"])
+def test_a_limit_is_a_positive_integer(limit: int) -> None:
+    check_limit("max_workers", 1)
+    check_limit("max_workers", None)
+    with pytest.raises(ConfigurationError, match=f"max_workers={limit!r} is not allowed: give 1 or more"):
+        check_limit("max_workers", limit)

@@ -26,15 +26,12 @@ def test_a_part_of_the_network_runs_its_jobs_itself(jobs_network: ClientNetwork)
     assert jobs_network[[1]].pmap(NODE, [0, 0]).tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("on", [1, [2]])
-def test_a_map_only_there(jobs_network: ClientNetwork, on: object) -> None:
-    wanted = {on} if isinstance(on, int) else set(on)  # type: ignore[call-overload]
-    assert set(jobs_network.map(NODE, range(20), on=on)) == wanted  # type: ignore[arg-type]
-
-
-def test_a_node_that_is_not_in_the_view_is_refused(jobs_network: ClientNetwork) -> None:
-    with pytest.raises(ConfigurationError, match=r"on=1: the nodes here are \[2\]"):
-        jobs_network[2].map(NODE, [0], on=1)
+def test_an_executor_sends_the_rest_when_jobs_have_ended(jobs_network: ClientNetwork) -> None:
+    with jobs_network.executor(max_workers=1) as executor:
+        jobs = [executor.submit(pow, 2, k) for k in range(10)]
+        assert [job.result(LIMIT) for job in jobs] == [2**k for k in range(10)]
+    with pytest.raises(ConfigurationError, match="max_workers=-1 is not allowed"):
+        jobs_network.executor(max_workers=-1)
 
 
 def test_jobs_find_the_workspace(jobs_network: ClientNetwork) -> None:

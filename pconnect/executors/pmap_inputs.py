@@ -1,0 +1,190 @@
+"""The inputs of `pmap`, as single elements or as chunks of arrays, and the results put together in their shape."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from pconnect.errors import ConfigurationError
+from pconnect.executors.executor import Executor, JobMaker
+from pconnect.executors.job_map import check_chunksize, submit_chunks, submit_items
+from pconnect.jobs.job import Job
+
+# "auto" makes this many chunks for each slot: a slow chunk delays the end little.
+_CHUNKS_PER_SLOT = 4
+# With a seed, "auto" makes this many chunks on every cluster: the k-th chunk draws from the k-th stream.
+_SEEDED_CHUNKS = 64
+_NOT_UNIFORM = "uniform_output=False returns them unchanged"
+
+
+class Elements:
+    """Inputs whose elements are passed one by one. An input with a single element is repeated.
+
+    `count`: number of results. `job_count`: number of jobs. `has_lists`: whether the result of a job is the list of
+    the results of its items.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any] | str, inputs: Sequence[Any], chunksize: int | str
+    ) -> None:
+        shapes = [items.shape if isinstance(items, np.ndarray) else (len(items),) for items in inputs]
+        # An empty input counts as well, so the largest size is not enough.
+        shape = max(shapes, key=lambda s: (math.prod(s) != 1, math.prod(s), len(s)))
+        if any(s != shape and math.prod(s) != 1 for s in shapes):
+            raise ConfigurationError(
+                f"pmap: the inputs have different shapes {shapes}; give them one shape, or a single element"
+            )
+        self.count = math.prod(shape)
+        flat = [items.reshape(-1) if isinstance(items, np.ndarray) else items for items in inputs]
+        self._shape = shape
+        self._flat = [items if len(items) == self.count else [items[0]] * self.count for items in flat]
+        self._function = function
+        size = check_chunksize(chunksize) or 1
+        self._size = 1 if isinstance(function, JobMaker) else size
+        self.has_lists = self._size > 1
+        self.job_count = -(-self.count // self._size)
+
+    def submit(self, executor: Executor) -> Iterator[Job]:
+        """Submit each job when it is taken from the iterator returned."""
+        items = zip(*self._flat, strict=True)
+        if self.has_lists:
+            return submit_chunks(executor, self._function, items, self._size)
+        return submit_items(executor, self._function, items)
+
+    def index(self, position: int) -> Any:
+        """Return the index of an element in the inputs: a tuple for arrays, except those with one axis."""
+        if len(self._shape) == 1:
+            return position
+        return tuple(int(k) for k in np.unravel_index(position, self._shape))
+
+    def elements(self, position: int) -> list[Any]:
+        """Return the arguments of one call."""
+        return [items[position] for items in self._flat]
+
+    def joined(self, results: list[Any], *, uniform: bool) -> Any:
+        """Return the results in the shape of the inputs; tuples give one result for each position in them."""
+        parts = _separated(results)
+        if parts is None:
+            return self._shaped(results, uniform=uniform)
+        return tuple(self._shaped(list(part), uniform=uniform) for part in parts)
+
+    def _shaped(self, results: list[Any], *, uniform: bool) -> Any:
+        if not uniform:
+            if len(self._shape) == 1:
+                return results
+            cells = np.empty(len(results), dtype=object)
+            cells[:] = results
+            return cells.reshape(self._shape)
+        try:
+            array = np.array(results)
+        except ValueError:
+            array = np.empty(0, dtype=object)
+        if array.ndim != 1 or len(array) != len(results) or array.dtype == object:
+            raise ConfigurationError(
+                f"pmap: the results are not all single values of one type; {_NOT_UNIFORM}"
+            )
+        return array.reshape(self._shape or array.shape)
+
+
+class Chunks:
+    """Arrays that are passed in chunks along axis 0. An array with a single element is passed to each call.
+
+    The attributes are those of `Elements`.
+    """
+
+    has_lists = False
+
+    def __init__(
+        self,
+        executor: Executor,
+        function: Callable[..., Any] | str,
+        inputs: Sequence[Any],
+        chunksize: int | str,
+    ) -> None:
+        arrays = [np.asarray(items) for items in inputs]
+        lengths = [len(array) for array in arrays if array.size != 1]
+        if len(set(lengths)) > 1:
+            raise ConfigurationError(
+                f"pmap: the inputs have different lengths {lengths} along axis 0; give them one length, or a single "
+                "element"
+            )
+        self.count = lengths[0] if lengths else 1
+        self._is_cut = [array.size != 1 for array in arrays] if lengths else [True] * len(arrays)
+        self._arrays = arrays if lengths else [array.reshape(-1) for array in arrays]
+        self._function = function
+        self._size = check_chunksize(chunksize) or _default_size(executor, self.count)
+        self.job_count = -(-self.count // self._size)
+
+    def submit(self, executor: Executor) -> Iterator[Job]:
+        """Submit each job when it is taken from the iterator returned."""
+        return submit_items(executor, self._function, map(self.elements, range(self.job_count)))
+
+    def index(self, position: int) -> slice:
+        """Return the part of axis 0 that a chunk covers."""
+        begin = position * self._size
+        return slice(begin, min(begin + self._size, self.count))
+
+    def elements(self, position: int) -> tuple[Any, ...]:
+        """Return the arguments of one call."""
+        part = self.index(position)
+        pairs = zip(self._arrays, self._is_cut, strict=True)
+        return tuple(array[part] if is_cut else array for array, is_cut in pairs)
+
+    def joined(self, results: list[Any], *, uniform: bool) -> Any:
+        """Return the results joined along axis 0; tuples give one result for each position in them."""
+        parts = _separated(results)
+        if parts is None:
+            return self._concatenated(results, uniform=uniform)
+        return tuple(self._concatenated(list(part), uniform=uniform) for part in parts)
+
+    def _concatenated(self, results: list[Any], *, uniform: bool) -> Any:
+        for position, result in enumerate(results):
+            self._check_length(position, result)
+        if not uniform:
+            return [value for result in results for value in result]
+        if not results:
+            return np.empty(0)
+        try:
+            array = np.concatenate([np.asarray(result) for result in results])
+        except ValueError as error:
+            raise ConfigurationError(
+                f"pmap: the results of the chunks do not match: {error}; {_NOT_UNIFORM}"
+            ) from error
+        if array.dtype == object:
+            raise ConfigurationError(f"pmap: the results are not arrays of one type; {_NOT_UNIFORM}")
+        return array
+
+    def _check_length(self, position: int, result: Any) -> None:
+        part = self.index(position)
+        wanted = part.stop - part.start
+        try:
+            found = f"{len(result)} values"
+            if len(result) == wanted:
+                return
+        except TypeError:  # it has no length
+            found = f"a single value ({type(result).__name__})"
+        raise ConfigurationError(
+            f"pmap: with vectorized=True the function returned {found} for items {part.start} to {part.stop - 1}: it "
+            f"must return {wanted}, one for each item; without vectorized=True it gets the items one by one"
+        )
+
+
+def _default_size(executor: Executor, count: int) -> int:
+    if executor.seeds is not None:
+        chunks = _SEEDED_CHUNKS
+    else:
+        slots = executor.count_slots()
+        chunks = _CHUNKS_PER_SLOT * max(1, min(slots, executor.max_workers or slots))
+    return max(1, -(-count // chunks))
+
+
+def _separated(results: list[Any]) -> list[tuple[Any, ...]] | None:
+    """Return the results by their position in tuples; ``None`` if they are not tuples."""
+    if not results or not all(isinstance(result, tuple) for result in results):
+        return None
+    if len({len(result) for result in results}) > 1:
+        raise ConfigurationError(
+            "pmap: the function returned tuples of different lengths; return the same number of values each time"
+        )
+    return list(zip(*results, strict=True))
