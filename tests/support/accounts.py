@@ -1,4 +1,4 @@
-"""Other accounts than that of the tests, which only root can take on."""
+"""Run code under accounts other than that of the tests. Only root can do this."""
 
 import ctypes
 import os
@@ -13,11 +13,13 @@ _PR_SET_KEEPCAPS = 8
 _CAPABILITY_VERSION_3 = 0x20080522
 _DAC_READ_SEARCH = 1 << 2
 _libc = ctypes.CDLL(None, use_errno=True)
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs two accounts, and only root can be both")
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="needs two accounts: only root can switch between them"
+)
 
 
 def in_child(user: int, attempt: Callable[[], str]) -> str:
-    """Return what a function returns, or the error that it raises, in a child of another account."""
+    """Run a function in a child process under another account; return its result, or the error that it raised."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -35,9 +37,10 @@ def in_child(user: int, attempt: Callable[[], str]) -> str:
 
 
 def take_on(user: int, *, may_read_all: bool = False) -> None:
-    """Be another account from now on.
+    """Switch this process to another account for good.
 
-    `may_read_all`: whether it may read every file, as root does: the interpreter may lie where only root can read.
+    `may_read_all`: keep root's right to read every file, because the interpreter may be in a folder that only root can
+    read.
     """
     os.setgroups([])
     os.setgid(user)
@@ -52,7 +55,7 @@ def take_on(user: int, *, may_read_all: bool = False) -> None:
 
 
 def enter_mounts(pid: int) -> None:
-    """See the mounts of another process from now on; for a process with one thread."""
+    """Enter the mount namespace of another process for good. The calling process must have a single thread."""
     descriptor = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY)
     try:
         _check(_libc.setns(descriptor, _CLONE_NEWNS))

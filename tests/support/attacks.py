@@ -1,6 +1,6 @@
-"""Attacks on a server, each in a process of its own: ``python -m tests.support.attacks NAME`` with facts on stdin.
+"""Attacks on a server, each in a process of its own: ``python -m tests.support.attacks NAME`` with `Facts` on stdin.
 
-An attack says ``begun``, does its worst once, checks what it can see of the server itself, and ends.
+An attack prints ``begun``, attacks once, checks the server's answers, and ends.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ SOURCES = [f"127.0.0.{number}" for number in range(2, 10)]
 
 @dataclasses.dataclass
 class Target:
-    """What the attackers know: ports, the number of an honest network, and the password of a user of their own."""
+    """The attackers' knowledge: ports, the number of an honest network, and the password of their own user."""
 
     cmd_port: int
     data_port: int
@@ -59,7 +59,7 @@ class Target:
 
 
 def assert_refused(sock: socket.socket) -> None:
-    """Check that the server closes, and says at most an alert before."""
+    """Check that the server closes the connection and sends at most one alert first."""
     said = b""
     with contextlib.suppress(ConnectionResetError):
         while data := sock.recv(2**14):
@@ -71,7 +71,7 @@ def assert_refused(sock: socket.socket) -> None:
 
 
 def scan(target: Target) -> None:
-    """Visit both ports with words of all kinds."""
+    """Send all kinds of garbage to both ports."""
     words = (
         b"",
         b"\r\n\r\n",
@@ -91,18 +91,18 @@ def flood(target: Target) -> None:
         port = target.ports[number % 2]
         visit(port, b"\x16" if number % 3 else b"", SOURCES[number % len(SOURCES)]).close()
         if number % 20 == 0:
-            time.sleep(0.005)  # else one of two processors is the attacker's
+            time.sleep(0.005)  # otherwise the attacker would occupy one of two processors
 
 
 def silence(target: Target) -> None:
-    """Hold 3,000 connections that say nothing more; for each that is closed, another is opened."""
+    """Hold 3,000 silent connections; replace each one that is closed."""
     with Crowd(target.cmd_port, 3000, b"\x16\x03\x01", SOURCES, 3000) as crowd:
         time.sleep(2)
         assert crowd.opened >= 3000
 
 
 def trickle(target: Target) -> None:
-    """Say one byte a second on many connections."""
+    """Send one byte per second on many connections."""
     words = {target.cmd_port: hello_of("alice"), target.data_port: Preamble(Purpose.DATA).pack()}
     with contextlib.ExitStack() as stack:
         sockets = {
@@ -112,7 +112,7 @@ def trickle(target: Target) -> None:
         }
         for second in range(5):
             for sock, said in sockets.items():
-                with contextlib.suppress(OSError):  # it is closed already
+                with contextlib.suppress(OSError):  # already closed
                     sock.sendall(said[second : second + 1])
             time.sleep(1)
         for sock in sockets:
@@ -120,7 +120,7 @@ def trickle(target: Target) -> None:
 
 
 def downgrade(target: Target) -> None:
-    """Ask for versions, suites and extensions that are too weak."""
+    """Offer versions, cipher suites and extensions that are too weak."""
     for number, hello in enumerate(weak_hellos().values()):
         with visit(target.cmd_port, hello, SOURCES[number % len(SOURCES)]) as sock:
             assert_refused(sock)
@@ -128,7 +128,7 @@ def downgrade(target: Target) -> None:
 
 
 def stolen_number(target: Target) -> None:
-    """Come with the number of a network that lives, without its key."""
+    """Join with the number of a live network, but without its key."""
     network_id = bytes.fromhex(target.network_id)
     with contextlib.ExitStack() as stack:
         for number in range(400):
@@ -138,11 +138,11 @@ def stolen_number(target: Target) -> None:
             time.sleep(0.005)
 
 
-# A user of the server, who is not honest
+# A dishonest user of the server
 
 
 class AtRecord:
-    """Passes on so many TLS records of a side, behind some bytes in clear; then does what it is for."""
+    """Forwards a number of TLS records of one side, after some plain bytes, then starts to tamper."""
 
     def __init__(self, fault: str, records: int, clear: int = 0) -> None:
         self._fault = fault
@@ -185,13 +185,13 @@ class AtRecord:
 
 
 def _attempt(port: int, meddling: Meddling, source: str, steps: Callable[[int], Steps[Any]]) -> None:
-    """Do steps through a proxy until they fail, and stay a little."""
+    """Run steps through a proxy until they fail, then stay connected for a moment."""
     with proxy_to(port, meddling, source) as proxy, contextlib.suppress(ParallelError, OSError):
         run(steps(proxy.port), deadline_after(1.5))
 
 
 def faulty_records(target: Target, fault: str) -> None:
-    """Spoil a login, a data connection and a JOIN at each of their records, one every now and then."""
+    """Tamper with a login, a data connection and a JOIN at each of their records, one at a time."""
     threads = []
     with _network(target) as net:
         for number, attempt in enumerate(_attempts(target, net, fault)):
@@ -224,7 +224,7 @@ def _attempts(target: Target, net: Any, fault: str) -> Iterator[Callable[..., No
         return dial([("127.0.0.1", port)], preamble, setup.tls, 30.0)
 
     def join(port: int) -> Steps[Any]:
-        first.location = Location(first.location.address, port, port)  # and no other place
+        first.location = Location(first.location.address, port, port)  # and not elsewhere
         return add_node(first, 2, joining)
 
     for records in range(10):
@@ -235,7 +235,7 @@ def _attempts(target: Target, net: Any, fault: str) -> Iterator[Callable[..., No
 
 
 def frames() -> Iterable[bytes]:
-    """Generate what is no message: of unknown kind, too long, cut, of another protocol, and with heads of all kinds."""
+    """Yield malformed messages: of unknown kind, too long, truncated, of another protocol, and with malformed heads."""
     yield secrets.token_bytes(64)
     yield b"GET / HTTP/1.1\r\n\r\n" + bytes(20)
     yield Header(Kind.VALUE, 1, 0, 2**62).pack()
@@ -248,8 +248,8 @@ def frames() -> Iterable[bytes]:
 
 
 def garbage(target: Target) -> None:
-    """Log in as a user, and send what is no message on the channels of the session."""
-    for where in ("command", "data"):  # of no more use after it
+    """Log in as a user and send malformed messages on the channels of the session."""
+    for where in ("command", "data"):  # unusable afterwards
         for words in frames():
             with _network(target) as net:
                 _say(target, net, where, words)
@@ -289,13 +289,13 @@ def _say(target: Target, net: Any, where: str, words: bytes) -> None:
 
 
 def _send(channel: Channel, words: bytes) -> None:
-    with contextlib.suppress(ParallelError, OSError):  # the server may close it at any time
+    with contextlib.suppress(ParallelError, OSError):  # the server may close the connection at any time
         run(channel.send_all(words), deadline_after(DEADLINE))
         run(channel.receive_exactly(2**20), deadline_after(0.1))
 
 
 def own_connections(target: Target) -> None:
-    """Come to a session of one's own, which computes, more often than it takes in: it knows the key of its network."""
+    """Connect to the attacker's own busy session faster than it accepts, with the key of its network."""
     with _network(target) as net, contextlib.ExitStack() as stack:
         setup = net.mesh.mesh_setup
         net[1].eval("sum(i for i in range(10**12))", time_limit=2)
@@ -317,12 +317,12 @@ ATTACKS: dict[str, Callable[[Target], None]] = {
     "oversized records at every step": partial(faulty_records, fault="oversize"),
     "truncated records at every step": partial(faulty_records, fault="truncate"),
     "garbage in a session": garbage,
-    "connections to a session of one's own": own_connections,
+    "connections to the attacker's own session": own_connections,
 }
 
 
 def main() -> None:
-    """Run the attack that the command line names."""
+    """Run the attack named on the command line."""
     target = Target(**json.loads(sys.stdin.read()))
     os.nice(10)
     print("begun", flush=True)

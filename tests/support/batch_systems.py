@@ -1,8 +1,8 @@
-"""Stand-ins for the commands of Slurm and PBS, at the machines of `tests.support.machines`.
+"""Stand-ins for the commands of Slurm and PBS on the machines of `tests.support.machines`.
 
-A node runs `noded`, which starts what it is told in the environment that the real ones set, and in the user's home:
-clusters share homes. The commands talk to it. What they print, how they name nodes, and which variables there are is
-taken from srun(1), sbatch(1), scontrol(1), qsub(1B) and pbsdsh(1B).
+Each node runs `noded`. The commands ask it to start tasks, which get the environment that the real systems set and run
+in the user's home, because clusters share homes. The output, the names of nodes and the variables follow srun(1),
+sbatch(1), scontrol(1), qsub(1B) and pbsdsh(1B).
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.support.machines import Machine
 from tests.support.waiting import wait_until
 
 _PORT = 6818
-# One task at a time for each connection: a line of JSON, then its output comes back, then its exit status.
+# Each connection runs one task at a time: it sends a line of JSON and gets the output, then the exit status.
 _NODE = f"""
 import json, os, signal, socket, subprocess, sys, threading
 
@@ -124,7 +124,7 @@ task = {"command": ["bash", script], "cwd": os.environ["HOME"], "env": env}
 with open("pool.pbs.o4712", "wb") as output:
     sys.exit(run([("node1", task)], output))
 """
-# Of the environment, only what PBS sets reaches the tasks, and what a login has.
+# Tasks get only the variables that PBS sets and those of a login.
 _PBSDSH = """
 assert sys.argv[1] == "--", sys.argv
 kept = {name: os.environ[name] for name in ("HOME", "USER", "PATH", "PYTHONPATH", "PBS_JOBID", "PBS_NODEFILE")}
@@ -138,7 +138,7 @@ COMMANDS: dict[str, str] = {
 
 
 def install(folder: Path, nodes: list[Machine]) -> None:
-    """Put the commands into the folder ``bin`` of the machines, and start what runs tasks at the nodes."""
+    """Install the commands in the machines' folder ``bin`` and start `noded` on the nodes."""
     for name, text in (COMMANDS | {"noded": ""}).items():
         path = folder / "bin" / name
         path.write_text(f"#!/usr/bin/env python3\n{_NODE if name == 'noded' else _COMMON + text}")

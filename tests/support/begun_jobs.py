@@ -1,4 +1,4 @@
-"""Jobs that write down that they have begun, and then wait: to see which are run twice."""
+"""Jobs that record their start and then wait, to detect jobs that run twice."""
 
 import os
 import time
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def note_and_wait(folder: str) -> int:
-    """Note who runs this, and whether one before still does; return how often it was begun, once there is a gate."""
+    """Record this run, and whether an earlier one is still running; return the number of runs once the gate opens."""
     notes = Path(folder) / "begun"
     before = [int(line.split()[0]) for line in notes.read_text().splitlines()] if notes.exists() else []
     overlaps = any(map(_runs, before))
@@ -18,7 +18,7 @@ def note_and_wait(folder: str) -> int:
 
 
 def _runs(pid: int) -> bool:
-    """Whether a process runs; one that has ended, and is not reaped yet, does not."""
+    """Return whether a process is running. A zombie is not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "XZ"
     except OSError:
@@ -26,11 +26,11 @@ def _runs(pid: int) -> bool:
 
 
 def begun(folder: Path) -> list[bool]:
-    """Return for each beginning whether the job was still running elsewhere at that time."""
+    """Return for each start whether the job was still running elsewhere at that time."""
     notes = folder / "begun"
     return [line.endswith("True") for line in notes.read_text().splitlines()] if notes.exists() else []
 
 
 def open_gate(folder: Path) -> None:
-    """Let all of these jobs end, also those that begin only now."""
+    """Let all of these jobs end, including ones that start later."""
     (folder / "gate").touch()

@@ -1,4 +1,4 @@
-"""Chromium without a window, the rules of axe-core for pages that everybody can use, and servers of other origins."""
+"""Headless Chromium, the accessibility rules of axe-core, and servers of other origins."""
 
 import contextlib
 import http.server
@@ -23,10 +23,10 @@ SIZES = {"phone": (390, 844), "tablet": (820, 1180), "desktop": (1440, 1000)}
 
 @contextlib.contextmanager
 def chromium(*arguments: str) -> Iterator["Browser"]:
-    """Run the Chromium of the system."""
+    """Run the system's Chromium."""
     path, playwright = program("chromium", "chromium"), module("playwright.sync_api")
     with playwright.sync_playwright() as driver:
-        # The sandbox needs rights that root in a container lacks; it opens pages of these tests alone.
+        # The sandbox needs rights that root in a container lacks. This browser opens only pages of these tests.
         browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox", *arguments])
         try:
             yield browser
@@ -36,7 +36,7 @@ def chromium(*arguments: str) -> Iterator["Browser"]:
 
 @contextlib.contextmanager
 def opened(browser: "Browser", url: str, size: str = "desktop", **options: Any) -> Iterator["Page"]:
-    """Open a page in a context of its own; it has no errors in its console at the end of the block."""
+    """Open a page in its own context; fail if its console shows errors at the end of the block."""
     width, height = SIZES[size]
     context = browser.new_context(viewport={"width": width, "height": height}, **options)
     page = context.new_page()
@@ -54,7 +54,7 @@ def opened(browser: "Browser", url: str, size: str = "desktop", **options: Any) 
 
 
 def axe_violations(page: "Page") -> list[str]:
-    """Return what axe-core finds wrong with a page, a line each; its context has to bypass the policy of the page."""
+    """Return the faults that axe-core finds in a page, one per line; the context must bypass the page's policy."""
     if not _AXE.exists():
         reason = f"axe-core is missing: npm install --prefix build/npm --no-save axe-core@{_AXE_VERSION}"
         if os.environ.get("CI"):
@@ -70,7 +70,7 @@ def axe_violations(page: "Page") -> list[str]:
 
 @contextlib.contextmanager
 def other_origin(html: str) -> Iterator[str]:
-    """Serve a page at a port of its own; give its address."""
+    """Serve a page on its own port; yield its address."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""A project in C with a Makefile, to be compiled on several machines."""
+"""A C project with a Makefile, to compile on several machines."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ clean:
 
 
 def write_project(folder: Path, count: int) -> None:
-    """Write a project of `count` sources, in two folders with headers."""
+    """Write a project of `count` source files in two folders with headers."""
     for name in ("src", "include"):
         (folder / name).mkdir(parents=True)
     (folder / "Makefile").write_text(MAKEFILE)

@@ -1,4 +1,4 @@
-"""Many cases of one test."""
+"""Run many cases as one test."""
 
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -7,9 +7,9 @@ Case = TypeVar("Case")
 
 
 def for_each(cases: Iterable[tuple[str, Case]]) -> Callable[[Callable[[Case], None]], Callable[[], None]]:
-    """Run a test with each of many named cases, as one test; a failure names its case.
+    """Run a test with each of many named cases as one test; a failure names its case.
 
-    As tests of their own, hundreds of cases that take microseconds each cost seconds.
+    As separate tests, hundreds of cases of a few microseconds each would take seconds.
     """
 
     def decorate(test: Callable[[Case], None]) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""Cells of a notebook at a machine: a kernel of Jupyter that runs there, and what each cell shows."""
+"""Notebook cells on a machine: a Jupyter kernel that runs there, and the output of each cell."""
 
 import contextlib
 import json
@@ -17,17 +17,17 @@ from tests.support.machines import DEADLINE, Machine
 
 @dataclass
 class Cell:
-    """What a cell has shown so far."""
+    """The output of a cell so far."""
 
-    #: As a notebook would show it: streams, errors, and of values and displays the text or that it is a picture.
+    #: The text that a notebook would show: streams, errors, values and displays, with a placeholder for pictures.
     shown: str = ""
-    #: The data that was displayed, by MIME type.
+    #: The displayed data, by MIME type.
     displays: list[dict[str, Any]] = field(default_factory=list)
     ended: bool = False
 
 
 class Notebook:
-    """Runs cells one after the other."""
+    """Runs cells in turn."""
 
     def __init__(self, client: BlockingKernelClient) -> None:
         self._client = client
@@ -38,16 +38,16 @@ class Notebook:
         Parameters
         ----------
         source
-            Of the cell.
+            Source code of the cell.
         interrupt_when
-            As soon as this holds for what it has shown, the stop button is pressed.
+            Press the stop button as soon as this is true of the output so far.
         """
         cell = Cell()
         request = self._client.execute(source, allow_stdin=False)
         deadline = time.monotonic() + DEADLINE
         while not cell.ended:
             left = deadline - time.monotonic()
-            assert left > 0, f"the cell has not ended:\n{source}\nand showed so far:\n{cell.shown}"
+            assert left > 0, f"the cell has not ended:\n{source}\nits output so far:\n{cell.shown}"
             with contextlib.suppress(queue.Empty):
                 message = self._client.get_iopub_msg(timeout=left)
                 if message["parent_header"].get("msg_id") == request:
@@ -63,7 +63,7 @@ class Notebook:
 def _take(cell: Cell, kind: str, content: dict[str, Any]) -> None:
     if kind == "stream":
         cell.shown += content["text"]
-    elif kind in {"execute_result", "display_data"} and content["data"]:  # that of progress is without
+    elif kind in {"execute_result", "display_data"} and content["data"]:  # displays of progress have none
         cell.displays.append(content["data"])
         is_picture = any(form.startswith("image/") for form in content["data"])
         cell.shown += f"{'(picture)' if is_picture else content['data']['text/plain']}\n"
@@ -75,9 +75,9 @@ def _take(cell: Cell, kind: str, content: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def open_notebook(machine: Machine, kernel: str) -> Iterator[Notebook]:
-    """Run a kernel that was made known to Jupyter at a machine; it ends with the block, or with the machine.
+    """Run a kernel that is registered with Jupyter on a machine; it ends with the block or with the machine.
 
-    It is spoken to by sockets in the home of the machine, which have no address in its network.
+    The test reaches it through Unix sockets in the machine's home, not over its network.
     """
     specification = machine.home / ".local/share/jupyter/kernels" / kernel / "kernel.json"
     file = machine.home / "run" / "kernel.json"
@@ -97,11 +97,11 @@ def open_notebook(machine: Machine, kernel: str) -> Iterator[Notebook]:
 
 
 def _await_ready(client: BlockingKernelClient) -> None:
-    """Wait until the kernel answers, and what it publishes arrives here: what it says before that is lost."""
+    """Wait until the kernel answers and its published messages arrive; earlier ones are lost."""
     deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline:
         client.kernel_info()
         with contextlib.suppress(queue.Empty):
             client.get_iopub_msg(timeout=0.5)
             return
-    raise AssertionError(f"the kernel has not answered within {DEADLINE:g} s")
+    raise AssertionError(f"timed out after {DEADLINE:g} s waiting for the kernel's answer")

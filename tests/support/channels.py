@@ -10,7 +10,7 @@ from srp_tools.steps import Steps, Wait, deadline_after, run_all
 from srp_tools.tls import start_tls, tls_context
 
 Pair = tuple[Channel, Channel]
-LIMIT = 20.0  # seconds; only a broken test comes near it
+LIMIT = 20.0  # seconds; only a broken test takes this long
 NETWORK_ID = bytes(range(16))
 AUTHORITY = NetworkAuthority(NETWORK_ID)
 BIG = secrets.token_bytes(3 * 2**20 + 1)
@@ -44,7 +44,7 @@ def tcp_pair() -> Pair:
         right, _ = listener.accept()
     for sock in (left, right):
         sock.setblocking(False)
-        # Else the system may take all of `BIG`, however much that is.
+        # Otherwise the system may buffer all of `BIG`, however large that is.
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, 2**17)
     return Channel(left), Channel(right)

@@ -1,4 +1,4 @@
-"""Clients that are processes of their own, to be interrupted and killed."""
+"""Clients in their own processes, which tests can interrupt and kill."""
 
 import os
 import select
@@ -23,14 +23,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 """
 
 
-# Numbers of epoll_wait and epoll_pwait: x86-64, x86-64, 64-bit ARM.
+# System call numbers of epoll_wait and epoll_pwait: x86-64, x86-64, 64-bit ARM.
 EPOLL_CALLS = ("232", "281", "22")
 
 
 class ClientProcess:
-    """A client that runs a script; the network `net` is there, with one node at each of some servers.
+    """A client that runs a script, with a network `net` of one node on each of some servers.
 
-    `options`: more ones of `pconnect`.
+    `options`: further options of `pconnect`.
     """
 
     def __init__(self, script: str, *servers: Server, **options: object) -> None:
@@ -57,7 +57,7 @@ class ClientProcess:
         self.process.stdout.close()
 
     def line(self, timeout: float = DEADLINE) -> str:
-        """Return the next line that the script says."""
+        """Return the next line that the script prints."""
         assert self.process.stdout is not None
         descriptor = self.process.stdout.fileno()
         deadline = time.monotonic() + timeout
@@ -65,7 +65,7 @@ class ClientProcess:
         while not data.endswith(b"\n"):
             left = max(0.0, deadline - time.monotonic())
             assert select.select([descriptor], [], [], left)[0], (
-                f"no line within {timeout:g} s, only {data!r}"
+                f"timed out after {timeout:g} s waiting for a line: got only {data!r}"
             )
             byte = os.read(descriptor, 1)
             assert byte, f"the client ended (status {self.process.wait()}) after {data!r}"

@@ -1,4 +1,4 @@
-"""Machines that compile for one of them: a client with a shadowed compiler, servers, and no common home."""
+"""Machines that compile for a client: the client with a shadowed compiler, and servers that do not share its home."""
 
 import contextlib
 import re
@@ -14,7 +14,7 @@ from tests.support.prun import SCRIPT
 CLIENT = "laptop"
 SERVERS = ("alpha", "beta", "gamma")
 _PYTHON = f"{shlex.quote(sys.executable)} -P -m"
-# All processes of this network namespace but the shell. Those of other machines cannot be looked at.
+# All processes of this network namespace but the shell. Processes of other machines cannot be inspected.
 _KILL_ALL = """\
 for p in /proc/[0-9]*; do [ "$(readlink $p/ns/net)" != "$(readlink /proc/$$/ns/net)" ] || \
 [ $p = /proc/$$ ] || kill -9 ${p#/proc/}; done 2>/dev/null; true"""
@@ -22,7 +22,7 @@ for p in /proc/[0-9]*; do [ "$(readlink $p/ns/net)" != "$(readlink /proc/$$/ns/n
 
 @contextlib.contextmanager
 def compile_machines(folder: Path, programs: Sequence[str], slots: int = 2) -> Iterator[dict[str, Machine]]:
-    """Run a client that has stand-ins of these programs before its PATH, and three servers that it connects to."""
+    """Run a client with stand-ins for these programs first on its PATH, and three servers that it connects to."""
     with run_machines(folder, [CLIENT, *SERVERS], share_homes=False) as machines:
         client = machines[CLIENT]
         client.run(f"{_PYTHON} srp_tools.cli --random --bits 2048")
@@ -35,7 +35,7 @@ def compile_machines(folder: Path, programs: Sequence[str], slots: int = 2) -> I
 
 
 def start_server(client: Machine, server: Machine, slots: int = 2) -> None:
-    """Have a machine serve what the client's user may log in at."""
+    """Start a server on a machine for the client's user."""
     if not (server.home / ".config").exists():
         shutil.copytree(client.home / ".config/pserver/server", server.home / ".config/pserver/server")
     server.run(f"{_PYTHON} pserver start --slots {slots}")
@@ -47,12 +47,12 @@ def is_serving(server: Machine) -> bool:
 
 
 def end_processes(machine: Machine) -> None:
-    """Kill all that runs at a machine but its shell, with SIGKILL."""
+    """Kill all processes on a machine but its shell, with SIGKILL."""
     machine.run(_KILL_ALL)
 
 
 def report(client: Machine) -> dict[str, int]:
-    """Return how many steps have run at each place, by ``prun --report``."""
+    """Return the number of steps that ran in each place, from ``prun --report``."""
     counts: dict[str, int] = {}
     for line in client.run("prun --report").splitlines()[1:]:
         if found := re.match(r"\S+ +(\S+) +(\d+)", line):

@@ -1,4 +1,4 @@
-"""Source to compile, and a machine that compiles for others: another folder and another environment."""
+"""Source to compile, and a pretended remote machine: another folder and another environment."""
 
 import os
 import shlex
@@ -103,16 +103,16 @@ int f(int a)
 
 @dataclass
 class OtherFolder:
-    """Runs what it is given in an empty folder, with nothing of the environment but what a server has.
+    """Runs commands in an empty folder, with only the environment of a server.
 
     Attributes
     ----------
     place
-        Where its folders are made.
+        Where it creates its folders.
     programs
-        A folder whose programs come before those of the system.
+        A folder whose programs precede the system's.
     runs
-        The words that it has run.
+        The commands that it has run.
     """
 
     place: Path
@@ -151,7 +151,7 @@ class OtherFolder:
 
 
 class Folder:
-    """A folder with source, in which a command is run here and by way of another machine."""
+    """A folder with source, in which tests run a command locally and by way of another machine."""
 
     def __init__(self, path: Path) -> None:
         self.path = path / "here"
@@ -168,7 +168,7 @@ class Folder:
         return {str(path.relative_to(self.path)): path.read_bytes() for path in found}
 
     def made(self) -> dict[str, bytes]:
-        """Return the new files, and remove them."""
+        """Return the new files and remove them."""
         new = {name: data for name, data in self.files().items() if name not in self.sources}
         for name in new:
             (self.path / name).unlink()
@@ -193,5 +193,5 @@ class Folder:
 
 
 def environment() -> dict[str, str]:
-    """Return what a user's shell has. ``PWD`` is that of the tests, so that it is wrong."""
+    """Return the environment of a user's shell. ``PWD`` is that of the tests, and therefore wrong."""
     return {"PATH": os.environ["PATH"], "HOME": "/nowhere", "PWD": str(Path.cwd()), "LC_ALL": "C.UTF-8"}

@@ -1,7 +1,7 @@
-"""A stand-in for a builder of containers: it follows a Containerfile step by step, in a copy of this machine's files.
+"""A stand-in for a container builder: it follows a Containerfile step by step in a copy of this machine's files.
 
-The copy is an overlay in a mount namespace, so nothing that a step does stays. The first step, whose image would have
-to be downloaded, is this machine with a Python and pip of its own; pip finds the wheels that are given, and no index.
+The copy is an overlay in a mount namespace, so no step has a lasting effect. The base image would have to be
+downloaded, so this machine with its own Python and pip replaces it. pip finds only the given wheels, and no index.
 """
 
 import json
@@ -17,13 +17,13 @@ KNOWN = {"FROM", "ARG", "RUN", "COPY", "USER", "WORKDIR", "EXPOSE", "ENTRYPOINT"
 
 @dataclass
 class Image:
-    """What the steps of a file say."""
+    """The steps of a Containerfile."""
 
-    steps: list[tuple[str, str]] = field(default_factory=list)  #: each instruction with its rest
+    steps: list[tuple[str, str]] = field(default_factory=list)  #: each instruction with its arguments
 
     @classmethod
     def read(cls, path: Path) -> "Image":
-        """Read a file. Raises `AssertionError` if it has an instruction that this stand-in has not."""
+        """Read a file. Raises `AssertionError` for an instruction that this stand-in does not know."""
         text = path.read_text().replace("\\\n", " ")
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
         image = cls([(line.split(None, 1)[0], line.split(None, 1)[1]) for line in lines])
@@ -31,7 +31,7 @@ class Image:
         return image
 
     def last(self, name: str) -> str:
-        """Return the rest of the last instruction of a kind."""
+        """Return the arguments of the last instruction of a kind."""
         return [rest for key, rest in self.steps if key == name][-1]
 
     @property
@@ -41,7 +41,7 @@ class Image:
         return command
 
     def build_script(self, context: Path, arguments: Mapping[str, str]) -> list[str]:
-        """Return the lines of a shell that do the steps, from inside of the copy; `arguments`: those of the build."""
+        """Return the shell commands that carry out the steps inside the copy; `arguments`: build arguments."""
         lines = ["set -eu"]
         for name, rest in self.steps:
             match name:
@@ -60,10 +60,10 @@ class Image:
 def in_container(
     image: Image, folder: Path, mounts: Sequence[tuple[Path, str]], arguments: Mapping[str, str]
 ) -> list[str]:
-    """Return a command line that builds an image and runs a container of it; options follow.
+    """Return a command line that builds an image and runs a container; append the container's options to it.
 
-    `folder`: has `context`, which the build copies from, and `wheels`, which pip finds; the rest of it is ours.
-    `mounts`: folders of this machine, and where the container has them. `arguments`: of the build.
+    `folder`: contains `context`, the source of the build's copies, and `wheels` for pip; this function uses the rest.
+    `mounts`: folders of this machine and their places in the container. `arguments`: build arguments.
     """
     base, root = folder / "base", folder / "layer" / "root"
     subprocess.run([sys.executable, "-m", "venv", str(base)], check=True, timeout=120)
@@ -80,7 +80,7 @@ def in_container(
         f"cd {folder}/layer; mkdir upper work root",
         "mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root",
         *(f"mount --rbind /{name} root/{name}" for name in ("dev", "proc", "sys")),
-        # Python's home may be where only root can pass; in an image it is not.
+        # Python's home may be in a folder that only root can enter. In an image it is not.
         *(f"chmod o+x root{path}" for path in closed),
         f"env -i {variables} chroot root sh -c {shlex.quote(build)} >&2",
     ]

@@ -1,11 +1,11 @@
-"""Collections that count how often all that is in them is gone through."""
+"""Collections that count how often code iterates over all their items."""
 
 from collections.abc import Iterator
 from typing import Any
 
 
 class CountedDict(dict[Any, Any]):
-    """A dict; `looks` is how often all its values were asked for."""
+    """A dict; `looks` counts the requests for all its values."""
 
     looks = 0
 
@@ -15,7 +15,7 @@ class CountedDict(dict[Any, Any]):
 
 
 class CountedList(list[Any]):
-    """A list; `looks` is how often somebody began to go through it."""
+    """A list; `looks` counts the iterations begun."""
 
     looks = 0
 

@@ -1,4 +1,4 @@
-"""Objects that fail at some moment of a job; the workers import this module, so it is a small one."""
+"""Objects that fail at some moment of a job. The workers import this module, so it is small."""
 
 import ctypes
 import faulthandler
@@ -18,7 +18,7 @@ def _raise() -> None:
 
 
 def _crash() -> None:
-    faulthandler.disable()  # who runs the tests may have enabled it
+    faulthandler.disable()  # the environment of the tests may have enabled it
     ctypes.string_at(0)
 
 
@@ -59,7 +59,7 @@ class FailsWhenUnpickled:
         return fail, (self.way,)
 
     def __call__(self) -> None:
-        """Be a function as well."""
+        """Make the object callable."""
 
 
 class FailsWhenFreed:
@@ -86,7 +86,7 @@ class UnpicklableError(ValueError):
 
 
 class UnreadableError(ValueError):
-    """An exception that can be pickled and not be unpickled, as many are, by mistake."""
+    """An exception that can be pickled but not unpickled, a common mistake."""
 
     def __init__(self, what: str, why: str) -> None:
         super().__init__(f"{what}: {why}")
@@ -97,7 +97,7 @@ def raise_it(kind: Callable[..., BaseException], *args: Any) -> None:
 
 
 def return_much_and_be_killed() -> Any:
-    """Return 128 MiB, and be killed when the first of it is sent."""
+    """Return 128 MiB and be killed when sending begins."""
     main = threading.main_thread().ident or 0
 
     def kill() -> None:
@@ -121,7 +121,7 @@ _freed: list[int] = []
 
 
 def freed_by_now() -> list[int]:
-    """Return one element for each object that was freed in this process."""
+    """Return one element for each object freed in this process."""
     return _freed
 
 

@@ -1,4 +1,4 @@
-"""What a host has when `pserver deploy` looks at it, without the minute that an installation takes."""
+"""The state of a host that `pserver deploy` inspects, without an installation, which takes a minute."""
 
 import contextlib
 import json
@@ -10,9 +10,9 @@ from typing import Any
 
 
 def free_ports() -> tuple[int, int]:
-    """Return two ports that nobody has.
+    """Return two unused ports.
 
-    The system gives none of these to a client, which could have it while a server is restarted.
+    They are outside the range that the system gives to clients: a client could take the port while a server restarts.
     """
     found: list[int] = []
     while len(found) < 2:
@@ -23,7 +23,7 @@ def free_ports() -> tuple[int, int]:
 
 
 def lend_environment(place: Path, name: str) -> None:
-    """Make what looks like a finished environment, and is that of the tests."""
+    """Make a folder that looks like a finished environment and leads to the one of the tests."""
     python = place / name / "bin/python"
     python.parent.mkdir(parents=True)
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')

@@ -1,4 +1,4 @@
-"""The supervisor's end of what an engine sends for the front end."""
+"""The supervisor's end of the channel on which an engine sends output for the front end."""
 
 import time
 from typing import Any
@@ -15,7 +15,7 @@ def instant(seconds: float) -> float:
     return time.monotonic() + seconds
 
 
-FEW = 2**14  # bytes: so little may wait
+FEW = 2**14  # bytes that may wait: very few
 
 
 class Far:
@@ -32,7 +32,7 @@ class Far:
         self.loop.add(self.end)
 
     def hear(self, count: int) -> list[Any]:
-        """Return the next values, while the engine's loop runs too."""
+        """Return the next values while the engine's loop runs too."""
 
         def enough() -> bool:
             self.engine_loop.poll(0)

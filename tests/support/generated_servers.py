@@ -1,4 +1,4 @@
-"""A source for the page with as many servers and jobs as wanted, for its look and its speed."""
+"""A source for the page with any number of servers and jobs, to test its looks and its speed."""
 
 import random
 import time
@@ -66,7 +66,7 @@ class GeneratedServer:
         )  # fmt: skip
 
     def run_until(self, now: float) -> None:
-        """Let what ends until then end, and the next jobs begin."""
+        """End the jobs that are due by then and start the next ones."""
         while due := [job for job in self._running if job["end"] <= now]:
             for job in due:
                 self._running.remove(job)
@@ -78,7 +78,7 @@ class GeneratedServer:
                 self._start(slot, job["end"] + 0.06 * self._mean * self._chance.random())
 
     def document(self, now: float, since: float) -> dict[str, Any]:
-        """Return the document of now, without what had ended by `since`."""
+        """Return the current document, without jobs that had ended by `since`."""
         self.run_until(now)
         busy = sum(job["begin"] <= now for job in self._running)
         for slot in self._slots:
@@ -139,7 +139,7 @@ class GeneratedServer:
 
 
 class GeneratedSource:
-    """A source of such servers; `stopped` has the sessions that were ended."""
+    """A source of generated servers; `stopped` lists the sessions that were stopped."""
 
     can_stop = True
 

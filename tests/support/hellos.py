@@ -1,8 +1,8 @@
-"""ClientHellos, as clients of TLS send them first."""
+"""ClientHello messages, the first ones of TLS clients."""
 
 
 def vector(size: int, content: bytes) -> bytes:
-    """Return content behind its length, which has `size` bytes."""
+    """Return content after its length, a number of `size` bytes."""
     return len(content).to_bytes(size, "big") + content
 
 
@@ -18,26 +18,26 @@ _SUITES = b"\xc0\x20\x00\xff"  # SRP with AES-256; no renegotiation
 
 
 def message_of(extensions: bytes | None) -> bytes:
-    """Return a ClientHello, without extensions for ``None``."""
+    """Return a ClientHello; without extensions if they are ``None``."""
     body = b"\x03\x03" + bytes(range(32)) + vector(1, b"") + vector(2, _SUITES) + vector(1, b"\0")
     return b"\1" + vector(3, body if extensions is None else body + vector(2, extensions))
 
 
 def records_of(message: bytes, record_bytes: int = 2**14) -> bytes:
-    """Return a message in records with at most so many bytes of it."""
+    """Return a message split into records of at most `record_bytes` bytes."""
     parts = (message[at : at + record_bytes] for at in range(0, len(message), record_bytes))
     return b"".join(b"\x16\x03\x01" + vector(2, part) for part in parts)
 
 
 def hello_of(user: str | None, others: bytes | None = None) -> bytes:
-    """Return the ClientHello of a client that names a user, or none, with other extensions."""
+    """Return the ClientHello of a client that names a user (or none), with other extensions."""
     if others is None:
         others = extension(22, b"") + extension(23, b"")  # encrypt then MAC, extended master secret
     return records_of(message_of(others if user is None else others + name_extension(user)))
 
 
 def weak_hellos() -> dict[str, bytes]:
-    """Return ClientHellos that want less than a login gives, by what they want."""
+    """Return ClientHellos that ask for less than a login requires, by their fault."""
     good = extension(22, b"") + extension(23, b"") + name_extension("alice")
     message = message_of(good)
     found = {

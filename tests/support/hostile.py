@@ -1,4 +1,4 @@
-"""Heads that no encoder of ours writes: malformed ones, and those that try to take memory."""
+"""Heads that our encoder never writes: malformed ones, and ones that try to exhaust memory."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def head_of(tree: object, table: object = ()) -> bytes:
 
 
 def with_branches(*trees: object, count: int | None = None) -> bytes:
-    """Return a head with these trees, of which the last is the tree."""
+    """Return a head with these trees: branches first, the main tree last."""
     return head_of(trees[0], [len(trees) - 1 if count is None else count]) + b"".join(
         map(msgpack.packb, trees[1:])
     )
@@ -241,7 +241,7 @@ HOSTILE: list[tuple[str, bytes]] = [
     *((f"parts {parts}", head_of(mark(*parts))) for parts in PARTS),
 ]
 
-# Not all of these are malformed.
+# Some of these are well-formed.
 MEMORY: list[tuple[str, bytes]] = [
     ("lists that claim many items", b"\x90" + b"\xdd\x00\x00\xff\x00" * 1000 + bytes(70000)),
     ("tables that claim many items", b"\xdd\x00\x00\xff\x00" * 1000 + bytes(70000)),

@@ -1,6 +1,6 @@
-"""Arrays of JAX arrive with dtype and weak type, also where the receiver has not asked for 64 bits.
+"""JAX arrays keep dtype and weak type, even if the receiver has not enabled 64 bits.
 
-Run in a process of their own by `tests.pconnect.values.packages.test_jax_arrays`: JAX warns at each fork after them.
+`tests.pconnect.values.packages.test_jax_arrays` runs them in a separate process, because JAX then warns at each fork.
 """
 
 import os

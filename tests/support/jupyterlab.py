@@ -1,4 +1,4 @@
-"""JupyterLab in a browser without a window: a notebook as its user sees it, and the file that it is saved as."""
+"""JupyterLab in a headless browser: a notebook as its user sees it, and the file it is saved to."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NAME = "notebook.ipynb"
 _MILLISECONDS = 1000 * DEADLINE
-# Nothing is asked of the internet, and no question about that is put to the user.
+# JupyterLab neither contacts the internet nor asks the user about it.
 _OPTIONS = (
     "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0",
     "--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly",
@@ -47,8 +47,8 @@ class Lab:
 
     @contextlib.contextmanager
     def running(self, command: str) -> Iterator[None]:
-        """Do what an entry of JupyterLab's menus does; it has ended at the end of the block."""
-        # A promise that is awaited there has no time limit.
+        """Run a command of JupyterLab's menus; wait for its end at the end of the block."""
+        # Awaiting a promise in the page has no time limit.
         self.page.evaluate(
             "name => {window.ended = false; jupyterapp.commands.execute(name).finally(() => window.ended = true)}",
             command,
@@ -61,31 +61,31 @@ class Lab:
         return self.running("notebook:run-all-cells")
 
     def completions(self, text: str) -> set[str]:
-        """Type a text into a cell below the others, and return what the tabulator key offers there."""
+        """Type a text into a new last cell and return the completions that the Tab key offers."""
         with self.running("notebook:insert-cell-below"):
             pass
         self.page.locator(".jp-Notebook .jp-CodeCell.jp-mod-active .cm-content").click()
         self.page.keyboard.type(text)
-        # Before that the key indents the line.
+        # Until then, the key indents the line.
         self.page.wait_for_selector(".jp-CodeCell.jp-mod-active .jp-mod-completer-enabled")
         offered = self.page.locator(".jp-Completer:visible .jp-Completer-item")
         for turn in range(int(10 * DEADLINE)):
             if offered.count():
                 break
-            # What the kernel answers late is dropped, and whoever waits for it presses the key again.
+            # JupyterLab drops late answers of the kernel; a user would press the key again.
             if turn % 50 == 0:
                 self.page.keyboard.press("Tab")
             self.page.wait_for_timeout(100)
         return set(offered.evaluate_all("items => items.map(item => item.dataset.value)"))
 
     def saved(self) -> list[dict[str, Any]]:
-        """Save the notebook; return the cells of code as they are in its file."""
+        """Save the notebook; return the code cells of its file."""
         with self.running("docmanager:save"):
             pass
         return [cell for cell in nbformat.read(self._file, 4).cells if cell.cell_type == "code"]
 
     def outputs(self, cell: int) -> list[str]:
-        """Return the HTML of what a cell shows, a piece for each output that takes room."""
+        """Return the HTML of a cell's outputs, one piece for each visible output."""
         found: list[str] = self.page.evaluate(
             """k => [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')[k]
                 .querySelectorAll('.jp-OutputArea-output')]
@@ -98,7 +98,7 @@ class Lab:
 
 @contextlib.contextmanager
 def open_notebook(folder: Path, server: Server, *cells: str) -> Iterator[Lab]:
-    """Open a notebook with some cells in JupyterLab, whose user may log in at a server."""
+    """Open a notebook with some cells in JupyterLab; its user may log in to a server."""
     chromium = program("chromium", "chromium")
     playwright, _ = module("playwright.sync_api"), module("jupyterlab")
     notebook = nbformat.v4.new_notebook(
@@ -113,19 +113,19 @@ def open_notebook(folder: Path, server: Server, *cells: str) -> Iterator[Lab]:
         _run_lab(folder, environment) as address,
         playwright.sync_playwright() as driver,
     ):
-        # The sandbox of Chromium needs rights that root in a container lacks; it opens pages of this test alone.
+        # Chromium's sandbox needs rights that root in a container lacks. This browser opens only pages of this test.
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1000, "height": 800})
         page.set_default_timeout(_MILLISECONDS)
         page.goto(address)
-        page.wait_for_function(_IS_READY)  # before that, it asks which kernel to run
+        page.wait_for_function(_IS_READY)  # until then, it asks which kernel to run
         yield Lab(page, file)
         browser.close()
 
 
 @contextlib.contextmanager
 def _run_lab(folder: Path, environment: dict[str, str]) -> Iterator[str]:
-    """Run JupyterLab; gives the address of the notebook, with the token."""
+    """Run JupyterLab; yield the address of the notebook, with the token."""
     settings = folder / "config" / "labconfig"
     settings.mkdir(parents=True)
     for name, content in (("page_config", _PAGE_CONFIG), ("default_setting_overrides", _SETTINGS)):
@@ -153,4 +153,4 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
         if found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text()):
             return found[0]
         time.sleep(0.05)
-    raise AssertionError(f"JupyterLab does not run:\n{log.read_text()}")
+    raise AssertionError(f"JupyterLab is not running:\n{log.read_text()}")

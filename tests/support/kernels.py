@@ -1,4 +1,4 @@
-"""Real kernels of Jupyter, driven by the messages that a notebook would send."""
+"""Real Jupyter kernels, driven by the messages that a notebook sends."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ DEADLINE = 60.0
 
 @dataclass
 class Run:
-    """What a cell has shown so far, and what came of it."""
+    """The output of a cell so far, and its result."""
 
     messages: list[dict[str, Any]] = field(default_factory=list, repr=False)
     reply: dict[str, Any] | None = None
@@ -45,13 +45,13 @@ class Run:
 
     @property
     def displays(self) -> list[dict[str, Any]]:
-        """The data that was displayed, by MIME type."""
+        """The displayed data, by MIME type."""
         kinds = {"display_data", "execute_result"}
         return [message["content"]["data"] for message in self.messages if message["msg_type"] in kinds]
 
     @property
     def outputs(self) -> list[dict[str, Any]]:
-        """What a notebook has under the cell: a piece of text for each stream, or the data of a display."""
+        """The outputs below the cell: a piece of text for each stream, or the data of a display."""
         outputs: list[dict[str, Any]] = []
         identified: dict[str, dict[str, Any]] = {}
         is_cleared_by_next = False
@@ -77,7 +77,7 @@ class Run:
 
     @property
     def updates(self) -> list[str]:
-        """The texts that displays have had after one another."""
+        """The texts that displays have shown, in order."""
         kind = "update_display_data"
         return [m["content"]["data"].get("text/plain", "") for m in self.messages if m["msg_type"] == kind]
 
@@ -115,7 +115,7 @@ class Kernel:
         return self.finish(self.start(source))
 
     def well(self, source: str) -> Run:
-        """Run a cell to its end, which has to be a good one."""
+        """Run a cell to its end; fail if it ends with an error."""
         run = self.run(source)
         assert run.reply is not None
         assert run.reply["status"] == "ok", run.error
@@ -136,7 +136,9 @@ class Kernel:
         deadline = time.monotonic() + timeout
         while not condition():
             left = deadline - time.monotonic()
-            assert left > 0, f"waited {timeout:g} s for {what}; the last cells: {self._last()}"
+            assert left > 0, (
+                f"timed out after {timeout:g} s waiting for {what}; the last cells: {self._last()}"
+            )
             with contextlib.suppress(queue.Empty):
                 message = self.client.get_iopub_msg(timeout=min(left, 1.0))
                 self.runs.setdefault(message["parent_header"].get("msg_id", ""), Run()).messages.append(
@@ -147,7 +149,7 @@ class Kernel:
         return [(run.stdout, run.stderr, run.error) for run in list(self.runs.values())[-3:]]
 
     def interrupt(self, run: Run) -> float:
-        """Interrupt a cell that waits, as the button of a notebook does; return how many seconds it went on."""
+        """Interrupt a waiting cell, as a notebook's stop button does; return the seconds until it ended."""
         wait_asleep(self.manager.provisioner.process.pid)
         begin = time.monotonic()
         self.manager.interrupt_kernel()
@@ -157,7 +159,7 @@ class Kernel:
 
 @contextlib.contextmanager
 def kernel_files(folder: Path, server: Server) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
-    """Give the environment of a kernel of this Python and the settings of its manager, with files in a folder."""
+    """Yield the environment of a kernel of this Python and its manager's settings; their files are in a folder."""
     spec = folder / "kernels" / "ours"
     spec.mkdir(parents=True)
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -174,7 +176,7 @@ def kernel_files(folder: Path, server: Server) -> Iterator[tuple[dict[str, str],
         "PCONNECT_USER": server.credentials.user,
         "PCONNECT_PASSWORD": server.credentials.password,
     }
-    # A path of a Unix socket has to be short.
+    # The path of a Unix socket must be short.
     with tempfile.TemporaryDirectory(prefix="kernel-") as short:
         settings = {
             "kernel_name": "ours",
@@ -187,7 +189,7 @@ def kernel_files(folder: Path, server: Server) -> Iterator[tuple[dict[str, str],
 
 @contextlib.contextmanager
 def run_kernel(folder: Path, server: Server) -> Iterator[Kernel]:
-    """Run a kernel of this Python whose user may log in at a server."""
+    """Run a kernel of this Python whose user may log in to a server."""
     with kernel_files(folder, server) as (environment, settings):
         manager = KernelManager(**settings)
         manager.kernel_spec_manager.kernel_dirs = [str(folder / "kernels")]

@@ -1,4 +1,4 @@
-"""Machines behind a router: network namespaces, joined by cables to a hub, with nftables for ports and firewalls."""
+"""Machines behind a router: network namespaces on bridges, with nftables for port forwarding and firewalls."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ _START = "import sys; from pserver.cli import main; sys.exit(main())"
 
 @contextlib.contextmanager
 def holder(command: Sequence[str]) -> Iterator[int]:
-    """Hold namespaces by a process that says when it has them."""
+    """Hold namespaces with a process that reports when it has created them."""
     process = subprocess.Popen(
         [*command, "sh", "-c", "echo here; exec sleep 600"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -36,7 +36,7 @@ def holder(command: Sequence[str]) -> Iterator[int]:
 
 
 class Lans:
-    """Machines by name. `folder`: for the files of servers."""
+    """Machines by name. `folder`: where servers keep their files."""
 
     def __init__(self, stack: contextlib.ExitStack, folder: Path) -> None:
         for name, package in {
@@ -55,11 +55,11 @@ class Lans:
         self._pids["hub"] = hub
 
     def at(self, machine: str) -> list[str]:
-        """Return what begins a command at a machine."""
+        """Return the words that start a command on a machine."""
         return ["nsenter", f"--net=/proc/{self._pids[machine]}/ns/net", *self._enter]
 
     def run(self, machine: str, command: str, text: str | None = None) -> None:
-        """Run a command at a machine."""
+        """Run a command on a machine."""
         done = subprocess.run(
             [*self.at(machine), *command.split()], input=text, capture_output=True, text=True,
             timeout=DEADLINE, check=False,
@@ -72,7 +72,7 @@ class Lans:
         self.run("hub", f"ip link set {name} up")
 
     def machine(self, name: str, *, gateway: str = "", **addresses: str) -> None:
-        """Make a machine with an address, with its prefix, in each of some networks."""
+        """Make a machine with an address (including its prefix) in each of some networks."""
         start = ["nsenter", *self._enter] if self._enter else []
         self._pids[name] = self._stack.enter_context(holder([*start, "unshare", "--net"]))
         self.run(name, "ip link set lo up")
@@ -90,7 +90,7 @@ class Lans:
         self.run(machine, "nft -f -", f"flush ruleset\n{rules}")
 
     def serve(self, machine: str, auth_file: Path, *options: str) -> None:
-        """Run a server at a machine until all ends."""
+        """Run a server on a machine until everything ends."""
         folder = self._folder / machine
         folder.mkdir(mode=0o700)
         process = subprocess.Popen(
@@ -103,11 +103,11 @@ class Lans:
         assert process.stdout is not None and "listens" in process.stdout.readline()
 
     def log_of(self, machine: str) -> str:
-        """Return what the server of a machine has logged."""
+        """Return the log of a machine's server."""
         return (self._folder / machine / "log").read_text()
 
     def python(self, machine: str, source: str, *arguments: str) -> Any:
-        """Run a script at a machine; return what it has written last, which is JSON."""
+        """Run a script on a machine; return its last output line, which is JSON."""
         process = subprocess.Popen(
             [*self.at(machine), sys.executable, "-c", source, *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -120,7 +120,7 @@ class Lans:
         return json.loads(told.splitlines()[-1])
 
     def show(self, machine: str, module: str, *arguments: str) -> None:
-        """Run a module at a machine; what it prints is shown."""
+        """Run a module on a machine and show its output."""
         subprocess.run([*self.at(machine), sys.executable, "-m", module, *arguments], check=True)
 
 

@@ -20,7 +20,7 @@ from pconnect.session.node_state import NodeEvent
 from pconnect.session.server import Server
 from srp_tools.channel import Channel
 
-LIMIT = 20.0  # seconds; no test comes near it
+LIMIT = 20.0  # seconds; no test takes this long
 
 
 def channels() -> tuple[Channel, Channel]:
@@ -31,16 +31,16 @@ def channels() -> tuple[Channel, Channel]:
 
 
 def connection_pair(**options: Any) -> tuple[Connection, Connection]:
-    """Return the connections to node 1 and to node 0, which are the ends of one link."""
+    """Return the connections to node 1 and to node 0: the two ends of one link."""
     left, right = channels()
     return Connection(1, "hostB", left, **options), Connection(0, "hostA", right, **options)
 
 
 @contextmanager
 def networks(n: int, roles: Sequence[Role] = (), **options: Any) -> Iterator[list[Network]]:
-    """Give the views that `n` nodes have of their network; none is a client that has servers.
+    """Yield the views that `n` nodes have of their network; none is a client with servers.
 
-    `roles` are those of the ends of the links of two nodes, if they are others than between engines.
+    `roles`: the roles of the two ends of each link, if they are not two engines.
     """
     links: dict[tuple[int, int], Channel | None] = {(node, node): None for node in range(n)}
     for low in range(n):
@@ -66,7 +66,7 @@ def networks(n: int, roles: Sequence[Role] = (), **options: Any) -> Iterator[lis
 
 
 class FakeServer:
-    """The far ends of one server: of its command channel, and of its data connection."""
+    """The server's ends of its command channel and of its data connection."""
 
     def __init__(self, node: int) -> None:
         near_command, far_command = channels()
@@ -84,7 +84,7 @@ class FakeServer:
         self.server.attach(Connection(node, f"host{node}", near_data, role=Role.CLIENT_DATA))
 
     def hear(self, kind: Kind) -> Message:
-        """Return the next message of this kind, and forget those before it; queries are answered."""
+        """Return the next message of this kind; discard earlier ones, but answer queries."""
         while True:
             self.event_loop.run_until(lambda: bool(self.heard), 1e12, "the client")
             message = self.heard.pop(0)
@@ -98,7 +98,7 @@ class FakeServer:
         self.event_loop.flush(self.command)
 
     def end(self, number: int, outcome: float | dict[str, Any] = 0.5, *shown: int) -> None:
-        """Say that a command has ended, once so much is shown of standard output, standard error and displays."""
+        """Report the end of a command, once this many bytes of stdout and stderr and this many displays are shown."""
         self.data.post(Kind.DONE, number, [outcome, *(shown or (0, 0, 0))])
         self.event_loop.flush(self.data)
 
@@ -109,7 +109,7 @@ class FakeServer:
 
 @contextmanager
 def client_of(n: int, *, have_joined: bool = True) -> Iterator[tuple[Network, list[FakeServer]]]:
-    """Give a client's network and the far ends of its `n` servers, which do what the test says."""
+    """Yield a client's network and the far ends of its `n` servers, which the test controls."""
     far_ends = [FakeServer(node) for node in range(1, n + 1)]
     event_loop = EventLoop()
     for far in far_ends:

@@ -1,4 +1,4 @@
-"""A program in the place of ssh that runs what it is given by a shell of this machine, as an ssh server does."""
+"""A replacement for ssh that passes its command to a shell of this machine, as an ssh server does."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ SHELLS = {
     "fish": ("fish", {".config/fish/config.fish": "echo Welcome; function head; true; end\n"}),
 }
 
-# ssh servers have bash read its start file, which it does else only for a shell at a terminal.
+# Under an ssh server, bash reads its start file, as it otherwise does only at a terminal.
 _SSH = """#!/bin/sh
 [ "$1" = -G ] && {{ echo "hostname $3"; exit; }}
 for line; do :; done
@@ -24,7 +24,7 @@ cd {home} && HOME={home} SSH_CLIENT="192.0.2.1 1 22" SHLVL=0 PATH={path} exec {s
 
 
 def make_ssh(folder: Path, shell: str, path: str) -> Path:
-    """Return such a program; `path`: where it finds others. The home is `folder`."""
+    """Return the replacement; `path`: where it finds programs; `folder`: the home."""
     package, files = SHELLS[shell]
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

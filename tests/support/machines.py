@@ -1,7 +1,7 @@
-"""Machines for tests: network namespaces with names, addresses, homes and a user of their own, joined by a bridge.
+"""Machines for tests: network namespaces with their own names, addresses, homes and user, joined by a bridge.
 
-All of them are in one namespace of processes and of mounts, which ends, with whatever runs in it and is mounted in it,
-when its first process does. That one is a child of `unshare`, which the test ends.
+They share one process namespace and one mount namespace. Both end with their first process, and take all processes and
+mounts with them. That process is a child of `unshare`, which the test ends.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ import pytest
 from tests.support.programs import program
 
 _SPACES = ["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
-# Nobody is root at the machines, so that a server starts there as it does for an ordinary user.
+# No user is root on the machines, so a server starts as it does for an ordinary user.
 _AS_USER = "unshare --user --map-user=1000 --map-group=1000"
-# Whether the kernel permits what `_BUILD` does; it may be that only with root's rights, or not in a container.
+# Whether the kernel permits `_BUILD`. Some kernels need root's rights for it, and some containers forbid it.
 _PROBE = f"""
 mount -t tmpfs tmpfs /run && ip link add hub type bridge && ip link add one type veth peer name other &&
 unshare --uts {_AS_USER} true
 """
-# Arguments: the file of hosts, then name, address, terminal and home of each machine.
+# Arguments: the hosts file, then name, address, terminal and home of each machine.
 _BUILD = f"""
 set -e
 mount -t tmpfs tmpfs /run
@@ -59,11 +59,11 @@ done
 wait
 """
 _DONE = re.compile(r"<done (\d+)>\n$")
-DEADLINE = 120.0  # of one line at a machine: it may install something, on a processor that others use as well
+DEADLINE = 120.0  # for one line on a machine: it may install packages on a busy processor
 
 
 class Machine:
-    """A shell of an ordinary user at a machine: lines are run one after the other, as if typed at a terminal."""
+    """An ordinary user's shell on a machine: it runs lines in turn, as if they were typed at a terminal."""
 
     def __init__(self, name: str, home: Path, terminal: int) -> None:
         self.name = name
@@ -71,30 +71,30 @@ class Machine:
         self._terminal = terminal
 
     def run(self, line: str, answers: Sequence[tuple[str, str]] = ()) -> str:
-        """Run one line and return what it shows.
+        """Run one line and return its output.
 
         Parameters
         ----------
         line
-            For the shell, which keeps its directory and its variables from one line to the next.
+            Input for the shell, which keeps its directory and variables between lines.
         answers
-            When what is shown ends with the first of a pair, the second is typed.
+            Pairs: when the output ends with the first, type the second.
         """
         status, shown = self.attempt(line, answers)
         assert status == 0, f"{self.name}$ {line}\nended with status {status}:\n{shown}"
         return shown
 
     def attempt(self, line: str, answers: Sequence[tuple[str, str]] = ()) -> tuple[int, str]:
-        """Run one line; return its exit status and what it shows."""
-        # The marker is put together by the shell: it is not in what is typed, which the terminal may show. It is on the
-        # same line, because who asks for a password throws away what was typed before.
+        """Run one line; return its exit status and its output."""
+        # The shell assembles the marker, so an echo of the typed line does not contain it. The marker is on the same
+        # line because a password prompt discards earlier input.
         end = " " if line.endswith("&") else "; "
         os.write(self._terminal, f"{line}{end}printf '<%s %d>\\n' done $?\n".encode())
         shown = ""
         deadline = time.monotonic() + DEADLINE
         while not (found := _DONE.search(shown)):
             left = deadline - time.monotonic()
-            assert left > 0, f"{self.name}$ {line}\nhas not ended, and showed so far:\n{shown}"
+            assert left > 0, f"{self.name}$ {line}\nhas not ended; its output so far:\n{shown}"
             shown += self._read(left)
             for question, answer in answers:
                 if shown.endswith(question):
@@ -112,19 +112,19 @@ class Machine:
 def run_machines(
     folder: Path, names: Sequence[str], variables: dict[str, str] | None = None, *, share_homes: bool = True
 ) -> Iterator[dict[str, Machine]]:
-    """Run machines that end with the block, with all that was started there.
+    """Run machines until the end of the block, which ends all their processes too.
 
     Parameters
     ----------
     folder
-        Gets the home of each machine, by name, and a folder ``bin`` that is first in the path of all. A file ``passwd``
-        in a home is that machine's ``/etc/passwd``.
+        Receives the home of each machine, by name, and a folder ``bin`` that is first on the path of all. A file
+        ``passwd`` in a home is that machine's ``/etc/passwd``.
     names
-        By which they find each other.
+        The machines' names, by which they find each other.
     variables
-        Of the environment, besides the usual ones.
+        Additional environment variables.
     share_homes
-        Whether the home of each can be seen at the others, as it is by the test.
+        Whether each machine sees the homes of the others, at the same paths as the test.
     """
     for name, package in {"ip": "iproute2", "unshare": "util-linux", "nsenter": "util-linux"}.items():
         program(name, package)
@@ -143,7 +143,7 @@ def run_machines(
     environment = {
         "PATH": f"{folder / 'bin'}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
         "USER": "alice", "LOGNAME": "alice", "LANG": "C.UTF-8", "TERM": "dumb", "NO_COLOR": "1",
-        "VIRTUAL_ENV_DISABLE_PROMPT": "1",  # a shell that was made known to it shows the environment at each line
+        "VIRTUAL_ENV_DISABLE_PROMPT": "1",  # a shell with this variable set shows the environment at each line
     } | (variables or {})  # fmt: skip
     with contextlib.ExitStack() as stack:
         machines, arguments = {}, [str(folder / "hosts")]
@@ -170,7 +170,7 @@ def run_machines(
 
 
 def python_of_the_tests(folder: Path) -> None:
-    """Have ``python3`` at the machines be the interpreter that runs the tests."""
+    """Make ``python3`` on the machines the interpreter that runs the tests."""
     path = folder / "bin" / "python3"
     path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     path.chmod(0o755)

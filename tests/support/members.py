@@ -1,4 +1,4 @@
-"""Members of collective calls, each in a thread of its own, as links.networks has them in one process."""
+"""Members of collective calls in one process, as `links.networks` makes them, each in its own thread."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ Work = Callable[[Network], Any]
 
 
 def together(nets: Sequence[Network], *works: Work) -> list[Any]:
-    """Let each member do its work, the last one's if there are fewer; return what came of each, errors as values."""
+    """Run work for each member (the last work for all further ones); return each result, with errors as values."""
     outcomes: list[Any] = [None] * len(nets)
 
     def run(index: int) -> None:
@@ -33,7 +33,7 @@ def together(nets: Sequence[Network], *works: Work) -> list[Any]:
 
 
 def succeed(nets: Sequence[Network], *works: Work) -> list[Any]:
-    """As `together`, where nothing fails."""
+    """Do the same as `together`, but fail on any error."""
     outcomes = together(nets, *works)
     for outcome in outcomes:
         if isinstance(outcome, Exception):
@@ -42,22 +42,22 @@ def succeed(nets: Sequence[Network], *works: Work) -> list[Any]:
 
 
 def begin_anew(nets: Sequence[Network]) -> None:
-    """Do what the client's next command does after something failed."""
+    """Do the same as the client's next command after a failure."""
     epoch = max(net.mesh.epoch for net in nets) + 1
     for net in nets:
         net.mesh.begin_epoch(epoch)
 
 
 def parts_of(nets: Sequence[Network], n: int) -> list[Network]:
-    """Return what the first `n` nodes call the network of themselves."""
+    """Return the networks of the first `n` nodes, each as that node sees it."""
     return [net[:n] for net in nets[:n]]
 
 
 def assert_identical(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> None:
-    """Fail unless two arrays are of one dtype and shape and the same to the last bit, in whatever order of memory."""
+    """Fail unless two arrays have the same dtype, shape and bits, in any memory order."""
     assert type(one) is type(other)
     assert (one.dtype, one.shape) == (other.dtype, other.shape)
-    if one.dtype.char in "gG":  # between long doubles are bytes that mean nothing
+    if one.dtype.char in "gG":  # long doubles have padding bytes between them
         assert np.array_equal(one, other, equal_nan=True)
         assert np.array_equal(np.signbit(one.real), np.signbit(other.real))
     else:

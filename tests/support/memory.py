@@ -1,14 +1,14 @@
-"""How far the memory of this process grows while something is done: of the system's count, not of Python's."""
+"""The growth of this process's memory during an action, by the system's count rather than Python's."""
 
 import re
 from pathlib import Path
 
 
 class Peak:
-    """The peak of memory from here on; ``grown`` tells it in bytes."""
+    """The peak of memory from now on; ``grown`` returns its growth in bytes."""
 
     def __init__(self) -> None:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew: proc(5)
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak: proc(5)
         self._before = _status("VmRSS")
 
     @property

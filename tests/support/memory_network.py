@@ -1,12 +1,12 @@
-"""A network of many nodes in one process, without sockets: what the messages of a call cost, and how they depend.
+"""A network of many nodes in one process, without sockets, to measure the cost of a call's messages.
 
-The nodes run the real calls of `pconnect.messaging`, and messages are encoded and decoded as always. Only what carries
-them is replaced: the loop, the connections and the channels. Each node is a thread, one of which runs at a time, until
-it waits for a message; so a run is the same each time. A connection is made when somebody first uses it: a thousand
-nodes have half a million pairs.
+The nodes run the real calls of `pconnect.messaging`, which encode and decode messages as usual. Only the transport is
+replaced: the loop, the connections and the channels. Each node is a thread. One thread runs at a time, until it waits
+for a message, so each run is the same. Connections are made on first use, because a thousand nodes have half a million
+pairs.
 
-Each node has a clock, for which a network of machines of their own is assumed: to send or to receive a message takes
-its processor `OVERHEAD`, and each byte `BYTE`; a message is under way for `LATENCY`. Programs themselves take no time.
+Each node has a clock that assumes one machine per node: sending or receiving a message takes its processor `OVERHEAD`,
+plus `BYTE` per byte, and the message travels for `LATENCY`. Programs themselves take no time.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from pconnect.protocol.frames import DEFAULT_LIMITS
 from pconnect.protocol.kinds import Role
 from pconnect.protocol.messages import Decoder
 
-OVERHEAD = 20e-6  # seconds, about what one side of a message takes in Python
+OVERHEAD = 20e-6  # seconds, about the time that one side of a message takes in Python
 LATENCY = 50e-6
 BYTE = 1e-9
 _STACK_BYTES = 2**18  # of a node's thread
@@ -35,16 +35,17 @@ Buffers = Sequence[bytes | memoryview]
 
 @dataclass
 class Cost:
-    """What one node has sent and received.
+    """The messages that one node has sent and received.
 
     Attributes
     ----------
     sent, received
         Messages.
     sent_bytes, received_bytes
-        What they are on the wire, without encryption.
+        Their size on the wire, without encryption.
     rounds
-        How many messages, each sent after the one before was received, led to this node's state.
+        The length of the longest chain of messages, each sent after the one before was received, up to this node's
+        state.
     seconds
         Its clock.
     """
@@ -58,17 +59,17 @@ class Cost:
 
     @property
     def messages(self) -> int:
-        """How many it has handled."""
+        """The number of messages sent and received."""
         return self.sent + self.received
 
     @property
     def bytes(self) -> int:
-        """How many it has handled."""
+        """The number of bytes sent and received."""
         return self.sent_bytes + self.received_bytes
 
 
 class MemoryConnection:
-    """One node's end of a link, as far as calls use it; see `pconnect.link.connection.Connection`."""
+    """One node's end of a link, as far as calls need it; see `pconnect.link.connection.Connection`."""
 
     __slots__ = ("_inbox", "_owner", "error", "generation", "host", "mesh", "node")
 
@@ -108,11 +109,11 @@ class MemoryConnection:
         return message
 
     def check_inbox(self) -> None:
-        """Never full."""
+        """Report that the queue is never full."""
 
 
 class _Connections(Sequence[Any]):
-    """The connections of one node, each made when it is first looked at."""
+    """The connections of one node, each made on first access."""
 
     def __init__(self, owner: "MemoryNode", size: int) -> None:
         self._owner = owner
@@ -142,7 +143,7 @@ class _Loop:
         self._owner.deliver()
 
     def flush(self, connection: MemoryConnection) -> None:
-        """Do nothing: what is posted has been sent."""
+        """Do nothing: `post` has already sent the message."""
 
     def run_until(self, condition: Callable[[], bool], *_: object, **__: object) -> None:
         while not condition():
@@ -150,7 +151,7 @@ class _Loop:
 
 
 class MemoryNode:
-    """One node: its view of the network, what has arrived, and its thread's turn."""
+    """One node: its view of the network, the messages that have arrived, and its thread's turn."""
 
     def __init__(self, network: "MemoryNetwork", number: int, size: int) -> None:
         self.number = number
@@ -174,7 +175,7 @@ class MemoryNode:
         )
 
     def wait(self) -> None:
-        """Return when something has arrived."""
+        """Wait until a message has arrived."""
         if not self.arrived:
             self._network.yield_turn(self)
         self.deliver()
@@ -196,7 +197,7 @@ class MemoryNode:
 
 
 class MemoryNetwork:
-    """Some nodes, all connected with each other.
+    """Some nodes, all connected to each other.
 
     Parameters
     ----------
@@ -212,7 +213,7 @@ class MemoryNetwork:
         self.nodes = [MemoryNode(self, number, size) for number in range(size)]
 
     def run(self, work: Callable[[Network], Any]) -> list[Any]:
-        """Let all nodes do some work; return what came of it at each. The first error of any is raised."""
+        """Run some work on all nodes; return each result. Raise the first error of any node."""
         outcomes: list[Any] = [None] * len(self.nodes)
         left = len(self.nodes)
 
@@ -238,11 +239,11 @@ class MemoryNetwork:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        assert left == 0, f"{left} nodes wait for ever"
+        assert left == 0, f"{left} nodes wait forever"
         return outcomes
 
     def measure(self, work: Callable[[Network], Any]) -> list[Cost]:
-        """Let all nodes do some work; return what it cost each."""
+        """Run some work on all nodes; return the costs of each."""
         for node in self.nodes:
             node.cost = Cost()
         self.run(work)
@@ -275,7 +276,7 @@ class MemoryNetwork:
         heapq.heappush(self._ready, (at, self.next_number(), node))
 
     def yield_turn(self, node: MemoryNode) -> None:
-        """Let others run until something has arrived for a node."""
+        """Let other nodes run until a message has arrived for this one."""
         node.is_waiting = True
         self._pass_turn()
         node.turn.acquire()

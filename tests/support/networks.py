@@ -1,4 +1,4 @@
-"""Whether networks work."""
+"""Checks that networks work."""
 
 from pconnect import Network, precv, reval
 from pconnect.views.network_views import ClientNetwork
@@ -6,7 +6,7 @@ from tests.support.waiting import DEADLINE
 
 
 def assert_neighbours_talk(net: Network) -> None:
-    """Have each of three engines send to the two others, and the sums come here."""
+    """Have each of three engines send to the two others and return the sum here."""
     reval(
         "others = [c for c in sockets if not c.is_own and c.node]\n"
         "for c in others: psend(sockets.node, c)\n"
@@ -17,7 +17,7 @@ def assert_neighbours_talk(net: Network) -> None:
 
 
 def assert_works(net: ClientNetwork) -> None:
-    """Have a command, a value and a job from each engine, or from one."""
+    """Run a command, fetch a value and run a job on each engine, or on one."""
     nodes = list(range(1, len(net)))
     assert net.eval("sockets.node").result(DEADLINE) == nodes
     reval("psend(sockets.node, sockets[0])", net)

@@ -1,4 +1,4 @@
-"""A login at a server that speaks another version, without such a server."""
+"""A login to a server that speaks another version, without a real server."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tests.support.servers import Server
 
 
 def old_at(old: Server) -> Any:
-    """Return what logs in as `log_in_at` does, but for one server."""
+    """Return a replacement for `log_in_at` that behaves differently for one server."""
 
     def log_in(host: Host, *args: Any) -> Steps[NodeOnClient]:
         if host.label == old.host:

@@ -1,23 +1,23 @@
-"""All orders in which the steps of two ends can come."""
+"""All orders in which the steps of two ends can happen."""
 
 import contextlib
 from collections.abc import Callable
 
 
 class BeenHereError(Exception):
-    """What comes from here on was tried already."""
+    """Everything from here on was already tried."""
 
 
 class Choices:
-    """Decides at each point what comes next; one of these for each way through."""
+    """Decides at each point what happens next; there is one for each path."""
 
     def __init__(self, prefix: list[int], states: set[object]) -> None:
         self._prefix = prefix
         self._states = states
-        self.taken: list[tuple[int, int]] = []  # the choice, and how many there were
+        self.taken: list[tuple[int, int]] = []  # the choice, and the number of options
 
     def is_known(self, state: object) -> bool:
-        """Return whether another way has led to a state; remember it."""
+        """Return whether another path has already led to a state; remember the state."""
         if len(self.taken) < len(self._prefix) or state not in self._states:
             self._states.add(state)
             return False
@@ -31,7 +31,7 @@ class Choices:
 
 
 def every_way(run: Callable[[Choices], None]) -> int:
-    """Call a function with all choices, as long as they lead to new states; return how many led to an end."""
+    """Call a function with all choices that lead to new states; return the number of paths that reached an end."""
     prefix: list[int] | None = []
     states: set[object] = set()
     count = 0

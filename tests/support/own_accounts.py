@@ -1,4 +1,4 @@
-"""Accounts that exist only for the processes of a test, in a mount namespace of their own; only root can make them."""
+"""Accounts that exist only for the processes of a test, in a separate mount namespace. Only root can make them."""
 
 import shlex
 import shutil
@@ -21,9 +21,9 @@ _MOUNTS = ["unshare", "--mount", "--propagation", "private", "sh", "-euc"]
 
 
 def in_own_accounts(folder: Path, command: Sequence[str]) -> list[str]:
-    """Return a command line that runs a command where the accounts of `NUMBERS` are, each with an empty home.
+    """Return a command line that runs a command where the accounts of `NUMBERS` exist, each with an empty home.
 
-    `folder`: for files of this.
+    `folder`: for temporary files.
     """
     lines = ['cd "$0"', "cp /etc/passwd /etc/group .", "mount -t tmpfs tmpfs /home"]
     for name, number in NUMBERS.items():
@@ -45,7 +45,7 @@ def in_own_accounts(folder: Path, command: Sequence[str]) -> list[str]:
 
 
 def _opened() -> list[str]:
-    """Return what lets all accounts reach the interpreter and this project, where a folder above them is closed."""
+    """Return shell commands that give all accounts access to the interpreter and this project in closed folders."""
     wanted = {Path(sys.prefix), Path(sys.base_prefix), ROOT}
     closed: dict[Path, set[Path]] = {}
     for path in wanted:
@@ -67,7 +67,7 @@ def _opened() -> list[str]:
 
 
 def run_in_own_accounts(code: str, *arguments: str) -> str:
-    """Return what a program prints that runs as root where the accounts are."""
+    """Run a program as root where the accounts exist; return its output."""
     with passable_folder() as folder:
         command = in_own_accounts(folder, [sys.executable, "-c", code, *arguments])
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
@@ -77,7 +77,7 @@ def run_in_own_accounts(code: str, *arguments: str) -> str:
 
 @contextmanager
 def passable_folder() -> Iterator[Path]:
-    """Make a folder that all accounts can pass through; those of pytest are closed."""
+    """Make a folder that all accounts can enter, unlike pytest's."""
     folder = Path(tempfile.mkdtemp(prefix="test-accounts-"))
     folder.chmod(0o711)
     try:
@@ -91,7 +91,7 @@ def password_of(user: str) -> str:
 
 
 def make_users(folder: Path, names: Sequence[str]) -> Path:
-    """Make a file of verifiers; return where it is."""
+    """Make a file of verifiers; return its path."""
     path = server_file(folder)
     for name in names:
         VerifierFile(path).add(make_verifier(Credentials(name, password_of(name)), 2048))
@@ -100,7 +100,7 @@ def make_users(folder: Path, names: Sequence[str]) -> Path:
 
 @contextmanager
 def accounts_server(folder: Path, *options: str, names: Sequence[str] = ("alice", "bob")) -> Iterator[Server]:
-    """Run a server of root whose sessions run under the accounts of their users."""
+    """Run a server as root, whose sessions run under the accounts of their users."""
     users = Credentials(next(iter(NUMBERS)), password_of(next(iter(NUMBERS)))), make_users(folder, names)
     with run_server(
         folder,

@@ -1,4 +1,4 @@
-"""Values of scipy.sparse, pyarrow and pandas that can be sent, and what "arrived unchanged" means for them."""
+"""Values of scipy.sparse, pyarrow and pandas that can be sent, and the meaning of "arrived unchanged" for them."""
 
 import datetime
 import decimal
@@ -206,7 +206,7 @@ PANDAS: list[tuple[str, object]] = [
 
 
 def assert_same_package_value(sent: Any, received: Any) -> bool:
-    """Compare two values of the same type if it is one of these packages; return whether it is."""
+    """Compare two values of the same type if it belongs to one of these packages; return whether it does."""
     if sp.issparse(sent):
         _assert_same_sparse(sent, received)
     elif type(sent).__module__ == "pyarrow.lib":
@@ -227,7 +227,7 @@ def assert_same_package_value(sent: Any, received: Any) -> bool:
         for position in range(sent.shape[1]):
             _assert_same_objects(sent.iloc[:, position], received.iloc[:, position])
         if sent.size:
-            received.iloc[0, 0] = received.iloc[0, 0]  # it can be written to
+            received.iloc[0, 0] = received.iloc[0, 0]  # it is writeable
     elif isinstance(sent, pd.Series):
         assert_series_equal(sent, received, check_exact=True, check_index_type="exact")
         assert type(sent.name) is type(received.name)

@@ -1,4 +1,4 @@
-"""Makes the pictures of the page in the documentation: ``python -m tests.support.page_pictures doc/page``."""
+"""Make the documentation's pictures of the web page: ``python -m tests.support.page_pictures doc/page``."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ _WARM_SECONDS = 12
 
 
 def main(folder: Path) -> None:
-    """Write a picture for each size of the screen, light and dark."""
+    """Write a picture for each screen size, light and dark."""
     folder.mkdir(exist_ok=True)
     with chromium() as browser, served(GeneratedSource(3, 4, 70)) as page:
         for size in SIZES:

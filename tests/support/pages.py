@@ -1,4 +1,4 @@
-"""Pages of the documentation: their blocks of commands and code, with what stands there as their output."""
+"""Pages of the documentation: their blocks of commands and code, with the output that the page shows."""
 
 import doctest
 import re
@@ -9,14 +9,14 @@ from pathlib import Path
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PROMPT = re.compile(r"^(\w*)\$ (.*)\n", re.MULTILINE)
 _NODE = re.compile(r"\[(\d+) \S+\] ")
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # colours, and what hides a terminal's cursor
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # colours, and hiding the terminal's cursor
 
 
 @dataclass
 class Block:
     """A block of a page, from its first to its last line.
 
-    `kind` is what stands after the fence; `said` the text block that follows, if one does.
+    `kind` is the word after the fence; `said` is the text block that follows, if any.
     """
 
     kind: str
@@ -26,15 +26,15 @@ class Block:
 
 
 def read_blocks(path: Path) -> list[Block]:
-    """Return the blocks of a page in their order; a block ``text`` is what the one before it shows."""
+    """Return the blocks of a page in order; a ``text`` block is the output of the block before it."""
     page = path.read_text(encoding="utf-8")
     blocks: list[Block] = []
     for found in _FENCE.finditer(page):
         kind, text = found.groups()
         place = f"{path.name}, line {page.count(chr(10), 0, found.start()) + 1}"
         if kind == "text":
-            assert blocks, f"{place}: no block stands before this text"
-            assert blocks[-1].kind == "python", f"{place}: this text belongs to no code"
+            assert blocks, f"{place}: this text has no block before it"
+            assert blocks[-1].kind == "python", f"{place}: this text does not belong to any code"
             blocks[-1].said = text
         else:
             blocks.append(Block(kind, text, place))
@@ -42,7 +42,7 @@ def read_blocks(path: Path) -> list[Block]:
 
 
 def typed_lines(block: Block) -> Iterator[tuple[str, str, str]]:
-    """Return machine, line and output of each line of a block ``console``."""
+    """Return machine, line and output of each line of a ``console`` block."""
     prompts = list(_PROMPT.finditer(block.text))
     assert prompts, f"{block.place}: no line here has a prompt"
     assert prompts[0].start() == 0, f"{block.place}: the first line has no prompt"
@@ -52,9 +52,9 @@ def typed_lines(block: Block) -> Iterator[tuple[str, str, str]]:
 
 
 def check(place: str, said: str, shown: str) -> None:
-    """Fail unless the output is what the page says, with ``...`` for anything and any white space for white space.
+    """Fail unless the output matches the page: ``...`` matches anything, white space matches any white space.
 
-    Lines of different nodes, which may come in any order, are compared in that of the nodes.
+    Lines of different nodes may arrive in any order, so they are sorted by node first.
     """
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     ordered = _by_node(_CONTROL.sub("", shown))

@@ -1,4 +1,4 @@
-"""Places of a test's own for everything that servers read and write."""
+"""Private places for all files that a test's servers read and write."""
 
 import socket
 from pathlib import Path
@@ -11,12 +11,12 @@ from srp_tools.private_files import server_file
 from srp_tools.verifier import make_verifier
 from srp_tools.verifier_file import VerifierFile
 
-# Any free ports, and nothing that others could connect to.
+# Any free ports, and nothing that other machines could connect to.
 OPTIONS = ("--bind=127.0.0.1", "--cmd-port=0", "--data-port=0", "--allow-root")
 
 
 def use_private_places(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this process and its children keep away from the real user's files."""
+    """Keep this process and its children away from the real user's files."""
     for variable, name in (
         ("XDG_RUNTIME_DIR", "run"),
         ("PSERVER_RUNTIME_DIR", "run"),

@@ -1,4 +1,4 @@
-"""False announcements, with a member's password."""
+"""False announcements with a member's password."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ WORDS = {
 
 
 def announce(server: Server, **words: object) -> dict[str, Any]:
-    """Say something to a server as a member whose file is beside its users' file; return its answer."""
+    """Send a message to a server as a member whose file is beside its users' file; return the answer."""
     deadline = deadline_after(DEADLINE)
     terms = make_terms(load_member(server.member_path), Limits(), DEADLINE, local_links=False)
     channel, _ = run(open_control(parse_hosts(server.host)[0], terms), deadline)

@@ -1,4 +1,4 @@
-"""Programs and packages that tests compare with or need; `.ci/run` installs them."""
+"""Programs and packages that tests need or compare with; `.ci/run` installs them."""
 
 import importlib
 import os
@@ -10,7 +10,7 @@ import pytest
 
 
 def program(name: str, package: str) -> str:
-    """Return the path of a program. Where its Debian package is missing the test is skipped, but in CI it fails."""
+    """Return the path of a program. If its Debian package is missing, skip the test, but fail in CI."""
     path = shutil.which(name)
     if path is None:
         _leave_out(f"the program {name} is missing: install the Debian package {package}")
@@ -18,7 +18,7 @@ def program(name: str, package: str) -> str:
 
 
 def module(name: str) -> ModuleType:
-    """Return a module of a package that tests need; where it is missing, the same."""
+    """Return a module of a package that tests need. If it is missing, skip the test, but fail in CI."""
     try:
         return importlib.import_module(name)
     except ImportError:

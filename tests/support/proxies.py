@@ -1,4 +1,4 @@
-"""A machine in the middle: it passes on what two ends say to each other, and may change, cut, delay or keep it."""
+"""A machine in the middle: it forwards the bytes of two ends, and may change, cut, delay or keep them."""
 
 import contextlib
 import socket
@@ -7,19 +7,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-#: From the side that has dialled, and from the side that was dialled.
+#: From the dialling side, and from the dialled side.
 FORTH, BACK = 0, 1
-#: Gets which way bytes go, at which position they are, and the bytes; returns what is passed on, or None to hang up.
+#: Takes the direction of bytes, their position, and the bytes; returns the bytes to forward, or None to hang up.
 Meddling = Callable[[int, int, bytes], bytes | None]
 
 
 @dataclass
 class Proxy:
-    """A proxy on its way; `meddling` may be changed at any time."""
+    """A running proxy; `meddling` may be changed at any time."""
 
     port: int
     meddling: Meddling
-    heard: list[bytes] = field(default_factory=list)  #: of each connection, what came first
+    heard: list[bytes] = field(default_factory=list)  #: the first bytes of each connection
 
 
 def leave(_way: int, _position: int, data: bytes) -> bytes:
@@ -28,7 +28,7 @@ def leave(_way: int, _position: int, data: bytes) -> bytes:
 
 
 def change(way: int, where: int) -> Meddling:
-    """Return what changes one byte."""
+    """Return a meddler that changes one byte."""
 
     def meddle(going: int, position: int, data: bytes) -> bytes:
         place = where - position
@@ -40,7 +40,7 @@ def change(way: int, where: int) -> Meddling:
 
 
 def cut(way: int, where: int) -> Meddling:
-    """Return what hangs up after some bytes."""
+    """Return a meddler that hangs up after some bytes."""
 
     def meddle(going: int, position: int, data: bytes) -> bytes | None:
         return None if going == way and position + len(data) > where else data
@@ -49,7 +49,7 @@ def cut(way: int, where: int) -> Meddling:
 
 
 def delay(seconds: float) -> Meddling:
-    """Return what passes on everything, but late and in pieces."""
+    """Return a meddler that forwards everything, but late and in pieces."""
 
     def meddle(_way: int, _position: int, data: bytes) -> bytes:
         time.sleep(seconds)
@@ -60,7 +60,7 @@ def delay(seconds: float) -> Meddling:
 
 @contextlib.contextmanager
 def proxy_to(port: int, meddling: Meddling = leave, source: str = "127.0.0.1") -> Iterator[Proxy]:
-    """Give a proxy to a port of this machine, which dials from an address of it."""
+    """Yield a proxy for a port of this machine, which dials from one of its addresses."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         proxy = Proxy(listener.getsockname()[1], meddling)
         thread = threading.Thread(target=_accept, args=(listener, port, proxy, source), daemon=True)

@@ -1,4 +1,4 @@
-"""`prun` as users call it: the installed script, with an agent of its own."""
+"""`prun` as users call it: the installed script, with its own agent."""
 
 import contextlib
 import os
@@ -13,15 +13,15 @@ from tests.support.servers import Server
 from tests.support.waiting import DEADLINE, wait_gone
 
 SCRIPT = Path(sys.executable).with_name("prun")
-#: What has the script use Perl, where that can do what is asked for, or Python for everything: variables.
+#: Variables that make the script use Perl wherever that is able to, or Python for everything.
 FRONTS: dict[str, dict[str, str]] = {"Perl": {}, "Python": {"PERL_UNICODE": "0"}}
 
 
 class Started(subprocess.Popen[bytes]):
-    """One that was started; a test that fails does not wait for its end."""
+    """A `prun` that was started; a failing test does not wait for its end."""
 
     def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
-        """Wait for its end; end it after an error."""
+        """Wait for its end; kill it after an error."""
         if kind is not None:
             self.kill()
         super().__exit__(kind, *rest)
@@ -29,7 +29,7 @@ class Started(subprocess.Popen[bytes]):
 
 @dataclass
 class Prun:
-    """A user of `prun`. `environment`: what his shell has; `folder`: of his configuration and his agents."""
+    """A user of `prun`. `environment`: of the user's shell; `folder`: holds the configuration and the agents."""
 
     environment: dict[str, str]
     folder: Path
@@ -54,7 +54,7 @@ class Prun:
         )
 
     def start(self, *words: str | bytes, env: Mapping[str, str] | None = None, **options: Any) -> Started:
-        """Start it, with pipes as its streams unless something else is said."""
+        """Start it, with pipes as its streams by default."""
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         settings: dict[str, Any] = {"cwd": self.folder, **pipes, **options}
         return Started([SCRIPT, *words], env=self._environment(env), **settings)
@@ -66,7 +66,7 @@ class Prun:
         path.write_text(text)
 
     def agent(self) -> int:
-        """Return the process number of the agent that runs; 0: there is none."""
+        """Return the process number of the running agent, or 0 if there is none."""
         done = self.run("--agent", "status")
         return int(done.stdout.split()[4].rstrip(b";")) if not done.returncode else 0
 
@@ -82,10 +82,10 @@ class Prun:
 
 @contextlib.contextmanager
 def prun_user(folder: Path, servers: Sequence[Server], hosts: str | None = None) -> Iterator[Prun]:
-    """Give a user of some servers; his agent ends with the block."""
+    """Yield a user of some servers; the user's agent ends with the block."""
     for name in ("run", "config"):
         (folder / name).mkdir(mode=0o700, parents=True)
-    # Tests may be run by make.
+    # Make may be running the tests.
     kept = {
         name: value
         for name, value in os.environ.items()

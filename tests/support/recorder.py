@@ -1,4 +1,4 @@
-"""A forwarder in front of a server, which keeps all bytes that pass: what somebody in the network between sees."""
+"""A forwarder in front of a server that keeps all bytes: the view of an eavesdropper on the network."""
 
 import contextlib
 import socket
@@ -11,7 +11,7 @@ from tests.support.waiting import DEADLINE, wait_until
 
 
 class Recorder:
-    """Listens at two free ports, and forwards to the same ports of another address, where a server is to run."""
+    """Listens on two free ports, and forwards to the same ports of another address, for a server there."""
 
     def __init__(self, listen_at: str, forward_to: str) -> None:
         self._listeners = [socket.create_server((listen_at, 0)) for _ in range(2)]
@@ -30,7 +30,7 @@ class Recorder:
             thread.start()
 
     def close(self) -> None:
-        """Listen no longer, and wait until all connections have ended."""
+        """Stop listening, and wait until all connections have ended."""
         for listener in self._listeners:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
@@ -73,7 +73,7 @@ class Recorder:
 
 @contextlib.contextmanager
 def recorded_server(folder: Path, *options: str, use_tls: bool = True) -> Iterator[tuple[Server, Recorder]]:
-    """Run a server, which listens at 127.0.0.2, and record at 127.0.0.1 until the end of the block."""
+    """Run a server that listens on 127.0.0.2, and record on 127.0.0.1 until the end of the block."""
     recorder = Recorder("127.0.0.1", "127.0.0.2")
     try:
         ports = [f"--{kind}-port={port}" for kind, port in zip(("cmd", "data"), recorder.ports, strict=True)]

@@ -25,7 +25,7 @@ SCIENCE: list[tuple[str, object]] = [
     ("xarray array", _CUBE),
     ("xarray dataset", xr.Dataset({"n": _CUBE}, attrs={"t": 1})),
 ]
-if importlib.util.find_spec("torch"):  # as in CI; it is not among what developers have to install
+if importlib.util.find_spec("torch"):  # as in CI; developers need not install it
     import torch
 
     SCIENCE += [

@@ -1,4 +1,4 @@
-"""The page served in a thread of the test, and requests to it with any headers."""
+"""The page, served in a thread of the test, and requests to it with any headers."""
 
 import contextlib
 import http.client
@@ -31,7 +31,7 @@ class Page(NamedTuple):
         return f"http://127.0.0.1:{self.port}/?token={TOKEN}"
 
     def ask(self, path: str, method: str = "GET", body: str | None = None, **headers: str | None) -> Answer:
-        """Send a request with the token; a header ``None`` is left out."""
+        """Send a request with the token; omit headers that are ``None``."""
         given: dict[str, str | None] = {"host": f"127.0.0.1:{self.port}", "x-pserver-token": TOKEN}
         given |= {name.replace("_", "-"): value for name, value in headers.items()}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)

@@ -34,7 +34,7 @@ class Server:
     status: dict[str, Any]
     folder: Path
     use_tls: bool = True
-    local_links: bool = True  # of the networks that `connect` makes
+    local_links: bool = True  # options of the networks that `connect` makes
     credentials: Credentials = field(default_factory=lambda: Credentials("nobody", "nothing"))
 
     @property
@@ -47,7 +47,7 @@ class Server:
 
     @property
     def member_path(self) -> Path:
-        """The file with which it announces itself, if it was made."""
+        """The file with which it announces itself, if it exists."""
         return Path(self.status["users"]["file"]).with_name("member")
 
     @property
@@ -58,7 +58,7 @@ class Server:
         return f"[{address}]:{self.cmd_port}" if ":" in address else f"{address}:{self.cmd_port}"
 
     def named(self) -> str | Host:
-        """Return what `pconnect` takes; without TCP, with the name that nodes of `local_network` have."""
+        """Return the host for `pconnect`; without TCP, with the name of nodes of `local_network`."""
         return Host("local", str(self.status["socket"]), 0) if self.status["socket"] else self.host
 
     @property
@@ -66,29 +66,29 @@ class Server:
         return (self.folder / "log").read_text()
 
     def wait_for_log(self, part: str, count: int = 1) -> None:
-        """Wait until a part of a line was logged so often: clients may hear of an event before it is logged."""
+        """Wait until a part of a line was logged `count` times: clients may learn of an event before it is logged."""
         wait_until(lambda: self.log.count(part) >= count, f"{part!r} in {self.folder / 'log'}")
 
     def connect(self, n: int = 1, **options: Any) -> ClientNetwork:
         return connect([self] * n, **options)
 
     def status_now(self) -> dict[str, Any]:
-        """Return what the server says of itself now."""
+        """Return the server's current status."""
         return self.ask("status")
 
     def ask(self, word: str, **more: object) -> dict[str, Any]:
-        """Ask the server for something at its control socket."""
+        """Send the server a request through its control socket."""
         path = next(self.folder.rglob(f"{self.status['name']}.control"))
         return Question(path, {"do": word, **more}).answer(time.monotonic() + DEADLINE)
 
     def sessions(self, network: Network) -> list[int]:
-        """Return the process numbers of the supervisors of a network here."""
+        """Return the process numbers of a network's supervisors on this server."""
         sessions = self.status_now()["sessions"]
         return [session["pid"] for session in sessions if session["network"] == network.network_id]
 
 
 def connect(servers: list[Server], **options: Any) -> ClientNetwork:
-    """Connect one node of each server; all have the same users."""
+    """Connect one node on each server; all servers have the same users."""
     settings: dict[str, Any] = {
         "hosts": [server.named() for server in servers],
         "profile": "",
@@ -120,7 +120,7 @@ def run_server(
     python: str | Path = sys.executable,
     wrapped: Callable[[list[str]], list[str]] | None = None,
 ) -> Iterator[Server]:
-    """Run a daemon that ends with the block; `wrapped`: makes another command of its, in which root is not allowed."""
+    """Run a daemon that ends with the block; `wrapped`: changes its command, in which root is not allowed."""
     folder.mkdir(mode=0o700, exist_ok=True)
     credentials, auth_file = users or make_users(folder)
     ours, theirs = socket.socketpair()
@@ -162,15 +162,15 @@ def engine_pids(network: Network) -> dict[int, int]:
 
 
 def bytes_to_workers(network: Network) -> int:
-    """Return how much has been sent to the workers that live."""
+    """Return the amount of data sent to the live workers."""
     scheduler: Any = network.mesh.scheduler  # type: ignore[attr-defined]
     nodes = scheduler._manager.nodes.values() if scheduler else ()
     return sum(worker.connection.sent_bytes for node in nodes for worker in node.workers.values())
 
 
 def open_files(pid: int | None = None) -> int:
-    """Return how many descriptors a process has, this one without a number."""
-    gc.collect()  # those of earlier tests must not go while one counts
+    """Return the number of descriptors of a process, by default of this one."""
+    gc.collect()  # descriptors of earlier tests must not close during the count
     return len(list(Path(f"/proc/{pid or 'self'}/fd").iterdir()))
 
 
@@ -178,7 +178,7 @@ def open_files(pid: int | None = None) -> int:
 def in_foreground(
     command: Sequence[str], errors: Path, env: Mapping[str, str] | None = None
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Run a command that is a server; give its process and its command port. `errors`: gets its standard error."""
+    """Run a server's command; yield its process and its command port. `errors`: receives its standard error."""
     with errors.open("a") as stream:
         process = subprocess.Popen(
             command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stream, text=True

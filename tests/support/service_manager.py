@@ -1,4 +1,4 @@
-"""A stand-in for systemd: the end of sd_notify(3) that a service manager has, and the start of a unit's command."""
+"""A stand-in for systemd: the service manager's end of sd_notify(3), and the start of a unit's command."""
 
 import os
 import re
@@ -18,12 +18,12 @@ _CREDENTIALS = struct.Struct("3i")
 
 
 class Manager:
-    """Hears what a service says; `address`: a path, or a name behind ``@`` in the abstract namespace."""
+    """Receives a service's messages; `address`: a path, or ``@`` and a name in the abstract namespace."""
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.heard: list[dict[str, str]] = []  #: each message
-        self.senders: set[int] = set()  #: their process numbers, which the system tells
+        self.senders: set[int] = set()  #: their senders' process numbers, from the system
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._sock.bind("\0" + address[1:] if address.startswith("@") else address)
@@ -35,12 +35,12 @@ class Manager:
         self._sock.close()
 
     def environment(self, watchdog_seconds: float = 0.0) -> dict[str, str]:
-        """Return the variables that a service has; without ``WATCHDOG_PID``, which only its parent can know late."""
+        """Return the variables of a service, without ``WATCHDOG_PID``, which is known only after the fork."""
         variables = {"NOTIFY_SOCKET": self.address}
         return variables | ({"WATCHDOG_USEC": str(round(watchdog_seconds * 1e6))} if watchdog_seconds else {})
 
     def hear(self, timeout: float = 0.0) -> dict[str, str] | None:
-        """Return the next message, if one comes in time."""
+        """Return the next message, if one arrives in time."""
         if not select.select([self._sock], [], [], timeout)[0]:
             return None
         data, ancillary, _, _ = self._sock.recvmsg(_MAX_BYTES, socket.CMSG_SPACE(_CREDENTIALS.size))
@@ -52,18 +52,18 @@ class Manager:
         return message
 
     def await_word(self, name: str) -> dict[str, str]:
-        """Return the next message that has this word."""
+        """Return the next message that contains this name."""
         deadline = time.monotonic() + DEADLINE
         while (left := deadline - time.monotonic()) > 0:
             message = self.hear(left)
             if message is not None and name in message:
                 return message
-        raise AssertionError(f"no {name} came within {DEADLINE:g} s, but {self.heard}")
+        raise AssertionError(f"timed out after {DEADLINE:g} s waiting for {name}: got {self.heard}")
 
 
 @contextmanager
 def manager(folder: Path) -> Iterator[Manager]:
-    """Have a manager that listens at a path, not too long for a socket's."""
+    """Yield a manager that listens on a path short enough for a socket."""
     here = Path.cwd()
     os.chdir(folder)  # a temporary folder may have a long path
     try:
@@ -94,7 +94,7 @@ class Unit:
 
     @property
     def command(self) -> list[str]:
-        """What it starts."""
+        """Return the command that the unit starts."""
         return [word.replace("%%", "%").replace("$$", "$") for word in _words(self.one("ExecStart"))]
 
 

@@ -1,4 +1,4 @@
-"""Processes in the place of sessions, that do nothing."""
+"""Idle processes in the place of sessions."""
 
 import contextlib
 import os
@@ -11,9 +11,9 @@ from tests.support.waiting import DEADLINE
 
 
 class Sleeper:
-    """A process that lives until it is killed, with what a daemon has of a session.
+    """A process that lives until it is killed, with a daemon's view of a session.
 
-    `command`: what it runs. `control` is the session's end of the socket to the daemon.
+    `command`: the command to run. `control` is the session's end of the socket to the daemon.
     """
 
     def __init__(self, stack: contextlib.ExitStack, command: Sequence[str] = ("/bin/sleep", "1000")) -> None:
@@ -26,7 +26,7 @@ class Sleeper:
         self.started = Started(self.process.pid, os.pidfd_open(self.process.pid), control, self._asked.append)
 
     def tell_end(self, code: int | None) -> None:
-        """Tell how it ended, as the starter does."""
+        """Report how it ended, as the starter does."""
         for tell in self._asked:
             tell(code)
 

@@ -1,4 +1,4 @@
-"""What tests of stand-ins share: a `prun` that only records, folders of programs, and all that there is of a folder."""
+"""Shared by tests of stand-ins: a `prun` that only records, folders of programs, and a folder's full state."""
 
 import os
 import stat
@@ -12,7 +12,7 @@ SAYS = "real"
 
 
 class Recorder:
-    """A `prun` that writes down its arguments, and prints nothing."""
+    """A `prun` that records its arguments and prints nothing."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "prun"
@@ -21,7 +21,7 @@ class Recorder:
         self.path.chmod(0o755)
 
     def calls(self) -> list[bytes] | None:
-        """Return the arguments of the last call, and forget them; ``None`` if there was none."""
+        """Return the arguments of the last call and forget them; return ``None`` if there was no call."""
         if not self._log.exists():
             return None
         words = self._log.read_bytes().split(b"\0")[:-1]
@@ -40,7 +40,7 @@ def make_program(path: Path, says: str = SAYS, mode: int = 0o755) -> Path:
 def output_of(
     command: Sequence[str | bytes | Path], environment: Mapping[str, str] | None = None
 ) -> list[bytes]:
-    """Run a program that has to succeed; return the words that it prints, which end in NUL."""
+    """Run a program that must succeed; return the NUL-terminated words that it prints."""
     done = subprocess.run(
         list(command), check=True, capture_output=True, timeout=LIMIT, env=clean_environment(environment)
     )
@@ -49,7 +49,7 @@ def output_of(
 
 
 def clean_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return an environment in which no agent is without network."""
+    """Return an environment in which no agent works without a network."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -74,7 +74,7 @@ def pshadow(
 
 
 def tree(folder: Path) -> dict[bytes, tuple[object, ...]]:
-    """Return all that there is of what a folder contains: modes, owners, times, links, bytes, attributes, identity."""
+    """Return the full state of a folder's files: modes, owners, times, links, bytes, attributes, identity."""
     found: dict[bytes, tuple[object, ...]] = {}
     for path in sorted(folder.rglob("*")):
         facts = path.lstat()
@@ -89,12 +89,12 @@ def tree(folder: Path) -> dict[bytes, tuple[object, ...]]:
             if content
             else {}
         )
-        # A folder changes with the names in it.
+        # A folder's times and size change with its entries.
         times = (facts.st_mtime_ns,) if not path.is_dir() or path.is_symlink() else ()
         found[os.fsencode(path.relative_to(folder))] = *kept, content, more, *times
     return found
 
 
 def names_in(folder: Path) -> list[str]:
-    """Return the names in a folder, in their order."""
+    """Return the names in a folder, sorted."""
     return sorted(path.name for path in folder.iterdir())

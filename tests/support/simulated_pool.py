@@ -1,4 +1,4 @@
-"""A pool of many servers in one process: the real lists of members, and the real closure, with calls for messages.
+"""A pool of many servers in one process: the real member lists and the real closure, with calls as messages.
 
 Run as a module, it prints the figures of doc/decisions: ``python -m tests.support.simulated_pool``.
 """
@@ -33,10 +33,10 @@ def address(server: int) -> str:
 
 @dataclass
 class Counts:
-    """What was said."""
+    """Counts of messages."""
 
-    logins: dict[int, int] = field(default_factory=dict)  #: at each server
-    bytes_told: dict[int, int] = field(default_factory=dict)  #: by each server
+    logins: dict[int, int] = field(default_factory=dict)  #: received by each server
+    bytes_told: dict[int, int] = field(default_factory=dict)  #: sent by each server
 
     def count(self, server: int, told: object) -> None:
         self.logins[server] = self.logins.get(server, 0) + 1
@@ -44,7 +44,7 @@ class Counts:
 
 
 class SimulatedPool:
-    """Servers by number, of which each has joined others. `dead`: those that do not answer any more."""
+    """Servers by number, each of which has joined others. `dead`: servers that no longer answer."""
 
     def __init__(self, count: int, joins: Joins) -> None:
         self.servers = [MemberList(f"{number:032x}") for number in range(count)]
@@ -56,7 +56,7 @@ class SimulatedPool:
                 self.servers[number].join(address(other), given=True)
 
     def announce(self, now: float) -> None:
-        """Have each server announce itself where it has joined, as if all were due."""
+        """Have each server announce itself to the servers that it has joined, as if all were due."""
         for number, members in enumerate(self.servers):
             if number in self.dead:
                 continue
@@ -82,7 +82,7 @@ class SimulatedPool:
         }
 
     def find(self, start: int, now: float) -> tuple[Closure, list[int], Counts]:
-        """Return how a client finds all that start at a server, which are found, in their order, and what it cost."""
+        """Search as a client from one server; return the servers found, in order, and the cost."""
         closure, found, counts = Closure(parse_hosts(address(start))), [], Counts()
         while candidates := closure.next_round():
             reached = [

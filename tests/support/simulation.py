@@ -1,7 +1,7 @@
-"""A network in one thread and in no time: programs of sends and receives, with every delay chosen at random.
+"""A simulated network in one thread: programs of sends and receives, with every delay chosen at random.
 
-Node 0 is the client; the others run the commands it sends, which pass a supervisor as in `pserver.session.supervisor`.
-Each step lets one node or one message go on. Questions and answers travel as PROBE and STATE do.
+Node 0 is the client; the others run its commands, which pass through a supervisor as in `pserver.session.supervisor`.
+Each step advances one node or one message. Queries and answers travel as PROBE and STATE do.
 """
 
 import random
@@ -26,7 +26,7 @@ class Send:
 
 @dataclass(frozen=True)
 class Receive:
-    """From any of some nodes, as `select_sockets` and then `precv`; with a limit of time it may end without a value."""
+    """Receive from any of some nodes, as `select_sockets` then `precv`; with a timeout, possibly without a value."""
 
     nodes: tuple[int, ...]
     tag: int = 0
@@ -53,7 +53,7 @@ Step = Send | Receive | Run | End
 
 @dataclass
 class Node:
-    """What one node does; a command of an engine is a list of steps."""
+    """The work of one node; a command of an engine is a list of steps."""
 
     steps: deque[Step] = field(default_factory=deque)
     command: int = 0
@@ -64,14 +64,14 @@ class Node:
 
 
 class Simulation:
-    """All nodes, with what is on the way between them."""
+    """All nodes, with the messages in transit between them."""
 
     def __init__(self, size: int, program: list[Step], chance: random.Random) -> None:
         self.size = size
         self.nodes = [Node() for _ in range(size)]
         self.nodes[0].steps.extend(program)
         self._chance = chance
-        # Of links, pipes and nodes. Slow ones make something last for many rounds.
+        # Speeds of links, pipes and nodes. Slow ones make a step last for many rounds.
         self._speeds: defaultdict[object, float] = defaultdict(lambda: chance.choice([0.003, 0.1, 1.0]))
         self._links: dict[tuple[int, int], deque[int]] = {
             (a, b): deque() for a in range(size) for b in range(size) if a != b
@@ -83,10 +83,10 @@ class Simulation:
         self._to_engine: dict[int, deque[Any]] = {node: deque() for node in engines}
         self._from_engine: dict[int, deque[Any]] = {node: deque() for node in engines}
         self._to_client: dict[int, deque[Any]] = {node: deque() for node in engines}
-        self._queues: dict[int, deque[Any]] = {node: deque() for node in engines}  # at the supervisor
-        self._busy = dict.fromkeys(engines, False)  # as the supervisor knows
-        self._commands: dict[int, deque[Any]] = {node: deque() for node in engines}  # at the engine
-        self.running: dict[int, set[int]] = {node: set() for node in engines}  # as the client knows
+        self._queues: dict[int, deque[Any]] = {node: deque() for node in engines}  # held by the supervisor
+        self._busy = dict.fromkeys(engines, False)  # known to the supervisor
+        self._commands: dict[int, deque[Any]] = {node: deque() for node in engines}  # held by the engine
+        self.running: dict[int, set[int]] = {node: set() for node in engines}  # known to the client
         self._number = 0
         self.rounds = Rounds()
         self._clock = 0.0
@@ -95,7 +95,7 @@ class Simulation:
     # --- what can happen next ---
 
     def advance(self, *, probing: bool) -> bool:
-        """Let one thing happen that is chosen at random; return whether anything could."""
+        """Run one randomly chosen step; return whether there was any."""
         possible = list(self._possible(probing=probing))
         if not possible:
             return False
@@ -104,12 +104,12 @@ class Simulation:
         return True
 
     def finish(self) -> None:
-        """Let everything happen that can, without further questions."""
+        """Run all possible steps, without further queries."""
         while self.advance(probing=False):
             pass
 
     def search(self) -> None:
-        """Let the client make its rounds where nothing else happens any more, if it waits."""
+        """Let a waiting client make its rounds once no other step is possible."""
         for _ in range(3):
             if self.nodes[0].waits and not self.alarm:
                 self._ask()
@@ -207,7 +207,7 @@ class Simulation:
             node.serial += 1
 
     def state(self, number: int) -> State:
-        """Return what a node tells of itself."""
+        """Return a node's report of its own state."""
         node = self.nodes[number]
         wait: Wait | None = None
         if number and not node.steps:

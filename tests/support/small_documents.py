@@ -1,4 +1,4 @@
-"""Documents of statistics as small as tests want them, and a source that gives what it is told."""
+"""Small documents of statistics, and a source that yields a given document."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from pserver.page.documents import Report
 
 
 def document(time: float = 1000.0, **more: Any) -> dict[str, Any]:
-    """Return the document of a server with two slots, one of them busy; `more` replaces parts."""
+    """Return the document of a server with two slots, one of them busy; `more` replaces entries."""
     return {
         "server": {"name": "alpha", "host": "alpha.lab", "version": "0.1.0", "started": 10.0, "cmd_port": 12502,
                    "account": "alice", "admission": {"words": "open"}},
@@ -46,7 +46,7 @@ def work(slot: int, begin: float, end: float | None, **more: Any) -> dict[str, A
 class TestSource:
     """Gives `given`, or raises `error`."""
 
-    __test__ = False  # it is no test
+    __test__ = False  # it is not a test
 
     def __init__(self, *given: Report, can_stop: bool = True) -> None:
         self.given: Sequence[Report] = given

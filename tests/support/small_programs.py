@@ -1,4 +1,4 @@
-"""Small programs whose streams and exit status have to be the same wherever they run."""
+"""Small programs whose streams and exit status must be the same wherever they run."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.support.waiting import DEADLINE
 
 BINARY = bytes(range(256)) * 50
-# Of each: a name, its words, and what it reads.
+# Each one: a name, its command line, and its input.
 Row = tuple[str, list[str | bytes], bytes]
 STATUSES: list[Row] = [
     (f"exit {status}", ["sh", "-c", f"exit {status}"], b"")
@@ -24,7 +24,7 @@ PROGRAMS: list[Row] = [
     ("true", ["true"], b""),
     ("false", ["false"], b"not read"),
     ("echo", ["echo", "a", "b  c", ""], b""),
-    ("no end of line", ["printf", "no end"], b""),
+    ("no newline at the end", ["printf", "no end"], b""),
     ("an empty line", ["printf", "\\n"], b""),
     ("NUL bytes", ["printf", "a\\0b\\0"], b""),
     ("quotes", ["printf", "%s|", "'", '"', "$HOME", "`id`", "*", "|", "&&", ";", ">"], b""),
@@ -40,7 +40,7 @@ PROGRAMS: list[Row] = [
     ("head of much", ["head", "-c", "5"], b"x" * 3_000_000),
     ("tail", ["tail", "-n", "1"], b"first\nsecond\n"),
     ("grep that finds", ["grep", "b"], b"a\nb\n"),
-    ("grep that does not", ["grep", "x"], b"a\nb\n"),
+    ("grep that finds nothing", ["grep", "x"], b"a\nb\n"),
     ("sed", ["sed", "s/a/b/g"], b"banana"),
     ("tee", ["tee", "/dev/stderr"], b"both"),
     ("sha256sum", ["sha256sum"], b"x" * 5_000_000),
@@ -91,5 +91,5 @@ def here(words: list[str | bytes], data: bytes, folder: Path) -> subprocess.Comp
 
 
 def quick() -> list[Row]:
-    """Return those that can be run hundreds of times."""
+    """Return the programs that can be run hundreds of times."""
     return [row for row in PROGRAMS if len(row[2]) < 10**6 and "sleep" not in str(row[1])]

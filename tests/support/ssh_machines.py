@@ -1,7 +1,7 @@
-"""Machines with real OpenSSH servers, and accounts whose login shells and start files are those of a test.
+"""Machines with real OpenSSH servers, and accounts whose login shells and start files a test chooses.
 
-An ordinary user runs each server, at port 22 of a machine's own network; so the only account there is that user's, with
-the home and the login shell that the machine's own ``/etc/passwd`` has.
+An ordinary user runs each server, on port 22 of a machine's own network. So the only account there is that user's, with
+the home and the login shell from the machine's own ``/etc/passwd``.
 """
 
 import contextlib
@@ -36,12 +36,12 @@ _LISTENS = "for i in $(seq 200); do (exec 3<>/dev/tcp/127.0.0.1/22) 2>/dev/null 
 
 @dataclass(frozen=True)
 class Account:
-    """What a user has on a machine."""
+    """A user's account on a machine."""
 
-    shell: str = "/bin/bash"  #: of the login
-    files: Mapping[str, str] = field(default_factory=dict)  #: by their names in the home
-    path: str | None = None  #: what a login finds programs in; ``None``: also the Python of the tests
-    variables: Mapping[str, str] = field(default_factory=dict)  #: of the environment of a login by ssh
+    shell: str = "/bin/bash"  #: the login shell
+    files: Mapping[str, str] = field(default_factory=dict)  #: contents of files, by their names in the home
+    path: str | None = None  #: the PATH of a login; ``None``: the default one and the Python of the tests
+    variables: Mapping[str, str] = field(default_factory=dict)  #: environment variables of a login by ssh
 
 
 @contextlib.contextmanager
@@ -52,9 +52,9 @@ def run_ssh_machines(
     *,
     share_homes: bool = True,
 ) -> Iterator[dict[str, Machine]]:
-    """Run machines, by name, where each can log in at each other without a question.
+    """Run machines by name; each can log in to each other one without a prompt.
 
-    `share_homes`: whether the home of each can be seen at the others, as it is by the test.
+    `share_homes`: whether each machine sees the homes of the others, at the same paths as the test.
     """
     server = program("sshd", "openssh-server")
     keygen = program("ssh-keygen", "openssh-client")
@@ -79,7 +79,7 @@ def run_ssh_machines(
     with run_machines(folder, list(accounts), variables, share_homes=share_homes) as machines:
         python_of_the_tests(folder)
         for machine in machines.values():
-            machine.run(f"{server} -f ~/.ssh/sshd_config -E ~/.ssh/log")  # it leaves this folder
+            machine.run(f"{server} -f ~/.ssh/sshd_config -E ~/.ssh/log")  # it changes to another folder
             machine.run(_LISTENS)
         yield machines
 

@@ -18,16 +18,16 @@ MEGABYTE = 2**20
 
 
 def visit(port: int, words: bytes = b"", source: str = "127.0.0.1") -> socket.socket:
-    """Open a connection from an address of this machine, and say something."""
+    """Open a connection from an address of this machine and send something."""
     sock = socket.create_connection(("127.0.0.1", port), DEADLINE, (source, 0))
     sock.sendall(words)
     return sock
 
 
 class Crowd(threading.Thread):
-    """Holds so many connections open, from the sources in turn; for each that the server closes it opens another.
+    """Holds a number of connections open, from the sources in turn; replaces each one that the server closes.
 
-    At most `rate` of them are opened in a second.
+    It opens at most `rate` connections per second.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Crowd(threading.Thread):
 
 
 def connect_and_leave(server: Server) -> float:
-    """Be an honest client for a moment; return how many seconds it took to connect."""
+    """Act as an honest client for a moment; return the seconds that it took to connect."""
     begin = time.monotonic()
     with server.connect() as net:
         took = time.monotonic() - begin
@@ -100,7 +100,7 @@ def connect_and_leave(server: Server) -> float:
 
 
 def connect_each_second(server: Server, times: int) -> list[float]:
-    """Be an honest client each second; return how many seconds each connecting took."""
+    """Act as an honest client every second; return the seconds that each connect took."""
     found = []
     for _ in range(times):
         begin = time.monotonic()
@@ -111,7 +111,7 @@ def connect_each_second(server: Server, times: int) -> list[float]:
 
 @dataclass
 class Usage:
-    """What a process uses."""
+    """The resources that a process uses."""
 
     descriptors: int
     bytes: int
@@ -132,8 +132,8 @@ class Usage:
 
 @contextlib.contextmanager
 def nothing_left(server: Server, growth: int = 4 * MEGABYTE) -> Iterator[Usage]:
-    """Check that afterwards the daemon has no more descriptors, processes and memory than before."""
-    connect_and_leave(server)  # what a first client leaves, such as loaded modules, stays
+    """Check that the daemon has no more descriptors, processes and memory afterwards than before."""
+    connect_and_leave(server)  # what a first client causes, such as loaded modules, is permanent
     settle(server)
     before = Usage.of(server)
     yield before
@@ -144,7 +144,7 @@ def nothing_left(server: Server, growth: int = 4 * MEGABYTE) -> Iterator[Usage]:
 
 
 def settle(server: Server, is_settled: Callable[[Usage], bool] = lambda _: True) -> None:
-    """Wait until all sessions have ended, and what else there is to wait for."""
+    """Wait until all sessions have ended and resources are released."""
     wait_until(
         lambda: is_settled(Usage.of(server)) and not server.status_now()["sessions"],
         f"the server to be as before, now {Usage.of(server)}",

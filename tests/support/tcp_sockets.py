@@ -1,4 +1,4 @@
-"""The TCP sockets that processes have, as the kernel lists them."""
+"""The TCP sockets of processes, as the kernel lists them."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ _INODE = 9  # of the fields in proc_net_tcp(5)
 def tcp_sockets(pids: Iterable[int], *, listening: bool = False) -> dict[str, int]:
     """Return the TCP sockets among the descriptors of processes, as ``tcp 0100007F:3039``, with the process of each.
 
-    `listening`: only those that listen.
+    `listening`: only listening sockets.
     """
     known: dict[str, str] = {}
     for kind in ("tcp", "tcp6"):
@@ -30,7 +30,7 @@ def tcp_sockets(pids: Iterable[int], *, listening: bool = False) -> dict[str, in
 
 
 def _targets(pid: int) -> Iterator[str]:
-    """Return what the descriptors of a process are; those that are closed meanwhile, or with it, do not count."""
+    """Return the targets of a process's descriptors, except any that close meanwhile."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):
@@ -38,14 +38,14 @@ def _targets(pid: int) -> Iterator[str]:
 
 
 def processes_with(variable: str, value: str) -> dict[int, str]:
-    """Return the processes whose environment has a variable of that value, by number, with their names."""
+    """Return the names of processes, by number, whose environment has a variable with that value."""
     found: dict[int, str] = {}
     entry = f"{variable}={value}".encode()
     for process in psutil.process_iter():
         try:
             if entry in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
                 found[process.pid] = process.name()
-        except (OSError, psutil.Error):  # another account's, or it has ended
+        except (OSError, psutil.Error):  # it belongs to another account, or has ended
             continue
     found.pop(os.getpid(), None)
     return found

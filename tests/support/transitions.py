@@ -1,4 +1,4 @@
-"""What all state machines are tested for: every event in every state, and the table in the documents."""
+"""Tests for all state machines: every event in every state, and the table in the documents."""
 
 import enum
 import itertools
@@ -18,7 +18,7 @@ def all_pairs(states: type[StateT], events: type[EventT]) -> list[tuple[StateT, 
 
 
 def as_markdown(transitions: Mapping[StateT, Mapping[EventT, StateT]]) -> str:
-    """Return the table as it stands in the documents; an event that changes nothing says (same)."""
+    """Return the table as the documents show it; (same) marks an event that changes nothing."""
     lines = ["| state | event | next state |", "| --- | --- | --- |"]
     for state, row in transitions.items():
         for event, following in row.items():

@@ -1,4 +1,4 @@
-"""A value on its way: written, with the memory of its arrays beside, and read."""
+"""A value in transit: encoded, with the memory of its arrays alongside, and decoded."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from pconnect.values.encoder import encode
 
 
 def transmit(value: object) -> Any:
-    """Return what a receiver makes of a value."""
+    """Return a value as a receiver gets it."""
     head, buffers = encode(value)
     incoming = decode(head, sum(buffer.nbytes for buffer in buffers))
     assert [target.nbytes for target in incoming.buffers] == [buffer.nbytes for buffer in buffers]

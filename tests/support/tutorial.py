@@ -1,4 +1,4 @@
-"""What tests do at machines as the tutorial says: its source tree, its environment, and its lines."""
+"""The tutorial's steps on the machines of a test: its source tree, its environment, and its lines."""
 
 import shutil
 import sys
@@ -9,7 +9,7 @@ from tests.support.pages import check
 
 ROOT = Path(__file__).parent.parent.parent
 PASSWORD = ("New password for alice (empty: make a random one): ", "\n")
-# pip installs the package itself, and finds that the rest is there already. "0" switches isolation off.
+# pip installs only the package itself: its requirements are already there. "0" disables build isolation.
 WITHOUT_INDEX = {
     "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_DEPS": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     "PIP_PROGRESS_BAR": "off",
@@ -17,7 +17,7 @@ WITHOUT_INDEX = {
 
 
 def copy_source(folder: Path) -> None:
-    """Copy what the package is made of, without what has been built already."""
+    """Copy the package's sources, without build products."""
     ignored = shutil.ignore_patterns("__pycache__")
     for name in ("srp_tools", "pconnect", "pserver"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
@@ -26,9 +26,9 @@ def copy_source(folder: Path) -> None:
 
 
 def lend_packages(environment: Path) -> None:
-    """Let an environment find the packages of that of the tests, behind its own."""
+    """Let an environment find the packages of the tests' environment, after its own."""
     folder = next(environment.glob("lib/python*/site-packages"))
-    # The setuptools that some versions of Python bring along is too old; else pip fetches another to build with.
+    # Some versions of Python include a setuptools that is too old; otherwise pip would fetch one to build with.
     for path in (*folder.glob("setuptools*"), *folder.glob("pkg_resources*")):
         shutil.rmtree(path)
     (folder / "lent.pth").write_text(
@@ -37,7 +37,7 @@ def lend_packages(environment: Path) -> None:
 
 
 def type_at(machine: Machine, line: str, said: str, place: str) -> None:
-    """Run one line and compare what it shows."""
+    """Run one line and compare its output with the page's."""
     shown = machine.run(line, [PASSWORD]).replace(str(machine.home), "/home/alice")
     check(f"{place}, {machine.name}$ {line}", said, shown)
     if "-m venv" in line:

@@ -1,4 +1,4 @@
-"""Functions as a user would define them: they are sent with the text of this file, for tracebacks."""
+"""Functions as a user would define them; they travel with the text of this file, for tracebacks."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ Error = UnsupportedValueError
 
 
 def locally(name: str) -> Any:
-    """Return a function that is sent by value, as those of a notebook are."""
+    """Return a function that is sent by value, like a notebook's functions."""
     return {
         "add": lambda a, *, b: a + b,
         "shape": lambda a: a.shape,

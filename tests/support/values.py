@@ -1,4 +1,4 @@
-"""Values of every type that can be sent, for all tests that send any, and what "arrived unchanged" means."""
+"""Values of every type that can be sent, for all tests that send values, and the meaning of "arrived unchanged"."""
 
 import datetime
 import enum
@@ -40,17 +40,17 @@ EMPTY_FIELD = np.dtype([("none", "S0"), ("one", "U1")])
 
 
 class Fit(NamedTuple):
-    """A named tuple whose values can have no attributes, but defaults."""
+    """A named tuple whose values have defaults but cannot have attributes."""
 
     slope: float
     residuals: object = None
 
 
 class Table:
-    """What a class of rows is inside of."""
+    """The class around a class of rows."""
 
     class Row(namedtuple("Row", ["class", "a", "_x"], rename=True)):
-        """A named tuple with names that were replaced, and attributes."""
+        """A named tuple with attributes, whose invalid field names were replaced."""
 
 
 def _row() -> Any:
@@ -66,7 +66,7 @@ def _moved() -> Any:
 
 
 def nested(levels: int, wrap: Callable[[Any], object], inside: object = None) -> Any:
-    """Put a value into containers of containers."""
+    """Nest a value in containers."""
     for _ in range(levels):
         inside = wrap(inside)
     return inside
@@ -130,7 +130,7 @@ PLAIN: list[tuple[str, object]] = [
     ("path of Windows", pathlib.PureWindowsPath(r"C:\a\b")),
 ]
 
-# Of classes that every node has imported.
+# Values of classes that every node has imported.
 NAMED: list[tuple[str, object]] = [
     ("enum", socket.AddressFamily.AF_UNIX),
     ("enum of text", uuid.SafeUUID.safe),
@@ -138,7 +138,7 @@ NAMED: list[tuple[str, object]] = [
     ("flags", re.IGNORECASE | re.MULTILINE),
     ("no flag", re.RegexFlag(0)),
     ("enums as keys", {signal.Signals.SIGINT: {signal.Handlers.SIG_DFL}}),
-    # Of classes that the engines have not: they are made anew there.
+    # Values of classes that the engines do not have: the engines recreate them.
     ("named tuple", Fit(1.5, np.arange(3))),
     ("named tuple with attributes", _row()),
     ("named tuples", [Fit(k, {Fit(k)}) for k in range(3)]),
@@ -284,11 +284,11 @@ VALUES: list[tuple[str, object]] = (
 
 
 def assert_same(sent: Any, received: Any) -> None:
-    """Fail unless `received` is what arrives when `sent` was sent without any loss.
+    """Fail unless `received` is `sent` after a transfer without any loss.
 
-    Compared are the exact types, dtype, byte order, shape, memory order, mask and fill value, the order of
-    dicts, signs of zero and the bits of NaN. A received array must be writeable. An array that is not
-    contiguous arrives in C order, so it is compared with a copy that has it.
+    This compares the exact types, dtype, byte order, shape, memory order, mask and fill value, the order of dicts,
+    signs of zero and the bits of NaN. A received array must be writeable. An array that is not contiguous arrives in C
+    order, so it is compared with a copy in that order.
     """
     assert type(received) is type(sent)
     _assert_same_members(sent, received)
@@ -314,12 +314,12 @@ def assert_same(sent: Any, received: Any) -> None:
     elif isinstance(sent, bytes | bytearray | str):
         assert sent == received
     else:
-        # repr tells the fold and zone of a datetime and the sign of Decimal("-0"), which == does not.
+        # repr shows the fold and zone of a datetime and the sign of Decimal("-0"), which == ignores.
         assert repr(sent) == repr(received)
 
 
 def _assert_same_members(sent: Any, received: Any) -> None:
-    """Compare what a value has beside its items."""
+    """Compare the attributes of a container besides its items."""
     if isinstance(sent, enum.Enum):
         assert received is sent
     elif isinstance(sent, defaultdict):
@@ -341,7 +341,7 @@ def _assert_same_container(sent: Any, received: Any) -> None:
     if isinstance(sent, dict):
         assert_same(list(sent.items()), list(received.items()))
     elif isinstance(sent, set | frozenset):
-        if sent == received:  # then each has its equal; equal ones of different types have different reprs
+        if sent == received:  # then each has its equal; equal values of different types have different reprs
             assert sorted(str(type(x)) for x in sent) == sorted(str(type(x)) for x in received)
         else:  # NaN
             assert_same(sorted(sent, key=_in_order), sorted(received, key=_in_order))
@@ -351,7 +351,7 @@ def _assert_same_container(sent: Any, received: Any) -> None:
 
 
 def _in_order(value: object) -> str:
-    """Return the repr of a value, which for sets depends on nothing but what is in them."""
+    """Return the repr of a value; for sets, it depends only on their items."""
     if isinstance(value, frozenset):
         return f"frozenset({sorted(map(_in_order, value))})"
     if isinstance(value, tuple):
@@ -366,18 +366,18 @@ def _assert_same_masked(sent: Any, received: Any) -> None:
         assert_same(np.ma.getmask(sent), np.ma.getmask(received))
     assert sent.hardmask == received.hardmask
     assert (sent._fill_value is None) == (received._fill_value is None)
-    sent, received = sent.copy(), received.copy()  # who asks for the default fill value sets it
+    sent, received = sent.copy(), received.copy()  # reading the default fill value sets it
     _assert_same_items(np.asarray(sent.fill_value, sent.dtype), np.asarray(received.fill_value, sent.dtype))
 
 
 def _assert_same_array(sent: npt.NDArray[Any], received: npt.NDArray[Any]) -> None:
-    if received is sent:  # the own value, as from a collective call
+    if received is sent:  # this node's own value, as from a collective call
         return
     assert describe_dtype(received.dtype) == describe_dtype(sent.dtype)
     assert received.dtype == sent.dtype
     assert received.shape == sent.shape
     assert received.flags.writeable
-    if sent.itemsize == 0:  # no memory, no order; and numpy copies "S0" to "S1"
+    if sent.itemsize == 0:  # no memory, so no order; and numpy copies "S0" to "S1"
         return
     if not (sent.flags.c_contiguous or sent.flags.f_contiguous):
         sent = sent.copy("C")
@@ -387,7 +387,7 @@ def _assert_same_array(sent: npt.NDArray[Any], received: npt.NDArray[Any]) -> No
 
 
 def _assert_same_items(sent: npt.NDArray[Any], received: npt.NDArray[Any]) -> None:
-    """Compare bytes, but not those between fields and at the end of long doubles, which mean nothing."""
+    """Compare bytes, except padding between fields and at the end of long doubles."""
     if sent.dtype.names is not None:
         for name in sent.dtype.names:
             _assert_same_items(sent[name], received[name])

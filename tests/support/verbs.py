@@ -1,4 +1,4 @@
-"""Each way by which a client has engines and workers do something for it, as a call that checks what came of it."""
+"""Each way for a client to give work to engines and workers, as a call that checks the result."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,7 +23,7 @@ Verb = Callable[[ClientNetwork, Path], None]
 
 
 def push_and_pull(net: ClientNetwork, _: Path) -> None:
-    net.push(pushed=ARRAY, kind=complex, timeout=DEADLINE)  # a class goes by pickle
+    net.push(pushed=ARRAY, kind=complex, timeout=DEADLINE)  # a class is sent by pickle
     net["other"] = [1, 2]
     assert net.pull("other", timeout=DEADLINE) == [[1, 2]] * 2
     assert net[1].pull(["other", "pushed"], timeout=DEADLINE)[0] == [1, 2]
@@ -77,7 +77,7 @@ def commands(net: ClientNetwork, _: Path) -> None:
 
 
 def messages(net: ClientNetwork, _: Path) -> None:
-    # The workspace has its network under another name, whatever becomes of `sockets`.
+    # The workspace keeps its network under another name, even if `sockets` is changed.
     source = """
         def answer(sockets):
             from pconnect import bcast, precv, psend

@@ -1,11 +1,11 @@
-"""Users and their verifiers, in the quickest of the groups."""
+"""Users and their verifiers, in the fastest group."""
 
 from pathlib import Path
 
 from srp_tools.credentials import Credentials
 from srp_tools.verifier import Verifier, make_verifier
 
-SMALL = 2048  # the quickest of the groups
+SMALL = 2048  # the fastest group
 ALICE = Credentials("alice", "correct horse battery staple")
 VERIFIER = make_verifier(ALICE, SMALL)
 
@@ -15,6 +15,6 @@ def verifier_of(user: str, password: str = "", bits: int = SMALL) -> Verifier:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a private file as an administrator with an editor does."""
+    """Write a private file as an administrator does with an editor."""
     path.write_text(text)
     path.chmod(0o600)

@@ -1,4 +1,4 @@
-"""Waiting for conditions, with one deadline for all; the loop of a network has `run_until` for what happens in it."""
+"""Waits for conditions, all with one deadline; for events in a network's loop, use its `run_until`."""
 
 import os
 import select
@@ -7,26 +7,26 @@ from collections.abc import Callable
 
 import psutil
 
-DEADLINE = 40.0  # seconds; longer than anything here takes, also on a busy machine
-TRIES = 5  # of what is quick, on a busy machine not each time, and slow each time if it is wrong
+DEADLINE = 40.0  # seconds; nothing here takes this long, even on a busy machine
+TRIES = 5  # attempts for timing tests: fast code is sometimes slow on a busy machine, wrong code always
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout: float = DEADLINE) -> None:
-    """Wait for a condition that no descriptor tells."""
+    """Poll for a condition that no descriptor signals."""
     deadline = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout:g} s for {what}"
+        assert time.monotonic() < deadline, f"timed out after {timeout:g} s waiting for {what}"
         time.sleep(0.005)
 
 
 def wait_asleep(*pids: int) -> None:
-    """Wait until processes wait themselves."""
+    """Wait until processes sleep."""
     for pid in pids:
         wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_SLEEPING, f"process {pid} to sleep")  # noqa: B023 - called at once
 
 
 def wait_gone(*pids: int, timeout: float = DEADLINE) -> None:
-    """Wait for the end of processes, whoever's children they are."""
+    """Wait for the end of processes, even if they are not children of this one."""
     for pid in pids:
         try:
             descriptor = os.pidfd_open(pid)
@@ -34,6 +34,6 @@ def wait_gone(*pids: int, timeout: float = DEADLINE) -> None:
             continue
         try:
             ended = select.select([descriptor], [], [], timeout)[0]
-            assert ended, f"process {pid} still runs after {timeout:g} s"
+            assert ended, f"process {pid} is still running after {timeout:g} s"
         finally:
             os.close(descriptor)

@@ -1,10 +1,10 @@
-"""Wall clocks of other places, where it is any time that a test needs."""
+"""Wall clocks in time zones where it is any time that a test needs."""
 
 import time
 
 
 def zone_where_it_is(text: str, *, now: float | None = None) -> str:
-    """Return a time zone, as the variable TZ has it, in which the clock shows a time of the day now, to the second.
+    """Return a time zone, in the form of the variable TZ, where the clock now shows a given time, to the second.
 
     Examples
     --------
@@ -15,5 +15,5 @@ def zone_where_it_is(text: str, *, now: float | None = None) -> str:
     behind = (hours * 3600 + minutes * 60 + seconds - int(time.time() if now is None else now)) % 86400
     ahead = behind if behind <= 43200 else behind - 86400
     minutes, seconds = divmod(abs(ahead), 60)
-    # POSIX counts what is to be added to get UTC.
+    # In POSIX, the offset is added to local time to get UTC.
     return f"HERE{'-' if ahead >= 0 else '+'}{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"

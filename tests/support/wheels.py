@@ -1,4 +1,4 @@
-"""Wheels of the packages that this one needs, made of what is installed here: no index has to be asked."""
+"""Wheels of this package's requirements, rebuilt from the installed files, so tests need no index."""
 
 import importlib.metadata
 import re
@@ -9,7 +9,7 @@ _REQUIRED = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def make_wheels(folder: Path) -> Path:
-    """Put the wheels of all that this package needs into a folder; return that."""
+    """Put the wheels of this package's requirements into a folder; return the folder."""
     folder.mkdir()
     waiting, done = ["pserver"], set[str]()
     while waiting:
@@ -19,7 +19,7 @@ def make_wheels(folder: Path) -> Path:
         done.add(distribution.name)
         for line in distribution.requires or []:
             name = _REQUIRED.match(line)
-            # What is needed only for some extra, or elsewhere, may not be here.
+            # Requirements of extras or other platforms may not be installed.
             if name and "extra ==" not in line and (";" not in line or _is_installed(name[0])):
                 waiting.append(name[0])
         if distribution.name != "pserver":
@@ -40,7 +40,7 @@ def _make_wheel(distribution: importlib.metadata.Distribution, folder: Path) -> 
     tags = re.findall(r"^Tag: (\w+)-(\w+)-(\w+)", distribution.read_text("WHEEL") or "", re.MULTILINE)
     assert tags, f"{distribution.name} was not installed from a wheel"
     tag = "-".join(".".join(dict.fromkeys(parts)) for parts in zip(*tags, strict=True))
-    # Not compressed: that took longer than all else.
+    # Not compressed: compression took longer than everything else.
     with zipfile.ZipFile(folder / f"{name}-{distribution.version}-{tag}.whl", "w") as wheel:
         for path in distribution.files or []:
             if not path.parts[0].startswith("..") and "__pycache__" not in path.parts:

@@ -1,4 +1,4 @@
-"""Jobs that are not run, workers that are sure to be there, and far ends of their connections."""
+"""Jobs that never run, workers that are ready for sure, and the far ends of their connections."""
 
 import os
 import time
@@ -16,7 +16,7 @@ LIMIT = 20.0
 
 
 class Owner:
-    """The scheduler of jobs that are not run."""
+    """The scheduler of jobs that never run."""
 
     def __init__(self) -> None:
         self.stopped: list[float] = []
@@ -28,17 +28,17 @@ class Owner:
         self.stopped.append(grace)
 
     def attend(self, job: Job, deadline: float) -> None:
-        """Do nothing: nothing comes of it."""
+        """Do nothing: there are no results."""
 
     def show(self, job: Job, stream: int, start: int, data: bytes, *, is_last: bool) -> None:
-        """Do nothing: nobody looks."""
+        """Do nothing: nobody watches."""
 
     def fetch(self, job: Job, error: Exception, timeout: float | None) -> Any:  # noqa: ARG002
-        """Raise the error: nothing is kept."""
+        """Raise the error: no job keeps it."""
         raise error
 
     def why(self, job: Job) -> str:  # noqa: ARG002
-        """Return why it waits."""
+        """Return why the job waits."""
         return ""
 
     def call_back(self, function: Callable[[], object]) -> None:
@@ -50,11 +50,11 @@ def made(options: JobOptions | None = None, owner: Owner | None = None) -> Job:
 
 
 def two_workers(net: ClientNetwork) -> None:
-    """Wait until two workers of a network do its jobs, which have known only long ones, so that each has one at a time.
+    """Wait until two workers, which have only run long jobs and so get one at a time, run a network's jobs.
 
-    Those that have seen something short are sent more ahead, which then waits even if the other is idle.
+    Workers that have run short jobs get further jobs ahead, which wait even if the other worker is idle.
     """
-    net.eval("None").result(LIMIT)  # the workers that were before this end
+    net.eval("None").result(LIMIT)  # the earlier workers end
 
     def look(_: int) -> int:
         time.sleep(0.06)
@@ -64,7 +64,7 @@ def two_workers(net: ClientNetwork) -> None:
 
 
 class Far:
-    """The far end of a worker's connection, or of a job channel."""
+    """The far end of a worker's connection or of a job channel."""
 
     def __init__(self, near: Connection, channel: Channel, role: Role) -> None:
         self._near = near
@@ -75,7 +75,7 @@ class Far:
         )
 
     def messages(self) -> list[tuple[Kind, int, Any]]:
-        """Return what has come since the last call."""
+        """Return the messages since the last call."""
         self._near.flush()
         while self._far.fill():
             pass
