@@ -10,7 +10,7 @@ from tests.hostile.matrix.cell import Seen
 
 PAGE = Path(__file__).parents[3] / "doc" / "reliability.md"
 _COLUMNS = ["what fails", "a new login", *ACTIVITIES]
-_WORD = r"(?:goes on|waits|gone|`\w+Error`)(?: → (?:restart|connect again))?"
+_WORD = r"(?:continues|waits|gone|`\w+Error`)(?: → (?:restart|connect again))?"
 _CELL = re.compile(rf"{_WORD}(?: or {_WORD})*")
 
 
@@ -46,7 +46,7 @@ class Expected:
 def _fits(entry: str, outcome: dict[str, Any], waited: bool, arrow: str = "") -> bool:
     """Return whether one of the things that an entry names is what was seen, or an error of that kind."""
     if outcome["error"] is None:
-        words = ["waits" if waited else "goes on"]
+        words = ["waits" if waited else "continues"]
     else:
         words = [outcome["error"], *(f"`{kind}`" for kind in outcome.get("kinds", []))]
     return any(word + arrow in entry.split(" or ") for word in words)
