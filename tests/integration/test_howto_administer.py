@@ -140,7 +140,10 @@ def alpha() -> Iterator[Machine]:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_page_does_what_it_says(alpha: Machine) -> None:
-    answers = [(text, f"{PASSWORD}\n") for text in ("for alice: ", "for bob: ", "Repeat the password: ", "Password: ")]
+    answers = [
+        (text, f"{PASSWORD}\n")
+        for text in ("for alice: ", "for bob: ", "Repeat the password: ", "Password: ")
+    ]
     for block in read_blocks(PAGE):
         if block.kind == "toml":
             alpha.run(f"printf %s {shlex.quote(block.text)} > /etc/pserver/pserver.toml")
