@@ -12,14 +12,14 @@ from tests.support.servers import Server, run_server
 
 @pytest.fixture(scope="session")
 def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Give a server without encryption and login."""
+    """Yield a server without encryption and login."""
     with run_server(tmp_path_factory.mktemp("plain"), use_tls=False) as running:
         yield running
 
 
 @pytest.fixture(params=["unix", "TLS", "plain"])
 def any_server(request: pytest.FixtureRequest, server: Server, plain_server: Server) -> Server:
-    """Give a server whose networks have links of one kind."""
+    """Yield a server whose networks have links of one kind."""
     if request.param == "plain":
         return plain_server
     return replace(server, local_links=request.param == "unix")
@@ -29,14 +29,14 @@ def any_server(request: pytest.FixtureRequest, server: Server, plain_server: Ser
 def two_servers(
     server: Server, tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]
 ) -> Iterator[list[Server]]:
-    """Give two servers with the same users, for tests that end engines and supervisors, but not the servers."""
+    """Yield two servers with the same users, for tests that end engines and supervisors, but not the servers."""
     with run_server(tmp_path_factory.mktemp("second"), users=users) as second:
         yield [server, second]
 
 
 @pytest.fixture
 def own_servers(tmp_path: Path, users: tuple[Credentials, Path]) -> Iterator[list[Server]]:
-    """Give two servers with the same users, for tests that end them."""
+    """Yield two servers with the same users, for tests that end them."""
     with (
         run_server(tmp_path / "first", users=users) as first,
         run_server(tmp_path / "second", users=users) as second,

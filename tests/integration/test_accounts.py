@@ -1,4 +1,4 @@
-"""A server of root: each session runs under the account of its user, and sees nothing of the others."""
+"""A server run by root: each session runs under its user's account, and cannot see other sessions."""
 
 import os
 import signal
@@ -40,13 +40,13 @@ def log_in(server: Server, user: str, n: int = 1, **options: Any) -> ClientNetwo
 
 
 def compute(net: ClientNetwork, expression: str) -> Any:
-    """Return what an expression is in the engine of the first node."""
+    """Return the value of an expression in the engine of the first node."""
     reval(f"import os, signal; psend({expression}, sockets[0])", net[1])
     return precv(net[1])
 
 
 def attempt(net: ClientNetwork, statement: str) -> str:
-    """Return the name of the error that a statement ends with in an engine; empty if it has none."""
+    """Return the name of the error that a statement raises in an engine, or an empty text."""
     code = f"""
 try:
     {statement}
@@ -101,7 +101,7 @@ def test_users_see_nothing_of_each_other_and_of_the_server(server: Server, folde
                 assert attempt(net, f"open({str(path)!r}, 'rb')") == "PermissionError"
                 assert attempt(net, f"os.remove({str(path)!r})") == "PermissionError"
             assert attempt(net, f"os.listdir({str(folder / 'spool')!r})") == "PermissionError"
-        # Its own session holds the keys of its node and speaks to the daemon: nobody looks into that either.
+        # Its own session holds the keys of its node and talks to the daemon, so its memory is private as well.
         (own,) = server.sessions(alice)
         assert attempt(alice, f"open('/proc/{own}/mem', 'rb')") == "PermissionError"
         assert compute(alice, "open('/proc/self/mem', 'rb').close() or 'open'") == "open"
@@ -143,7 +143,7 @@ def test_a_user_without_an_account_is_like_an_unknown_one() -> None:
         for user in (*names[1:], "unheard-of"):
             with pytest.raises(AuthenticationError) as caught:
                 log_in(server, user)
-            # What follows names the salt, which is another one for each user.
+            # The rest names the salt, which differs between users.
             texts.add(str(caught.value).replace(user, "USER").partition("if it does not show")[0])
         assert len(texts) == 1, texts
         with log_in(server, "alice") as net:
@@ -173,10 +173,10 @@ def test_an_engine_is_restarted_by_another_spawner_under_the_account(server: Ser
 
 
 def login_process(server: Server, user: str) -> tuple[socket.socket, psutil.Process]:
-    """Begin a login, and return it with the process that waits for the client's answer."""
+    """Begin a login; return it and the process that waits for the client's answer."""
     sock = socket.create_connection(("127.0.0.1", server.cmd_port), 20)
     sock.sendall(hello_of(user))
-    assert sock.recv(5)  # it has answered, and so has the verifier
+    assert sock.recv(5)  # it has answered, so it has the verifier
     starter = psutil.Process(server.process.pid)
     found = [each for each in starter.children(recursive=True) if each.uids().real == 65534]
     assert len(found) == 1
@@ -218,11 +218,11 @@ def test_the_login_process_ends_with_its_session(server: Server) -> None:
         session = process.parent()
         assert session is not None
         session.kill()
-        wait_gone(process.pid, timeout=3)  # by itself it would wait for --proof-timeout, 5 s
+        wait_gone(process.pid, timeout=3)  # otherwise it would wait for --proof-timeout, 5 s
 
 
 def is_in(memory: bytes, number: int) -> bool:
-    """Whether a number is in a memory: as text, as bytes, or in the digits in which Python keeps it."""
+    """Return whether memory contains a number: as text, as bytes, or in the digits of Python's own format."""
     digits, rest = [], number
     while rest:
         digits.append((rest & (2**30 - 1)).to_bytes(4, "little"))
@@ -238,7 +238,7 @@ def is_in(memory: bytes, number: int) -> bool:
 
 
 def memory_of(pid: int) -> bytes:
-    """Return all that a process can write in its memory."""
+    """Return all writeable memory of a process."""
     parts = []
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
         for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
@@ -252,7 +252,7 @@ def memory_of(pid: int) -> bytes:
 
 
 def test_a_server_that_follows_a_killed_one_takes_no_session_of_an_account() -> None:
-    """Any process of an account could say that it is a session, and then speak to the daemon of root."""
+    """Otherwise any process of an account could claim to be a session, and then talk to root's daemon."""
     with passable_folder() as own, accounts_server(own) as first:
         net = log_in(first, "alice")
         reval("x = 42", net[1])
@@ -270,7 +270,7 @@ def test_a_server_that_follows_a_killed_one_takes_no_session_of_an_account() -> 
                     == "PermissionError"
                 )
             assert sessions_of(second, "alice") == []
-            assert compute(net, "x") == 42  # it goes on by itself
+            assert compute(net, "x") == 42  # it now runs by itself
             net.close()
         wait_gone(session)
 

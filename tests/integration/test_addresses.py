@@ -1,4 +1,4 @@
-"""Servers that listen at several addresses."""
+"""Servers that listen on several addresses."""
 
 import os
 import signal

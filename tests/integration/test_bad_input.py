@@ -1,4 +1,4 @@
-"""Each mistake has one clear error, within its deadline, and harms nothing else."""
+"""Each mistake gives one clear error within its deadline, and harms nothing else."""
 
 import contextlib
 import socket
@@ -33,7 +33,7 @@ MakeNetwork = Callable[..., Network]
 
 @contextlib.contextmanager
 def speaker(greeting: bytes) -> Iterator[str]:
-    """Be a server that says `greeting` to whoever comes and then waits; yields its host."""
+    """Run a server that sends `greeting` to each client and then waits; yield its host."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         heard: list[socket.socket] = []
 
@@ -148,7 +148,7 @@ def test_tls_at_a_server_without_it(plain_server: Server) -> None:
     error = str(fail(plain_server.host))
     assert error.count("\n") == 0
     assert "that pserver has no encryption and no login: start it again without --no-tls" in error
-    assert "use_tls=False" not in error  # that would send everything in clear
+    assert "use_tls=False" not in error  # that would send everything unencrypted
 
 
 def test_no_tls_at_a_server_with_it(server: Server) -> None:
@@ -167,7 +167,7 @@ def refusal(server: Server, user: str, password: str) -> str:
 def test_wrong_password_and_unknown_user_have_the_same_answer(server: Server) -> None:
     wrong = refusal(server, server.credentials.user, "not the password")
     unknown = refusal(server, "mallory", server.credentials.password)
-    # What follows is made of the salt and the name, which a client sees anyway.
+    # The rest is derived from the salt and the name, which a client sees anyway.
     texts = [text.partition("if it does not show ")[0] for text in (wrong, unknown)]
     assert texts[0] == texts[1] != wrong
     assert server.host in wrong
@@ -240,7 +240,7 @@ def test_a_value_that_is_too_large(network: MakeNetwork) -> None:
 
 
 def assert_usable(net: Network) -> None:
-    """Check that nothing is left over and that values go to and fro."""
+    """Check that nothing is left over and that values pass in both directions."""
     links = [connection for connection in net if not connection.is_own]
     reval("psend((precv(sockets[0]), sockets.node), sockets[0])", net)
     psend("and back", net)

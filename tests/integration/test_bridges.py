@@ -1,4 +1,4 @@
-"""What scientists use, with workers of a network: the results are those without it."""
+"""Scientific libraries with workers of a network give the same results as without it."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +27,7 @@ DATA = np.random.default_rng(0).normal(3.0, 2.0, 5000)
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]) -> Iterator[ClientNetwork]:
-    """Give a network of two nodes with two slots, whose workers need not import scikit-learn each."""
+    """Yield a network of two nodes with two slots, whose workers have scikit-learn already imported."""
     folder = tmp_path_factory.mktemp("slots")
     with run_server(folder, "--slots=2", users=users) as server, server.connect(2) as net:
         net.eval("import emcee, sklearn.model_selection, sklearn.svm").result()
@@ -36,7 +36,7 @@ def net(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Let this process compute as a worker does: the last bit of a sum depends on the number of threads."""
+    """Make this process compute as a worker does: the last bit of a sum depends on the number of threads."""
     with threadpoolctl.threadpool_limits(1):
         yield
 
@@ -108,7 +108,7 @@ def test_large_data_are_sent_to_each_worker_once(net: ClientNetwork) -> None:
     before = bytes_to_workers(net)
     with joblib.parallel_config("pserver", network=net):
         search.fit(x, y)
-    # Twenty tasks; with each come the indices of its rows and y, which are below joblib's limit of 1 MiB.
+    # Twenty tasks; each comes with the indices of its rows and y, which are below joblib's limit of 1 MiB.
     assert bytes_to_workers(net) - before < 2.7 * x.nbytes
 
 

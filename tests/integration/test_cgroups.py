@@ -1,4 +1,4 @@
-"""Sessions in real cgroups of the kernel, where this machine lets a test make some."""
+"""Sessions in real cgroups, if this machine lets a test make some."""
 
 import contextlib
 import functools
@@ -24,9 +24,9 @@ from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 Users = tuple[Credentials, Path]
 BY_THE_SERVER = "the server's administrator has set"
-# Memory that processes share counts for no process by itself.
+# Memory shared by processes does not count towards any single process.
 SHARED = "m = __import__('mmap').mmap(-1, 2**30); [m.write(bytes(2**24)) for _ in range(30)]"
-# A program that leads a session of its own, and has taken off its mark.
+# A program in a session of its own that has removed its mark.
 STRAY = """
 import resource, subprocess
 resource.setrlimit(10, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
@@ -36,7 +36,7 @@ stray = subprocess.Popen(["setsid", "sleep", "1000"], start_new_session=True).pi
 
 @pytest.fixture
 def group() -> Iterator[Path]:
-    """Give the folder of a cgroup in which nothing is; it has all controllers that a server needs."""
+    """Yield the folder of an empty cgroup with all controllers that a server needs."""
     try:
         parent = own_cgroup()
         group = parent / f"test-{secrets.token_hex(4)}"
@@ -46,7 +46,7 @@ def group() -> Iterator[Path]:
         pytest.skip(f"needs a cgroup (version 2) with the controllers memory, pids and cpu: {error}")
     yield group
     for each in (*group.glob("pserver-*"), group):
-        wait_until(functools.partial(removed, each), "what is in the cgroup to end")
+        wait_until(functools.partial(removed, each), "the processes in the cgroup to end")
 
 
 @contextlib.contextmanager
@@ -66,7 +66,7 @@ def run_in(group: Path, folder: Path, users: Users, *options: str) -> Iterator[S
 def removed(folder: Path) -> bool:
     try:
         folder.rmdir()
-    except OSError:  # the last process is just ending
+    except OSError:  # the last process is still ending
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""Networks that change while work goes on, and all that uses their slots: maps, joblib, pools, exclusive servers."""
+"""Networks that change during work, with all users of their slots: maps, joblib, pools, exclusive servers."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ Results = Iterator[tuple[int, int]]
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]) -> Iterator[list[Server]]:
-    """Give two servers that let their users have them alone."""
+    """Yield two servers that allow exclusive use."""
     folder = tmp_path_factory.mktemp("pair")
     with (
         run_server(folder / "a", "--slots=1", "--allow-exclusive", users=users) as first,

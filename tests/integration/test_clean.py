@@ -1,4 +1,4 @@
-"""What earlier runs of a server left is removed at the start, if that is asked for, and nothing of others."""
+"""On request, a server removes the leftovers of its own earlier runs at its start, and nothing else."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 def kill(server: Server, net: Network) -> None:
-    """Kill a server and all of a session at once, as a machine does that loses its power."""
+    """Kill a server and a whole session at the same moment, as a power failure does."""
     wait_until(lambda: bool(server.sessions(net)), "the session to be known")
     [session] = server.sessions(net)
     processes = [
@@ -28,7 +28,7 @@ def kill(server: Server, net: Network) -> None:
     ]
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for pid in processes:
-            with contextlib.suppress(ProcessLookupError):  # an engine ends with what has started it
+            with contextlib.suppress(ProcessLookupError):  # an engine ends with its parent
                 os.kill(pid, number)
     server.process.wait(DEADLINE)
     wait_gone(*processes)
@@ -67,7 +67,9 @@ def test_folders_and_results_of_an_earlier_run_are_removed(
         run_server(tmp_path / one, one, f"--spool-dir={spool}", *clean, users=users) as server,
     ):
         if is_wanted:
-            wait_until(lambda: len(left - folders()) == 1 and not results("one"), "all to be removed")
+            wait_until(
+                lambda: len(left - folders()) == 1 and not results("one"), "the leftovers to be removed"
+            )
             wait_until(lambda: server.log.count("removed ") == 2, "the lines in the log")
         else:
             with server.connect() as net:

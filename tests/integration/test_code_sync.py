@@ -1,4 +1,4 @@
-"""Code of the client at real engines: edited, deleted, taken along, and removed with the session."""
+"""The client's code on real engines: edited, deleted, sent along, and removed with the session."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def shared(server: Server) -> Iterator[Network]:
 
 @pytest.fixture
 def net(shared: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Network:
-    """Give engines whose own directory has nothing of what the client has."""
+    """Yield engines whose own directory has none of the client's files."""
     monkeypatch.chdir(tmp_path)
     return shared
 
@@ -38,7 +38,7 @@ def write(folder: Path, files: dict[str, str]) -> Path:
 
 
 def evaluate(net: Network, source: str) -> list[Any]:
-    """Return what an expression is, at each engine."""
+    """Return the value of an expression on each engine."""
     *statements, expression = source.split("; ")
     reval("; ".join([*statements, f"psend(({expression}), sockets[0])"]), net).result(DEADLINE)
     return [precv(connection, timeout=DEADLINE) for connection in net if not connection.is_own]
@@ -199,7 +199,7 @@ def test_the_folder_goes_with_the_client_and_with_the_server(
     first, second = own_servers
     with first.connect() as net, second.connect() as other:
         folders = [synced_folder(net, tmp_path), synced_folder(other, tmp_path)]
-        net.mesh.event_loop.close()  # all that the server sees of a client that ends
+        net.mesh.event_loop.close()  # the only sign of the client's end that the server gets
         second.process.terminate()
         for folder in folders:
             wait_until(lambda folder=folder: not folder.exists(), f"the removal of {folder}")  # type: ignore[misc]

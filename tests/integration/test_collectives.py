@@ -1,4 +1,4 @@
-"""Collective calls between real engines and the client: what passes, who dies, who fails, and that it goes on after."""
+"""Collective calls between real engines and the client: values, deaths, errors, and recovery afterwards."""
 
 import os
 import signal
@@ -53,14 +53,14 @@ def call_here(call: str, group: Network, timeout: float = DEADLINE) -> Any:
 
 @pytest.fixture(scope="module")
 def net(server: Server) -> Iterator[Network]:
-    """Give four engines that nobody kills."""
+    """Yield four engines that no test kills."""
     with server.connect(4) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def mortal(server: Server) -> Iterator[Network]:
-    """Give two engines that live on and one more for each call to be killed."""
+    """Yield two engines that survive and one more to kill for each call."""
     with server.connect(2 + len(CALLS)) as made:
         yield made
 
@@ -123,7 +123,7 @@ def test_engines_alone_and_operators_of_their_workspace(net: Network) -> None:
 
 @pytest.mark.parametrize("index", range(len(CALLS)), ids=CALLS)
 def test_a_killed_engine_is_named_by_all_and_the_others_go_on(mortal: Network, index: int) -> None:
-    """Node 2 is held back, so that the others are inside; it hears of the death when it comes."""
+    """Node 2 joins late, when the others are inside the call; it then learns of the death."""
     net, victim, call = mortal, 3 + index, list(CALLS.values())[index]
     nodes = [[0, 1, 2, victim], [victim, 1, 0, 2], [2, victim, 1, 0]][index % 3]
     source = f"""
@@ -181,7 +181,7 @@ def test_a_command_that_fails_shows_its_traceback_where_the_client_waits(
 
 
 def test_engines_learn_from_each_other_that_a_command_failed(net: Network) -> None:
-    """The client is no member, so nobody but the engine that failed can tell."""
+    """The client is not a member, so only the failed engine can report the error."""
     command = reval("if sockets.node == 2: raise ValueError('bad')\nbarrier(sockets[1:])", net)
     with pytest.raises(ExceptionGroup, match="on 4 nodes") as caught:
         command.result(DEADLINE)

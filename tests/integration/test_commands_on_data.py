@@ -1,4 +1,4 @@
-"""Commands share the data connection with values, and their ends come back there; what they print comes elsewhere."""
+"""Commands and the reports of their ends share the data connection with values; printed output does not."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Networks come about: several nodes, several networks, many clients, IPv6."""
+"""Connecting: several nodes, several networks, many clients, IPv6."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Each text of the table in doc/reference/connecting.md is what a user sees; and the table has no others."""
+"""Each text of the table in doc/reference/connecting.md is shown to users, and no other text is in the table."""
 
 import contextlib
 import errno
@@ -31,12 +31,12 @@ PAGE = Path(__file__).parents[2] / "doc" / "reference" / "connecting.md"
 TABLE = PAGE.read_text(encoding="utf-8").split("## When a connection fails")[1]
 ROWS = re.findall(r"^\| `([^`]+)` \| .+ \| .+ \|$", TABLE, re.MULTILINE)
 SCENARIOS: dict[str, Callable[["Place"], str]] = {}
-ALERT = bytes([21, 3, 3, 0, 2, 2])  # RFC 5246, section 7.2: fatal; what it means follows
+ALERT = bytes([21, 3, 3, 0, 2, 2])  # RFC 5246, section 7.2: fatal; its meaning follows
 
 
 @dataclass
 class Place:
-    """What the scenarios need: servers, their user, and a client that fails."""
+    """Shared by the scenarios: servers, their user, and a client that fails."""
 
     server: Server
     plain: Server
@@ -57,13 +57,13 @@ class Place:
 
 @contextlib.contextmanager
 def speaker(answer: bytes, *, greets: bool = False) -> Iterator[str]:
-    """Be a server that says something, at once or when it has heard something, and hangs up when the client does."""
+    """Run a server that sends something, immediately or after a first message, and hangs up after the client."""
 
     def serve() -> None:
         with contextlib.suppress(OSError):
             while True:
                 sock, _ = listener.accept()
-                with sock, contextlib.suppress(OSError):  # also of one who has hung up already
+                with sock, contextlib.suppress(OSError):  # even if the client has hung up already
                     if not greets:
                         sock.recv(4096)
                     sock.sendall(answer)
@@ -80,7 +80,7 @@ def speaker(answer: bytes, *, greets: bool = False) -> Iterator[str]:
 
 
 def scenario(begin: str) -> Callable[[Callable[[Place], str]], None]:
-    """Have a function make the text of the row that begins so."""
+    """Register the function that provokes the text of the row with this beginning."""
     [row] = [row for row in ROWS if row.startswith(begin)]
 
     def add(function: Callable[[Place], str]) -> None:
@@ -103,7 +103,7 @@ def _(place: Place) -> str:
 
 @scenario("connecting to port")
 def _(place: Place) -> str:
-    """Be a full queue, which drops what comes as a firewall does."""
+    """Yield the address of a full queue, which drops packets as a firewall does."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as stack:
         for _ in range(3):
             waiting = stack.enter_context(socket.socket())

@@ -1,4 +1,4 @@
-"""The recipe for a container: its steps, and what it runs, in a copy of this machine's files."""
+"""The container recipe: its steps and its server, run in a copy of this machine's files."""
 
 import os
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from tests.support.wheels import make_wheels
 pytestmark = [needs_root, pytest.mark.slow]
 
 FILE = Path(__file__).parents[2] / "doc" / "container" / "Containerfile"
-NUMBER = 30100  # which nobody has here
+NUMBER = 30100  # which no account has here
 OPTIONS = ("--bind=127.0.0.1", "--cmd-port=0", "--data-port=0")
 
 
@@ -52,13 +52,13 @@ def test_a_container_serves_one_session_without_root_and_the_next_is_fresh(
         errors.unlink(missing_ok=True)
         with in_foreground([*container, *OPTIONS, "--serve", "1"], errors) as (process, port):
             use(port, place)
-            assert process.wait(DEADLINE) == 0  # so the loop goes on
+            assert process.wait(DEADLINE) == 0  # so the loop continues
         assert "audit session-end" in errors.read_text()
-    assert not (place / "base" / "bin" / "pserver").exists()  # nothing of it stays here
+    assert not (place / "base" / "bin" / "pserver").exists()  # it leaves nothing behind here
 
 
 def use(port: int, place: Path) -> None:
-    """Be the client of a container."""
+    """Act as the client of a container."""
     with pconnect(
         [f"127.0.0.1:{port}"],
         user="alice",
@@ -72,5 +72,5 @@ def use(port: int, place: Path) -> None:
         reval(f"psend({facts}, sockets[0]); open(left, 'w').close()", net[1])
         *found, module = precv(net[1], timeout=DEADLINE)
         assert found == [NUMBER, False, 3.0]
-        # It is the package of the image, and not that of this machine.
+        # The package comes from the image, not from this machine.
         assert str(place / "base") in module

@@ -1,7 +1,7 @@
-"""The tests that CPython has for its own executors, run on ours.
+"""CPython's tests of its own executors, run on ours.
 
-They are those of the Python that runs here, from its package `test`, which some distributions leave out or give a
-package of its own. Their functions travel by name: the engines import them from there as well.
+The tests come from the running Python's package `test`, which some distributions omit or package separately. Their
+functions travel by name: the engines import the same package.
 """
 
 import importlib
@@ -24,8 +24,8 @@ from pconnect.views.network_views import ClientNetwork
 
 NAME = "test.test_concurrent_futures"  # a module until Python 3.11, a package since
 
-# Debian's package libpython3.X-testsuite puts them here, also for a Python of the same version that comes without, or
-# without the package `test` at all.
+# Debian's package libpython3.X-testsuite installs them here. They also serve a Python of the same version that lacks
+# these tests or the whole package `test`.
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 FIND_DEBIANS = f"""
 import importlib.util, sys, types
@@ -48,17 +48,17 @@ except ImportError as _error:
 pytestmark = pytest.mark.slow
 WORKERS = 5  # as their tests expect
 
-#: Their classes that are run, each with those of its own tests, not of its bases, that cannot apply, and why.
+#: CPython's classes that run here, each with its own tests (not inherited ones) that cannot apply, and the reasons.
 CANNOT_APPLY: dict[str, dict[str, str]] = {
     "ExecutorTest": {
-        "test_max_workers_negative": "the servers say how many workers there are",
+        "test_max_workers_negative": "the servers set the number of workers",
     },
     "ThreadPoolExecutorTest": {
         "test_map_submits_without_iteration": "the job changes a list of the client",
         "test_default_workers": "looks into _max_workers",
         "test_saturation": "looks into _threads",
         "test_idle_thread_reuse": "looks into _threads",
-        "test_hang_global_shutdown_lock": "is of threads and forks alone; a job submits to its own pool",
+        "test_hang_global_shutdown_lock": "tests only threads and forks; a job submits to its own pool",
         "test_executor_map_current_future_cancel": "the job changes a list of the client",
     },
     "ProcessPoolExecutorTest": {
@@ -69,12 +69,12 @@ CANNOT_APPLY: dict[str, dict[str, str]] = {
         "test_saturation": "looks into _processes",
         "test_idle_process_reuse_one": "looks into _processes",
         "test_idle_process_reuse_multiple": "looks into _processes",
-        "test_max_tasks_per_child": "looks into _processes; isolate=True is what we have",
+        "test_max_tasks_per_child": "looks into _processes; our counterpart is isolate=True",
         "test_max_tasks_per_child_defaults_to_spawn_context": "looks into _mp_context",
         "test_max_tasks_early_shutdown": "needs a multiprocessing context",
     },
     "ExecutorShutdownTest": {
-        "test_cancel_futures": "expects that one has begun by then; another thread sends jobs. See test_executor",
+        "test_cancel_futures": "expects that a job has begun by then; another thread sends jobs. See test_executor",
         "test_interpreter_shutdown": "runs an executor of the standard library, by name, in another interpreter",
         "test_submit_after_interpreter_shutdown": "runs one of the standard library in another interpreter",
         "test_hang_gh83386": "runs one of the standard library in another interpreter",
@@ -99,23 +99,23 @@ CANNOT_APPLY: dict[str, dict[str, str]] = {
         "test_pending_calls_race": "the jobs wait for an event of the client",
     },
     "AsCompletedTests": {
-        "test_free_reference_yielded_future": "asks when the thread of the jobs lets go of a future",
+        "test_free_reference_yielded_future": "checks when the job thread releases a future",
     },
     "ExecutorDeadlockTest": {
-        # What we raise there instead is tested in test_job_crashes.
-        "test_error_at_task_pickle": "is a ConfigurationError here, which says what cannot be sent",
-        "test_exit_at_task_unpickle": "fails the job with what was raised, and does not break the executor",
-        "test_error_at_task_unpickle": "fails the job with what was raised, and does not break the executor",
-        "test_error_during_result_pickle_on_worker": "is a ConfigurationError here, which says what cannot be sent",
+        # test_job_crashes tests the error that we raise there instead.
+        "test_error_at_task_pickle": "is a ConfigurationError here, which names the unsendable part",
+        "test_exit_at_task_unpickle": "fails the job with the raised error, and does not break the executor",
+        "test_error_at_task_unpickle": "fails the job with the raised error, and does not break the executor",
+        "test_error_during_result_pickle_on_worker": "is a ConfigurationError here, which names the unsendable part",
         "test_error_during_result_unpickle_in_result_handler": "is an UnreadableValueError here",
         "test_exit_during_result_unpickle_in_result_handler": "is an UnreadableValueError here",
         "test_shutdown_deadlock_pickle": "looks into _executor_manager_thread",
     },
     "FutureTests": {
-        "test_repr": "a job tells its name and where it runs",
-        "test_cancel": "a job that runs can be cancelled",
-        "test_multiple_set_result": "a job tells its name and where it runs",
-        "test_multiple_set_exception": "a job tells its name and where it runs",
+        "test_repr": "the repr of a job shows its name and where it runs",
+        "test_cancel": "a running job can be cancelled",
+        "test_multiple_set_result": "the repr of a job shows its name and where it runs",
+        "test_multiple_set_exception": "the repr of a job shows its name and where it runs",
     },
 }
 
@@ -135,7 +135,7 @@ CAME_LATER: dict[tuple[int, int], dict[str, dict[str, str]]] = {
 
 
 def excluded() -> dict[str, dict[str, str]]:
-    """Return the tests that cannot apply, of this Python."""
+    """Return the tests of this Python that cannot apply."""
     found = {name: dict(tests) for name, tests in CANNOT_APPLY.items()}
     for version, table in CAME_LATER.items():
         if sys.version_info >= version:
@@ -152,7 +152,7 @@ def modules() -> Iterator[ModuleType]:
 
 
 def their(name: str) -> Any:
-    """Return a class of theirs, from the module that defines it."""
+    """Return a class of CPython's tests, from the module that defines it."""
     for module in modules():
         found = vars(module).get(name)
         if found is not None and found.__module__ == module.__name__:
@@ -161,7 +161,7 @@ def their(name: str) -> Any:
 
 
 class Ours:
-    """What their mixins do for their executors."""
+    """The counterpart of CPython's executor mixins."""
 
     network: ClientNetwork
     executor: Executor
@@ -185,7 +185,7 @@ class Ours:
 
 
 class ToStderr:
-    """Has what is logged of futures written to standard error, where their tests look for it."""
+    """Writes log records about futures to standard error, where CPython's tests look for them."""
 
     def setUp(self) -> None:
         super().setUp()  # type: ignore[misc]
@@ -195,42 +195,42 @@ class ToStderr:
 
 
 class NoOwner:
-    """The scheduler of jobs that are not run."""
+    """The scheduler of jobs that never run."""
 
     def drop(self, job: Job) -> None:
-        """Do nothing: they are in no queue."""
+        """Do nothing: the jobs are not in a queue."""
 
     def stop(self, job: Job, grace: float) -> None:
-        """Do nothing: they are at no worker."""
+        """Do nothing: the jobs are not on a worker."""
 
     def attend(self, job: Job, deadline: float) -> None:
-        """Do nothing: nothing comes of it."""
+        """Do nothing: there are no results."""
 
     def show(self, job: Job, stream: int, start: int, data: bytes, *, is_last: bool) -> None:
-        """Do nothing: nobody looks."""
+        """Do nothing: nobody watches."""
 
     def fetch(self, job: Job, error: Exception, timeout: float | None) -> Any:  # noqa: ARG002
-        """Raise the error: nothing is kept."""
+        """Raise the error: no job keeps it."""
         raise error
 
     def why(self, job: Job) -> str:  # noqa: ARG002
-        """Return why it waits."""
+        """Return why the job waits."""
         return ""
 
     def call_back(self, function: Callable[[], object]) -> None:
-        """Call it, as in the thread that looks after jobs."""
+        """Call the function, as in the job thread."""
         function()
 
 
 def made_job(state: str = "PENDING", exception: object = None, result: object = None) -> Job:
-    """Return a job in some state, as their `create_future` does with futures."""
+    """Return a job in a given state, as CPython's `create_future` does with futures."""
     job: Any = Job(1, "f(...)", [], JobOptions(), NoOwner())
     job._state, job._exception, job._result = state, exception, result
     return job  # type: ignore[no-any-return]
 
 
 def make_suite(name: str, *bases: type) -> type:
-    """Return a class of test cases from theirs, with its own tests that can apply."""
+    """Return a copy of a CPython test class, with only those of its own tests that apply."""
     left_out = excluded()[name]
     kept = {
         key: value
@@ -247,7 +247,7 @@ TestFutureTests = make_suite("FutureTests", ToStderr)
 @pytest.fixture(scope="module", autouse=True)
 def network() -> Iterator[None]:
     with local_network(1, slots=WORKERS) as net:
-        # The workers are forked with them; and the threads of the client are there before a test counts them.
+        # The workers are forked with these modules loaded, and the client's threads exist before a test counts them.
         net.eval(FIND_DEBIANS).result(60)
         net.eval("; ".join(f"import {module.__name__}" for module in modules())).result(60)
         Ours.network = net
@@ -257,7 +257,7 @@ def network() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def our_types(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put our types in the place of those that their tests name."""
+    """Replace the types that CPython's tests name by ours."""
     deadlocks = sys.modules[their("ExecutorDeadlockTest").__module__]
     monkeypatch.setattr(deadlocks, "BrokenProcessPool", JobLostError)
     tests = sys.modules[their("FutureTests").__module__]

@@ -1,8 +1,8 @@
-"""What can happen to a command, everywhere it can happen, and what everybody sees then.
+"""All failures of a command, in all places, and their effects on all nodes.
 
-Node 1 fails in some way, at the beginning of a command or inside a call of this package; there it is code of the user
-that fails: what turns an object of a registered type into a value or makes it from one, and the operator of a
-reduction. Node 2 waits for node 1 in its counterpart of that call.
+Node 1 fails in some way, at the beginning of a command or inside a call of this package. Inside a call, the user's code
+fails: the functions that encode or decode an object of a registered type, and the operator of a reduction. Node 2 waits
+for node 1 in its counterpart of that call.
 """
 
 import sys
@@ -56,7 +56,7 @@ register_type(Odd, 'tests.Odd', fail if sockets.node == 1 else lambda odd: 1,
               fail if sockets.node == 1 else lambda value: Odd())
 """
 
-# How node 1 fails, and what is told of it.
+# How node 1 fails, and the reported error.
 FAILURES = {
     "exception": ("raise_error()", LookupError, "of the user"),
     "SystemExit": ("raise SystemExit(3)", RemoteError, "SystemExit"),
@@ -66,7 +66,7 @@ FAILURES = {
     "SIGKILL": ("os.kill(os.getpid(), signal.SIGKILL)", EngineDiedError, "died: SIGKILL"),
 }
 
-# Where, and what node 2 does meanwhile.
+# Where node 1 fails, and the code of node 2 meanwhile.
 PLACES = {
     "start": ("fail()", "precv(sockets[1])"),
     "psend": ("psend(Odd(), sockets[2])", "precv(sockets[1])"),
@@ -84,7 +84,7 @@ def net(server: Server) -> Iterator[ClientNetwork]:
 
 
 def assert_goes_on(net: ClientNetwork, *nodes: int) -> None:
-    """Check that these nodes have what they had, and can do everything with each other."""
+    """Check that these nodes have kept their variables and can still communicate in all ways."""
     part = net[list(nodes)]
     assert part.pull("kept", timeout=DEADLINE) == ["from before"] * len(nodes)
     members = f"sockets[{list(nodes)}]"
@@ -116,7 +116,7 @@ def test_a_failure_is_told_as_what_it_is_and_harms_nobody_else(
             if dies and place != "collective"
             else "node 1" in str(error)
         )
-    else:  # it waits for what node 1 may still send
+    else:  # it waits for values that node 1 may still send
         reval("psend('at last', sockets[2])", net[1]).result(DEADLINE)
         partner.result(DEADLINE)
     assert other.result(DEADLINE) == 45
@@ -129,7 +129,7 @@ def test_a_failure_is_told_as_what_it_is_and_harms_nobody_else(
 
 
 def expected_kind(failure: str, place: str, kind: type[Exception]) -> type[Exception]:
-    """Return what the client gets: the user's code inside psend and precv fails as the call says it does."""
+    """Return the client's error: psend and precv wrap errors of the user's code in their own."""
     if issubclass(kind, EngineDiedError) or failure == "SystemExit":
         return kind
     return {"psend": UnsupportedValueError, "precv": UnreadableValueError}.get(place, kind)
@@ -169,7 +169,7 @@ def test_what_cannot_be_sent_fails_its_command_alone(net: ClientNetwork, source:
 
 
 def test_a_result_that_dies_on_its_way(net: ClientNetwork) -> None:
-    """The engine ends in the middle of the array that is its result."""
+    """The engine ends while it sends the array that is its result."""
     command = net[1].eval("import threading; threading.Timer(0.05, os._exit, [9]).start(); np.zeros(2**30)")
     with pytest.raises(EngineDiedError, match="exit status 9"):
         command.result(DEADLINE)

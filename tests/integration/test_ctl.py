@@ -1,4 +1,4 @@
-"""Real servers that are administered while they run."""
+"""Administration of real servers while they run."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def pserver(server: Server, *words: str, check: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run a command of the administrator."""
+    """Run an administrator's command."""
     done = subprocess.run(
         [sys.executable, "-m", "pserver", *words, "--name", str(server.status["name"])],
         capture_output=True,
@@ -67,9 +67,9 @@ def test_the_table_of_sessions_and_the_end_of_one(server: Server) -> None:
 def test_an_idle_session_says_so_and_one_that_computes_does_not(server: Server) -> None:
     with server.connect() as net:
         net.submit("lambda: 1").result(DEADLINE)
-        wait_until(lambda: rows(server)[0]["idle"] > 1, "a session that is idle")
+        wait_until(lambda: rows(server)[0]["idle"] > 1, "the session to be idle")
         command = reval("import time; time.sleep(1000)", net)
-        wait_until(lambda: rows(server)[0]["idle"] == 0.0, "its word that it computes")
+        wait_until(lambda: rows(server)[0]["idle"] == 0.0, "the report that the session is busy")
         command.cancel()
 
 
@@ -129,7 +129,7 @@ def test_a_server_that_is_stopped_is_listed_as_such(server: Server) -> None:
     try:
         begin = time.monotonic()
         assert "does not answer" in pserver(server, "status").stdout
-        assert time.monotonic() - begin < 20.0  # two seconds, on a machine that is not busy
+        assert time.monotonic() - begin < 20.0  # two seconds on an idle machine
     finally:
         server.process.send_signal(signal.SIGCONT)
     assert "0 of 2" in pserver(server, "status").stdout
@@ -144,7 +144,7 @@ def test_kill_of_a_user_ends_what_does_not_listen(server: Server) -> None:
         pserver(server, "ctl", "kill", "alice")
         assert select.select([descriptor], [], [], DEADLINE)[0]
         os.close(descriptor)
-        assert time.monotonic() - begin < 20.0  # under two seconds, on a machine that is not busy
+        assert time.monotonic() - begin < 20.0  # under two seconds on an idle machine
 
 
 def test_who_waits_for_the_last_session_hears_that_the_server_goes_on(server: Server) -> None:

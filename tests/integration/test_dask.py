@@ -1,4 +1,4 @@
-"""Dask clusters at real engines: results, who may connect, and that nothing is left of one, however it ends."""
+"""Dask clusters on real engines: results, access control, and a complete cleanup after any kind of end."""
 
 import asyncio
 import os
@@ -36,13 +36,13 @@ def net(server: Server) -> Iterator[ClientNetwork]:
 
 @pytest.fixture(scope="module")
 def client(net: ClientNetwork) -> Iterator[Any]:
-    """Give a cluster that many tests share."""
+    """Yield a cluster that many tests share."""
     with net.dask(timeout=DEADLINE) as client:
         yield client
 
 
 def process_ids(client: Any) -> list[int]:
-    """Return the numbers of the scheduler and of the workers."""
+    """Return the process numbers of the scheduler and of the workers."""
     return [client.run_on_scheduler(os.getpid), *client.run(os.getpid).values()]
 
 
@@ -51,7 +51,7 @@ def authority_of(net: Network) -> NetworkAuthority:
     return authority
 
 
-# --- it computes ---
+# --- results ---
 
 
 def test_arrays(client: Any) -> None:  # noqa: ARG001 - it is Dask's current one
@@ -70,7 +70,7 @@ def test_a_graph_of_tasks_uses_all_workers(client: Any) -> None:
     square = dask.delayed(lambda x: x * x)
     total = dask.delayed(sum)([square(x) for x in range(20)])
     assert total.compute() == sum(x * x for x in range(20))
-    # A value that one worker has and the other needs goes from one to the other.
+    # A value of one worker that the other needs travels between the two.
     there = client.submit(np.arange, 1000, workers=workers[0])
     assert client.submit(np.sum, there, workers=workers[1]).result(DEADLINE) == 499500
 
@@ -93,9 +93,9 @@ def test_the_engines_are_usable_meanwhile(net: ClientNetwork, client: Any) -> No
 
 
 def workers_of(client: Any) -> set[tuple[str, int, int]]:
-    """Return name, threads and limit of memory of each worker, as the scheduler knows it.
+    """Return name, threads and memory limit of each worker, as the scheduler knows them.
 
-    What `scheduler_info` returns may just have been replaced by what the client asks for itself, without workers.
+    `scheduler_info` is not reliable: the client itself may just have overwritten it with an answer without workers.
     """
 
     def look(dask_scheduler: Any) -> set[tuple[str, int, int]]:
@@ -155,7 +155,7 @@ def test_another_cluster_at_a_part_with_the_scheduler_elsewhere(net: ClientNetwo
     assert client.submit(abs, -3).result(DEADLINE) == 3
 
 
-# --- who may connect, and what is open ---
+# --- access control and open ports ---
 
 
 def security(identity: PemIdentity, authority: str) -> Security:
@@ -169,7 +169,7 @@ def security(identity: PemIdentity, authority: str) -> Security:
 
 
 def say_hello(address: str, **arguments: Any) -> None:
-    """Connect as Dask does, which includes that the other end answers."""
+    """Connect as Dask does, including the other end's answer."""
 
     async def connect_once() -> None:
         comm = await connect_comm(address, timeout=2, **arguments)
@@ -207,7 +207,7 @@ def test_a_client_without_our_certificates_is_refused(client: Any, scheme: str) 
 
 
 def listening(pids: list[int]) -> set[str]:
-    """Return the local addresses at which processes listen, in any family, as the kernel writes them."""
+    """Return the local addresses that processes listen on, in any family, in the kernel's notation."""
     inodes = {str(path.readlink()) for pid in pids for path in Path(f"/proc/{pid}/fd").iterdir()}
     found = set()
     for table in ("tcp", "tcp6", "udp", "udp6"):
@@ -220,7 +220,7 @@ def listening(pids: list[int]) -> set[str]:
 
 def test_nothing_listens_but_tls(client: Any) -> None:
     ports = {int(a.rpartition(":")[2]) for a in [client.scheduler.address, *client.nthreads()]}
-    # 127.0.0.1 in the order of this machine's bytes; no web pages at any other port
+    # 127.0.0.1 in this machine's byte order; no other port serves web pages
     assert listening(process_ids(client)) == {f"0100007F:{port:04X}" for port in ports}
 
 
@@ -241,7 +241,7 @@ def test_processes_have_none_of_the_engine_s_connections_and_no_keys_to_be_seen(
 
 
 def test_keys_never_touch_the_disk(client: Any) -> None:
-    # What a task makes connects with the worker's key, which is read again for that.
+    # A client inside a task connects with the worker's key, and reads its file again for that.
     def ask_scheduler() -> int:
         with distributed.worker_client() as own:
             return int(own.submit(abs, -5).result())
@@ -260,7 +260,7 @@ def test_not_without_encryption(plain_server: Server) -> None:
         net.dask()
 
 
-# --- it ends ---
+# --- ends ---
 
 
 @pytest.mark.slow
@@ -274,10 +274,10 @@ def test_the_block_ends_all(net: ClientNetwork) -> None:
         assert set(folder.iterdir()) > before
         begin = time.monotonic()
     assert time.monotonic() - begin < 10
-    assert future.cancelled()  # what is computed is given up
+    assert future.cancelled()  # running computations are abandoned
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)  # not even a zombie
     assert set(folder.iterdir()) == before
-    client.close()  # a second time does nothing
+    client.close()  # a second call does nothing
     assert net.eval("1").result(DEADLINE) == [1, 1]
 
 
@@ -328,7 +328,7 @@ def test_an_engine_that_is_killed_takes_its_processes_along(server: Server) -> N
         engines = engine_pids(net)
         os.kill(engines[2], signal.SIGKILL)
         wait_gone(where[engines[2]])
-        # What was at the other node goes on.
+        # Work on the other node continues.
         wait_until(lambda: len(client.nthreads()) == 1, "the loss to be noticed")
         assert client.submit(abs, -1).result(DEADLINE) == 1
         client.close()

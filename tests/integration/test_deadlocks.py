@@ -1,4 +1,4 @@
-"""Deadlocks between real processes: each is named within seconds, and nothing else is taken for one."""
+"""Deadlocks between real processes: each is reported within seconds, with no false alarms."""
 
 import re
 import time
@@ -25,7 +25,7 @@ from tests.support.waiting import DEADLINE
 
 MakeNetwork = Callable[..., Network]
 SOON = 30.0  # seconds; it takes one on a quiet machine
-LONG = 3 * HURRY.period  # seconds; time for three rounds of questions
+LONG = 3 * HURRY.period  # seconds; time for three rounds of queries
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def network(network: MakeNetwork) -> MakeNetwork:
 
 
 def named(wait: Callable[[], object]) -> DeadlockError:
-    """Return the error with which a wait without limit of time ends soon."""
+    """Return the error that soon ends a wait without a time limit."""
     begin = time.monotonic()
     with pytest.raises(DeadlockError) as caught:
         wait()
@@ -49,7 +49,7 @@ def named(wait: Callable[[], object]) -> DeadlockError:
 
 
 def assert_usable(net: Network) -> None:
-    """Fail unless all nodes take commands and values, also from each other, and call collectively."""
+    """Fail unless all nodes accept commands and values, also from each other, and make collective calls."""
     reval("psend(precv(sockets[0]) + sockets.node, sockets[0])", net)
     psend(100, net)
     assert [precv(c, timeout=DEADLINE) for c in net[1:]] == [100 + c.node for c in net[1:]]
@@ -68,7 +68,7 @@ def pairs(error: DeadlockError) -> list[tuple[int, str, tuple[int, ...]]]:
     return [(line.node, line.kind, line.waits_for) for line in error.waits]
 
 
-# --- what is one ---
+# --- deadlocks ---
 
 
 def test_the_client_and_an_engine_wait_for_each_other(network: MakeNetwork) -> None:
@@ -94,7 +94,7 @@ def test_engines_wait_for_each_other_in_a_circle(network: MakeNetwork, size: int
     assert pairs(error)[1:] == [(node, "precv", (node % size + 1,)) for node in range(1, size + 1)]
     assert [line.command for line in error.waits] == [None, *[commands.source] * size]
     assert pairs(error)[0] == (0, "the end of a command", (1,))
-    assert_usable(net)  # the failures were told
+    assert_usable(net)  # the failures were reported
 
 
 def test_the_client_waits_for_the_end_of_a_command_that_waits_for_the_client(network: MakeNetwork) -> None:
@@ -127,7 +127,7 @@ def test_a_command_that_waits_its_turn_never_begins(network: MakeNetwork) -> Non
     reval("precv(sockets[0])", net)
     second = reval("y = 5", net[1])
     assert pairs(named(second.result)) == [(0, "the end of a command", (1,)), (1, "precv", (0,))]
-    second.result(DEADLINE)  # now it has its turn
+    second.result(DEADLINE)  # now its turn has come
     assert_usable(net)
 
 
@@ -179,7 +179,7 @@ def test_an_engine_in_the_place_of_one_that_owed_an_answer(network: MakeNetwork)
     net = network(2)
     reval("while True: pass", net[2])
     reval(f"import time\ntime.sleep({LONG})\npsend('slept', sockets[0])", net[1])
-    assert precv(net[1]) == "slept"  # meanwhile all were asked
+    assert precv(net[1]) == "slept"  # meanwhile the client has queried all nodes
     restart(net[2])
     reval("precv(sockets[1])", net[2])
     command = reval("precv(sockets[2])", net[1])
@@ -208,7 +208,7 @@ def test_a_child_of_an_engine_that_prints_all_the_time_changes_nothing(network: 
     assert_usable(net)
 
 
-# --- what is none ---
+# --- no deadlocks ---
 
 
 @pytest.mark.parametrize(
@@ -263,13 +263,15 @@ def test_waits_that_end_by_themselves(network: MakeNetwork, wait: str) -> None:
         source = f"try:\n    {text}\nexcept TimeoutError:\n    psend('passed', sockets)\nfinally:\n    signal.alarm(0)"
         commands.append(reval(source, net[node]))
     assert precv(net[select_sockets(net)[0]]) == "passed"
-    for command in commands:  # what one sends frees the other, if that has not passed too
+    for (
+        command
+    ) in commands:  # the value from the first one frees the other, unless its own limit has passed too
         command.result()
 
 
 @pytest.mark.parametrize("wait", [precv, lambda node, timeout: reval("1", node).result(timeout)])
 def test_a_wait_of_the_client_with_a_limit(network: MakeNetwork, wait: Callable[..., object]) -> None:
-    """It ends with its limit and says who waits for whom. Nothing is ended: the client may send what is missing."""
+    """The call times out and says who waits for whom. No command is ended: the client may send the missing value."""
     net, begin = network(2), time.monotonic()
     commands = [
         reval("x = precv(sockets[2])", net[1]),

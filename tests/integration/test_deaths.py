@@ -1,4 +1,4 @@
-"""Each of the processes is killed or stopped in the middle of its work: what others see, and that nothing is left."""
+"""Each process is killed or stopped during its work: the errors on other nodes, and a complete cleanup."""
 
 import math
 import os
@@ -73,7 +73,9 @@ def test_engine_in_a_command(two_servers: list[Server]) -> None:
 
 def test_engine_while_it_sends_to_the_client(two_servers: list[Server]) -> None:
     with connect(two_servers) as net:
-        pid = engine_pids(net)[1]  # before: to ask takes in what arrives meanwhile, which may be all
+        pid = engine_pids(net)[
+            1
+        ]  # before: the query receives all that arrives meanwhile, possibly everything
         reval("psend('begins', sockets[0]); psend(np.zeros(2**30, np.uint8), sockets[0])", net[1])
         assert precv(net[1], timeout=DEADLINE) == "begins"
         kill(pid)
@@ -127,7 +129,7 @@ def test_children_of_an_engine_end_with_the_network(two_servers: list[Server]) -
 @pytest.mark.parametrize("work", [BUSY, f"psend('busy', sockets[0]); {SENDING}"])
 def test_supervisor(two_servers: list[Server], work: str) -> None:
     with connect(two_servers) as net:
-        pids = engine_pids(net)  # before: to ask takes in what arrives meanwhile, which may be all
+        pids = engine_pids(net)  # before: the query receives all that arrives meanwhile, possibly everything
         command = reval(work, net[2])
         assert precv(net[2], timeout=DEADLINE) == "busy"
         kill(two_servers[1].sessions(net)[0])
@@ -158,7 +160,7 @@ CLIENT = "say(*[info['pid'] for info in network_get_info(net)[1:]])\n"
         "reval('import time; time.sleep(1000)', net); say('now'); psend(np.zeros(2**29, np.uint8), net)",
         "reval('for i in range(10**9): print(i)', net); say('now'); precv(net[1])",
     ],
-    ids=["command", "library", "while it is sent to", "while it sends", "output"],
+    ids=["command", "library", "while the client sends to it", "while it sends", "output"],
 )
 def test_client(server: Server, work: str) -> None:
     with server.connect() as other:

@@ -1,4 +1,4 @@
-"""`pserver deploy` by the system's ssh to real ssh servers, with the login shells that people have."""
+"""`pserver deploy` over the system's ssh to real ssh servers, with common login shells."""
 
 import shlex
 import sys
@@ -11,7 +11,7 @@ from tests.support.machines import Machine
 from tests.support.ssh_machines import Account, run_ssh_machines
 from tests.support.wheels import make_wheels
 
-# The command of the tests, as it is in the environment of the client.
+# The `pserver` command of the tests, as the client's environment has it.
 PSERVER = f"{shlex.quote(sys.executable)} -P -m pserver"
 PYTHON = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n'
 MODULE = """echo Hello
@@ -33,7 +33,7 @@ ACCOUNTS = {
         },
     ),
 }
-# How to come to Python where it is not simply found.
+# How to find Python where it is not on the PATH.
 PYTHONS = (
     "--python 'beta=~/my pythons/py' --python gamma=python-of-the-module"
     " --setup 'gamma=module load py; export LOADED=yes'"
@@ -91,15 +91,15 @@ def test_from_nothing_to_a_network_and_back(machines: Machines, wheels: Path) ->
     (laptop.home / "connect.py").write_text(CONNECT)
     shown = laptop.run(f"{sys.executable} connect.py")
     assert "['alpha', 'beta', 'gamma']" in shown
-    assert "[None, None, 'yes']" in shown  # the server has what was set up
+    assert "[None, None, 'yes']" in shown  # the server has the variables of the setup command
 
-    # The password stays here.
+    # The password does not leave this machine.
     password = (laptop.home / ".config/pserver/client/credentials").read_text().partition(":")[2].strip()
     assert laptop.run(f"grep -rF -e {password} ../alpha ../beta ../gamma || true") == ""
 
     assert laptop.run(deploy).count("up to date") == 3
 
-    # A network of the first host: only the others get what is new.
+    # A network uses the first host, so only the others are updated.
     (laptop.home / "hold.py").write_text(HOLD)
     laptop.run(f"{sys.executable} hold.py &")
     laptop.run("until [ -e held ]; do sleep 0.05; done")
@@ -118,7 +118,7 @@ def test_from_nothing_to_a_network_and_back(machines: Machines, wheels: Path) ->
 
 @pytest.mark.slow
 def test_mistakes_come_with_what_to_do(machines: Machines, tmp_path: Path) -> None:
-    """Each host has one of its own; that of the last is a Python that is too old."""
+    """Each host has its own fault; on the last one, Python is too old."""
     laptop = machines["laptop"]
     (laptop.home / "config").write_text(
         "Host alpha\n  StrictHostKeyChecking yes\n  UserKnownHostsFile /dev/null\n"

@@ -1,4 +1,4 @@
-"""Jobs that outlive their client: detached, killed, recovered by others, once each, whatever happens meanwhile."""
+"""Jobs that outlive their client: detached, killed, recovered by other clients, each exactly once."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.support.servers import Server, run_server
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 pytestmark = pytest.mark.slow  # quick ones: tests.pconnect.views.test_detach_views
-# A job leaves a mark in a folder, so that one sees how often it was run.
+# A job leaves a mark in a folder for each run.
 _JOB = """
 folder = {folder!r}
 def job(k, waits=False):
@@ -41,7 +41,7 @@ def options(folder: Path) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]) -> Iterator[Server]:
-    """Give a server with two slots and a spool of its own."""
+    """Yield a server with two slots and its own spool."""
     folder = tmp_path_factory.mktemp("detach")
     with run_server(folder, *options(folder / "spool"), users=users) as running:
         yield running
@@ -68,7 +68,7 @@ def recover(server: Server, token: str, **options: Any) -> ClientNetwork:
 
 
 def runs(marks: Path) -> dict[int, int]:
-    """Return how often each job was run."""
+    """Return the number of runs of each job."""
     return {int(path.name): path.stat().st_size for path in marks.iterdir()}
 
 
@@ -142,7 +142,7 @@ def detach(
     then: Callable[[ClientNetwork], object] | None = None,
     **options: Any,
 ) -> str:
-    """Detach jobs at one server and return the token."""
+    """Detach jobs on one server and return the token."""
     names: dict[str, Any] = {}
     exec(_JOB.format(folder=str(marks)), names)
     net = server.connect()
@@ -155,7 +155,7 @@ def detach(
 
 
 def go(tmp_path: Path, *jobs: int) -> None:
-    """Let jobs that wait go on."""
+    """Release waiting jobs."""
     for k in jobs:
         (tmp_path / f"go-{k}").touch()
 
@@ -286,7 +286,7 @@ def test_who_recovers_jobs_can_cancel_them(server: Server, marks: Path) -> None:
     token = detach(server, marks, 0, then=begin)
     with recover(server, token) as net:
         jobs = list(net.jobs.values())
-        for job in reversed(jobs):  # first that which waits
+        for job in reversed(jobs):  # first the waiting one
             assert job.cancel()
             with pytest.raises(JobCancelledError) as error:
                 job.result(DEADLINE)

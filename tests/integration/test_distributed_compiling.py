@@ -1,6 +1,6 @@
-"""A C project compiled by `make` over three servers that do not have its sources.
+"""`make` compiles a C project on three servers that do not have its sources.
 
-The machines are namespaces of this one with a home each, which the others do not see.
+The machines are namespaces of this one, each with a private home.
 """
 
 from collections.abc import Iterator
@@ -27,12 +27,12 @@ JOBS = 6
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Return all objects and files of dependencies of a build."""
+    """Return all object and dependency files of a build."""
     return {path.name: path.read_bytes() for path in (folder / "obj").iterdir()}
 
 
 def make(client: Machine, options: str = "") -> str:
-    """Build the project anew; return what `make` shows."""
+    """Rebuild the project; return the output of `make`."""
     client.run("make -s clean")
     return client.run(f"make -s -j{JOBS} {options} 2>&1")
 
@@ -64,7 +64,7 @@ def local(machines: dict[str, Machine]) -> dict[str, bytes]:
 
 @pytest.fixture
 def client(machines: dict[str, Machine]) -> Machine:
-    """Give the client, with all servers running and an agent that counts from zero."""
+    """Yield the client, with all servers running and an agent whose counts begin at zero."""
     client = machines[CLIENT]
     for name in SERVERS:
         if not is_serving(machines[name]):
@@ -83,7 +83,7 @@ def test_all_objects_are_those_of_this_machine(client: Machine, local: dict[str,
     assert files(client.home / "project") == local
     counts = report(client)
     assert {name for name in SERVERS if counts.get(name)} == set(SERVERS)
-    assert away(counts) == FILES  # links are not even asked about
+    assert away(counts) == FILES  # the agent is not even asked about link steps
 
 
 @pytest.mark.slow
@@ -96,12 +96,12 @@ def test_a_server_that_is_killed_in_the_middle_costs_nothing(
     wait_until(lambda: len(list(objects.glob("*.o"))) >= FILES // 4, "the first objects")
     end_processes(machines["alpha"])
     assert len(list(objects.glob("*.o"))) < FILES
-    client.run("wait $!")  # with its status
+    client.run("wait $!")  # with the compiler's status
     assert (client.home / "project" / "log").read_text() == ""
     assert files(client.home / "project") == local
     counts = report(client)
     assert counts.get("alpha", 0) > 0
-    assert away(counts) == FILES, counts  # what was lost went to the others
+    assert away(counts) == FILES, counts  # other servers took over the lost steps
 
 
 @pytest.mark.slow
@@ -133,4 +133,4 @@ def test_without_any_server_it_is_done_here(
         end_processes(machines[name])
     assert make(client) == ""
     assert files(client.home / "project") == local
-    assert away(report(client)) == FILES  # those of before
+    assert away(report(client)) == FILES  # the earlier ones

@@ -1,4 +1,4 @@
-"""What a user reads, and what a program finds in the error, when something has failed at real engines and workers."""
+"""The text and the attributes of errors from real engines and workers."""
 
 import errno
 import os
@@ -49,7 +49,7 @@ def test_an_engine_that_is_killed_while_it_is_idle_did_not_die_in_the_next_comma
 ) -> None:
     net = network(1)
     os.kill(net[1].eval("import os; os.getpid()").result(DEADLINE), signal.SIGKILL)
-    # This client has not heard of it, so it sends the command.
+    # This client does not know yet, so it sends the command.
     with pytest.raises(EngineDiedError) as caught:
         net[1].eval("v").result(DEADLINE)
     assert "in command" not in str(caught.value)

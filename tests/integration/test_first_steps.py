@@ -1,8 +1,8 @@
-"""The first page of the tutorial, as a new user goes through it: at four machines with real ssh servers.
+"""The first page of the tutorial, as a new user follows it, on four machines with real ssh servers.
 
-It is done as the page says, except for this: the machines are namespaces of this one; the repository on the laptop is a
-copy of what a package is made of, whose dependencies the environment of the tests lends; and pip on the others takes
-packages from a folder of wheels in the place of an index.
+The test follows the page with three exceptions: the machines are namespaces of this one; the repository on the laptop
+is a copy of the package's sources, with dependencies from the environment of the tests; and pip on the other machines
+takes packages from a folder of wheels instead of an index.
 """
 
 import time
@@ -33,7 +33,7 @@ def laptop(tmp_path: Path) -> Iterator[Machine]:
 
 
 def steps(blocks: list[Block]) -> int:
-    """Return how many commands are typed and cells run."""
+    """Return the number of commands typed and cells run."""
     return sum(len(list(typed_lines(block))) if block.kind == "console" else 1 for block in blocks)
 
 
@@ -54,7 +54,7 @@ def test_from_nothing_to_numbers_of_three_machines(laptop: Machine) -> None:
         run_cell(notebook, connect)
         first = run_cell(notebook, compute)
         assert time.monotonic() - began < MOST_SECONDS
-        assert run_cell(notebook, compute) == first  # the numbers are those of the seed
+        assert run_cell(notebook, compute) == first  # the seed determines the numbers
         run_cell(notebook, Block("python", "net.close()", "the end", "[]\n"))
     laptop.run("pserver deploy --remove alpha beta gamma")
 

@@ -1,4 +1,4 @@
-"""A forked copy of a process that has a network: it can do nothing with it, and nothing that it does harms it."""
+"""A forked copy of a process with a network: the copy cannot use the network, and cannot harm it."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.waiting import wait_gone
 
-# What follows runs in a process of its own, so that forks copy nothing of the tests.
+# This program runs in a separate process, so forks do not copy the test process.
 _BEGIN = """
 import atexit, gc, multiprocessing, os, sys, threading, time, warnings
 from concurrent.futures import CancelledError, as_completed
@@ -199,7 +199,7 @@ with local_network(2, slots=2) as net:
 
 @pytest.mark.slow
 def test_a_fork_while_other_threads_use_the_network_harms_nobody() -> None:
-    """No lock that another thread held at the fork keeps the copy, and whatever that thread was about goes on."""
+    """A lock that another thread held at the fork does not block the copy, and that thread's work continues."""
     script = """
 stop = False
 def work(node):
@@ -228,7 +228,7 @@ print(len(counts))
 
 @pytest.mark.slow
 def test_after_the_end_of_the_process_its_copy_keeps_no_server_alive() -> None:
-    """Else the engines of a program that has ended would run on for as long as any child of it."""
+    """Otherwise the engines of a program would outlive it for as long as any child of it runs."""
     script = """
 with local_network(1) as net:
     engine = network_get_info(net)[1]["pid"]

@@ -1,4 +1,4 @@
-"""A server is found, and can be stopped, by its account, whatever the variables of either are (fault U2)."""
+"""An account's commands find and stop its server, whatever the environment of either (fault U2)."""
 
 import json
 import os
@@ -20,7 +20,7 @@ Run = subprocess.CompletedProcess[str]
 
 
 def pserver(variables: dict[str, str], *arguments: str, before: tuple[str, ...] = ()) -> Run:
-    """Run the command with these variables and no others but the path."""
+    """Run the command with only these variables and PATH."""
     return subprocess.run(
         [*before, sys.executable, "-m", "pserver", *arguments],
         env={"PATH": os.environ["PATH"], **variables},
@@ -32,7 +32,7 @@ def pserver(variables: dict[str, str], *arguments: str, before: tuple[str, ...] 
 
 
 class Started:
-    """A server in the background, with a run-time folder of its own."""
+    """A server in the background, with its own run-time folder."""
 
     def __init__(self, folder: Path, before: tuple[str, ...] = ()) -> None:
         self.run, self.home = folder / "run", folder / "home"
@@ -110,7 +110,7 @@ def test_a_port_in_use_names_a_server_that_is_found_elsewhere(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 def test_a_server_with_folders_of_its_own_is_found(make: Callable[..., Started]) -> None:
-    """A service with PrivateTmp=yes has them, for one."""
+    """Services with PrivateTmp=yes have such mounts, for example."""
     mount = 'mount -t tmpfs none "$XDG_RUNTIME_DIR"; exec "$@"'
     server = make("unshare", "--mount", "sh", "-c", mount, "sh")
     assert not list(server.run.iterdir())

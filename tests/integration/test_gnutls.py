@@ -26,7 +26,7 @@ def gnutls_cli(server: Server, user: str, password: str) -> subprocess.Completed
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
-        errors="replace",  # it shows what the server offers
+        errors="replace",  # it shows the server's offer
         timeout=DEADLINE,
         check=False,
     )

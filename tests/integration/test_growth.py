@@ -1,4 +1,4 @@
-"""What a call costs in a network of many nodes, counted without sockets: see `tests.support.memory_network`."""
+"""The cost of calls in a network of many nodes, counted without sockets: see `tests.support.memory_network`."""
 
 import math
 from collections.abc import Callable
@@ -38,9 +38,9 @@ def test_small_values_cost_nobody_a_message_for_each_member(
     size: int, call: Callable[[Network], object]
 ) -> None:
     costs = MemoryNetwork(size).measure(call)
-    assert max(cost.messages for cost in costs) <= 26  # five for each neighbour, at most
+    assert max(cost.messages for cost in costs) <= 26  # at most five for each neighbour
     assert sum(cost.sent for cost in costs) <= 5 * (size - 1)
-    # An entry of a bundle, with one number in it, has about thirty bytes; `allgather` sends all of them to all.
+    # A bundle entry with one number has about thirty bytes; `allgather` sends all entries to all nodes.
     assert max(cost.bytes for cost in costs) <= 3000 + 200 * size
     assert max(cost.rounds for cost in costs) <= 4 * math.ceil(math.log(3 * size, 4))
 

@@ -1,6 +1,6 @@
-"""The page for administrators, as one goes through it: root at a machine, two accounts, and what systemd would do.
+"""The page for administrators, step by step: root on a machine, two accounts, and a stand-in for systemd.
 
-It is done as the page says, except for what is said in `test_first_steps`. A stand-in for ``systemctl`` and
+The test follows the page, with the exceptions listed in `test_first_steps`. A stand-in for ``systemctl`` and
 ``journalctl`` starts the command of the unit, sends the signals that the unit names, and shows the log.
 """
 
@@ -26,7 +26,7 @@ PAGE = ROOT / "doc/howto/administer.md"
 PASSWORD = "correct horse battery"
 _PROMPT = re.compile(r"^(alpha#|alice\$) ", re.MULTILINE)
 
-# Folders that the administrator changes are the test's own.
+# The test has private copies of the folders that the administrator changes.
 _PRIVATE = """
 for place in /etc /opt /var/lib; do
     name=$(echo "$place" | tr / _)
@@ -157,7 +157,7 @@ def test_the_page_does_what_it_says(alpha: Machine) -> None:
 
 
 def typed(text: str) -> Iterator[tuple[str, str, str]]:
-    """Return prompt, line and output of each line; a line whose quotes are open goes on in the next."""
+    """Return prompt, line and output of each line; a line with open quotes continues on the next one."""
     starts = [*(found.start() for found in _PROMPT.finditer(text)), len(text)]
     assert starts[0] == 0
     for begin, end in itertools.pairwise(starts):

@@ -1,4 +1,4 @@
-"""The page about clusters: its scripts run under stand-ins for Slurm and PBS, and its manifest is one."""
+"""The page about clusters: its scripts run under stand-ins for Slurm and PBS, and its manifest is valid."""
 
 import sys
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ PROGRAMS = {"pserver": "pserver", "generate-srp-data": "srp_tools.cli"}
 
 @pytest.fixture(scope="module")
 def login(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """Give the login node of a cluster with three nodes, where the user of the page is made."""
+    """Yield the login node of a cluster with three nodes, where the page's user is set up."""
     folder = tmp_path_factory.mktemp("cluster")
     with run_machines(folder, ["login", "node1", "node2", "node3"], {"PYTHONPATH": str(ROOT)}) as machines:
         python_of_the_tests(folder)
@@ -36,7 +36,7 @@ def login(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 
 def text(page: Path, kind: str, word: str) -> str:
-    """Return the block of the page that has a word."""
+    """Return the block of the page that contains a word."""
     found: list[Block] = [block for block in read_blocks(page) if block.kind == kind and word in block.text]
     assert found, f"{page.name}: no block has {word!r}"
     return found[0].text

@@ -1,6 +1,6 @@
-"""The page about compiling on several machines, as a user goes through it: with real ssh servers and private homes.
+"""The page about compiling on several machines, as a user follows it: with real ssh servers and private homes.
 
-It is done as the page says, except for what is said in `test_first_steps`, and for the project, which the test makes.
+The test follows the page, with the exceptions listed in `test_first_steps` and a project of its own.
 """
 
 import re
@@ -47,6 +47,6 @@ def test_the_page_does_what_it_says(laptop: Machine) -> None:
     report = laptop.run("prun --report")
     places = [line.split() for line in report.splitlines()[1:]]
     away = sum(int(times) for compiler, host, times, *_ in places if compiler == "gcc" and host != "here")
-    # All files twice, of which ccache had them once; with -march=native; and one for comparison.
+    # All files twice, once from ccache; once with -march=native; and one file for comparison.
     assert (away, "native" in report) == (2 * FILES + 2, False), report
     assert re.search(rf"Hits: +{FILES} / +{2 * FILES} ", laptop.run("ccache --show-stats"))

@@ -1,4 +1,4 @@
-"""The page about pools, at four machines. It is done as the page says, except for what is said in `test_tutorial`."""
+"""The page about pools, on four machines. The test follows it, with the exceptions listed in `test_tutorial`."""
 
 import json
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def test_the_page_does_what_it_says(machines: dict[str, Machine]) -> None:
         if block.kind == "python":
             for machine in machines.values():
                 (machine.home / "everywhere.py").write_text(block.text)
-            # Servers announce themselves a moment after their start.
+            # Servers announce themselves shortly after they start.
             for name, count in {"beta": 3, "alpha": 1, "gamma": 1, "delta": 1}.items():
                 wait_until(lambda: _heard(machines[name]) == count, f"the members of {name}")  # noqa: B023
         elif block.kind == "console":

@@ -1,4 +1,4 @@
-"""Client, local network and server work whatever they inherit from their parent: a row for each thing."""
+"""Client, local network and server work whatever state they inherit from their parent: one case for each."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from pserver.system.pidfile import find_server
 from tests.support.places import add_user, use_private_places
 from tests.support.waiting import DEADLINE
 
-# What is inherited -> what the parent did to it.
+# Inherited state -> the parent's code that produced it.
 STATES = {
     "no standard streams": "for number in range(3): os.close(number)",
     "no standard input": "os.close(0)",
@@ -24,7 +24,7 @@ STATES = {
         "for number in {*range(1, 32)} - {signal.SIGKILL, signal.SIGSTOP}: signal.signal(number, signal.SIG_IGN)"
     ),
     "blocked signals": "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())",
-    "a child that has ended": "os.fork() or os._exit(0)",
+    "an ended child": "os.fork() or os._exit(0)",
     "umask 0": "os.umask(0)",
     "umask 077": "os.umask(0o077)",
     "a folder that was removed": "os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')",
@@ -62,7 +62,7 @@ STATES = {
     "small stack": "resource.setrlimit(resource.RLIMIT_STACK, (2**20, 2**20))",
     "stack without limit": "resource.setrlimit(resource.RLIMIT_STACK, (-1, -1))",
     "no locked memory": "resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))",
-    "low priority": "os.nice(5)",  # with the lowest, nothing is done in time beside other tests
+    "low priority": "os.nice(5)",  # at the lowest priority, it would time out beside other tests
     "one processor": "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})",
 }
 
@@ -86,7 +86,7 @@ Path(sys.argv[1]).write_text(str(results))
 
 
 def run(command: list[str], state: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command whose parent has left a state."""
+    """Run a command whose parent has prepared a state."""
     parent = f"import os, resource, signal, sys\n{STATES[state]}\nos.execv(sys.argv[1], sys.argv[1:])"
     work = Path(tempfile.mkdtemp(dir=folder))
     return subprocess.run(

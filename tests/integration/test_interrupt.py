@@ -1,4 +1,4 @@
-"""Ctrl-C at a client that waits: it is raised there and in the remote command, and the network survives."""
+"""Ctrl-C in a waiting client: it raises there and in the remote command, and the network survives."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.support.clients import ClientProcess
 from tests.support.servers import Server
 from tests.support.waiting import wait_gone
 
-# What the remote command does; it says that it has begun, and afterwards what befell it.
+# The remote command reports that it has begun, and afterwards how it ended.
 BUSY = """
 command = reval('''
 import time

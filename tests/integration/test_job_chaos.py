@@ -1,6 +1,6 @@
-"""Many jobs while workers, engines and one of three servers are killed at random.
+"""Many jobs, while the test kills workers, engines and one of three servers at random.
 
-The environment variable CHAOS_JOBS sets how many jobs; the tests take some hundreds.
+The environment variable CHAOS_JOBS sets the number of jobs; the default is a few hundred.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ def three_servers(
     tmp_path: Path, users: tuple[Credentials, Path], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[list[Server]]:
     with contextlib.ExitStack() as stack:
-        # Not in `tmp_path`, where the names of sockets would become too long.
+        # Not in `tmp_path`: the paths of sockets would be too long.
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-"))
         monkeypatch.setenv("TMPDIR", folder)
         yield [
@@ -41,7 +41,7 @@ def three_servers(
 
 
 def work(number: int, diary: str) -> int:
-    """Note that the job is run, and compute something that can be checked."""
+    """Record the run, and compute something that can be checked."""
     with Path(diary, str(os.getpid())).open("ab", buffering=0) as file:
         file.write(b"%d\n" % number)
     time.sleep(PAUSE)
@@ -49,7 +49,7 @@ def work(number: int, diary: str) -> int:
 
 
 class Chaos:
-    """Kills what it finds."""
+    """Kills the processes that it finds."""
 
     def __init__(self, net: ClientNetwork, servers: list[Server]) -> None:
         self.net = net
@@ -118,7 +118,7 @@ def test_every_job_ends_as_it_should(three_servers: list[Server], tmp_path: Path
         elif job.exception() is not None:
             assert isinstance(job.exception(), JobLostError)
             assert (job.state, job.losses) == ("lost", 1)
-        # Each time that it was run but the last, its loss was counted; a lost one may not have got so far.
+        # Each run but the last counts as a loss; a lost job may not have got as far as its record.
         assert runs[number] <= job.losses + (job.state == "done")
         assert runs[number] >= (job.state == "done")
     print(JOBS, dict(chaos.kills), dict(states), "losses", sum(job.losses for job in jobs.values()))

@@ -1,4 +1,4 @@
-"""What can happen to a job, everywhere it can happen, and what the client is told; the executor goes on."""
+"""All failures of a job, in all places, and the client's errors; the executor keeps working."""
 
 import os
 import signal
@@ -20,16 +20,16 @@ from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 WAYS = list(crashing.WAYS)
 
-# What a job fails with that has failed in some way in its worker.
+# The error of a job for each kind of failure in its worker.
 AT_WORK: dict[str, tuple[type[BaseException], str]] = {
     "exception": (LookupError, "of the user"),
     "sys.exit": (SystemExit, "3"),
     "os._exit": (JobLostError, "died: exit status 7"),
     "SIGSEGV": (JobLostError, "died: SIGSEGV"),
 }
-LIVES = ("exception", "sys.exit")  # the worker goes on
+LIVES = ("exception", "sys.exit")  # the worker survives
 
-# Where it fails: what is submitted, and what is told where that is not the above.
+# Where it fails: the submitted function, and the error if it differs from the above.
 PLACES: dict[str, Any] = {
     "unpickling the function": lambda way: (crashing.FailsWhenUnpickled(way),),
     "unpickling an argument": lambda way: (id, [crashing.FailsWhenUnpickled(way)]),
@@ -66,7 +66,7 @@ def lone(one_slot: Server) -> Iterator[ClientNetwork]:
 
 
 def submit_with_others(executor: Executor, *call: Any) -> tuple[Job, list[Job]]:
-    """Submit a job that fails, and others behind it."""
+    """Submit a failing job and further jobs after it."""
     return executor.submit(*call), [executor.submit(pow, 2, k) for k in range(30)]
 
 
@@ -126,7 +126,7 @@ def test_arguments_of_a_job_that_failed_are_freed(lone: ClientNetwork) -> None:
     executor.submit("__import__('gc').enable").result(DEADLINE)
 
 
-# --- at the client ---
+# --- on the client ---
 
 
 def test_an_exception_in_pickling_here_is_the_error_of_the_job(executor: Executor) -> None:
@@ -197,13 +197,13 @@ def one_slot(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials,
         yield server
 
 
-# --- killed ---
+# --- killed workers ---
 
 
 def test_a_worker_killed_while_idle_costs_nothing(lone: ClientNetwork) -> None:
     worker = worker_of(lone)
     os.kill(worker, signal.SIGKILL)
-    jobs = [lone.submit(pow, 2, k) for k in range(30)]  # the client may not know yet
+    jobs = [lone.submit(pow, 2, k) for k in range(30)]  # the client may not have noticed yet
     assert_goes_on(lone.executor(), jobs)
     assert worker_of(lone) != worker
 

@@ -1,4 +1,4 @@
-"""JupyterLab in Chromium: what stands on the page, and in the file of the notebook."""
+"""JupyterLab in Chromium: the contents of the page and of the notebook's file."""
 
 import re
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ FAILURE = "net.eval('import time; time.sleep(0.6 * sockets.node); 1 / 0').result
 
 @pytest.fixture(scope="module")
 def lab(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """JupyterLab with a notebook that is not run yet."""
+    """JupyterLab with a notebook that has not run yet."""
     folder = tmp_path_factory.mktemp("lab")
     with open_notebook(
         folder, server, CONNECT.format(host=server.host), STEPS, JOBS, CLEARS, DASHBOARD, FAILURE
@@ -58,7 +58,7 @@ def test_a_bar_is_seen_while_a_cell_runs_and_then_nothing_of_it(lab: Lab) -> Non
         assert "of 2 nodes done" in line
     shown = {cell: lab.outputs(cell) for cell in range(6)}
     assert shown[0] == []
-    steps, figure = shown[1]  # all that was printed is one piece
+    steps, figure = shown[1]  # all printed text is one output
     assert "there" in steps and "step 2" in steps and "<img" in figure
     figure, printed = shown[2]
     assert "<img" in figure and "<pre>0\n1\n2\n3\n4\n5\n</pre>" in printed
@@ -74,7 +74,7 @@ def test_a_bar_is_seen_while_a_cell_runs_and_then_nothing_of_it(lab: Lab) -> Non
 
 
 def test_the_page_of_a_network_is_shown_below_the_path_of_jupyter(lab: Lab) -> None:
-    """By jupyter-server-proxy: the browser of the notebook may be on another machine than its kernel."""
+    """Through jupyter-server-proxy: the notebook's browser and kernel may be on different machines."""
     element = lab.page.wait_for_selector(".jp-OutputArea-output iframe")
     frame = element.content_frame() if element is not None else None
     assert frame is not None

@@ -1,7 +1,7 @@
-"""`pshadow on` and `off`, in place, killed at each of their steps: the programs come back as they were.
+"""`pshadow on` and `off`, in place, killed at each of their steps: the original programs come back.
 
-strace(1) kills the command before its n-th call of a kind that changes a file, for each kind and each n; so each state
-that a folder can be left in is met.
+strace(1) kills the command before its n-th call of a kind that changes a file, for each kind and each n. This covers
+each state in which a folder can be left.
 """
 
 import os
@@ -26,7 +26,7 @@ NAMES = "tool", "link"
 
 
 def steps(log: Path) -> Counter[str]:
-    """Return how often each kind of change was made."""
+    """Return the number of changes of each kind."""
     return Counter(re.findall(r"^(?:\d+ +)?(\w+)\(", log.read_text(), re.MULTILINE))
 
 
@@ -67,7 +67,7 @@ class Place:
         self.off = ["off", "--in-place", "--dir", str(self.folder)]
 
     def check_after_kill(self, next_words: list[str]) -> None:
-        """Check that each program runs, whatever happens, and that `off`, at once or after the next, restores all."""
+        """Check that each program still runs, and that `off`, immediately or after another command, restores all."""
         for name in NAMES:
             assert output_of([self.folder / name, "a"], {"PSERVER_SHADOW": "test"}) == [b"real", b"a"]
         for words in (next_words, self.off):
@@ -102,7 +102,7 @@ def test_after_a_kill_at_any_step_all_comes_back(tmp_path: Path, killed: str) ->
 
 
 def shape(folder: Path) -> dict[bytes, tuple[object, ...]]:
-    """Return what a folder contains without what differs from call to call."""
+    """Return a folder's contents, without parts that differ from call to call."""
     kept: dict[bytes, tuple[object, ...]] = {}
     for path in sorted(folder.rglob("*")):
         facts = path.lstat()
@@ -131,7 +131,7 @@ def test_after_a_kill_at_any_step_a_folder_of_stand_ins_is_whole(tmp_path: Path,
             prepare()
             inject = [f"--inject={kind}:signal=KILL:when={number}"]
             assert traced(log, words[killed], inject, environment) == -9, f"{kind} {number}"
-            for path in folder.glob("[!.]*"):  # what is there is whole
+            for path in folder.glob("[!.]*"):  # existing files are complete
                 assert output_of([path, "/dev/null"], environment | {"PSERVER_SHADOW": "x"}) in (
                     [b"real", b"/dev/null"],
                     [],

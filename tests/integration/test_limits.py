@@ -1,4 +1,4 @@
-"""Real sessions that use more than they may: what ends, what the client hears, and what goes on."""
+"""Real sessions that exceed their limits: what ends, the client's errors, and what continues."""
 
 import re
 import time
@@ -24,7 +24,7 @@ BY_THE_SERVER = "the server's administrator has set"
 
 @contextmanager
 def limited(folder: Path, users: Users, *options: str, n: int = 1) -> Iterator[tuple[Server, ClientNetwork]]:
-    """Give a server with limits, and a network of n of its nodes."""
+    """Yield a server with limits, and a network of `n` of its nodes."""
     with run_server(folder / "server", *options, users=users) as server, server.connect(n) as net:
         yield server, net
 
@@ -34,9 +34,9 @@ def evaluate(net: ClientNetwork, source: str) -> object:
 
 
 def assert_ends(server: Server, net: ClientNetwork, why: str) -> None:
-    """Wait until a session has been ended, and check that client and log say why, and nothing is left."""
+    """Wait for the end of a session; check that client and log give the reason and nothing is left."""
     pids = engine_pids(net).values()
-    with pytest.raises(ConnectionLostError) as caught:  # the client may have heard of it before
+    with pytest.raises(ConnectionLostError) as caught:  # the client may already know
         evaluate(net, "__import__('time').sleep(1000)")
     what = r"(the session of node 1 .* was ended|node 1 \(.*\) is lost)"
     assert re.search(rf"{what}: {why}; to continue: net\.reconnect\(1\), or connect again", str(caught.value))
@@ -77,11 +77,11 @@ def test_a_session_lasts_so_long_whatever_it_does(tmp_path: Path, users: Users) 
 @pytest.mark.slow
 def test_an_idle_session_ends_and_a_busy_one_does_not(tmp_path: Path, users: Users) -> None:
     with limited(tmp_path, users, "--idle-timeout=1.5", "--slots=1", n=2) as (server, net):
-        # Each of them is longer, on one node, while the other does nothing.
+        # Each one takes longer than the timeout on one node, while the other node is idle.
         evaluate(net, "__import__('time').sleep(3)")
         net.submit("lambda: __import__('time').sleep(3)").result(DEADLINE)
         net.run(["sleep", "3"])
-        # A program in the background, as those of a Dask cluster are.
+        # A background program, like the processes of a Dask cluster.
         evaluate(net, "__import__('subprocess').Popen(['sleep', '4']).pid")
         time.sleep(3)
         evaluate(net, "1")
@@ -168,7 +168,7 @@ def test_a_job_may_have_no_more_memory_than_the_server_lets_it(
         with pytest.raises(MemoryError, match=who):
             executor.submit("lambda: bytearray(2**28)").result(DEADLINE)
         assert executor.submit("lambda: len(bytearray(2**27))").result(DEADLINE) == 2**27
-        assert evaluate(net, "len(bytearray(2**28))") == 2**28  # a command is no job
+        assert evaluate(net, "len(bytearray(2**28))") == 2**28  # a command is not a job
 
 
 def test_a_job_may_have_less_memory_than_the_server_lets_it(tmp_path: Path, users: Users) -> None:
@@ -208,7 +208,7 @@ def test_detached_jobs_end_with_the_time_of_their_session(tmp_path: Path, users:
 @needs_root
 @pytest.mark.slow
 def test_without_a_cgroup_processes_count_for_the_account() -> None:
-    """Root has no limit of them, so this takes a server that gives sessions other accounts."""
+    """This limit does not apply to root, so the test needs a server whose sessions run under other accounts."""
     many = "[__import__('threading').Thread(target=__import__('time').sleep, args=(9,)).start() for _ in range(40)]"
     with passable_folder() as folder, accounts_server(folder, "--session-processes=20") as server:
         login: dict[str, Any] = {"user": "alice", "password": password_of("alice")}
@@ -221,7 +221,7 @@ def test_without_a_cgroup_processes_count_for_the_account() -> None:
                 evaluate(net, "__import__('subprocess').run(['true'])")
 
 
-# A server for which a folder stands for that of its cgroups; few machines that run tests have real ones.
+# A plain folder replaces the server's cgroup folder, because few test machines have real cgroups.
 CGROUPS_IN = """
 import sys
 from pserver.cli import main
@@ -232,7 +232,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_a_session_whose_cgroup_cannot_be_made_does_not_begin(tmp_path: Path, users: Users) -> None:
-    """It would have fewer limits than it is to have, and nobody would see that."""
+    """Otherwise the session would run with fewer limits than configured, and nobody would notice."""
     code = CGROUPS_IN.format(folder=str(tmp_path / "gone"))
     options = ("--session-memory=1g", "--allow-root", "--shared-account")
     with run_server(

@@ -1,4 +1,4 @@
-"""Links between processes of one account on this machine, and other accounts that try to get in."""
+"""Links between processes of one account on this machine, and intrusion attempts by other accounts."""
 
 import os
 import socket
@@ -44,11 +44,13 @@ def test_another_account_that_guesses_path_and_network_gets_nothing(tmp_path: Pa
     with run_server(tmp_path / "server") as server, server.connect(2) as net:
         net.submit(pow, 2, 5).result(DEADLINE)
         path = next((server.folder / "pserver").glob("*.socket"))
-        folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)  # past the folders of the test
+        folder = os.open(
+            path.parent, os.O_PATH | os.O_DIRECTORY
+        )  # bypassing the permissions of the test's folders
         name = f"/proc/self/fd/{folder}/{path.name}"
         try:
             assert "PermissionError" in in_child(NOBODY, attempt(name, net, endpoint))
-            # Even if the account had let everybody in, it is asked who comes.
+            # Even with open permissions, the server checks the account of each client.
             path.parent.chmod(0o711)
             path.chmod(0o666)
             assert in_child(NOBODY, attempt(name, net, endpoint)) == "nothing"
@@ -72,7 +74,7 @@ def test_this_account_without_the_token_gets_nothing(tmp_path: Path, endpoint: i
 
 
 def attempt(name: str, net: Network, endpoint: int) -> Callable[[], str]:
-    """Return a function that tries to get in as the client of a network, and returns what it has heard."""
+    """Return a function that tries to join as the client of a network, and returns the server's answer."""
 
     def run() -> str:
         with socket.socket(socket.AF_UNIX) as sock:

@@ -1,4 +1,4 @@
-"""Values that are small in bytes and take long to make: whoever takes one pays for it, within limits."""
+"""Values that are small in bytes but slow to decode: the receiving call pays for them, within limits."""
 
 import gc
 import os
@@ -32,7 +32,7 @@ def nets() -> Iterator[list[Network]]:
 
 
 def send_lists(network: Network, node: int, count: int) -> None:
-    """Send a list of so many empty lists as a peer would that keeps to no limits."""
+    """Send a list of `n` empty lists, like a peer that ignores all limits."""
     head = b"\x90\xdd" + count.to_bytes(4, "big") + b"\x90" * count
     connection = network[node]
     connection.post_encoded([pack_header(Kind.VALUE, 0, len(head), 0) + head])
@@ -52,7 +52,7 @@ def in_thread(work: Callable[..., object], *args: object) -> threading.Thread:
 
 
 def wait_for_value(network: Network) -> Connection:
-    """Wait until node 1 has sent a value, and return its connection."""
+    """Wait until node 1 has sent a value; return its connection."""
     connection = network[1]
     network.mesh.event_loop.run_until(lambda: connection.has_value(0), time.monotonic() + LIMIT, "the value")
     return connection
@@ -112,7 +112,7 @@ def test_a_time_limit_counts_while_a_value_is_made(nets: list[Network]) -> None:
 
 @pytest.fixture
 def without_collector() -> Iterator[None]:
-    """Have no garbage collected: Hypothesis has a callback there, in which an interrupt would be lost."""
+    """Disable garbage collection: Hypothesis has a callback there that would swallow an interrupt."""
     gc.disable()
     yield
     gc.enable()

@@ -1,6 +1,6 @@
-"""An array costs what it has: it is sent from its own memory and received into that of another.
+"""An array is sent from its own memory and received into the memory of the new array, without further copies.
 
-Nothing is sent before the receiver has begun to measure: an engine takes in what comes, also before its command.
+Senders wait until the receiver has begun to measure, because an engine receives data even before its command.
 """
 
 import resource
@@ -15,7 +15,7 @@ from pconnect import Network, bcast, precv, psend, reval
 from tests.support.memory import Peak
 from tests.support.servers import Server
 
-SIZE = 2**28  # bytes, of which a tenth is more than all else that happens meanwhile
+SIZE = 2**28  # bytes; everything else that happens meanwhile takes less than a tenth
 LIMIT = 100.0  # seconds; it takes about one
 REPEATED = np.ones(2**22)  # 32 MiB, which are 8,192 pages, or 17 large ones
 FAULTS = "__import__('resource').getrusage(0).ru_minflt"
@@ -56,9 +56,9 @@ def faults() -> int:
 
 
 def most_fault_none(counts: list[list[int]]) -> bool:
-    """Return whether most calls have faulted no page; how much is on its way at once varies, so some take more.
+    """Return whether most calls faulted no page. Some fault more, because the amount in transit varies.
 
-    Without memory that is used again, each call faults 17 large pages at least. The calls fault a few for small things.
+    Without reuse of memory, each call faults at least 17 large pages. The calls fault a few for small objects.
     """
     return bool((np.median(np.diff(counts, axis=0), axis=0) < 8).all())
 

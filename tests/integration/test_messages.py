@@ -1,4 +1,4 @@
-"""Values, errors and output of commands, and limits of time, between real processes."""
+"""Values, errors and output of commands, and time limits, between real processes."""
 
 import os
 import signal
@@ -81,7 +81,7 @@ def test_everything_printed_arrives(network: MakeNetwork, capfd: pytest.CaptureF
 def test_output_without_end_holds_up_neither_server_nor_client(network: MakeNetwork) -> None:
     net = network(2)
     command = reval("for i in range(4000): print('x' * 4999)", net[1])  # 20 MB: more than all buffers
-    time.sleep(1)  # nothing is taken in, so the engine comes to wait in its print
+    time.sleep(1)  # the client receives nothing, so the engine ends up waiting in its print
     reval("psend('meanwhile', sockets[0])", net[2])
     assert precv(net[2], timeout=DEADLINE) == "meanwhile"
     command.result(DEADLINE)
@@ -101,7 +101,7 @@ def test_time_limits_leave_a_connection_usable(network: MakeNetwork) -> None:
             with pytest.raises(TimeoutError):
                 wait()
             seconds.append(time.monotonic() - begin)
-        assert 0.05 <= min(seconds) < 0.95  # a wait looks up every second in any case
+        assert 0.05 <= min(seconds) < 0.95  # a wait wakes up every second in any case
     psend("wakes the command", net[1])
     reval("psend(sockets.node, sockets[0])", net)
     assert [precv(c, timeout=DEADLINE) for c in net[1:]] == [1, 2]
@@ -115,7 +115,7 @@ def test_select_sockets_takes_fractions_of_seconds(network: MakeNetwork) -> None
             begin = time.monotonic()
             assert select_sockets(net, limit) == []
             seconds.append(time.monotonic() - begin)
-        assert limit <= min(seconds) < 0.95  # a wait looks up every second in any case
+        assert limit <= min(seconds) < 0.95  # a wait wakes up every second in any case
     reval("psend('ready', sockets[0])", net[2])
     assert select_sockets(net, DEADLINE) == [2]
     assert select_sockets(net[1:], DEADLINE) == [1]
@@ -141,7 +141,7 @@ def test_half_sent_value_is_finished_later_as_it_was(network: MakeNetwork) -> No
     values[:] = 0
     reval("b = precv(sockets[0]); psend(bool((b == np.arange(2**23)).all()), sockets[0])", net)
     reval("psend(precv(sockets[0]), sockets[0])", net)
-    # The engine takes nothing in while it pauses; a signal ends that.
+    # The engine receives nothing while it pauses; a signal ends the pause.
     os.kill(engine_pids(net)[1], signal.SIGINT)
     with pytest.raises(RemoteError, match="KeyboardInterrupt"):
         busy.result(DEADLINE)

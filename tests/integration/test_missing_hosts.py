@@ -1,4 +1,4 @@
-"""`pconnect` goes on without hosts that are not required, and so does the recovery of jobs."""
+"""`pconnect` and the recovery of jobs continue without hosts that are not required."""
 
 import dataclasses
 import socket
@@ -22,7 +22,7 @@ from tests.support.waiting import DEADLINE
 
 
 def closed_port() -> str:
-    """Return an address at which nothing listens."""
+    """Return an address on which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
@@ -52,7 +52,7 @@ def test_hosts_that_are_not_required_may_be_missing(two_servers: list[Server]) -
 
 
 def test_a_host_that_does_not_answer_does_not_hold_up_the_others(server: Server) -> None:
-    """It is a server that is stopped, or a firewall that drops what comes: the time is up for all hosts at once."""
+    """The server is suspended, or a firewall drops packets: the timeout passes for all hosts at the same moment."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host, began = f"127.0.0.1:{silent.getsockname()[1]}", time.monotonic()
         with (

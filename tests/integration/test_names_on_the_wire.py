@@ -1,4 +1,4 @@
-"""No module of ours is named on the wire, and no name of the user's is looked at, whatever the client calls."""
+"""No client call names our modules on the wire or reads a name of the user's."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from tests.support.servers import Server, run_server
 from tests.support.verbs import VERBS, Verb
 from tests.support.waiting import DEADLINE
 
-# What evaluated text would need, and what it would name.
+# Functions that evaluated text would need, and modules that it would name.
 PATHS = re.compile(rb"(?:pserver|pconnect|srp_tools)\.[a-z_]\w*(?:\.\w+)*")
 TEXTS = re.compile(rb"__import__|globals\(\)|fromlist|importlib")
 ALLOWED = {b"pconnect.remote_entry"}
@@ -40,7 +40,7 @@ def use(net: ClientNetwork, folder: Path) -> None:
 
 @pytest.fixture
 def deciphered(monkeypatch: pytest.MonkeyPatch) -> dict[object, bytearray]:
-    """Record what this process sends and receives, before it is encrypted and after it is decrypted."""
+    """Record the data that this process sends and receives, before encryption and after decryption."""
     records: dict[object, bytearray] = {}
     send, receive_into = Channel.send, Channel.receive_into
 
@@ -73,20 +73,20 @@ def test_the_client_names_no_modules(
         passed = b"".join(deciphered.values())
         assert b"workspace.update" in passed and b"dask.prepare" in passed
         assert names_in(deciphered) == ALLOWED
-        # The test can fail: it would see these.
+        # The test can fail: it would notice these.
         net.eval("'pserver.services'; len(globals())").result(DEADLINE)
         assert names_in(deciphered) == ALLOWED | {b"pserver.services", b"globals()"}
 
 
 @pytest.mark.slow
 def test_no_one_names_modules_on_any_connection(tmp_path: Path) -> None:
-    """Engines among themselves included: all of them are reached by way of the recorder."""
+    """This includes links between engines: the recorder is in front of all of them."""
     with recorded_server(tmp_path / "server", "--slots=2", use_tls=False) as (server, recorder):
         there = Server(server.process, {**server.status, "bind": ["127.0.0.1"]}, server.folder, use_tls=False)
         with there.connect(2, check_versions=False) as net:
             use(net, tmp_path)
         recorder.wait_for_the_end()
-        assert recorder.connections[server.data_port] > 3  # both engines, between them, and workers
+        assert recorder.connections[server.data_port] > 3  # both engines, the link between them, and workers
         assert names_in(recorder.bytes) == ALLOWED
 
 
@@ -94,7 +94,7 @@ def test_no_one_names_modules_on_any_connection(tmp_path: Path) -> None:
 def hostile(
     tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]
 ) -> Iterator[ClientNetwork]:
-    """Give a network whose workspaces have assigned something to all that text of ours could use."""
+    """Yield a network whose workspaces have overwritten all names that our own code could use."""
     folder = tmp_path_factory.mktemp("hostile")
     with run_server(folder, "--slots=2", users=users) as server, server.connect(2) as net:
         reval("network_of_verbs = sockets", net).result(DEADLINE)

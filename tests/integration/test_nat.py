@@ -1,7 +1,7 @@
-"""Servers behind a router that gives them other ports, and firewalls: values between all nodes are right.
+"""Servers behind a router with other ports, and behind firewalls: values between all nodes arrive.
 
-`a` and `b` are behind the router `gate`, at its address with ports that differ; `c` and `d` are outside, as is the
-client, whose machine is `far`.
+`a` and `b` are behind the router `gate`, at its address with different ports. `c` and `d` are outside, as is the
+client's machine `far`.
 """
 
 import contextlib
@@ -104,7 +104,7 @@ table ip nat {{
 
 
 class Places:
-    """The machines, their servers, and a user of all."""
+    """The machines, their servers, and a user of all servers."""
 
     def __init__(self, lans: Lans, credentials: Credentials) -> None:
         self._lans, self._credentials = lans, credentials
@@ -114,11 +114,11 @@ class Places:
         self._lans.nft(machine, rules)
 
     def close(self, machine: str, rule: str) -> None:
-        """Have a machine drop what comes in and fits a rule."""
+        """Make a machine drop incoming packets that match a rule."""
         self.allow(machine, f"table ip filter {{\nchain in {{\n{CHAIN}\n{rule} drop\n}}\n}}")
 
     def refuse(self, machine: str, rule: str) -> None:
-        """Have it refuse that instead, which is quicker."""
+        """Make it reject these packets instead, which clients notice sooner."""
         self.allow(machine, f"table ip filter {{\nchain in {{\n{CHAIN}\n{rule} reject with tcp reset\n}}\n}}")
 
     def connect(
@@ -130,7 +130,7 @@ class Places:
         computing: Sequence[int] = (),
         removed: Sequence[int] = (),
     ) -> dict[str, Any]:
-        """Connect at a machine, send values between all nodes, and return what came of it."""
+        """Connect from a machine, send values between all nodes, and return the results."""
         user, password = self._credentials.user, self._credentials.password
         given = [user, password, hosts, timeout, restarted, computing, removed]
         told: dict[str, Any] = self._lans.python(at, CLIENT, json.dumps(given))
@@ -187,14 +187,14 @@ def test_one_port_is_enough_for_everything(places: Places) -> None:
 
 
 def test_only_command_ports_are_open(places: Places) -> None:
-    places.allow("gate", FORWARDS.replace("DATA", ""))  # the router refuses what is for its data ports
-    places.close("c", "tcp dport 12501")  # and this firewall drops it
+    places.allow("gate", FORWARDS.replace("DATA", ""))  # the router rejects packets for its data ports
+    places.close("c", "tcp dport 12501")  # and this firewall drops them
     told = places.connect(C, A, B)
     assert told["ports"] == [12502, 22502, 22602]
     assert told["routes"][0]["0"] == "through its command port"
 
 
-NEW = "ip saddr {} tcp flags & (syn | ack) == syn"  # only what begins a connection
+NEW = "ip saddr {} tcp flags & (syn | ack) == syn"  # only the first packets of connections
 
 
 def test_the_higher_number_dials_where_the_lower_one_cannot(places: Places) -> None:
@@ -206,7 +206,7 @@ def test_the_higher_number_dials_where_the_lower_one_cannot(places: Places) -> N
 
 
 def test_a_server_that_can_only_dial_out(places: Places) -> None:
-    """The client reaches it by an ssh forward, say; here it is in the same network."""
+    """The client might reach it through an ssh forward; here it is in the same network."""
     told = places.connect("10.9.0.2", C, at="b")
     assert told["routes"] == [{}, {}]
     assert places.connect(C, "10.9.0.2", at="b")["seconds"] < 15
@@ -235,7 +235,7 @@ def test_the_client_relays_where_no_server_can(places: Places) -> None:
 
 
 def test_ports_that_ssh_forwards_are_for_the_client_only(places: Places) -> None:
-    """The other servers go by what a server says of itself."""
+    """The other servers rely on a server's report of its own address."""
     places.allow("far", FORWARDED)
     told = places.connect("localhost:9502/9501", "127.0.0.1:9602/9601*2")
     assert told["ports"] == [9501, 9601, 9601] and told["routes"] == [{}, {}, {}]

@@ -1,4 +1,4 @@
-"""Servers without TCP, as that of `local_network`: all works over Unix sockets, and nobody else gets in."""
+"""Servers without TCP, like that of `local_network`: everything works over Unix sockets, for one account only."""
 
 import os
 import socket
@@ -33,7 +33,7 @@ LONG = "a-folder-whose-name-alone-is-so-long-that-no-socket-in-it-has-a-path-of-
 
 @pytest.fixture(scope="module")
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Give a server without TCP."""
+    """Yield a server without TCP."""
     folder = tmp_path_factory.mktemp("quiet") / LONG
     with run_server(folder, "--no-tcp", "--orphan-timeout=5") as server:
         yield server
@@ -57,7 +57,7 @@ def test_a_local_network_has_no_tcp_socket_while_it_works() -> None:
             ("local", "unix", None, None)
         ] * 2
         assert stat.S_IMODE(Path(runtime_folder(net)).stat().st_mode) == 0o700
-        # Engines that exchange arrays, workers with jobs, programs, joblib on top, a new engine in the place of one.
+        # Engines that exchange arrays, workers with jobs, programs, joblib on top, and a restarted engine.
         reval("import numpy; psend(numpy.ones(200_000), sockets[3 - sockets.node])", net)
         reval("psend(precv(sockets[3 - sockets.node]).sum(), sockets[0])", net)
         assert [float(precv(each, timeout=DEADLINE)) for each in net[1:]] == [200_000.0] * 2
@@ -68,7 +68,7 @@ def test_a_local_network_has_no_tcp_socket_while_it_works() -> None:
         net[1].restart()
         assert net.eval("sockets.node").result(DEADLINE) == [1, 2]
         waiting = [net.submit(input_from, Path(runtime_folder(net)) / "go") for _ in range(2)]
-        wait_until(lambda: all(job.running() for job in waiting), "two jobs that run")
+        wait_until(lambda: all(job.running() for job in waiting), "two running jobs")
         processes = our_processes(net)
         assert len(processes) >= 8  # daemon, starter, session, spawner, two engines, two workers
         assert set(tcp_sockets(processes)) - before == set()
@@ -94,7 +94,7 @@ def test_dask_is_what_opens_tcp_of_its_own() -> None:
         others = set(pids) - dask - {os.getpid()}
         assert tcp_sockets(dask, listening=True)
         assert not tcp_sockets(others)
-        # Loopback, and nothing else.
+        # Only the loopback interface.
         assert all(place.split()[1].startswith("0100007F:") for place in tcp_sockets(dask, listening=True))
 
 
@@ -154,7 +154,9 @@ def test_something_else_at_a_path(tmp_path: Path) -> None:
 @needs_root
 def test_another_account_gets_nothing(quiet: Server) -> None:
     path = Path(quiet.status["socket"])
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)  # past the folders of the test
+    folder = os.open(
+        path.parent, os.O_PATH | os.O_DIRECTORY
+    )  # bypassing the permissions of the test's folders
 
     def attempt() -> str:
         with socket.socket(socket.AF_UNIX) as sock:
@@ -169,7 +171,7 @@ def test_another_account_gets_nothing(quiet: Server) -> None:
     try:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert in_child(NOBODY, attempt) == "PermissionError"
-        path.parent.chmod(0o711)  # even so, it is asked who comes
+        path.parent.chmod(0o711)  # even so, the server checks the account of each client
         path.chmod(0o666)
         assert in_child(NOBODY, attempt) in {"nothing", "ConnectionResetError", "BrokenPipeError"}
         quiet.wait_for_log("user id 65534")

@@ -1,4 +1,4 @@
-"""A real kernel of Jupyter: what a notebook shows, in which cell, and how it is interrupted."""
+"""A real Jupyter kernel: a notebook's output, its place, and interrupts."""
 
 import base64
 import re
@@ -17,7 +17,7 @@ from tests.support.servers import Server
 from tests.support.waiting import wait_until
 
 DOCUMENTS = Path(__file__).parent.parent.parent / "doc"
-# What a machine with much else to do may take instead of a second.
+# The time that a busy machine may take instead of a second.
 SOON = 10.0
 
 
@@ -30,7 +30,7 @@ def kernel(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def notebook(kernel: Kernel) -> Iterator[Kernel]:
-    """A kernel with a network of two engines, `net`, that were not used yet."""
+    """A kernel with a network `net` of two engines that have not been used yet."""
     kernel.well("net = pconnect(hosts)")
     yield kernel
     kernel.well("net.close()")
@@ -103,7 +103,7 @@ def test_other_errors_are_shown_as_ever(notebook: Kernel) -> None:
 
 
 def begin(notebook: Kernel, body: str, targets: str = "all") -> Run:
-    """Begin a cell whose engines are at work, and wait until they are."""
+    """Start a cell and wait until its engines are working."""
     count = 1 if targets != "all" else 2
     run = notebook.start(f"%%px --targets {targets}\nimport time\nprint('begun')\n{body}")
     notebook.wait(lambda: run.stdout.count("begun") == count, "the beginning")
@@ -130,13 +130,13 @@ def test_interrupt_of_an_awaited_command(notebook: Kernel) -> None:
 
 
 def test_interrupt_of_what_does_not_hear_it_and_the_second_time(notebook: Kernel) -> None:
-    # Integers are multiplied by numpy itself, in half a minute and with one thread.
+    # numpy multiplies integer matrices itself, in one thread; this takes half a minute.
     notebook.well("%px a = np.arange(3000**2).reshape(3000, 3000)")
     shown = notebook.well("net[1].eval('__import__(\"os\").getpid()').result(30)").displays
     engine = psutil.Process(int(shown[0]["text/plain"]))
     run = begin(notebook, "a @ a", targets="1")
     used = engine.cpu_times().user
-    wait_until(lambda: engine.cpu_times().user > used + 0.1, "the product, not only what is before it")
+    wait_until(lambda: engine.cpu_times().user > used + 0.1, "the product to begin")
     seconds = notebook.interrupt(run)
     print(f"interrupt of numpy: {seconds:.2f} s")
     assert seconds < SOON
@@ -180,7 +180,7 @@ def test_a_long_wait_has_a_progress_bar_that_leaves_nothing(notebook: Kernel) ->
     assert run.outputs == []
 
 
-# As progress is shown when the cell has ended.
+# The progress display at the end of the cell.
 NOTHING = {"text/plain": "", "text/html": ""}
 JOBS = "progress_bars(after=0)\nnap = lambda k: __import__('time').sleep(0.2)\n"
 
@@ -212,7 +212,7 @@ def test_no_bar_is_left(notebook: Kernel, source: str, text: str) -> None:
     assert any(text in update for update in run.updates), run.updates
     assert run.stderr == ""
     assert run.outputs[0] == NOTHING
-    # One display for all that the cell waited for, and one piece for all that it printed.
+    # One display for all waits of the cell, and one output for all its printed text.
     assert len(run.outputs) <= 2, run.outputs
     assert not any("done" in str(output) for output in run.outputs)
     notebook.well("results = None; progress_bars()")
@@ -281,7 +281,7 @@ def test_the_notebook_of_the_documentation_runs(server: Server, tmp_path: Path) 
         manager = AsyncKernelManager(**settings)
         manager.kernel_spec_manager.kernel_dirs = [str(tmp_path / "kernels")]
         runner = NotebookClient(notebook, km=manager, timeout=DEADLINE)
-        # Without this, a kernel whose manager was made elsewhere goes on, and its sockets stay open.
+        # Otherwise a kernel whose manager was made elsewhere keeps running, and its sockets stay open.
         runner.execute(env=environment, cwd=str(tmp_path), cleanup_kc=True)
         assert not manager.has_kernel
     text = "\n".join(told(cell) for cell in notebook.cells if cell.cell_type == "code")
@@ -300,7 +300,7 @@ def test_the_notebook_of_the_documentation_runs(server: Server, tmp_path: Path) 
 
 
 def told(cell: Any) -> str:
-    """Return all that a cell shows, and the types of what is no text."""
+    """Return the text that a cell shows, with the types of other outputs."""
     words = []
     for output in cell.outputs:
         words += [output.get("text", ""), "\n".join(output.get("traceback", []))]

@@ -19,7 +19,7 @@ from pconnect.session.client_mesh import ClientMesh
 from tests.support.servers import Server
 from tests.support.waiting import DEADLINE, wait_until
 
-# A hundred thousand records take some seconds, on a busy machine a minute.
+# A hundred thousand records take a few seconds, or a minute on a busy machine.
 FLOOD_DEADLINE = 120.0
 
 MakeNetwork = Callable[..., Network]
@@ -119,7 +119,7 @@ def test_figures_arrive_as_pictures(network: MakeNetwork) -> None:
         picture = matplotlib.image.imread(io.BytesIO(png))
         assert picture.shape[:2] == (rows, columns)
         assert 0 < picture.mean() < 1
-    run("plt.plot([1]); x = 1", net)  # it is shown at the end
+    run("plt.plot([1]); x = 1", net)  # the figure is shown at the end
     assert len(kept) == 3
     run("display(plt.get_fignums())", net)
     assert kept[3].data["text/plain"] == "[]"
@@ -267,7 +267,7 @@ def test_a_flood_of_records_blocks_nobody_and_what_is_dropped_is_counted(
     command = reval(
         f"for i in range({total}): log.warning('record %d', i)\npathlib.Path({str(ended)!r}).touch()", net
     )
-    wait_until(ended.exists, "the end of a command whose records nobody takes", FLOOD_DEADLINE)
+    wait_until(ended.exists, "the end of a command whose records the client does not receive", FLOOD_DEADLINE)
     grown = [memory_bytes(pid) - old for pid, old in zip(pids, before, strict=True)]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -277,7 +277,7 @@ def test_a_flood_of_records_blocks_nobody_and_what_is_dropped_is_counted(
     assert sum(dropped) > 0
     numbers = [int(text.split()[1]) for text in keeper.texts]
     assert numbers == sorted(set(numbers))
-    assert max(grown) < 2**26, grown  # all of it would be more than 100 MB
+    assert max(grown) < 2**26, grown  # all the text would be more than 100 MB
     keeper.records.clear()
     run("log.warning('record of the next command')", net)
     assert keeper.texts == ["record of the next command"]

@@ -1,4 +1,4 @@
-"""A client and a server whose Pythons differ: functions go as source text, or are refused before they are sent."""
+"""A client and a server with different Pythons: functions travel as source text, or are refused before sending."""
 
 import platform
 import subprocess
@@ -19,7 +19,7 @@ from tests.support.waiting import DEADLINE
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(600),  # the environment is made once
+    pytest.mark.timeout(600),  # making the environment takes long, but happens only once
     pytest.mark.filterwarnings(f"ignore::{VersionWarning.__module__}.VersionWarning"),
 ]
 OWN = f"CPython {platform.python_version()}"
@@ -27,7 +27,7 @@ OWN = f"CPython {platform.python_version()}"
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]) -> Iterator[Server]:
-    """Give a server with another Python."""
+    """Yield a server with another Python."""
     with run_server(
         tmp_path_factory.mktemp("there"), "--slots=2", users=users, python=other_python()
     ) as running:

@@ -1,7 +1,7 @@
-"""The client where there is no Linux: macOS and Windows, as far as that shows in what Python has there.
+"""The client on macOS and Windows, as far as Python's modules and functions differ there.
 
-A program loads the standard library and the packages of others as they are here, and then takes away what another
-system lacks. So the client and `srp_tools`, which it loads after that, find what they would find there.
+A program loads the standard library and third-party packages, and then removes everything that another system lacks.
+The client and `srp_tools`, which it loads afterwards, see the same as on that system.
 """
 
 import json
@@ -15,9 +15,9 @@ import pytest
 from tests.support.servers import Server
 from tests.support.waiting import DEADLINE
 
-# By system: modules, and names of modules, that it lacks.
+# By system: the modules, and names in modules, that it lacks.
 NOT_ON_MACOS = {
-    "resource": "*",  # which it has, with other limits
+    "resource": "*",  # it has these, with other limits
     "os": "memfd_create eventfd pidfd_open sched_getaffinity sched_setaffinity sched_getscheduler O_PATH O_TMPFILE "
     "getrandom posix_fadvise splice copy_file_range setns unshare MFD_CLOEXEC",
     "signal": "pidfd_send_signal sigtimedwait SIGRTMIN SIGSTKFLT SIGPOLL",

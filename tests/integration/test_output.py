@@ -1,6 +1,6 @@
-"""What engines print: all of it, in order, and before the end of its command; and floods of it.
+"""The output of engines: complete, in order, and before the end of its command; and floods of output.
 
-`FLOOD_BYTES` is for every day; what is tested holds for 100 MB, too, which takes half a minute.
+`FLOOD_BYTES` is small for daily use; the tests also pass with 100 MB, which takes half a minute.
 """
 
 import contextlib
@@ -24,12 +24,12 @@ FLOOD_BYTES = 10_000_000
 LINE_BYTES = 100
 FLOOD = f"for i in range({FLOOD_BYTES // LINE_BYTES}): print(f'{{i:0{LINE_BYTES - 1}}}')"
 MIB = 2**20
-# Client and supervisors may grow by so much for a flood of any size.
+# The growth in memory allowed to client and supervisors, for a flood of any size.
 MAX_GROWTH = 20 * MIB
 
 
 class Counter(io.StringIO):
-    """A stream that checks numbered lines and counts, instead of keeping what is written."""
+    """A stream that checks and counts numbered lines instead of keeping the text."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,13 +94,13 @@ def test_the_end_of_a_command_does_not_overtake_what_waits_for_the_client(
     network: Callable[..., Network],
 ) -> None:
     net = network()
-    size = 60_000  # the pipe takes it, so that the command ends, whether it is read or not
+    size = 60_000  # it fits into the pipe, so the command ends whether it is read or not
     source = f"print('x' * {size // 2 - 1}); print('x' * {size // 2})"
     with quiet(net):
         sent = [reval(source, net[1]) for _ in range(100)]
         for number, command in enumerate(sent):
             if number % 10 == 0:
-                time.sleep(0.1)  # and take nothing; the time makes no difference to what is right
+                time.sleep(0.1)  # and receive nothing; the result does not depend on this time
             command.result(LIMIT)
             dropped = re.match(r"\((\d+) bytes of output were dropped", command.stdout)
             printed = len(command.stdout) - (dropped.string.index("\n") + 1 if dropped else 0)
@@ -140,7 +140,9 @@ def test_engines_do_not_wait_for_a_client_that_computes(server: Server) -> None:
         command = reval(FLOOD, net)
         reval(f"import pathlib; pathlib.Path({str(finished)!r} + str(sockets.node)).touch()", net)
         deadline = time.monotonic() + LIMIT
-        while not all(Path(f"{finished}{node}").exists() for node in (1, 2)):  # and no call of the library
+        while not all(
+            Path(f"{finished}{node}").exists() for node in (1, 2)
+        ):  # without any call of the library
             assert time.monotonic() < deadline
             time.sleep(0.01)
         command.result(LIMIT)
@@ -204,7 +206,7 @@ def test_a_network_survives_a_reader_that_is_gone(
         assert command.stdout.endswith("998\n999\n")
         assert "stdout is no longer shown: [Errno 32] Broken pipe" in caplog.text
         assert len(caplog.records) == 1
-        os.dup2(os.open(os.devnull, os.O_WRONLY), writer)  # else the stream could not be closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writer)  # otherwise the stream could not be closed
         sys.stdout.close()
     reval("psend('alive', sockets[0])", net)
     assert precv(net[1], timeout=LIMIT) == "alive"
@@ -222,7 +224,7 @@ def test_what_is_printed_before_a_display_comes_before_it(network: Callable[...,
 
     net.mesh.console.sink = Recorder()  # type: ignore[attr-defined]
     net.mesh.sink = lambda shown: seen.append(f"display {shown.data['text/plain']}\n")  # type: ignore[attr-defined]
-    source = "for i in range(500):\n    print(i)\n    display(i)\n    time.sleep(0.001)"  # all is read at once else
+    source = "for i in range(500):\n    print(i)\n    display(i)\n    time.sleep(0.001)"  # in pieces
     reval(f"import time\n{source}", net).result(LIMIT)
     lines = "".join(seen).splitlines()
     for number in range(500):

@@ -1,4 +1,4 @@
-"""The page in Chromium: a real server with real jobs, clicked through; and pages of attackers, which get nothing."""
+"""The page in Chromium: a click through a real server with real jobs, and attackers' pages, which get nothing."""
 
 import contextlib
 import json
@@ -37,7 +37,7 @@ _COLOURS = """() => {
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
-    # attacker.example leads to this machine, as an attacker's name server would have it.
+    # attacker.example resolves to this machine, as an attacker's name server could arrange.
     with chromium("--host-resolver-rules=MAP attacker.example 127.0.0.1") as running:
         yield running
 
@@ -80,7 +80,7 @@ def test_a_click_through_a_server_that_works(browser: "Browser", server: Server)
 
 
 def check_figures(page: "Page", row: Any) -> None:
-    """The tables have the truth: four jobs, one of which has failed."""
+    """The tables are correct: four jobs, one of which failed."""
     page.wait_for_function(
         """() => {
             const cells = [...document.querySelectorAll('#servers-table td')].map((cell) => cell.textContent);
@@ -99,7 +99,7 @@ def check_figures(page: "Page", row: Any) -> None:
 
 
 def check_timeline(page: "Page") -> None:
-    """The canvas has bars, and the table beside it says the same in words; names are text, whatever they are."""
+    """The canvas has bars, and the table beside it shows the same as text; names are never treated as HTML."""
     assert page.locator("#work-summary").inner_text().startswith("Shown: 2 slots of 1 server. Busy at ")
     page.locator("#work-details summary").click()
     page.wait_for_function("() => document.querySelectorAll('#work-table tbody tr').length >= 4")
@@ -135,14 +135,14 @@ def check_controls(page: "Page", row: Any) -> None:
 
 
 def check_stop(page: "Page", server: Server) -> None:
-    """Stop asks first; the session ends when that is what the user wants."""
+    """Stop asks for confirmation; the session ends only if the user confirms."""
     stop = page.locator("#sessions-table tbody button")
     stop.click()
     page.locator("#ask-no").click()
     assert len(server.status_now()["sessions"]) == 1
     stop.click()
     page.keyboard.press("Tab")
-    page.keyboard.press("Enter")  # the other button: all works without a mouse
+    page.keyboard.press("Enter")  # the other button: everything works without a mouse
     page.wait_for_function("() => document.getElementById('said').textContent.startsWith('Ended session')")
     page.wait_for_function("() => document.querySelector('#sessions-table td.empty')")
     wait_until(lambda: not server.status_now()["sessions"], "the end of the session")
@@ -167,11 +167,11 @@ def test_everybody_can_use_it_and_it_fits_screens_of_all_sizes(
             if size == "desktop":
                 assert axe_violations(page) == []
                 page.locator("#sessions-table tbody button").first.click()
-                assert axe_violations(page) == []  # with the question
+                assert axe_violations(page) == []  # with the confirmation
 
 
 def test_below_a_prefix_it_works_as_well(browser: "Browser", pool: str) -> None:
-    """As behind jupyter-server-proxy: all addresses are relative."""
+    """As behind jupyter-server-proxy, all addresses are relative."""
     with opened(browser, "about:blank") as page:
         page.context.route(
             "**/user/alice/proxy/1234/**",
@@ -179,7 +179,7 @@ def test_below_a_prefix_it_works_as_well(browser: "Browser", pool: str) -> None:
         )
         page.goto(pool.replace("/?", "/user/alice/proxy/1234/?"))
         page.wait_for_selector("#servers-table tbody th")
-        page.goto("about:blank")  # ends the stream, for which the route would wait
+        page.goto("about:blank")  # end the stream, or the route would wait for it
 
 
 def test_without_its_token_nothing_is_shown(browser: "Browser", pool: str) -> None:
@@ -237,7 +237,7 @@ def test_a_page_of_another_origin_gets_nothing_although_it_knows_the_token(brows
     with served(source) as target:
         own = target.url.partition("?")[0]
         with other_origin(_ATTACK.replace("TARGET", own).replace("TOKEN", TOKEN)) as evil:
-            # Also by another name of this machine: that is a third origin.
+            # Another name of this machine works too: that is a third origin.
             for address in (
                 evil,
                 evil.replace("127.0.0.1", "localhost"),
@@ -258,7 +258,7 @@ def test_a_page_of_another_origin_gets_nothing_although_it_knows_the_token(brows
 
 
 def attack(browser: "Browser", address: str) -> dict[str, str]:
-    """Open a page of an attacker, and return what it has found."""
+    """Open an attacker's page; return its findings."""
     page = browser.new_page()
     page.goto(address)
     page.wait_for_function("document.title === 'done'")
@@ -268,7 +268,7 @@ def attack(browser: "Browser", address: str) -> dict[str, str]:
 
 
 def test_dns_rebinding_leads_nowhere(browser: "Browser") -> None:
-    """The attacker's own name leads to this machine now, so his page has the same origin as ours under that name."""
+    """The attacker's own name now resolves to this machine, so the attacker's page has the same origin as ours."""
     source = TestSource(Report("alpha", document()))
     with served(source) as target:
         page = browser.new_page()
@@ -295,7 +295,7 @@ def test_when_its_server_has_gone_the_page_says_so_and_comes_back(browser: "Brow
         why = "it does not answer, " + 4 * "for a reason that takes many words, "
         source.given = [Report("alpha", None, why)]
         page.locator("#servers-table td.bad", has_text="it does not answer").wait_for()
-        # Its sessions can no longer be stopped, and a long reason leaves the other columns in sight.
+        # Its sessions can no longer be stopped, and a long reason does not push other columns out of view.
         page.locator("#sessions-table tbody th").wait_for(state="detached")
         frame = page.locator("#servers-table").evaluate("(table) => table.parentElement.clientWidth")
         assert page.locator("#servers-table td.wraps").bounding_box()["width"] < frame / 2

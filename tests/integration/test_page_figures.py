@@ -1,4 +1,4 @@
-"""The figures of the page are the truth of what was run, and the same everywhere: Prometheus, JSON, the network."""
+"""The page's figures match the jobs that ran, and agree everywhere: Prometheus, JSON, the network."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def read(url: str, path: str, **headers: str) -> str:
 
 
 def figures(url: str) -> dict[tuple[str, str], float]:
-    """Return the sums over all servers of what Prometheus would read, by name and its last label."""
+    """Return the sums over all servers of the Prometheus metrics, by name and last label."""
     found: dict[tuple[str, str], float] = {}
     for family in text_string_to_metric_families(read(url, "metrics")):
         for sample in family.samples:
@@ -56,7 +56,7 @@ def test_they_agree_with_what_was_run(tmp_path: Path, users: tuple[Credentials, 
             assert [net.submit(program(["true"])).result().returncode for _ in range(PROGRAMS)] == [
                 0
             ] * PROGRAMS
-            # Servers hear of it within a second or two.
+            # Servers learn of it within a second or two.
             wait_until(lambda: counts(server) == [DONE, FAILED, PROGRAMS], "the counts")
             statistics = net.statistics()
             (document,) = statistics.documents.values()

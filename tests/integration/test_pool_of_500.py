@@ -1,4 +1,4 @@
-"""What a pool of 500 servers costs, in messages and rounds: nothing grows faster than with the number of servers."""
+"""The cost of a pool of 500 servers in messages and rounds: nothing grows faster than the number of servers."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from srp_tools.generate import generate_srp_data
 from tests.support.places import OPTIONS, add_user, use_private_places
 from tests.support.simulated_pool import COUNT, INTERVAL, TOPOLOGIES, SimulatedPool
 
-# From the last server: how many times a client asks all that it has just found.
+# From the last server: the number of rounds in which a client queries all newly found servers.
 ROUNDS = {"chain": COUNT, "ring": COUNT // 2 + 1, "star": 3, "random": 6}
 
 
@@ -59,7 +59,7 @@ def test_members_that_are_gone_are_reported_by_name_and_cost_no_more(pools: dict
     pool.dead = set(range(400, 410))
     _, found, counts = pool.find(COUNT - 1, 40.0)
     assert len(found) == COUNT - 10 and sum(counts.logins.values()) == COUNT - 10
-    pool.announce(5000.0)  # the others are back at once; those are missed
+    pool.announce(5000.0)  # the others return immediately; these stay missing
     pool.servers[0].step(5000.0)
     closure, found, _ = pool.find(COUNT - 1, 5001.0)
     assert len(found) == COUNT - 10 and len(closure.missing()) == 10

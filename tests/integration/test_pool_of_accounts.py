@@ -1,4 +1,4 @@
-"""Servers of root in a pool: the member has no Unix account, neither where it logs in nor where it comes from."""
+"""Servers run by root in a pool: the member has no Unix account on either side of a login."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def _made(folder: Path) -> Path:
 
 
 def _uids_of_members(server: Server) -> set[int]:
-    """Return the user ids of the processes that log members in."""
+    """Return the user IDs of the processes that log members in."""
     daemon = psutil.Process(server.status["pid"])
     found = set()
     for process in daemon.children(recursive=True):

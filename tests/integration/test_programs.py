@@ -1,4 +1,4 @@
-"""Programs on the nodes: what they read, write and return is what it would be here."""
+"""Programs on the nodes read, write and return the same as they would here."""
 
 import hashlib
 import os

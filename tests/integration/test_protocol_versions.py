@@ -1,4 +1,4 @@
-"""A client and a server that speak different versions of the protocol: each says so, with both numbers."""
+"""A client and a server with different protocol versions: each reports the mismatch with both numbers."""
 
 import contextlib
 import secrets
@@ -22,7 +22,7 @@ from srp_tools.tls import TlsContexts
 from tests.support.servers import Server, connect
 from tests.support.waiting import DEADLINE, wait_until
 
-# Runs a program in which this package speaks another version, whichever module looks at it, and when.
+# Runs a program in which this package speaks another version, for all modules and from the start.
 ANOTHER = """
 import importlib.util, sys
 name, version = "pconnect.protocol.frames", sys.argv.pop(1)

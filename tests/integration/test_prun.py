@@ -1,4 +1,4 @@
-"""`prun`: programs at servers, with streams, signals and exit status as if they ran here."""
+"""`prun`: programs on servers, with streams, signals and exit status as if they ran here."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.support.prun import FRONTS, Prun, prun_user
 from tests.support.servers import Server
 from tests.support.small_programs import GIVEN, PROGRAMS, Row, here, quick
 
-# So often each quick program is run; `PRUN_REPETITIONS` is another number.
+# Number of runs of each quick program; set `PRUN_REPETITIONS` to change it.
 REPETITIONS = int(os.environ.get("PRUN_REPETITIONS", "15"))
 OPTIONS = [f"--env={name}={value}" for name, value in GIVEN.items()]
 

@@ -1,4 +1,4 @@
-"""What `prun` does with rules and options, seen at the program itself: where it runs, and what it gets there."""
+"""Rules and options of `prun`, as the program itself sees them: where it runs, and its environment."""
 
 import contextlib
 import socket
@@ -17,7 +17,7 @@ from tests.support.prun import SCRIPT, Prun, prun_user
 from tests.support.servers import Server, run_server
 from tests.support.waiting import DEADLINE
 
-# Addresses of this machine, each as good as a host of its own.
+# Addresses of this machine, which serve as separate hosts.
 PLACES = {"first": "127.0.0.2", "second": "127.0.0.3"}
 WHERE = ["sh", "-c", "echo $PLACE"]
 
@@ -26,13 +26,13 @@ WHERE = ["sh", "-c", "echo $PLACE"]
 def servers(
     tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]
 ) -> Iterator[list[Server]]:
-    """Give two servers whose environment says which it is."""
+    """Yield two servers whose environment names them."""
     with ExitStack() as stack:
         running = []
         for place, address in PLACES.items():
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("PLACE", place)
-                data_port = f"--data-port={free_ports()[0]}"  # it is free at the address of forwarders, too
+                data_port = f"--data-port={free_ports()[0]}"  # it is free on the forwarders' address, too
                 folder = tmp_path_factory.mktemp(place)
                 server = run_server(folder, "--slots=2", data_port, bind=address, users=users)
                 running.append(stack.enter_context(server))
@@ -46,7 +46,7 @@ def user(tmp_path: Path, servers: list[Server]) -> Iterator[Prun]:
 
 
 def shown(user: Prun, *words: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
-    """Return what a program writes that succeeds."""
+    """Return the output of a program that succeeds."""
     done = user.run(*words, cwd=cwd, env=env)
     assert (done.returncode, done.stderr) == (0, b"")
     return done.stdout.decode()
@@ -70,7 +70,7 @@ def test_profiles_have_servers_of_their_own(user: Prun, servers: list[Server]) -
 
 
 def test_servers_behind_forwarders_are_ports_of_this_machine(tmp_path: Path, servers: list[Server]) -> None:
-    """As with two ``ssh -L`` for each: the port for logins gets any number, that for data keeps its own."""
+    """As with two ``ssh -L`` for each: the command port may get any number, the data port keeps its own."""
     with ExitStack() as stack:
         doors, ways = [], []
         for address, server in zip(PLACES.values(), servers, strict=True):
@@ -89,7 +89,7 @@ def test_servers_behind_forwarders_are_ports_of_this_machine(tmp_path: Path, ser
 
 
 class Forwarder:
-    """Passes on what comes to a port of the loopback address, 0 for any. `passed`: bytes, in both directions."""
+    """Forwards connections to a loopback port (0: any free one). `passed`: bytes in both directions."""
 
     def __init__(self, port: int, target: tuple[str, int]) -> None:
         self.passed = 0
@@ -104,7 +104,7 @@ class Forwarder:
 
     def __exit__(self, *_: object) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:  # the first one makes the others
+        for thread in self._threads:  # the first one starts the others
             thread.join()
         self._listener.close()
 
@@ -150,7 +150,7 @@ def test_a_rule_keeps_programs_here_or_sends_them_to_a_server(user: Prun, server
 
 
 def test_a_name_is_not_its_end(user: Prun, tmp_path: Path) -> None:
-    """A rule for `sh` is for no other program whose name ends so."""
+    """A rule for `sh` does not apply to other programs whose names end in it."""
     mine = tmp_path / "mysh"
     mine.write_text("#!/bin/sh\necho $PLACE\n")
     mine.chmod(0o755)
@@ -187,7 +187,7 @@ def test_no_shell_looks_at_the_words(user: Prun) -> None:
 
 
 def test_output_comes_as_soon_as_it_is_written(user: Prun) -> None:
-    """The program goes on when it gets an answer to what it has written."""
+    """The program continues when it gets an answer to its prompt."""
     script = "printf 'name? '; read name; printf 'age? ' >&2; read age; echo $name $age"
     with user.start("sh", "-c", script, bufsize=0) as process:
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
@@ -211,7 +211,7 @@ def test_folders_and_programs_have_other_names_there(user: Prun, tmp_path: Path)
 
 
 def test_make_runs_as_many_steps_as_there_are_slots(user: Prun, tmp_path: Path) -> None:
-    """Each step waits until three others have begun, so four of them have to run at once."""
+    """Each step waits until three others have begun, so four of them must run at the same time."""
     program("make", "make")
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "Makefile").write_text(

@@ -1,4 +1,4 @@
-"""`prun` in lines of a shell and in what starts programs without one: streams, statuses and places of any kind."""
+"""`prun` in shell lines and started without a shell: all kinds of streams, statuses and places."""
 
 import os
 import socket
@@ -136,7 +136,7 @@ def test_sockets_are_streams_too(user: Prun) -> None:
 
 @pytest.mark.parametrize("writer", ["echo late", "echo early; sleep 0.5; echo late"])
 def test_a_pipe_with_a_name_has_an_end(user: Prun, tmp_path: Path, writer: str) -> None:
-    """Also if that comes before the agent has the pipe."""
+    """Even if the data arrives before the agent has the pipe."""
     os.mkfifo(tmp_path / "pipe")
     done = shell(user, f"({writer}) > {tmp_path}/pipe & prun cat < {tmp_path}/pipe")
     assert done.stdout.endswith(b"late\n")

@@ -1,4 +1,4 @@
-"""`prun-ssh` in the place of ssh: real programs that take a remote shell, each with two servers."""
+"""`prun-ssh` instead of ssh: real programs that use a remote shell, each with two servers."""
 
 import filecmp
 import os
@@ -18,7 +18,7 @@ from tests.support.servers import Server, run_server
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 SSH = SCRIPT.with_name("prun-ssh")
-# Addresses of this machine, each as good as a host of its own.
+# Addresses of this machine, which serve as separate hosts.
 FIRST, SECOND = "127.0.0.2", "127.0.0.3"
 ODD_NAMES = ["a b", "quote'd", '"', "$HOME", "*", "back\\slash", "new\nline", "-n", "é", "semi;colon"]
 RING = r"""
@@ -50,14 +50,14 @@ IN_PLACES = ["rank 0 of 2 at first", "rank 1 of 2 at second", "round it came as 
 
 
 class User(Prun):
-    """A user whose shell finds `prun-ssh`. `homes`: of the accounts at the two servers."""
+    """A user whose shell finds `prun-ssh`. `homes`: of the accounts on the two servers."""
 
     homes: list[Path]
 
     def shell(
         self, line: str, *, data: bytes = b"", status: int = 0, env: Mapping[str, str] | None = None
     ) -> str:
-        """Run a line in the user's folder; return what it prints."""
+        """Run a line in the user's folder; return its output."""
         done = subprocess.run(
             ["bash", "-c", f"set -o pipefail; {line}"],
             input=data, capture_output=True, check=False, timeout=2 * DEADLINE, cwd=self.folder,
@@ -78,7 +78,7 @@ class User(Prun):
 def servers(
     tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]
 ) -> Iterator[list[Server]]:
-    """Give two servers, whose accounts have homes of their own, and an environment that says which it is."""
+    """Yield two servers with separate homes, and an environment that names the server."""
     folder = tmp_path_factory.mktemp("ssh-servers")
     with ExitStack() as stack:
         running = []
@@ -119,7 +119,7 @@ def fill(folder: Path) -> None:
 
 
 def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Return modes and contents of all that is below a folder."""
+    """Return modes and contents of everything below a folder."""
     return {
         str(path.relative_to(folder)): (path.lstat().st_mode, path.read_bytes())
         for path in folder.rglob("*")
@@ -260,7 +260,7 @@ def test_git_clones_fetches_and_pushes(user: User) -> None:
     assert filecmp.cmp(user.folder / "one/odd name", user.folder / "two/odd name", shallow=False)
     user.shell("cd two && git commit -q --allow-empty -m two && git push -q")
     trace = user.shell("cd one && GIT_TRACE_PACKET=1 git fetch -q 2>&1")
-    assert "version 2" in trace  # which the server hears by a variable that is sent
+    assert "version 2" in trace  # which the server learns from a variable that is sent
     assert user.shell("cd one && git log --format=%s origin/main") == "two\none\n"
 
 
@@ -303,7 +303,7 @@ def test_gnu_parallel_with_files_that_come_and_go(user: User) -> None:
 
 
 def compiled(user: User, compiler: str, package: str) -> Path:
-    """Return a program of MPI; where the compiler or its headers are missing, leave the test out."""
+    """Return an MPI program; skip the test if the compiler or its headers are missing."""
     source = user.folder / "ring.c"
     source.write_text(RING)
     target = user.folder / "ring"

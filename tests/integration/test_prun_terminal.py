@@ -1,4 +1,4 @@
-"""`prun` at a terminal, as a user of a shell meets it: full screens, keys, sizes, jobs of the shell."""
+"""`prun` at a terminal, as a shell's user sees it: full-screen programs, keys, sizes, job control."""
 
 import os
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def user(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[P
 
 
 class Shell:
-    """A shell at a pseudo-terminal, in which `prun` is found."""
+    """A shell at a pseudo-terminal, with `prun` on its PATH."""
 
     def __init__(self, user: Prun) -> None:
         kept = {name: value for name, value in user.environment.items() if name != "PROMPT_COMMAND"}
@@ -40,13 +40,13 @@ class Shell:
         self.run("stty -echo")
 
     def begin(self, line: str, *words: str) -> None:
-        """Type a line, and wait until some words were shown."""
+        """Type a line and wait for some words in the output."""
         self.child.sendline(line)
         for word in words:
             self.child.expect_exact(word)
 
     def run(self, line: str) -> str:
-        """Type a line; return what is shown until the next prompt, with plain ends of lines."""
+        """Type a line; return the output up to the next prompt, with plain line ends."""
         self.child.sendline(line)
         return self.rest()
 
@@ -69,13 +69,13 @@ def test_it_has_a_terminal_if_there_is_one_here(shell: Shell) -> None:
     assert shell.run("prun -T sh -c 'test -t 1 || echo none'") == "none\n"
     assert shell.run("prun sh -c 'test -t 1 || echo none' | cat") == "none\n"
     assert shell.run("prun -t sh -c 'test -t 1 && echo one' < /dev/null | cat").strip() == "one"
-    assert "icanon" in shell.run("stty -a").replace("-icanon", "")  # it was left as it was
+    assert "icanon" in shell.run("stty -a").replace("-icanon", "")  # its settings are unchanged
 
 
 def test_a_shell_there_has_jobs_and_sees_new_sizes(shell: Shell) -> None:
     shell.begin("prun -t env PS1='remote> ' bash --norc --noediting -i", "remote> ")
     shell.begin("stty -echo", "remote> ")
-    shell.begin("sh -c 'echo begun; exec sleep 1000'", "begun")  # what says it is what the key stops
+    shell.begin("sh -c 'echo begun; exec sleep 1000'", "begun")  # the key stops the program that says it
     shell.child.sendcontrol("z")
     shell.begin("", "Stopped", "remote> ")
     shell.begin("jobs; echo l''ist", "sleep 1000", "list", "remote> ")
@@ -118,7 +118,7 @@ def test_the_third_ctrl_c_is_not_the_programs(shell: Shell) -> None:
         shell.child.expect_exact("caught")
     shell.child.sendcontrol("c")
     shell.rest()
-    shell.begin("echo status=$?", "status=130")  # perhaps behind what the program says to the third one
+    shell.begin("echo status=$?", "status=130")  # perhaps after the program's output for the third one
     shell.rest()
 
 
@@ -156,7 +156,7 @@ def test_what_is_typed_reaches_it_and_its_end_too(shell: Shell, tmp_path: Path) 
 
 
 def test_in_the_background_it_runs_on_and_reads_nothing(shell: Shell, tmp_path: Path) -> None:
-    """What is typed then is the shell's."""
+    """The shell gets the keys typed afterwards."""
     os.mkfifo(tmp_path / "gate")
     shell.run("set -b")
     assert "[1]" in shell.run(f"prun sh -c 'cat {tmp_path}/gate; test -t 1; exit 4$?' &")
@@ -164,7 +164,7 @@ def test_in_the_background_it_runs_on_and_reads_nothing(shell: Shell, tmp_path: 
         assert shell.run("echo still here") == "still here\n"
     assert "Running" in shell.run("jobs")
     shell.run(f"echo > {tmp_path}/gate")
-    assert "looped 41" in shell.run("wait %1; echo looped $?")  # 1: it was given no terminal
+    assert "looped 41" in shell.run("wait %1; echo looped $?")  # 1: it did not get a terminal
     shell.run("prun cat &")
     assert "Running" in shell.run("jobs")
     shell.begin("fg", "prun cat")
@@ -174,7 +174,7 @@ def test_in_the_background_it_runs_on_and_reads_nothing(shell: Shell, tmp_path: 
 
 
 def test_what_is_typed_ahead_is_not_for_a_compile_step(user: Prun, shell: Shell) -> None:
-    """It does not read its standard input, and what runs here reads it itself."""
+    """`prun` does not read its standard input, and a program that runs here reads it itself."""
     gcc = program("gcc", "gcc")
     user.write_rules('[[rule]]\nmatch = "head"\nwhere = "local"\n')
     (user.folder / "source.c").write_text("int x;\n")

@@ -1,4 +1,4 @@
-"""What becomes of jobs in the queue, and what functions find in workers."""
+"""The fate of queued jobs, and the environment of functions in workers."""
 
 import concurrent.futures
 import shutil
@@ -22,21 +22,21 @@ def narrow_server(
 ) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("narrow")
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("OMP_NUM_THREADS", raising=False)  # what is set for the server holds in workers, too
+        patch.delenv("OMP_NUM_THREADS", raising=False)  # the server's variables apply in workers, too
         with run_server(folder, "--slots=1", users=users) as server:
             yield server
 
 
 @pytest.fixture
 def narrow(narrow_server: Server) -> Iterator[ClientNetwork]:
-    """Give a network with one slot."""
+    """Yield a network with one slot."""
     with narrow_server.connect() as net:
         yield net
 
 
 def test_jobs_that_are_cancelled_in_the_queue_are_skipped(narrow: ClientNetwork) -> None:
-    narrow.submit(time.sleep, 0.1).result(DEADLINE)  # so that no jobs of unknown length are sent ahead
-    for _ in range(4):  # the thread of the jobs is somewhere else each time
+    narrow.submit(time.sleep, 0.1).result(DEADLINE)  # so no jobs of unknown length are sent ahead
+    for _ in range(4):  # the job thread is at a different point each time
         jobs = [narrow.submit(time.sleep, 0.15) for _ in range(6)]
         time.sleep(0.1)
         assert all(job.cancel() for job in jobs[1:])
@@ -62,12 +62,12 @@ def test_libraries_that_a_job_imports_share_the_processors(narrow: ClientNetwork
         return os.environ["OMP_NUM_THREADS"], len(os.sched_getaffinity(0))
 
     told, processors = narrow.submit(threads).result(DEADLINE)
-    assert told == str(processors)  # one slot may take all
+    assert told == str(processors)  # one slot may take all jobs
 
 
 def test_functions_that_jobs_still_need_are_not_forgotten(narrow: ClientNetwork) -> None:
     for k in range(50):
-        narrow.submit(pow, k, 2).result(DEADLINE)  # so short that many are sent ahead
+        narrow.submit(pow, k, 2).result(DEADLINE)  # short enough to be sent ahead in large numbers
     jobs = [narrow.submit(lambda x, k=k: x + k, 1) for k in range(400)]
     assert [job.result(DEADLINE) for job in jobs] == [1 + k for k in range(400)]
 

@@ -1,4 +1,4 @@
-"""Interrupts at random moments against a loop of short commands: none is lost, and none meets another command."""
+"""Interrupts at random moments in a loop of short commands: none is lost, and none hits another command."""
 
 import os
 import random
@@ -15,7 +15,7 @@ COUNT = int(os.environ.get("RANDOM_INTERRUPTS", "1000"))
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_each_interrupt_meets_its_command_or_comes_too_late() -> None:
-    """A command that is to be interrupted ends so, or well; those before and after it end well, and have run once."""
+    """The target of an interrupt ends by it or normally; commands before and after it run once and end normally."""
     seed = random.randrange(2**32)
     chance = random.Random(seed)
     interrupted = begun_late = 0
@@ -30,7 +30,7 @@ def test_each_interrupt_meets_its_command_or_comes_too_late() -> None:
             until = time.perf_counter() + chance.random() * 0.0015
             if chance.random() < 0.5:
                 while time.perf_counter() < until:
-                    before.done()  # takes in what has come
+                    before.done()  # receives pending messages
             else:
                 time.sleep(max(0.0, until - time.perf_counter()))
             target.cancel()
@@ -45,14 +45,14 @@ def test_each_interrupt_meets_its_command_or_comes_too_late() -> None:
         done = net[1].eval("done").result(DEADLINE)
         assert [entry for entry in done if entry[0] != "target"] == expected, seed
         assert not peer.running
-        # Each moment has occurred: before it began, while it ran, after its end.
+        # All moments have occurred: before its start, while it ran, after its end.
         assert 0 < begun_late < interrupted < COUNT, seed
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_none_is_lost() -> None:
-    """A command that would run for ever always ends when it is interrupted, however soon after its beginning."""
+    """An interrupt always ends an endless command, however soon after its start."""
     chance = random.Random(random.randrange(2**32))
     with local_network(1, slots=0) as net:
         peer = net.mesh.servers[1]  # type: ignore[attr-defined]
@@ -62,7 +62,7 @@ def test_none_is_lost() -> None:
             if chance.random() < 0.5:
                 command.cancel()
             else:
-                peer.interrupt(command.number)  # what Ctrl-C does
+                peer.interrupt(command.number)  # the same as Ctrl-C
             error = command.exception(DEADLINE)
             assert isinstance(error, RemoteError) and error.is_interrupt
         assert net[1].eval("6 * 7").result(DEADLINE) == 42

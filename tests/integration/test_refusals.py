@@ -1,4 +1,4 @@
-"""A server that takes no new session says why, inside of the login."""
+"""A server that accepts no new session gives the reason within the login."""
 
 import contextlib
 import socket
@@ -20,7 +20,7 @@ from tests.support.waiting import DEADLINE, wait_until
 
 @pytest.fixture(params=[True, False], ids=["TLS", "plain"])
 def full(request: Any, tmp_path: Path, users: tuple[Credentials, Path]) -> Iterator[Server]:
-    """Give a server for one session at a time."""
+    """Yield a server for one session at a time."""
     with run_server(tmp_path, "--max-sessions=1", users=users, use_tls=request.param) as running:
         yield running
 
@@ -32,7 +32,7 @@ def why(server: Server) -> str:
 
 
 def test_the_client_reads_why_and_is_let_in_later(full: Server) -> None:
-    with full.connect(2) as net:  # further nodes are of the same session
+    with full.connect(2) as net:  # further nodes belong to the same session
         with pytest.raises(ServerRefusedError) as caught:
             full.connect(2)
         assert str(caught.value) == f"could not connect to {full.host}: {why(full)}"
@@ -44,14 +44,14 @@ def test_the_client_reads_why_and_is_let_in_later(full: Server) -> None:
 
 def test_a_refusal_is_audited_and_is_no_failed_login(full: Server) -> None:
     with full.connect():
-        for _ in range(6):  # failures of so many passwords would have to wait
+        for _ in range(6):  # after this many wrong passwords, a client would have to wait
             with pytest.raises(ServerRefusedError):
                 full.connect()
 
     def found() -> list[str]:
         return [line for line in full.log.splitlines() if "audit refused from" in line and why(full) in line]
 
-    # The last client may have its answer before the session has told the daemon.
+    # The last client may get its answer before the session has notified the daemon.
     wait_until(lambda: len(found()) >= 6, "the lines of the log")
     lines = [line for line in full.log.splitlines() if "audit " in line and " login " not in line]
     refused = found()
@@ -80,7 +80,7 @@ def test_each_host_is_named_with_its_reason_and_may_be_missing(
             assert list(net.missing) == [full.host]
 
 
-# It says when it is about to log in, and what came of it, and stays until its standard input ends.
+# It reports that it is about to log in, then the outcome, and stays until its standard input ends.
 _CLIENT = """
 import sys
 import pconnect.connect
@@ -131,11 +131,11 @@ def test_no_more_are_let_in_when_many_log_in_at_once(
 
 
 def test_strangers_do_not_count_as_sessions(tmp_path: Path, users: tuple[Credentials, Path]) -> None:
-    """One that says who it is, and proves nothing, is no reason to refuse who does."""
+    """Clients that name a user but prove nothing do not keep out clients with a proof."""
     with run_server(tmp_path, "--serve=1", users=users) as server:
         with socket.create_connection(("127.0.0.1", server.cmd_port), DEADLINE) as stranger:
             stranger.sendall(hello_of("alice"))
-            assert stranger.recv(1)  # its login goes on
+            assert stranger.recv(1)  # its login continues
             with server.connect() as net:
                 assert_works(net)
         assert server.process.wait(DEADLINE) == 0

@@ -1,4 +1,4 @@
-"""Servers whose settings and users change while they run."""
+"""Changes of settings and users while servers run."""
 
 import os
 import signal
@@ -117,7 +117,7 @@ def test_a_removed_user_is_gone_within_two_seconds_and_reads_why() -> None:
         begin = time.monotonic()
         assert "this user was removed from the server" in command("reload").stdout
         wait_gone(int(engine))
-        assert time.monotonic() - begin < 20.0  # under two seconds, but machines are busy
+        assert time.monotonic() - begin < 20.0  # under two seconds on an idle machine
         with pytest.raises(EngineDiedError, match="this user was removed from the server"):
             reval("x = 1", goes).result(DEADLINE)
         reval("x = 1", stays).result(DEADLINE)
@@ -133,13 +133,15 @@ def test_another_password_and_a_list_of_users_end_sessions_and_detached_jobs() -
     job = net.submit("__import__('time').sleep", 1000)
     wait_until(job.running, "the job")
     net.detach()
-    wait_until(lambda: ask(server, {"do": "sessions"})["sessions"][0]["detached"], "its word")
+    wait_until(
+        lambda: ask(server, {"do": "sessions"})["sessions"][0]["detached"], "the session to be detached"
+    )
     VerifierFile(server_file()).remove("bob")
     VerifierFile(server_file()).add(make_verifier(Credentials("bob", "another one"), 2048))
     assert "the password of this user was changed" in command("reload").stdout
     wait_until(lambda: ask(server, {"do": "sessions"})["sessions"] == [], "the end of the detached jobs")
     with connect(server, Credentials("bob", "another one")) as again, connect(server, ALICE) as alice:
-        assert "Ended" not in command("reload").stdout  # it has the present password
+        assert "Ended" not in command("reload").stdout  # it has the current password
         write('allow_users = ["bob"]\n')
         assert "may no longer log in to the server" in command("ctl", "reload").stdout
         with pytest.raises(EngineDiedError, match="may no longer log in"):
@@ -164,7 +166,7 @@ def test_what_was_given_counts_before_the_file_also_from_python(
     server = find_server("default")
     assert server is not None and status is not None
     assert status["log_file"] == str(tmp_path / "relative.log")
-    with connect(server, BOB) as net:  # whom the file would not allow
+    with connect(server, BOB) as net:  # the file would not allow this user
         write("slots = 7\nmax_failures = 4\n")
         facts = ask(server, {"do": "reload"})
         assert facts == {"changed": {"max_failures": [2, 4]}, "restart": {}, "ended": []}

@@ -1,4 +1,4 @@
-"""Networks that outlive their certificates many times, here some seconds each."""
+"""Networks that outlive their certificates many times; here these last a few seconds."""
 
 import datetime
 import time
@@ -31,7 +31,7 @@ def net(server: Server) -> Iterator[Network]:
 
 
 def outlive(net: Network | None) -> None:
-    """Let several lifetimes pass, in which the network is used, or not."""
+    """Let several certificate lifetimes pass, with or without use of the network."""
     end = time.monotonic() + 1.5 * LIFETIME
     while time.monotonic() < end:
         if net is not None:

@@ -1,4 +1,4 @@
-"""A node gets a new engine and new links, whatever has become of the old one, and nobody else notices."""
+"""A node gets a new engine and new links, whatever the state of the old one, and other nodes are not affected."""
 
 import contextlib
 import os
@@ -40,7 +40,7 @@ psend(int(allreduce(sockets.node, sockets[1:])), sockets[0])
 
 
 def assert_all_works(net: Network) -> None:
-    """Send values between all nodes both ways, and make a collective call of engines and one with the client."""
+    """Send values between all nodes both ways; make collective calls of the engines, and with the client."""
     nodes = range(1, len(net))
     reval(ALL_TO_ALL, net)
     psend(3.5, net, timeout=DEADLINE)
@@ -151,7 +151,7 @@ def test_another_engine_is_busy_and_finds_its_new_link_afterwards(any_server: Se
     with any_server.connect(3) as net:
         busy = reval("kept = 1\n" + BUSY, net[3])
         begin_work(net, 3)
-        for _ in range(3):  # the engines that dialled first are dead when node 3 looks
+        for _ in range(3):  # the engines that dialled first are dead when node 3 accepts
             restart(net[1], timeout=DEADLINE)
         assert not busy.done()
         reval("psend('queued', sockets[3])", net[1]).result(DEADLINE)  # does not wait for node 3 either
@@ -239,7 +239,7 @@ def test_a_server_that_is_gone_is_named_and_the_others_are_restarted(two_servers
 
 
 def test_a_daemon_that_is_gone_leads_to_nobody(own_servers: list[Server]) -> None:
-    """But those behind it can dial: node 2 dials node 1, which cannot dial it."""
+    """But nodes with higher numbers can dial: node 2 dials node 1, which cannot dial node 2."""
     with connect(own_servers) as net:
         own_servers[1].process.kill()
         own_servers[1].process.wait(DEADLINE)
@@ -250,7 +250,7 @@ def test_a_daemon_that_is_gone_leads_to_nobody(own_servers: list[Server]) -> Non
         assert precv(net[1], timeout=DEADLINE) == "usable"
         with pytest.raises(ConnectError, match=r"node 2 \("):
             restart(net[2], timeout=1)
-        reval("1", net[2]).result(DEADLINE)  # nothing was done
+        reval("1", net[2]).result(DEADLINE)  # it had no effect
 
 
 @pytest.mark.slow
@@ -262,7 +262,7 @@ def test_a_server_that_does_not_answer_in_time(two_servers: list[Server]) -> Non
             with pytest.raises(TimeoutError, match="node 2"):
                 restart(net, timeout=1.0)
             assert has(net, 1, "precv")
-            restart(net[1], timeout=3.0)  # without the other
+            restart(net[1], timeout=3.0)  # without the other node
         finally:
             os.kill(supervisor, signal.SIGCONT)
         restart(net, timeout=DEADLINE)
@@ -273,7 +273,7 @@ def test_ctrl_c_leaves_a_node_that_can_be_restarted(two_servers: list[Server]) -
     with connect(two_servers) as net:
         supervisor = two_servers[1].sessions(net)[0]
         os.kill(supervisor, signal.SIGSTOP)
-        interrupt_soon(1.5)  # after a second, nothing more is asked before
+        interrupt_soon(1.5)  # after a second; there is no earlier query
         try:
             with pytest.raises(KeyboardInterrupt):
                 restart(net[2], timeout=4)
@@ -297,7 +297,7 @@ def test_a_callback_restarts_the_node_that_is_being_restarted(any_server: Server
 
         command.add_done_callback(restart_again)
         restart(net[1], timeout=DEADLINE)
-        later[0].result(DEADLINE)  # sent to the engine that is there now
+        later[0].result(DEADLINE)  # sent to the current engine
         assert precv(net[1], timeout=DEADLINE) == "later"
         assert_all_works(net)
 
@@ -334,7 +334,7 @@ def test_only_the_client_restarts(server: Server) -> None:
 
 
 def test_a_folder_that_the_server_made_stays(two_servers: list[Server], tmp_path: Path) -> None:
-    """The client's folder is none of the server's; the new engine finds what the old one has written."""
+    """The server lacks the client's folder; the new engine finds the files of the old one."""
     with contextlib.ExitStack() as stack:
         with contextlib.chdir(tmp_path):
             net = stack.enter_context(connect(two_servers))

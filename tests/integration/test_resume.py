@@ -1,4 +1,4 @@
-"""Clients that are killed, and come back from another process: what is there, what comes twice, who is refused."""
+"""Killed clients that resume from another process: their variables, repeated results, and refusals."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ def users(users: tuple[Credentials, Path]) -> tuple[Credentials, Path]:
 
 @pytest.fixture
 def server(tmp_path: Path, users: tuple[Credentials, Path]) -> Iterator[Server]:
-    """Give a server whose sessions wait for five minutes."""
+    """Yield a server whose sessions wait for five minutes."""
     with run_server(tmp_path / "waits", "--orphan-timeout=5", "--shared-account", users=users) as running:
         yield running
 
@@ -74,7 +74,7 @@ def test_an_idle_client_that_was_killed_finds_its_workspace_and_its_results(
         with pytest.raises(RemoteError, match="ZeroDivisionError"):
             net.commands[4].result(LIMIT)
         assert [command.result(LIMIT).tolist() for command in net.commands[5:]] == [[0, 1, 2, 3]] * 2
-        # Links between engines have lived on, and collective calls begin anew.
+        # Links between engines have survived, and collective calls start afresh.
         net.eval("psend(sockets.node, sockets[3 - sockets.node])").result(LIMIT)
         assert net.eval("precv(sockets[3 - sockets.node])").result(LIMIT) == [2, 1]
         sums = net.eval("allreduce(sockets.node, sockets)")
@@ -98,7 +98,7 @@ def test_a_command_that_ran_goes_on_and_its_result_and_output_come(file: Path, s
     running = net.commands[0]
     assert running.result(LIMIT) == "the result"
     lines = running.stdout.splitlines()
-    # What was on its way to the client that was killed is lost; what was printed later is here, in order.
+    # Output in transit to the killed client is lost; later output is here, in order.
     assert lines == [f"line {i}" for i in range(20)][20 - len(lines) :]
     assert lines
     [first, later] = net.commands
@@ -153,7 +153,7 @@ def test_nobody_comes_back_in_time(tmp_path: Path, file: Path, users: tuple[Cred
             process.process.wait(DEADLINE)
         wait_gone(session["pid"])
         server.wait_for_log("its client disconnected and did not come back within 0.02 minutes")
-        with come_back(file, server) as net:  # there is nothing to come back to: it connects anew
+        with come_back(file, server) as net:  # there is nothing to resume: it makes a new connection
             assert not net.resumed
             assert net.commands == []
             assert net.eval("'x' in globals()").result(LIMIT) == [False]
@@ -189,7 +189,7 @@ def test_another_user_with_the_file_finds_nothing(file: Path, server: Server) ->
         kill(process, server)
     mallory = {"user": "mallory", "password": "another password"}
     with come_back(file, server, **mallory, resume=_copy(file)) as net:
-        assert not net.resumed  # a session of his own, as after any other login
+        assert not net.resumed  # that user's own session, as after any other login
         assert net.network_id not in {session["network"] for session in orphans(server)}
     assert orphans(server)
     end(file, server)

@@ -1,4 +1,4 @@
-"""Coming back to a session under the account of its user, at a server of root."""
+"""Resuming a session under its user's account, on a server run by root."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ def server() -> Iterator[Server]:
 
 
 def vanish(net: ClientNetwork) -> None:
-    """Close the connections without a word."""
+    """Close the connections abruptly."""
     net.mesh.event_loop.close()
 
 

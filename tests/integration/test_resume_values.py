@@ -1,4 +1,4 @@
-"""What becomes of values on their way when a client is killed: what is kept, what comes twice, what is lost."""
+"""The fate of values in transit when a client is killed: kept, repeated or lost."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.support.servers import Server, run_server
 
 pytestmark = pytest.mark.slow
 LIMIT = 20.0
-# Waits until a part of a value is here, and stops.
+# Waits for the first part of a value, and stops.
 HALF = """
 while not net[1].arriving_bytes[0]:
     net.mesh.event_loop.poll(0.1)
@@ -25,7 +25,7 @@ os.kill(os.getpid(), signal.SIGSTOP)
 
 @pytest.fixture
 def server(tmp_path: Path, users: tuple[Credentials, Path]) -> Iterator[Server]:
-    """Give a server whose sessions wait for five minutes."""
+    """Yield a server whose sessions wait for five minutes."""
     with run_server(tmp_path / "waits", "--orphan-timeout=5", "--shared-account", users=users) as running:
         yield running
 
@@ -54,7 +54,7 @@ def test_values_that_were_not_taken_are_there_once_and_those_taken_are_not(
 
 
 def test_a_client_that_dies_in_the_middle_of_a_value_gets_it_whole(file: Path, server: Server) -> None:
-    """It is stopped while the value is on its way, and killed like that."""
+    """The client is stopped while the value is in transit, and killed in this state."""
     script = "command = net.eval('import numpy as np; psend(np.arange(6 * 10**6), sockets[0]); 7')\n" + HALF
     with ClientProcess(script, server, resume=str(file)) as process:
         kill(process, server)
@@ -64,7 +64,7 @@ def test_a_client_that_dies_in_the_middle_of_a_value_gets_it_whole(file: Path, s
 
 
 def test_a_value_that_is_larger_than_what_is_kept_is_lost_and_counted(file: Path, server: Server) -> None:
-    """So is the result of a command; both are told, and what was assigned to a name is there."""
+    """The result of a command is lost, too. Both losses are reported, and assigned variables survive."""
     script = "command = net.eval('import numpy as np; x = np.ones(10**7); psend(x, sockets[0]); x')\n" + HALF
     with ClientProcess(script, server, resume=str(file)) as process:
         kill(process, server)

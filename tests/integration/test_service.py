@@ -1,4 +1,4 @@
-"""A server that a service manager has started: what it tells it, and what sessions can do under each unit."""
+"""A server under a service manager: its notifications, and the rights of sessions under each unit."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def test_a_server_says_what_it_does_and_lives_while_engines_compute(
                 assert not any(command.done() for command in commands)
                 for command in commands:
                     command.cancel()
-                # Who computes here has no word with the manager, and neither has who starts it.
+                # Neither engines nor their starter can send messages to the service manager.
                 reval("import os", net)
                 found = net[1].eval("[name for name in os.environ if 'NOTIFY' in name or 'WATCHDOG' in name]")
                 assert found.result() == []
@@ -64,7 +64,7 @@ def test_a_server_says_what_it_does_and_lives_while_engines_compute(
 
 @dataclass
 class Service:
-    """A service that runs."""
+    """A running service."""
 
     process: "subprocess.Popen[str]"
     systemd: Manager
@@ -83,9 +83,9 @@ class Service:
 
 
 def confined(unit: Unit, account: str | None) -> list[str]:
-    """Return what runs a command as the unit has it, as far as this can be done without systemd.
+    """Return a command prefix that applies the unit's restrictions, as far as possible without systemd.
 
-    Its rights and the folders that it may write to; not the system calls that it may not use.
+    It applies capabilities and writeable folders, but not the filter of system calls.
     """
     writes = " ".join(map(shlex.quote, [*unit.words("ReadWritePaths"), "/run"])) if account else ""
     only_there = (
@@ -101,7 +101,7 @@ def confined(unit: Unit, account: str | None) -> list[str]:
 
 @contextmanager
 def started(folder: Path, unit: Unit, account: str | None) -> Iterator[Service]:
-    """Start a service by the command of its unit, with the environment that systemd gives it."""
+    """Start a service with its unit's command and the environment that systemd provides."""
     run_time = folder / "run"
     run_time.mkdir(mode=0o700)
     if account:
@@ -121,7 +121,7 @@ def started(folder: Path, unit: Unit, account: str | None) -> Iterator[Service]:
 
 
 def unit_with(folder: Path, *words: str) -> Unit:
-    """Return the unit that root writes, where the accounts are, for a server on any port."""
+    """Return root's unit for a server on any port, written where the accounts exist."""
     users = make_users(folder, ["alice", "bob"])
     options = [f"--auth-file={users}", "--bind=127.0.0.1", "--cmd-port=0", "--data-port=0", "--print-unit"]
     code = "import sys; from pserver.cli import main; main(sys.argv[1:])"
@@ -129,7 +129,7 @@ def unit_with(folder: Path, *words: str) -> Unit:
 
 
 def give(folder: Path, account: str) -> None:
-    """Give the users' file to an account, whose server reads it."""
+    """Give the users' file to the account whose server reads it."""
     number = NUMBERS[account]
     for path in [folder / "server", *(folder / "server").iterdir()]:
         os.chown(path, number, number)
@@ -183,7 +183,7 @@ def expected(user: str) -> dict[str, Any]:
 
 
 def reload(service: Service) -> None:
-    """Do what ``ExecReload=`` does."""
+    """Run the command of ``ExecReload=``."""
     service.process.send_signal(signal.SIGHUP)
     assert int(service.systemd.await_word("RELOADING")["MONOTONIC_USEC"]) > 0
     service.systemd.await_word("READY")
@@ -231,7 +231,7 @@ def test_under_the_unit_with_accounts_sessions_can_do_what_they_need() -> None:
 
 
 def allowed_calls(name: str) -> set[str]:
-    """Return the system calls of a group, with those of the groups in it."""
+    """Return the system calls of a group, including nested groups."""
     command = ["systemd-analyze", "--no-pager", "syscall-filter", name]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=True)
     lines = [line.strip() for line in done.stdout.splitlines()[1:]]

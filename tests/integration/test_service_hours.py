@@ -1,4 +1,4 @@
-"""The hours of real servers, by wall clocks that are set so that it is soon time."""
+"""Service hours of real servers, with wall clocks set shortly before the limits."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ HOURS = ("--service-start=17:00", "--service-stop=6:00", "--service-end=8:00")
 
 
 def name_of_server(seconds: float) -> str:
-    """Work for a while; return where."""
+    """Work for a while; return the time zone."""
     import os
     import time
 
@@ -49,7 +49,7 @@ def name_of_server(seconds: float) -> str:
 
 
 def longer_there(zone: str, seconds: float) -> str:
-    """Work for long at a server of one zone, and not at others; return where."""
+    """Work for long on a server in one time zone, briefly in others; return the time zone."""
     import os
     import time
 
@@ -73,7 +73,7 @@ def test_after_the_stop_no_job_begins_and_at_the_end_jobs_go_elsewhere(
                 wait_until(lambda: words(stopping).startswith("closed until 17:00"), "06:00")
                 later = [net.submit(name_of_server, 0.01) for _ in range(3)]
                 assert [job.result(40) for job in later] == [stays] * 3
-                assert running.result(40) == stops  # what runs goes on
+                assert running.result(40) == stops  # running jobs continue
 
 
 def slots(server: Server) -> int:
@@ -93,7 +93,7 @@ def test_at_the_end_sessions_end_and_jobs_that_may_run_again_do_so_elsewhere(
     with run_server(tmp_path / "stays", "--slots=1", users=users) as stays:
         zone = zone_where_it_is("07:59:52")
         monkeypatch.setenv("TZ", zone)
-        # It stops only when it ends: so there can be a session just before.
+        # Its sessions end only at the hard end, so a session can still start just before.
         with run_server(
             tmp_path / "ends", "--service-start=17:00", "--service-end=8:00", "--slots=1", users=users
         ) as ends:
@@ -113,7 +113,7 @@ def test_at_the_end_sessions_end_and_jobs_that_may_run_again_do_so_elsewhere(
 def test_a_server_ends_after_so_many_sessions(tmp_path: Path, users: tuple[Credentials, Path]) -> None:
     with run_server(tmp_path, "--serve=2", users=users) as server:
         first = server.connect()
-        with server.connect(2) as second:  # two engines are one session
+        with server.connect(2) as second:  # two engines share one session
             with pytest.raises(ServerRefusedError, match=r"it serves only 2 sessions in total \(--serve\)"):
                 server.connect()
             assert_works(second)

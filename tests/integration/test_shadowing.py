@@ -1,4 +1,4 @@
-"""Stand-ins with the real `prun`: what goes away, what stays, and that neither goes round in circles."""
+"""Stand-ins with the real `prun`: remote and local programs, without endless recursion."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ def user(tmp_path: Path, two_servers: list[Server]) -> Iterator[Prun]:
 
 @pytest.fixture
 def unreachable(tmp_path: Path, two_servers: list[Server]) -> Iterator[Prun]:
-    """Give a user of a server that does not run."""
+    """Yield a user of a server that is not running."""
     with prun_user(tmp_path / "user", two_servers, hosts="127.0.0.1:1") as user:
         yield user
 
@@ -33,7 +33,7 @@ Call = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def caller(user: Prun, folder: Path) -> Call:
-    """Return what runs a program as a user does, in a folder."""
+    """Return a function that runs a program in a folder, as a user does."""
 
     def call(*words: str | Path) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -50,7 +50,7 @@ def caller(user: Prun, folder: Path) -> Call:
 
 
 def places(user: Prun, name: str) -> dict[str, int]:
-    """Return how often a program ran, here and away."""
+    """Return the number of runs of a program, here and remotely."""
     counts = {"here": 0, "away": 0}
     for line in user.run("--report").stdout.decode().splitlines():
         words = line.split()
@@ -82,13 +82,13 @@ def test_a_compiler_compiles_away_and_links_here(user: Prun, tmp_path: Path, how
     assert call(compiler, "away.o", "-o", "a").returncode == 0
     assert call("./a").stdout == "hello\n"
     assert call(compiler, "-c", "a.c", "-E").stdout.endswith(SOURCE.splitlines()[1] + "\n")
-    assert places(user, "gcc") == {"here": 0, "away": 1}  # of these the agent has not even heard
+    assert places(user, "gcc") == {"here": 0, "away": 1}  # the agent does not even know of these
     assert pshadow("off", *shadow, environment=user.environment).returncode == 0
     assert tree(tmp_path / "bin") == before
 
 
 def test_any_program_finds_the_real_one_at_the_server(user: Prun, tmp_path: Path) -> None:
-    """The servers see the same stand-in in the same place, and the program calls itself once more by its name."""
+    """The servers see the same stand-in in the same place, and the program calls itself again by name."""
     script = f'#!/bin/sh\n[ "$1" = x ] || exec {tmp_path}/bin/tool x\necho "$PSERVER_SHADOW"; exit 5\n'
     (tmp_path / "bin").mkdir()
     make_program(tmp_path / "bin" / "tool").write_text(script)
@@ -118,7 +118,7 @@ def test_without_network_all_stays_and_the_agent_is_asked_no_more(unreachable: P
 def test_without_network_nothing_runs_here_that_must_not(unreachable: Prun, tmp_path: Path) -> None:
     tool = make_program(tmp_path / "bin" / "tool", "here")
     shadow = ["--dir", str(tmp_path / "stand-ins"), "--no-local"]
-    unreachable.write_rules("or_local = true\n")  # the stand-in's option goes before
+    unreachable.write_rules("or_local = true\n")  # the stand-in's option comes first
     unreachable.environment["PATH"] = f"{tool.parent}:{os.environ['PATH']}"
     assert pshadow("on", *shadow, "tool", environment=unreachable.environment).returncode == 0
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Clients that share the slots of one real server: how much each gets, alone or not, and what a killed one leaves."""
+"""Clients that share the slots of one real server: their shares, exclusive use, and killed clients."""
 
 import os
 import time
@@ -15,7 +15,7 @@ from tests.support.clients import ClientProcess
 from tests.support.servers import Server, connect, run_server
 from tests.support.waiting import wait_gone, wait_until
 
-JOB = 0.02  # seconds; they sleep, so that it does not matter how busy the machine is
+JOB = 0.02  # seconds; jobs sleep, so the load of the machine does not matter
 Users = tuple[Credentials, Path]
 
 
@@ -34,7 +34,7 @@ def submit_many(executor: Executor, count: int) -> list[Job]:
 
 
 def starts(jobs: list[Job]) -> list[float]:
-    """Return when those jobs began that have ended."""
+    """Return the start times of all jobs that have ended."""
     return [job.started for job in jobs if job.done() and job.started is not None]
 
 
@@ -46,7 +46,7 @@ def test_two_clients_get_half_each(slots: int, tmp_path: Path, users: Users) -> 
         jobs = [submit_many(client.executor(), int(2 * slots * seconds / JOB)) for client in (net, other)]
         wait_until(lambda: all(any(job.done() for job in its) for its in jobs), "a job of each to end")
         begin = max(min(starts(its)) for its in jobs)
-        wait_until(lambda: time.time() > begin + seconds, "the end of what is counted")
+        wait_until(lambda: time.time() > begin + seconds, "the end of the counted jobs")
         done = sorted(
             (start, which) for which, its in enumerate(jobs) for start in starts(its) if start >= begin
         )
@@ -69,12 +69,12 @@ time.sleep(1000)
         begin = time.monotonic()
         client.process.kill()
         wait_until(lambda: slots_used(server) == 0, "free slots")
-        assert time.monotonic() - begin < 3.0  # idle: a tenth of a second, but machines are busy
+        assert time.monotonic() - begin < 3.0  # a tenth of a second on an idle machine
 
 
 @pytest.mark.slow
 def test_jobs_go_where_slots_are_free(tmp_path: Path, users: Users) -> None:
-    """Not to a server all of whose slots others have, only because it was the first to be asked."""
+    """A job does not go to a server without free slots only because that was asked first."""
     with (
         run_server(tmp_path / "full", "--slots=1", users=users) as full,
         run_server(tmp_path / "free", "--slots=2", users=users) as free,
@@ -107,7 +107,7 @@ net.submit(time.sleep, 1000).result()
         worker = int(client.line())
         job = net.submit(os.getpid)
         with pytest.raises(TimeoutError):
-            job.result(1.5)  # the long job is not interrupted for it
+            job.result(1.5)  # the long job is not interrupted in its favour
         client.process.kill()
         assert job.result(20) != worker
         wait_gone(worker)

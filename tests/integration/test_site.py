@@ -1,4 +1,4 @@
-"""The pages as a site: it builds without warnings, and can be read and searched without a server or the internet."""
+"""The documentation site: it builds without warnings; you can read and search it offline."""
 
 import functools
 import http.server
@@ -23,7 +23,7 @@ PAGES = (
     "index.html", "tutorial.html", "notebook.html", "reference/jobs.html", "reference/api/jobs.html",
     "reference/cli/pserver.html", "reference/settings.html", "protocol.html", "performance.html",
 )  # fmt: skip
-# What somebody with a task types, and a page that must be among the results.
+# A reader's search text for a task, and a page that must be among the results.
 SEARCHES = {
     "random numbers": "reference/jobs.html",
     "Network.submit": "reference/api/jobs.html",
@@ -76,7 +76,7 @@ def served(site: Path) -> Iterator[str]:
 
 
 def search(page: "Page", words: str, wanted: str) -> None:
-    """Search as a reader does, and wait for a result that leads to a page."""
+    """Search as a reader does, and wait for a result that links to a page."""
     page.get_by_role("button", name="Search").first.click()
     page.locator("dialog input[type=search]").fill(words)
     page.keyboard.press("Enter")
@@ -94,12 +94,12 @@ def test_search_finds_pages_without_a_server(site: Path) -> None:
 
 def test_search_has_excerpts_over_http(served: str) -> None:
     with chromium(OFFLINE) as browser:
-        # Not for names: Sphinx finds no text for an anchor with a dot, takes the page's, and says so in the console.
+        # Not for names: for an anchor with a dot, Sphinx shows the page's text instead and logs this to the console.
         for words in ("random numbers", "firewalls"):
             with opened(browser, f"{served}/index.html") as page:
                 search(page, words, SEARCHES[words])
                 page.locator("#search-results .context").first.wait_for()
-                page.wait_for_load_state("networkidle")  # excerpts are fetched from the pages found
+                page.wait_for_load_state("networkidle")  # the search fetches excerpts from the result pages
 
 
 def test_pages_fit_the_screen_and_load_nothing_from_elsewhere(site: Path) -> None:
@@ -127,7 +127,7 @@ def test_the_pages_have_the_charts(site: Path) -> None:
 
 
 def test_tasks_of_the_start_page_lead_to_sections(site: Path) -> None:
-    """Fifteen tasks, each a click away; the links themselves are checked by the build."""
+    """Fifteen tasks are each one click away; the build checks the links themselves."""
     index = (DOC / "index.md").read_text(encoding="utf-8").partition("## Common tasks")[2]
     assert index.count("\n- [") >= 15
     assert "Common tasks" in (site / "index.html").read_text(encoding="utf-8")

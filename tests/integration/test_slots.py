@@ -18,7 +18,7 @@ _ATTACH, _DETACH, _WALL = 16, 17, 0x40000000  # of <sys/ptrace.h> and <sys/wait.
 
 @pytest.fixture
 def single(tmp_path: Path) -> Iterator[Server]:
-    """Give a server of one slot."""
+    """Yield a server with one slot."""
     with run_server(tmp_path / "server", "--slots=1") as server:
         yield server
 
@@ -34,7 +34,7 @@ def children(pid: int) -> list[int]:
 
 @contextlib.contextmanager
 def held_up(pid: int) -> Iterator[None]:
-    """Hold up a process as a debugger does: a SIGCONT, such as the spawner gets at its session's end, does not help."""
+    """Suspend a process as a debugger does, so the SIGCONT of a session's end does not resume it."""
     ptrace = ctypes.CDLL(None, use_errno=True).ptrace
     assert ptrace(_ATTACH, pid, None, None) == 0, os.strerror(ctypes.get_errno())
     os.waitpid(pid, _WALL)
@@ -45,7 +45,7 @@ def held_up(pid: int) -> Iterator[None]:
 
 
 def take_off_mark() -> None:
-    """Leave the processes that are found by their mark, see `pserver.system.process_marks`."""
+    """Leave the processes that carry the mark (see `pserver.system.process_marks`)."""
     import resource
 
     resource.setrlimit(10, (0, resource.getrlimit(10)[1]))
@@ -61,7 +61,7 @@ def test_a_killed_session_s_slot_is_free_when_its_worker_has_ended(single: Serve
         wait_until(lambda: busy.state == "running", "the job")
         wait_until(lambda: slots(single) == {"total": 1, "used": 1}, "the slot in the status")
         (supervisor,) = single.sessions(net)
-        # What would end the worker with its session is held up, and does not find it, so that it lives longer.
+        # The processes that would end the worker with its session are suspended or cannot find it, so it lives longer.
         (spawner,) = [pid for pid in children(supervisor) if worker in children(pid)]
         with held_up(spawner):
             os.kill(supervisor, signal.SIGKILL)
@@ -82,7 +82,7 @@ def test_two_networks_share_one_slot_in_turns(single: Server) -> None:
         executors = [net.executor(), other.executor()]
         jobs = [executor.submit(time.sleep, 0.05) for executor in executors]
         deadline = time.monotonic() + 60.0
-        while min(counts) < 30 and time.monotonic() < deadline:  # one turn is of 1 s, or 20 jobs
+        while min(counts) < 30 and time.monotonic() < deadline:  # one turn lasts 1 s or 20 jobs
             for which, executor in enumerate(executors):
                 if jobs[which].done():
                     jobs[which] = executor.submit(time.sleep, 0.05)

@@ -1,4 +1,4 @@
-"""GnuTLS's own program understands our files of verifiers, and we understand its."""
+"""GnuTLS's own program can read our verifier files, and we can read its files."""
 
 import hashlib
 import re
@@ -40,7 +40,7 @@ def srptool(path: Path, *arguments: str, password: str = "") -> subprocess.Compl
 
 @pytest.fixture
 def theirs(path: Path) -> VerifierFile:
-    """Return a file that srptool made, with one user in each of its groups that it can write."""
+    """Return a file made by srptool, with one user in each of the groups that it can write."""
     path.parent.mkdir(mode=0o700)
     create = [program("srptool", "gnutls-bin"), "--create-conf", f"{path}.conf"]
     subprocess.run(create, check=True, capture_output=True, timeout=30)
@@ -128,7 +128,7 @@ def test_srptool_verifies_salts_and_verifiers_with_zeros_in_front(path: Path) ->
         x = int.from_bytes(hashlib.sha1(salt + inner).digest(), "big")
         file.add(Verifier("alice", salt, group, pow(group.generator, x, group.prime)))
         assert srptool(path, "--verify", "-u", "alice", password="sesame").returncode == 0, salt
-    # A verifier of fewer bytes than the prime comes once in 256: find one.
+    # One verifier in 256 is shorter than the prime: find one.
     while number.bit_length() > group.bits - 8 or not number:
         verifier = verifier_of("alice", "sesame")
         number = verifier.verifier

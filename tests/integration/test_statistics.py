@@ -1,4 +1,4 @@
-"""What a server says of its work, against what was done there."""
+"""A server's statistics, compared with the work done there."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.support.waiting import DEADLINE, wait_until
 
 @pytest.fixture(scope="module")
 def counted(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]) -> Iterator[Server]:
-    """Give a server with two slots, on which nothing else runs."""
+    """Yield a server with two slots and no other load."""
     with run_server(tmp_path_factory.mktemp("counted"), "--slots=2", users=users) as running:
         yield running
 
@@ -54,7 +54,7 @@ def test_the_figures_agree_with_a_scripted_run(counted: Server) -> None:
     before = totals(counted)
     with counted.connect() as net:
         run_script(net)
-        wait_until(lambda: totals(counted)["programs_lost"] == 1, "the last words of the session")
+        wait_until(lambda: totals(counted)["programs_lost"] == 1, "the last report of the session")
     wait_until(lambda: not counted.ask("statistics")["sessions"], "the end of the session")
     document = counted.ask("statistics")
     sums = document["totals"]
@@ -91,8 +91,8 @@ def test_what_runs_is_seen_and_lost_with_its_session(counted: Server, tmp_path: 
         def busy() -> list[dict[str, Any]]:
             return [slot for slot in counted.ask("statistics")["slots"] if slot["state"] == "busy"]
 
-        wait_until(lambda: bool(busy()), "word of the job")
-        # One that has just begun may not know its name yet.
+        wait_until(lambda: bool(busy()), "the report of the job")
+        # A session that has just begun may not know its name yet.
         wait_until(lambda: bool(counted.ask("statistics")["timeline"][0]["label"]), "its name")
         [slot] = busy()
         [session] = counted.sessions(net)

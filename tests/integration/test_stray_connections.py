@@ -1,4 +1,4 @@
-"""Garbage, port scans and silence at both ports cost the server a socket and a line in its log, nothing else."""
+"""Garbage, port scans and silence on both ports cost the server only a socket and a line in its log."""
 
 import contextlib
 import socket
@@ -19,7 +19,7 @@ SILENCE = 4.0  # seconds; shorter than DEADLINE, longer than honest clients need
 
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]) -> Iterator[Server]:
-    """Give a server that waits only a moment for the first word."""
+    """Yield a server that waits only briefly for the first message."""
     folder = tmp_path_factory.mktemp("impatient")
     with run_server(folder, f"--silence-timeout={SILENCE}", users=users) as running:
         yield running
@@ -27,7 +27,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials
 
 @pytest.fixture
 def working(impatient: Server) -> Iterator[Network]:
-    """Give a network that sends values round while the test goes on, and check it afterwards."""
+    """Yield a network that exchanges values during the test, and check it afterwards."""
     with impatient.connect(2) as net:
         reval(
             "for i in range(300): psend(i, sockets[3 - sockets.node]); precv(sockets[3 - sockets.node])", net
@@ -35,7 +35,7 @@ def working(impatient: Server) -> Iterator[Network]:
         yield net
         reval("psend('done', sockets[0])", net)
         assert [precv(c, timeout=DEADLINE) for c in net[1:]] == ["done", "done"]
-        with impatient.connect() as other:  # and newcomers are let in
+        with impatient.connect() as other:  # and new clients can connect
             reval("psend('new', sockets[0])", other)
             assert precv(other[1], timeout=DEADLINE) == "new"
 
@@ -49,7 +49,7 @@ def dial(port: int) -> socket.socket:
 
 
 def assert_closed(sock: socket.socket) -> None:
-    """Wait until the server has closed the connection; it may say something before."""
+    """Wait until the server has closed the connection; it may send something first."""
     with contextlib.suppress(ConnectionResetError):
         while sock.recv(2**16):
             pass
@@ -63,14 +63,14 @@ def assert_closed(sock: socket.socket) -> None:
         b"\xff\xfe" * 500,
         b"\x16\x03\x01\x00\x05hello" + b"x" * 300,  # looks like TLS for a moment
         b"\x16\xff" * 100,
-        b"PSRV" + b"\xff" * 100,  # our own protocol, of a version there is not
+        b"PSRV" + b"\xff" * 100,  # our own protocol, with a version that does not exist
     ],
 )
 def test_garbage_at_both_ports(impatient: Server, working: Network, garbage: bytes) -> None:
     assert len(working) == 3
     for port in ports(impatient):
         with dial(port) as sock:
-            with contextlib.suppress(OSError):  # the server may have closed it already
+            with contextlib.suppress(OSError):  # the server may have closed the connection already
                 sock.sendall(garbage)
                 sock.shutdown(socket.SHUT_WR)
             assert_closed(sock)
@@ -84,7 +84,7 @@ def test_port_scan(impatient: Server, working: Network) -> None:
             with dial(port) as sock:
                 if number % 2:  # reset instead of an orderly end
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    # The log has not a line for each.
+    # The log does not have a line for each connection.
     wait_until(lambda: impatient.log.count("closed: the peer sent nothing") > before, "a line in the log")
 
 
@@ -117,7 +117,7 @@ def test_data_connection_for_an_unknown_network(impatient: Server, working: Netw
 
 
 def test_data_connection_to_a_node_by_a_stranger(impatient: Server, working: Network) -> None:
-    """Whoever has seen the network's number on the wire does not have its key."""
+    """An eavesdropper who has seen the network's number on the wire does not have its key."""
     with dial(impatient.data_port) as sock:
         sock.sendall(Preamble(Purpose.DATA, bytes.fromhex(working.network_id), 0, 1).pack())
         sock.sendall(b"\x16\x03\x01\x00\x05hello")

@@ -1,4 +1,4 @@
-"""Ctrl-C at a terminal, in plain Python and in IPython: the prompt is back soon, and the network lives on."""
+"""Ctrl-C at a terminal, in plain Python and in IPython: the prompt returns soon, and the network survives."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from tests.support.clients import wait_asleep
 from tests.support.servers import Server
 
 DEADLINE = 60.0
-# What a machine with much else to do may take instead of a second.
+# The time that a busy machine may take instead of a second.
 SOON = 10.0
 PLAIN = [sys.executable, "-q", "-i", "-c", "import sys; sys.ps1, sys.ps2 = 'ready> ', 'more> '"]
 SIMPLE = [
@@ -47,23 +47,23 @@ class Terminal:
         self.child.expect(prompt)
 
     def run(self, line: str) -> str:
-        """Type a line, and return what comes before the next prompt."""
+        """Type a line; return the output before the next prompt."""
         self.child.sendline(line)
         return self.rest()
 
     def rest(self) -> str:
-        """Return what comes before the next prompt."""
+        """Return the output before the next prompt."""
         self.child.expect(self.prompt)
         return str(self.child.before)
 
     def begin(self, line: str, *words: str) -> None:
-        """Type a line, and wait until its engines have said some words."""
+        """Type a line and wait until its engines have printed some words."""
         self.child.sendline(line)
         for word in words:
             self.child.expect_exact(word)
 
     def ctrl_c(self) -> tuple[str, float]:
-        """Press Ctrl-C while the client waits; return what is said until the next prompt, and the seconds."""
+        """Press Ctrl-C while the client waits; return the output up to the next prompt, and the seconds it took."""
         wait_asleep(self.child.pid)
         begin = time.monotonic()
         self.child.sendintr()
@@ -89,7 +89,7 @@ def terminal(request: pytest.FixtureRequest, server: Server, tmp_path: object) -
         made.close()
 
 
-# The words come from the engines, and not from the terminal that shows what is typed.
+# The words come from the engines, not from the terminal's echo of the typed line.
 LOOP = 'net.eval(\'print("be" + "gun", sockets.node)\\nwhile True: pass\').result()'
 DEAF = (
     "net.eval('import signal\\nif sockets.node == 1:\\n    signal.signal(2, signal.SIG_IGN)\\n"

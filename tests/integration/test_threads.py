@@ -1,4 +1,4 @@
-"""One network in many threads: each gets what belongs to it, whichever thread serves the connections."""
+"""One network in many threads: each thread gets its own results, whichever thread serves the connections."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ _THREADS = 8
 
 
 class Work:
-    """Threads that use one network until it is time to stop; each says how often, and what went wrong."""
+    """Threads that use one network for a given time; each reports its number of rounds and its errors."""
 
     def __init__(self, net: ClientNetwork, seconds: float) -> None:
         self.net = net
@@ -26,7 +26,7 @@ class Work:
         self._deadline = time.monotonic() + seconds
 
     def steps(self, name: str) -> "list[int]":
-        """Return the next number of a kind of work, or nothing once it is over."""
+        """Return the next number of a kind of work, or nothing once the time is up."""
         if self.errors or time.monotonic() > self._deadline:
             return []
         self.counts[name] = self.counts.get(name, 0) + 1
@@ -53,7 +53,7 @@ class Work:
             assert [info["state"] for info in network_get_info(self.net)] == ["open"] * 3
 
     def run(self, works: Mapping[str, Callable[[str], None]], beside: Callable[[], object]) -> None:
-        """Do all of them in threads, and something in this one."""
+        """Run all of them in threads, and a further function in this one."""
 
         def attempt(work: Callable[[str], None], name: str) -> None:
             try:
@@ -110,7 +110,7 @@ def wait(work: Work) -> None:
 
 
 def use_asyncio(work: Work) -> None:
-    """Await commands, groups and jobs in two event loops, one after the other."""
+    """Await commands, groups and jobs in two event loops in turn."""
 
     async def one(index: int) -> None:
         while step := work.steps(f"asyncio {index}"):
@@ -126,7 +126,7 @@ def use_asyncio(work: Work) -> None:
 
 
 def fork(work: Work) -> None:
-    """Fork again and again; each copy tries to use the network, and ends in one of three ways."""
+    """Fork repeatedly; each copy tries to use the network, and ends in one of three ways."""
     for index in range(100):
         if not work.steps("forks"):
             break
@@ -149,7 +149,7 @@ def test_threads_that_use_one_network_for_a_moment(beside: Callable[[Work], obje
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("beside", [wait, use_asyncio, fork])
 def test_threads_that_use_one_network_for_long(beside: Callable[[Work], object]) -> None:
-    """For 15 s, because all processors are busy meanwhile; THREADS_SECONDS=60 makes it a minute."""
+    """It takes only 15 s, because it keeps all processors busy; THREADS_SECONDS=60 makes it a minute."""
     seconds = float(os.environ.get("THREADS_SECONDS", "15"))
     counts = work_in_threads(seconds, beside)
     print(counts)

@@ -1,7 +1,7 @@
-"""Pools of any topology: from each member, all are found, and jobs go on while the one in the middle is gone.
+"""Pools of any topology: clients find all members from each one, and jobs continue without the middle one.
 
-The machines have addresses of their own, in network namespaces; what servers and clients do there, is done at the
-machines. The homes are those of one account, and can be seen from each machine.
+The machines have their own addresses in network namespaces; servers and clients run on these machines. The homes belong
+to one account and are visible from each machine.
 """
 
 import json
@@ -25,8 +25,8 @@ for process in [server, *server.children(recursive=True)]:
     with contextlib.suppress(psutil.NoSuchProcess):
         process.kill()
 """
-# Gets, by the control sockets of servers, what each is asked for and which neighbours it is to have then; a member that
-# is gone has a "-" behind its name.
+# Its input has, for the control socket of each server, a request and the neighbours to wait for; a member that is gone
+# has a "-" after its name.
 _STEP = """
 import json, sys, time
 from pathlib import Path
@@ -56,9 +56,9 @@ with pconnect("localhost", join=True) as net:
     names = net.eval("import socket; socket.gethostname()").result()
     print(json.dumps([names, {host: str(why) for host, why in net.missing.items()}]))
 """
-# Runs a map of 2,000 jobs, of which the last 1,000 wait for the file `gate`. Meanwhile somebody kills a server and
-# starts it again; then it has to run one of those that wait. Only jobs are used before: what commands might have left
-# in a workspace keeps a node from coming back by itself.
+# Runs a map of 2,000 jobs, the last 1,000 of which wait for the file `gate`. Meanwhile the test kills and restarts a
+# server, which must then run one of the waiting jobs. The client sends no commands before: a node whose workspace might
+# hold variables does not come back by itself.
 _MAP = """
 import json, socket, sys, time
 from pathlib import Path
@@ -108,20 +108,20 @@ with pconnect("localhost", join=True, elastic=0.5) as net:
     assert again == names and list(net.map(abs, range(-50, 0))) == list(range(50, 0, -1))
     print(json.dumps([names, {host: str(why) for host, why in net.missing.items()}, seconds]))
 """
-# Who joins whom.
+# Which server joins which.
 _NAMES = A, B, C, D, E = "alpha", "beta", "gamma", "delta", "epsilon"
 _CHAIN = {A: B, B: C, C: D, D: E}
 _TOPOLOGIES: Mapping[str, Mapping[str, str]] = {
     "chain": _CHAIN,
     "ring": _CHAIN | {E: A},
     "star": dict.fromkeys((A, B, D, E), C),
-    "mixed": {B: D, C: B, A: B, E: D},  # the four of the seed's example, and one more
+    "mixed": {B: D, C: B, A: B, E: D},  # the four of a common example, and one more
 }
 _MIDDLE = {"chain": C, "ring": C, "star": C, "mixed": B}
 
 
 class Pool:
-    """Servers at machines, each of the name of its machine."""
+    """Servers on machines, each with the name of its machine."""
 
     def __init__(self, machines: Mapping[str, Machine]) -> None:
         self.machines = machines
@@ -139,7 +139,7 @@ class Pool:
         self.machines[name].run(f"python3 -c '{_KILL}' < {file}")
 
     def arrange(self, joins: Mapping[str, str]) -> None:
-        """Have each server leave the one that it has joined, and join another; wait until all know of it."""
+        """Have each server leave its neighbour and join another one; wait until all of them know."""
         neighbours: dict[str, set[str]] = {name: set() for name in _NAMES}
         for name, other in joins.items():
             neighbours[name].add(other)
@@ -161,7 +161,7 @@ class Pool:
         self.machines[A].run(f"python3 -c '{_STEP}' '{json.dumps(paths)}'")
 
     def found_from(self, *names: str) -> list[tuple[set[str], dict[str, str]]]:
-        """Return which servers a client on each of these machines connects, and what it misses."""
+        """Return the servers that a client on each of these machines connects to, and the missing ones."""
         with ThreadPoolExecutor(len(names)) as threads:
             return list(threads.map(self._found_from, names))
 
@@ -212,7 +212,7 @@ def test_2000_jobs_while_the_member_in_the_middle_is_killed_and_comes_back(
 
     def note(name: str) -> None:
         (tmp_path / "now").write_text(str(time.monotonic()))
-        (tmp_path / "now").rename(tmp_path / name)  # it is there with all of it, or not at all
+        (tmp_path / "now").rename(tmp_path / name)  # the file is complete or does not exist
 
     wait_for("ready")
     arranged.kill(lost)
@@ -237,7 +237,7 @@ def test_partitions_that_merge_and_a_member_in_the_middle_that_is_gone_and_back(
     pool.wait_until_known(B, {A, f"{D}-"})
     [(found, missing)] = pool.found_from(B)
     assert found == {A, B} and "delta is gone" in str(missing)
-    # It knows its members yet, and they find it again.
+    # It still knows its members, and they find it again.
     pool.start(D)
     pool.wait_until_known(B, {A, D})
     assert pool.found_from(D, A) == [(set(_NAMES), {})] * 2

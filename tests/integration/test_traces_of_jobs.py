@@ -1,4 +1,4 @@
-"""What a job changes in its process is as before for the next job of the same worker, kind by kind."""
+"""Changes that a job makes in its process are undone before the next job, for each kind of change."""
 
 import importlib
 import sys
@@ -14,7 +14,7 @@ from pconnect.views.network_views import ClientNetwork
 from tests.support.servers import Server, run_server
 from tests.support.waiting import wait_until
 
-# Kind -> what a job does, and an expression for what the next one finds.
+# Kind -> a job's code, and an expression for the state that the next job finds.
 TRACES = {
     "current folder": ("os.chdir('/')", "os.getcwd()"),
     "a variable that is set": ("os.environ['TRACE'] = '1'", "sorted(os.environ.items())"),
@@ -72,11 +72,11 @@ TRACES = {
 
 @pytest.fixture(scope="module")
 def network(one_slot: Server) -> Any:
-    """Give a network with one worker, which runs all jobs."""
+    """Yield a network with one worker, which runs all jobs."""
     with one_slot.connect() as net:
         net.eval(
             "import decimal, gc, io, locale, os, signal, socket, subprocess, sys, time, warnings; import numpy as np\n"
-            "decimal.getcontext().rounding = decimal.ROUND_UP"  # jobs inherit this context, which is one object
+            "decimal.getcontext().rounding = decimal.ROUND_UP"  # all jobs inherit this context, a single object
         ).result(20)
         yield net
 
@@ -145,7 +145,7 @@ def test_a_folder_that_is_moved_is_the_same_folder(
 ) -> None:
     home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
     home.mkdir()
-    monkeypatch.chdir(home)  # that of the engine, too, on the same machine
+    monkeypatch.chdir(home)  # the engine's folder, too, on the same machine
     with one_slot.connect() as net:
         assert net.submit("__import__('os').getcwd").result(20) == str(home)
         home.rename(elsewhere)
@@ -205,7 +205,7 @@ def test_what_a_module_changes_when_it_is_imported_lasts(
     (tmp_path / f"{name}.py").write_text(_MODULE)
     monkeypatch.setattr(sys, "path", sys.path.copy())
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("TRACE_OF_A_MODULE", "0")  # to be as it was afterwards
+    monkeypatch.setenv("TRACE_OF_A_MODULE", "0")  # restore it afterwards
     with warnings.catch_warnings():
         module = importlib.import_module(name)
     with one_slot.connect() as net:

@@ -1,12 +1,12 @@
-"""The tutorial, from its first line to its last, at three machines that the test makes.
+"""The tutorial, from its first line to its last, on three machines that the test makes.
 
-It is done as the page says, except for this:
+The test follows the page, with these exceptions:
 
-- The machines are namespaces of this one, with a home each; what they print of their home is read as ``/home/alice``.
-- The clone of the repository is a copy of what a package is made of, and pip takes dependencies from the environment
-  that runs the tests, without asking an index for them.
-- `ssh` and `scp` go to the other home directly, by scripts of those names.
-- Lines of one block for several machines run at the same time, as far as they are for different ones.
+- The machines are namespaces of this one, each with its own home; ``/home/alice`` replaces its path in the output.
+- The clone of the repository is a copy of the package's sources, and pip takes dependencies from the environment of the
+  tests, not from an index.
+- Scripts named `ssh` and `scp` access the other home directly.
+- Lines of one block for different machines run at the same time.
 """
 
 import re
@@ -23,7 +23,7 @@ from tests.support.pages import Block, check, read_blocks, typed_lines
 from tests.support.tutorial import ROOT, WITHOUT_INDEX, copy_source, type_at
 
 NAMES = ["alpha", "beta", "laptop"]
-# The last argument is HOST:PATH, and those before it begin with options.
+# The last argument is HOST:PATH; earlier ones start with options.
 SCP = """#!/bin/sh
 cp "$1" "$2" "{folder}/${{3%%:*}}/${{3#*:}}"
 """
@@ -66,8 +66,8 @@ def run_script(machine: Machine, block: Block) -> None:
 
 
 def run_cell(notebook: Notebook, block: Block) -> list[str]:
-    """Run a block as a cell, compare what it shows, and return the types of what it displays."""
-    # Every engine has said something: then all are at work.
+    """Run a block as a cell, compare its output, and return the types of its displays."""
+    # Every engine has printed something, so all are working.
     stop = all_nodes_spoke if "the stop button" in block.text else None
     cell = notebook.run(block.text, interrupt_when=stop)
     check(block.place, block.said, cell.shown)

@@ -1,6 +1,6 @@
 """Every value of the corpus, sent by real processes: client to server, server to server, server to client.
 
-The engines have the corpus themselves, so each receiver compares with what it made on its own.
+The engines have the corpus themselves, so each receiver compares a value with its own copy.
 """
 
 import enum
@@ -29,7 +29,7 @@ from tests.support.waiting import DEADLINE
 
 ROOT = Path(__file__).parent.parent.parent
 
-# An engine runs in the client's directory, which is not always that of the tests.
+# An engine runs in the client's directory, which is not always the tests' directory.
 PREPARE = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
@@ -46,13 +46,13 @@ def compare(connection):
 
 
 class Color(enum.Enum):
-    """Its module is nothing that an engine has imported."""
+    """No engine has imported its module."""
 
     RED = 1
 
 
 class Point(NamedTuple):
-    """The same."""
+    """No engine has imported its module either."""
 
     x: object
 
@@ -117,7 +117,7 @@ def test_a_type_that_is_registered_at_one_end_costs_one_value(
         def __init__(self, x: float) -> None:
             self.x = 1 / x
 
-    # Also what has arrived before can be made from now on.
+    # From now on, values that arrived earlier can be decoded, too.
     register_type(Inverse, "test.Point", lambda inverse: 1 / inverse.x, Inverse)
     with pytest.raises(UnreadableValueError, match="from_value raised ZeroDivisionError"):
         precv(net[1], timeout=DEADLINE)

@@ -1,7 +1,7 @@
-"""Somebody who sees every byte between client and server learns neither the password nor what is computed.
+"""An eavesdropper on all bytes between client and server learns neither the password nor the data.
 
-The server listens at 127.0.0.2. A forwarder at 127.0.0.1 has the same two port numbers, so a client that is told
-the forwarder's address uses it for both, as it learns the data port's number from the server.
+The server listens on 127.0.0.2. A forwarder on 127.0.0.1 has the same two port numbers, so a client that connects to
+the forwarder uses it for both ports: it learns the data port's number from the server.
 """
 
 import base64
@@ -24,7 +24,7 @@ ARRAY = np.arange(1000, 1400, dtype=np.int64) * 987654321987
 
 
 def work(server: Server, recorder: Recorder) -> None:
-    """Do a bit of everything by way of the recorder."""
+    """Do a little of everything through the recorder."""
     with pconnect(
         f"127.0.0.1:{server.cmd_port}",
         user=server.credentials.user,
@@ -37,7 +37,7 @@ def work(server: Server, recorder: Recorder) -> None:
         psend({"text": SENT}, net)
         psend(ARRAY, net)
         assert (precv(net[1], timeout=DEADLINE) == ARRAY).all()
-        half = len(RECEIVED) // 2  # so that the command does not contain it
+        half = len(RECEIVED) // 2  # so the command does not contain it
         reval(f"psend({RECEIVED[:half]!r} + {RECEIVED[half:]!r}, sockets[0])", net)
         assert precv(net[1], timeout=DEADLINE) == RECEIVED
         reval(f"print({PRINTED[:half]!r} + {PRINTED[half:]!r})", net).result(DEADLINE)
@@ -49,7 +49,7 @@ def work(server: Server, recorder: Recorder) -> None:
 
 
 def forms(secret: bytes) -> list[bytes]:
-    """Return a secret as it is, and in base64 at each of the three positions, less the ends it shares."""
+    """Return a secret itself, and its base64 at each of the three alignments, without the shared characters."""
     encoded = [base64.b64encode(b"x" * shift + secret)[4 if shift else 0 : -4] for shift in range(3)]
     return [secret, secret.hex().encode(), *encoded]
 
@@ -73,7 +73,7 @@ def test_nothing_passes_in_clear(tmp_path: Path) -> None:
 
 
 def test_without_tls_everything_but_a_password_passes_in_clear(tmp_path: Path) -> None:
-    """The test above can fail: it would see all these."""
+    """The test above can fail: it would find all these."""
     with recorded_server(tmp_path / "server", use_tls=False) as (server, recorder):
         work(server, recorder)
         command, data = server.cmd_port, server.data_port
