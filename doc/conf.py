@@ -87,6 +87,7 @@ html_theme_options = {
     "navbar_align": "left",
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
+    "secondary_sidebar_items": {"**": ["page-toc"], "auto_gallery/*": []},  # lines of scripts are long
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
@@ -104,6 +105,7 @@ if any((HERE / "gallery").glob("plot_*.py")):
         "download_all_examples": False,
         "show_memory": False,
         "write_computation_times": False,
+        "min_reported_time": 3600,  # times of this machine say nothing to readers
         "show_signature": False,
         "remove_config_comments": True,
         "plot_gallery": True,

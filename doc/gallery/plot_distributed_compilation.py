@@ -56,7 +56,7 @@ def two_servers(home):
 # ------------------
 # One file for each of 16 Legendre polynomials. The makefile records when each step begins and ends.
 
-C = "void p{n}(const double *x, double *y, long count) {{ for (long i = 0; i < count; i++) y[i] = {horner}; }}\n"
+C = "void p{n:02}(const double *x, double *y, long count) {{ for (long i = 0; i < count; i++) y[i] = {horner}; }}\n"
 MAKEFILE = """
 liblegendre.so: $(patsubst %.c,%.o,$(wildcard *.c))
 	gcc -shared -o $@ $^
@@ -80,19 +80,22 @@ prun --report
 
 with tempfile.TemporaryDirectory() as folder, two_servers(Path(folder)) as shell:
     for n in range(16):
-        Path(folder, f"p{n}.c").write_text(C.format(n=n, horner=horner(legendre.leg2poly([0] * n + [1]))))
+        Path(folder, f"p{n:02}.c").write_text(C.format(n=n, horner=horner(legendre.leg2poly([0] * n + [1]))))
     Path(folder, "Makefile").write_text(MAKEFILE)
     print(*shell(BUILD).splitlines()[-3:], sep="\n")
-    times = np.array([np.loadtxt(Path(folder, f"p{n}.times")) for n in range(16)])
+    times = np.array([np.loadtxt(Path(folder, f"p{n:02}.times")) for n in range(16)])
     library = ctypes.CDLL(str(Path(folder, "liblegendre.so")))
 
 # %%
-# The report says where ``gcc`` ran. The library computes the values of plain numpy.
+# The report says where ``gcc`` ran. The first steps take longer, because ``prun`` logs in at the servers. The library
+# computes the values of plain numpy.
 
 x = np.linspace(-1, 1, 501)
 values = np.empty((16, x.size))
 for n, row in enumerate(values):
-    library[f"p{n}"](ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(row.ctypes.data), ctypes.c_long(x.size))
+    library[f"p{n:02}"](
+        ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(row.ctypes.data), ctypes.c_long(x.size)
+    )
 assert np.allclose(values, [legendre.legval(x, [0] * n + [1]) for n in range(16)], atol=1e-10)
 assert np.all(times[:, 1] > times[:, 0])
 
@@ -100,10 +103,10 @@ fig, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
 begin, end = times.T - times.min()
 left.barh(np.arange(16), end - begin, left=begin, color="tab:blue")
 left.set(xlabel="time since the first step (s)", ylabel="file", title="Compile steps, four at a time")
-left.set_yticks(np.arange(16), [f"p{n}.c" for n in range(16)], fontsize=8)
+left.set_yticks(np.arange(16), [f"p{n:02}.c" for n in range(16)], fontsize=8)
 left.invert_yaxis()
 for n in (2, 5, 9, 15):
-    right.plot(x, values[n], label=f"p{n}")
+    right.plot(x, values[n], label=f"p{n:02}")
 right.set(xlabel="x", ylabel="Legendre polynomial", title="What the library computes", ylim=(-0.8, 1.05))
 right.legend(loc="lower right", ncols=4)
 plt.show()

@@ -59,7 +59,7 @@ assert np.array_equal(np.array(found), moves % flower.shape)
 still = [np.roll(frame, -move, axis=(0, 1)) for frame, move in zip(frames, moves, strict=True)]
 assert np.array_equal(mean, sum(still) / len(still))
 
-noise = [f"noise: {100 * np.std(picture - flower):.0f} % of white" for picture in (frames[0], mean)]
+noise = [f"noise: {np.std(picture - flower):.2f}" for picture in (frames[0], mean)]
 blurred = np.mean(frames, axis=0)
 fig, axes = plt.subplots(1, 3, figsize=(9, 3), layout="constrained", sharey=True)
 titles = [f"One frame\n{noise[0]}", "Mean, not aligned", f"Mean, aligned\n{noise[1]}"]

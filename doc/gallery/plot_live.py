@@ -63,19 +63,17 @@ with local_network(3) as net:
         node = select_sockets(net)[0]
         spins = precv(net[node])
         curves[node].append(spins.mean())
+        lines[node].set_data(np.arange(len(curves[node])), curves[node])
+        images[node].set_data(spins)
         if count % 50 == 0:
-            images[node].set_data(spins)
-            lines[node].set_data(np.arange(len(curves[node])), curves[node])
-            plt.pause(0.01)
+            plt.pause(0.01)  # drawing takes longer than a sweep
     command.result()
 
 # %%
-# The whole curves, with the values that plain numpy computes here.
+# The curves have the values that plain numpy computes here.
 
 for node, temperature in enumerate(TEMPERATURES, start=1):
     states = list(magnet(temperature, SWEEPS, SIZE))
     assert np.array_equal(curves[node], [spins.mean() for spins in states])
-    lines[node].set_data(np.arange(SWEEPS), curves[node])
-    images[node].set_data(states[-1])
 assert curves[1][-1] > 0.9 > abs(curves[3][-1])
 plt.show()

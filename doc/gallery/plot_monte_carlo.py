@@ -2,7 +2,7 @@
 Monte Carlo with a seed
 =======================
 
-Simulate 1,800 random materials on all processors, and get the same numbers in every run.
+Simulate 4,500 random materials on all processors, and get the same numbers in every run.
 
 Each point of a square lattice conducts with probability ``p``. Does the lattice conduct from top to bottom? In large
 lattices the answer changes suddenly from no to yes, at ``p`` = 0.5927: *site percolation* has a phase transition.
@@ -20,16 +20,16 @@ import pconnect
 # %%
 # One sample
 # ----------
-# The ratio of conducting lattices estimates the probability. Each call makes 40 lattices of one size.
+# The ratio of conducting lattices estimates the probability. Each call makes 100 lattices of one size.
 
 
 def conducting(size, p):
-    """Return the part of 40 random lattices that conduct from top to bottom."""
+    """Return the part of 100 random lattices that conduct from top to bottom."""
     random, count = pconnect.rng(), 0
-    for _ in range(40):
+    for _ in range(100):
         clusters, _ = label(random.random((size, size)) < p)
         count += bool(set(clusters[0]) & set(clusters[-1]) - {0})
-    return count / 40
+    return count / 100
 
 
 # %%
@@ -50,15 +50,15 @@ with pconnect.local_network(2) as net:
 
 assert np.array_equal(found, again)
 random = np.random.default_rng(np.random.SeedSequence(2024, spawn_key=(6,)))
-samples = [label(random.random((8, 8)) < ps[6])[0] for _ in range(40)]
+samples = [label(random.random((8, 8)) < ps[6])[0] for _ in range(100)]
 assert found[6] == np.mean([len(np.intersect1d(c[0][c[0] > 0], c[-1])) > 0 for c in samples])
 
 fig, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
 for size, row in zip(sizes, found.reshape(len(sizes), -1), strict=True):
-    error = np.sqrt(row * (1 - row) / 40)
+    error = np.sqrt(row * (1 - row) / 100)
     axes.errorbar(ps, row, error, fmt="o-", capsize=3, label=f"{size} by {size} points")
 axes.axvline(0.5927, color="gray", linestyle="--", label="infinite lattice: 0.5927")
 axes.set(xlabel="probability p that a point conducts", ylabel="part of the lattices that conduct")
-axes.set_title("Site percolation, 40 lattices for each symbol")
+axes.set_title("Site percolation, 100 lattices for each symbol")
 axes.legend(title="lattice")
 plt.show()

@@ -55,9 +55,9 @@ assert np.all(peak[beta_grid < gamma_grid] < 0.0011)  # the number of ill people
 
 fig, axes = plt.subplots(figsize=(7, 4.8), layout="constrained")
 image = axes.pcolormesh(betas, gammas, 100 * peak, cmap="viridis")
-axes.plot([0.05, 0.5], [0.05, 0.5], "w--", label="beta = gamma: no epidemic above this line")
+axes.plot([0.05, 0.5], [0.05, 0.5], "w--")
+axes.text(0.07, 0.4, "no epidemic:\nbeta < gamma", color="white")
 axes.set(xlabel="infection rate beta (1/day)", ylabel="recovery rate gamma (1/day)")
 axes.set_title("Worst day of an epidemic")
-axes.legend(loc="upper right", facecolor="black", labelcolor="white", framealpha=0.5)
 fig.colorbar(image, label="ill at the same time (% of the population)")
 plt.show()

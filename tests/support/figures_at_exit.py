@@ -1,7 +1,7 @@
 """Write the open figures of a script, and their labels, to its folder when it ends.
 
-A test copies this file to `sitecustomize.py` in a folder of `PYTHONPATH`. The servers and workers that the script starts
-have the same variable, but do not run the script.
+A test copies this file to `sitecustomize.py` in a folder of `PYTHONPATH`. Servers and workers have the same variable,
+but do not run the script.
 """
 
 import atexit
@@ -25,6 +25,6 @@ def _save() -> None:
 
 if Path(sys.orig_argv[-1]).name.startswith("plot_"):
     # Matplotlib closes all figures at exit. What is registered after that runs before.
-    import matplotlib._pylab_helpers
+    import matplotlib._pylab_helpers  # noqa: F401
 
     atexit.register(_save)
