@@ -10,6 +10,7 @@ from jupyter_client.manager import KernelManager
 import pserver
 
 HERE = Path(__file__).parent
+EXAMPLES = sorted((HERE / "gallery").glob("plot_*.py"))
 sys.path.insert(0, str(HERE / "_ext"))
 
 project = "pserver"
@@ -87,7 +88,8 @@ html_theme_options = {
     "navbar_align": "left",
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
-    "secondary_sidebar_items": {"**": ["page-toc"], "auto_gallery/*": []},  # lines of scripts are long
+    # Lines of the gallery's scripts are long.
+    "secondary_sidebar_items": {"**": ["page-toc"]} | {f"auto_gallery/{path.stem}": [] for path in EXAMPLES},
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
@@ -95,7 +97,7 @@ html_sidebars = {"index": [], "changelog": []}
 
 # --- the gallery ---
 
-if any((HERE / "gallery").glob("plot_*.py")):
+if EXAMPLES:
     extensions.append("sphinx_gallery.gen_gallery")
     sphinx_gallery_conf = {
         "examples_dirs": "gallery",

@@ -28,12 +28,12 @@ from numpy.polynomial import legendre
 # their files in a temporary home. If you have servers, leave this section out: ``prun`` uses those of your
 # :doc:`configuration </reference/configuration>`.
 
-START = "pserver start --name {} --bind 127.0.0.1 --cmd-port 0 --data-port 0 --slots 2 --allow-root"
+START = "pserver start --name {} --bind 127.0.0.1 --cmd-port 0 --data-port 0 --allow-root --slots 2"
 
 
 @contextlib.contextmanager
 def two_servers(home):
-    """Yield a function that runs a script of the shell, with a configuration that has two servers."""
+    """Yield a function that runs shell scripts with two servers in their configuration."""
     (home / "run").mkdir(mode=0o700)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.defpath])
     environment = {"HOME": str(home), "XDG_RUNTIME_DIR": str(home / "run"), "PATH": path}
@@ -56,7 +56,10 @@ def two_servers(home):
 # ------------------
 # One file for each of 16 Legendre polynomials. The makefile records when each step begins and ends.
 
-C = "void p{n:02}(const double *x, double *y, long count) {{ for (long i = 0; i < count; i++) y[i] = {horner}; }}\n"
+SOURCE = """void p{n:02}(const double *x, double *y, long count) {{
+    for (long i = 0; i < count; i++) y[i] = {horner};
+}}
+"""
 MAKEFILE = """
 liblegendre.so: $(patsubst %.c,%.o,$(wildcard *.c))
 	gcc -shared -o $@ $^
@@ -65,13 +68,6 @@ liblegendre.so: $(patsubst %.c,%.o,$(wildcard *.c))
 	gcc -O3 -fPIC -c $<
 	@date +%s.%N >>$*.times
 """
-
-
-def horner(coefficients):
-    first, *rest = (repr(float(each)) for each in coefficients)
-    return f"{first} + x[i] * ({horner(rest)})" if rest else first
-
-
 BUILD = """
 eval "$(pshadow on --export cc gcc)"
 make -j"$(prun --slots)"
@@ -80,22 +76,23 @@ prun --report
 
 with tempfile.TemporaryDirectory() as folder, two_servers(Path(folder)) as shell:
     for n in range(16):
-        Path(folder, f"p{n:02}.c").write_text(C.format(n=n, horner=horner(legendre.leg2poly([0] * n + [1]))))
+        coefficients = map(str, legendre.leg2poly([0] * n + [1]).tolist())
+        horner = " + x[i] * (".join(coefficients) + ")" * n
+        Path(folder, f"p{n:02}.c").write_text(SOURCE.format(n=n, horner=horner))
     Path(folder, "Makefile").write_text(MAKEFILE)
     print(*shell(BUILD).splitlines()[-3:], sep="\n")
     times = np.array([np.loadtxt(Path(folder, f"p{n:02}.times")) for n in range(16)])
     library = ctypes.CDLL(str(Path(folder, "liblegendre.so")))
 
 # %%
-# The report says where ``gcc`` ran. The first steps take longer, because ``prun`` logs in at the servers. The library
-# computes the values of plain numpy.
+# The report says where ``gcc`` ran. The first steps take longer, because ``prun`` logs in to the servers first. The
+# library computes the values of plain numpy.
 
 x = np.linspace(-1, 1, 501)
 values = np.empty((16, x.size))
 for n, row in enumerate(values):
-    library[f"p{n:02}"](
-        ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(row.ctypes.data), ctypes.c_long(x.size)
-    )
+    arrays = (ctypes.c_void_p(array.ctypes.data) for array in (x, row))
+    library[f"p{n:02}"](*arrays, ctypes.c_long(x.size))
 assert np.allclose(values, [legendre.legval(x, [0] * n + [1]) for n in range(16)], atol=1e-10)
 assert np.all(times[:, 1] > times[:, 0])
 
