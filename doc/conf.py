@@ -10,7 +10,6 @@ from jupyter_client.manager import KernelManager
 import pserver
 
 HERE = Path(__file__).parent
-EXAMPLES = sorted((HERE / "gallery").glob("plot_*.py"))
 sys.path.insert(0, str(HERE / "_ext"))
 
 project = "pserver"
@@ -88,8 +87,6 @@ html_theme_options = {
     "navbar_align": "left",
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
-    # Lines of the gallery's scripts are long.
-    "secondary_sidebar_items": {"**": ["page-toc"]} | {f"auto_gallery/{path.stem}": [] for path in EXAMPLES},
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
@@ -97,7 +94,7 @@ html_sidebars = {"index": [], "changelog": []}
 
 # --- the gallery ---
 
-if EXAMPLES:
+if any((HERE / "gallery").glob("plot_*.py")):
     extensions.append("sphinx_gallery.gen_gallery")
     sphinx_gallery_conf = {
         "examples_dirs": "gallery",
@@ -107,7 +104,6 @@ if EXAMPLES:
         "download_all_examples": False,
         "show_memory": False,
         "write_computation_times": False,
-        "min_reported_time": 3600,  # times of this machine say nothing to readers
         "show_signature": False,
         "remove_config_comments": True,
         "plot_gallery": True,

@@ -18,6 +18,7 @@ PAGES = (
     "../README.md",
     "index.md",
     "bridges.md",
+    "faq.md",
     *sorted(
         path.relative_to(DOCUMENTS).as_posix()
         for folder in ("reference", "migrate")
