@@ -1,4 +1,4 @@
-"""What holds for all tests: how many examples there are of random values, and a server that many tests share."""
+"""Settings for all tests: the number of random examples, and a server that many tests share."""
 
 import gc
 import os
@@ -14,18 +14,18 @@ from pconnect import Network
 from srp_tools.credentials import Credentials
 from tests.support.servers import Server, make_users, run_server
 
-# Whoever runs the tests may have hosts and a password of their own, and it may be make that does.
+# The environment may have a user's own hosts and password, and variables of make.
 for variable in [name for name in os.environ if name.startswith(("PCONNECT_", "MAKE", "MFLAGS"))]:
     del os.environ[variable]
 
-# A busy machine makes no test wrong, so there are no deadlines. `make test` uses the profile "quick".
+# No deadlines: a busy machine must not make a test fail. `make test` uses the profile "quick".
 settings.register_profile("thorough", deadline=None)
 settings.register_profile("quick", deadline=None, max_examples=25)
 settings.load_profile("thorough")
 
 
 def pytest_collection_finish() -> None:
-    """Have the collector of garbage leave alone what thousands of tests are made of; some tests call it often."""
+    """Exclude the thousands of test objects from garbage collection, because some tests collect often."""
     gc.collect()
     gc.freeze()
 
@@ -37,28 +37,28 @@ def users(tmp_path_factory: pytest.TempPathFactory) -> tuple[Credentials, Path]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]) -> Iterator[Server]:
-    """Give a server for tests that do it no harm."""
+    """Yield a server for tests that do it no harm."""
     with run_server(tmp_path_factory.mktemp("server"), users=users) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def one_slot(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]) -> Iterator[Server]:
-    """Give a server that runs one job at a time."""
+    """Yield a server that runs one job at a time."""
     with run_server(tmp_path_factory.mktemp("one-slot"), "--slots=1", users=users) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def two_slots(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Path]) -> Iterator[Server]:
-    """Give a server that runs two jobs at a time, however many processors there are."""
+    """Yield a server that runs two jobs at a time, whatever the number of processors."""
     with run_server(tmp_path_factory.mktemp("two-slots"), "--slots=2", users=users) as running:
         yield running
 
 
 @pytest.fixture
 def network(server: Server) -> Iterator[Callable[..., Network]]:
-    """Give a function that connects n nodes of the shared server until the end of the test."""
+    """Yield a function that connects `n` nodes of the shared server until the end of the test."""
     with ExitStack() as stack:
 
         def make(n: int = 1, **options: Any) -> Network:

@@ -1,4 +1,4 @@
-"""A plugin: the examples in docstrings share one server, where a user's `local_network` starts one each time."""
+"""A plugin: docstring examples share one server, while a user's `local_network` starts a new one each time."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import pconnect
 from tests.support.servers import Server, make_users, run_server
 
 
-@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+@pytest.hookimpl(tryfirst=True)  # before tests are selected by marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.DoctestItem) and (_has_own_server(item) or "dask" in item.name):

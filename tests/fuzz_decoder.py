@@ -1,9 +1,9 @@
-"""Feed a decoder with bytes that no encoder of ours wrote: ``python -m tests.fuzz_decoder --inputs 1000000``.
+"""Feed a decoder with bytes that our encoder never writes: ``python -m tests.fuzz_decoder --inputs 1000000``.
 
-A third are random bytes behind a header or a table; the others are messages of the corpus with bits flipped, pieces cut
-out, doubled, or put in from others. Nothing but `ProtocolError` and `UnreadableValueError` may be raised, and no input
-of at most a few hundred kilobytes may take much more memory than the limit of a message. The process bounds its own
-memory as well, so that an allocation that is never touched shows, too.
+A third of the inputs are random bytes after a header or a table; the rest are messages of the corpus with bits flipped,
+pieces cut out, doubled, or inserted from other messages. The decoder may raise only `ProtocolError` and
+`UnreadableValueError`, and no input of at most a few hundred kilobytes may take much more memory than the limit of a
+message. The process also limits its own memory, to catch allocations that are never touched.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from tests.support.science_values import SCIENCE
 from tests.support.values import VALUES
 
 MAX_MESSAGE_BYTES = 2**20
-# Python's objects are larger than what describes them: an empty list is one byte there and 64 here.
+# Python's objects are larger than their encoding: an empty list is one byte in a message and 64 in memory.
 MAX_MEMORY = 100 * MAX_MESSAGE_BYTES
 MARKS = [
     msgpack.packb(msgpack.ExtType(code, b""))
@@ -51,7 +51,7 @@ PIECES = [
 
 @dataclass
 class Figures:
-    """What came of the inputs."""
+    """The results of the inputs."""
 
     inputs: int = 0
     refused: int = 0
@@ -63,7 +63,7 @@ class Figures:
 
 
 def corpus(values: list[tuple[str, object]]) -> list[bytes]:
-    """Return the values that are small enough to be worth changing, as messages."""
+    """Return all values small enough to be worth changing, as messages."""
     messages = [b"".join(encode_message(Kind.VALUE, 0, value, 2**30)) for _, value in values]
     if values is VALUES:
         messages += [Header(Kind.VALUE, 0, len(head), 0).pack() + head for _, head in (*HOSTILE, *MEMORY)]
@@ -84,7 +84,7 @@ def random_message(chance: random.Random) -> bytes:
 
 def mutated(chance: random.Random, messages: list[bytes]) -> bytes:
     data = bytearray(chance.choice(messages))
-    in_place = chance.random() < 0.5  # which most often leaves something to be read
+    in_place = chance.random() < 0.5  # this most often leaves a readable message
     for _ in range(chance.choice([1, 1, 2, 4])):
         if len(data) <= HEADER_BYTES:
             data += b"\x90\xc0"
@@ -105,7 +105,8 @@ def mutated(chance: random.Random, messages: list[bytes]) -> bytes:
             case 5:
                 data[at:at] = chance.choice(PIECES)
     if len(data) >= HEADER_BYTES and chance.random() < 0.9:
-        # Else nearly all would be refused for their length; what is added or cut goes to the head or the payload.
+        # Otherwise the decoder would refuse nearly all inputs for their length; the head or the payload changes in
+        # size.
         head_bytes, payload_bytes = struct.unpack_from(">LQ", data, 8)
         rest = len(data) - HEADER_BYTES
         if chance.random() < 0.5:
@@ -119,8 +120,8 @@ def mutated(chance: random.Random, messages: list[bytes]) -> bytes:
 
 
 def use(value: Any) -> None:
-    """Have the compiled code of a package walk over a value; it trusts what it is given."""
-    with contextlib.suppress(Exception):  # a value may be useless, but not do harm
+    """Run a package's compiled code over a value, because this code trusts its input."""
+    with contextlib.suppress(Exception):  # a value may be useless, but must not do harm
         if hasattr(value, "tocsr") and max(value.shape) < 10**4:
             value.tocsr().toarray().sum()
         elif hasattr(value, "nbytes") and type(value).__module__ == "pyarrow.lib" and len(value) < 10**4:
@@ -150,7 +151,7 @@ def feed(data: bytes, figures: Figures) -> None:
 
 
 def run(inputs: int, seed: int, values: list[tuple[str, object]] = VALUES, seconds: float = 1e9) -> Figures:
-    """Feed so many inputs, or as many as there is time for; raises what no input may raise."""
+    """Feed `count` inputs, or as many as time allows; raise any error that inputs must not cause."""
     chance = random.Random(seed)
     messages = corpus(values)
     figures = Figures()
@@ -158,7 +159,7 @@ def run(inputs: int, seed: int, values: list[tuple[str, object]] = VALUES, secon
     while figures.inputs < inputs and time.monotonic() < end:
         entirely = values is VALUES and chance.random() < 1 / 3
         data = random_message(chance) if entirely else mutated(chance, messages)
-        # Tracing costs ten times the time of what it traces.
+        # Tracing makes the traced code ten times slower.
         traced = figures.inputs % 20 == 0
         if traced:
             tracemalloc.start()
@@ -180,7 +181,7 @@ def run(inputs: int, seed: int, values: list[tuple[str, object]] = VALUES, secon
 
 
 def main() -> None:
-    """Run as many inputs as the command line says, and print the figures."""
+    """Run the number of inputs given on the command line, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=10**6)
     parser.add_argument("--seed", type=int, default=1)
@@ -189,7 +190,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     values = SPARSE + ARROW + PANDAS + SCIENCE if arguments.packages else VALUES
-    corpus(values)  # imports what values need, before the memory is bounded
+    corpus(values)  # imports the values' packages before the memory is limited
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + 2**30, mapped + 2**30))

@@ -1,4 +1,4 @@
-"""The reference of the Python interface has all public names, and each of them has a docstring."""
+"""The reference of the Python interface contains all public names, and each of them has a docstring."""
 
 import importlib
 import inspect
@@ -8,12 +8,12 @@ import pytest
 from api_names import CLASSES, all_entries, has_own_entry, load, members_for_users, public_names, real_path
 from public_api import restructured_text, signature_of, summary_of
 
-# What `doc/stability.md` names as public.
+# The modules that `doc/stability.md` declares public.
 MODULES = (
     "pconnect", "pconnect.code_sync", "pconnect.collectives", "pconnect.console", "pconnect.errors",
     "pconnect.job_side", "pconnect.versions", "pserver", "pserver.control", "pserver.files", "srp_tools",
 )  # fmt: skip
-# Methods of public classes that only the library calls. A new one is public, unless it is added here.
+# Methods of public classes that only the library calls. A new method is public unless you add it here.
 INTERNAL = {
     "Dashboard": {"abandon"},
     "Executor": {"foreign", "pack", "pack_for_map", "prepare", "seeds", "share", "start", "submit_chunk"},
@@ -41,7 +41,7 @@ def test_members_of_classes_have_an_entry(name: str) -> None:
         return
     wanted = {each for each in members_for_users(kind) if has_own_entry(kind, each)}
     wanted -= INTERNAL.get(name, set())
-    if name == "pconnect.Connection":  # a node has the methods of a network, which are described there
+    if name == "pconnect.Connection":  # a node has the methods of a network, which has their entries
         wanted = {each for each in wanted if f"pconnect.Network.{each}" not in ENTRIES}
     found = {each.rpartition(".")[2] for each, entry in ENTRIES.items() if entry.owner == name}
     assert wanted - found == set()

@@ -9,7 +9,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-LAYERS = ("srp_tools", "pconnect", "pserver")  # each imports only those left of it
+LAYERS = ("srp_tools", "pconnect", "pserver")  # each package imports only packages to its left
 MAX_LINES = 400
 SOURCES = sorted(path.relative_to(ROOT) for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
 MODULES = {".".join(path.with_suffix("").parts).removesuffix(".__init__"): path for path in SOURCES}
@@ -33,21 +33,21 @@ FOLDERS = {
         "daemon", "admin", "pstat", "doctor", "deploy", "demo", "cli", "__init__", "command", "__main__",
     ],
 }  # fmt: skip
-MAX_MODULES = 15  # in a folder
-MAX_ATTRIBUTES = 15  # of a class
-# A row for each option, no state.
+MAX_MODULES = 15  # modules in a folder
+MAX_ATTRIBUTES = 15  # attributes of a class
+# One attribute for each option, no state.
 TABLES_OF_OPTIONS = (
     "pserver/config/server_config.py:ServerConfig", "pserver/config/session_settings.py:SessionSettings",
     "pconnect/prun/settings.py:Settings", "pserver/routes/setup.py:Setup",
 )  # fmt: skip
-# Documented module paths that only hand names on to where they lie today.
+# Documented module paths that only re-export names from their current modules.
 ALIASES = {
     "pconnect/code_sync.py", "pconnect/collectives.py", "pconnect/console.py", "pconnect/job_side.py",
     "pconnect/versions.py",
     "pserver/control.py", "pserver/files.py",
 }  # fmt: skip
 
-# The only homes of a module: files, or folders with all that is in them. A third-party package has one border, where
+# The only importers of a module: files, or folders with all their contents. A third-party package has one border, where
 # its errors and types become ours.
 HOMES = {
     "tlslite": {"srp_tools/login.py"},
@@ -77,12 +77,12 @@ HOMES = {
     "tqdm": {"pconnect/loop/terminal_bar.py"},
     # Only joblib imports the backend, and the names on demand.
     "joblib": {"pconnect/joblib"},
-    # Imported where a cluster is asked for, and in the processes of one.
+    # Imported where a cluster is requested, and in a cluster's processes.
     "distributed": {"pconnect/dask/client.py", "pserver/services/dask_process.py"},
     "dask": set(),
-    # Dask is made of it.
+    # Dask is built on it.
     "tornado": {"pconnect/dask/dashboard.py", "pserver/services/dask_process.py"},
-    # Packages that may be missing: only `optional_types` imports these modules.
+    # Optional packages: only `optional_types` imports these modules.
     "scipy": {"pconnect/values/scipy_sparse.py"},
     "polars": {"pconnect/values/packages/polars_frames.py"},
     "xarray": {"pconnect/values/packages/xarray_arrays.py"},
@@ -95,32 +95,32 @@ HOMES = {
         "pconnect/values/packages/polars_frames.py",
     },
     "pandas": {"pconnect/values/pandas_frames.py", "pconnect/values/pandas_scalars.py"},
-    # The backend that an engine's user finds by its name; it is imported only after matplotlib.
+    # matplotlib finds this backend by its name; it is imported only after matplotlib.
     "matplotlib": {"pserver/display/matplotlib_backend.py", "pserver/demo/picture.py"},
     "IPython": {
-        "pconnect/commands/front_end_messages.py",  # only where it runs already
-        "pconnect/notebook",  # only where it has loaded the extension
+        "pconnect/commands/front_end_messages.py",  # only where IPython is already running
+        "pconnect/notebook",  # only where IPython has loaded the extension
     },
     "threading": {
         "pserver/display/outbox.py",  # the user's code may have threads, whose messages are queued; starts none
-        "pconnect/loop/interrupts.py",  # which thread gets the signals, and a lock for all; starts none
-        "pconnect/loop/turns.py",  # which of the user's threads waits in the selector; starts none
-        "pconnect/scheduler",  # the thread that assigns jobs, so that they go on while the client computes
-        "pconnect/executors",  # functions are submitted by any thread; they start none
+        "pconnect/loop/interrupts.py",  # finds the thread that gets signals, has a lock for all; starts none
+        "pconnect/loop/turns.py",  # records which of the user's threads waits in the selector; starts none
+        "pconnect/scheduler",  # the thread that assigns jobs, so they continue while the client computes
+        "pconnect/executors",  # any thread can submit functions; they start none
         "pconnect/jobs",  # the condition of a future; starts none
-        "pconnect/notebook/cells.py",  # asks whether it is the main thread, in which cells run; starts none
+        "pconnect/notebook/cells.py",  # checks for the main thread, where cells run; starts none
         "pconnect/one_process/executor.py",  # the lock of the class that it extends; starts none
         "pconnect/dask/adaptive.py",  # workers of Dask come and go while the client computes
-        "pconnect/pool/following.py",  # servers of the pool are added while jobs wait, however they are waited for
+        "pconnect/pool/following.py",  # adds servers of the pool while jobs wait, whatever the client does
         "pconnect/statistics/dashboard.py",  # answers a page while a notebook waits for its next cell
-        "pconnect/programs",  # the ends of streams, which wait for the thread of the jobs; start none
-        "pconnect/agent",  # networks are made in threads; the thread of the jobs writes what programs print
-        "pconnect/commands/console.py",  # what jobs print comes in another thread than what commands do; starts none
-        "pserver/session/session.py",  # a supervisor for each node of a session, which share nothing
-        "pserver/programs/program.py",  # a thread has a priority of its own, which what it starts inherits
-        "pserver/routes/splicer.py",  # the bytes of relays pass while supervisors wait, and the other way round
+        "pconnect/programs",  # the ends of streams, which wait for the job thread; start none
+        "pconnect/agent",  # networks are made in threads; the job thread writes the programs' output
+        "pconnect/commands/console.py",  # output of jobs and of commands arrives in different threads; starts none
+        "pserver/session/session.py",  # one supervisor for each node of a session; they share nothing
+        "pserver/programs/program.py",  # a thread has its own priority, which its children inherit
+        "pserver/routes/splicer.py",  # relays forward bytes while supervisors wait, and the other way round
         "pserver/engine/result_sender.py",  # a job may have threads, which report progress; starts none
-        "pconnect/link/host_names.py",  # the system's look-up of names has no time limit and cannot be cancelled
+        "pconnect/link/host_names.py",  # the system's name look-up has no time limit and cannot be cancelled
     },
 }
 SANS_IO = {
@@ -149,17 +149,19 @@ PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "mar
 PICKLES_HERE = {
     "pconnect/commands/function_pickling.py": {"cloudpickle"},  # functions on their way to engines
     "pconnect/remote_entry.py": {"cloudpickle"},  # batches of joblib's tasks, in a worker
-    "tests/pconnect/commands/test_remote_errors.py": {"pickle"},  # errors pass through others' process pools
+    "tests/pconnect/commands/test_remote_errors.py": {
+        "pickle"
+    },  # errors pass through process pools of other packages
 }
 
-# Modules whose tests are elsewhere: the entries of command lines, which their tests run, the daemon, which every
-# integration test starts, and what every call of `prun` needs.
+# Modules with tests elsewhere: entry points of command lines, which their tests run; the daemon, which every
+# integration test starts; and modules that every call of `prun` needs.
 TESTED_ELSEWHERE = (
     "pserver/__main__.py", "pserver/daemon/daemon.py", "pconnect/prun/__main__.py", "pconnect/agent/__main__.py",
     "pconnect/agent/callers.py",
     "pconnect/agent/plans.py", "pconnect/agent/shared.py",
 )  # fmt: skip
-# Tests of a module that has more than fit into one file.
+# Modules whose tests do not fit into one file.
 SECOND_FILES = {
     "tests/pserver/daemon/test_slot_shares.py", "tests/pserver/daemon/test_slots_held.py",
     "tests/pconnect/values/test_codec.py", "tests/pconnect/values/test_named_objects.py",
@@ -175,7 +177,7 @@ def parsed(path: Path) -> ast.Module:
 
 @functools.cache
 def imported(tree: ast.AST) -> set[str]:
-    """Return the dotted names of all modules imported, also inside functions; a relative one has a dot."""
+    """Return the dotted names of all imported modules, also inside functions; relative ones begin with a dot."""
     found: set[str] = set()
     for node in ast.walk(tree):
         match node:
@@ -196,7 +198,7 @@ def packages(tree: ast.AST) -> set[str]:
 
 
 def offenders(paths: list[Path], rule: Callable[[Path], object]) -> dict[str, object]:
-    """Return what is wrong by file, for the files where `rule` finds something."""
+    """Return the faults that `rule` finds, by file."""
     return {path.as_posix(): wrong for path in paths if (wrong := rule(path))}
 
 
@@ -221,12 +223,12 @@ def test_imports_are_absolute() -> None:
 
 
 def is_in(path: Path, places: set[str]) -> bool:
-    """Tell whether a file is named, or a folder above it."""
+    """Return whether a file, or a folder above it, is listed."""
     return not places.isdisjoint(place.as_posix() for place in (path, *path.parents))
 
 
 def floor(module: str) -> int | None:
-    """Return the number of a module's folder in the list of its package; ``None`` if it is not in this project."""
+    """Return the position of a module's folder in its package's list, or ``None`` for modules of other projects."""
     package, *rest = module.split(".")
     if package not in FOLDERS:
         return None
@@ -258,7 +260,7 @@ def test_no_module_imports_itself_in_a_circle() -> None:
     graph = {
         name: modules_used(path) - {name} for name, path in MODULES.items() if path.name != "__init__.py"
     }
-    assert list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+    assert list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the cycle
 
 
 def test_a_folder_can_be_taken_in_at_a_glance() -> None:
@@ -341,7 +343,7 @@ def test_a_module_has_its_tests() -> None:
 
 
 def test_a_test_has_its_module() -> None:
-    """What concerns several modules is in `tests.integration`, and what tests share in `tests.support`."""
+    """Tests of several modules are in `tests.integration`, and code shared by tests is in `tests.support`."""
 
     def rule(path: Path) -> object:
         home = Path(*path.parts[1:-1])
@@ -354,7 +356,7 @@ def test_a_test_has_its_module() -> None:
 
 
 def test_hooks_use_the_pinned_versions() -> None:
-    """`.pre-commit-config.yaml` installs its own copies of tools; they must be those of the extra "dev"."""
+    """`.pre-commit-config.yaml` installs its own copies of tools; their versions must match the extra "dev"."""
     dev = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["dev"]
     hooks = re.findall(r'additional_dependencies: \["(.*)"\]', (ROOT / ".pre-commit-config.yaml").read_text())
     assert hooks and set(hooks) <= set(dev)

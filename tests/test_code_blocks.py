@@ -1,6 +1,6 @@
 """Every block of code on a page is run by a test, or a comment above it says why not.
 
-``python -m tests.test_code_blocks`` prints how many of each there are.
+``python -m tests.test_code_blocks`` prints the number of each.
 """
 
 import re
@@ -21,7 +21,7 @@ from pserver.admin.settings import resolve
 ROOT = Path(__file__).parents[1]
 _DOCUMENTS = "tests/test_documents.py::test_an_example_prints_what_it_says"
 _SETTINGS = "tests/test_code_blocks.py::test_the_files_on_pages_can_be_read"
-#: Which test runs the blocks of a page, by page and kind; the first row that fits counts.
+#: The test that runs the blocks of a page, by page and kind; the first match counts.
 RUN_BY = (
     ("README.md", "python", _DOCUMENTS),
     ("doc/index.md", "python", _DOCUMENTS),
@@ -57,7 +57,7 @@ _NO_CODE = {"text", ""}  # output and drawings
 
 
 class Block(NamedTuple):
-    """A block of code: where it is, its kind and text, and why it is not run, if a comment says so."""
+    """A block of code: its place, kind and text, and the reason why it is not run, if a comment gives one."""
 
     page: str
     line: int
@@ -67,13 +67,13 @@ class Block(NamedTuple):
 
     @property
     def run_by(self) -> str:
-        """The test that runs it; empty if none does."""
+        """The test that runs it, or an empty text."""
         fits = (test for page, kind, test in RUN_BY if fnmatch(self.page, page) and fnmatch(self.kind, kind))
         return next(fits, "")
 
 
 def blocks() -> Iterator[Block]:
-    """Return the blocks of code of all pages; those in directives of the site, too."""
+    """Return the blocks of code of all pages, including blocks in directives of the site."""
     pages = [*ROOT.glob("*.md"), *(ROOT / "doc").rglob("*.md")]
     for path in sorted(path for path in pages if "auto_gallery" not in path.parts):
         yield from _blocks_of(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"), 1)

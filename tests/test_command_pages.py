@@ -1,4 +1,4 @@
-"""The reference of commands and settings is made from the parsers and dataclasses, and has all of them."""
+"""The reference of commands and settings is generated from the parsers and dataclasses, and is complete."""
 
 import argparse
 import tomllib

@@ -1,4 +1,4 @@
-"""The examples of the documents run, and print what stands beside them."""
+"""The documents' examples run, and print the output shown beside them."""
 
 import contextlib
 import re
@@ -12,7 +12,7 @@ from pconnect.values import registry
 from tests.support.servers import Server
 
 DOCUMENTS = Path(__file__).parent.parent / "doc"
-# Pages whose examples run other programs, or servers of their own, which take long to start.
+# Pages whose examples run other programs, or their own servers, which are slow to start.
 SLOW = ("bridges.md", "reference/dask.md", "reference/detach.md", "reference/jobs.md")
 PAGES = (
     "../README.md",
@@ -40,7 +40,7 @@ EXAMPLES = [
 
 @pytest.fixture
 def _one_server_for_all(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a `local_network` without options use a server that is there."""
+    """Make `local_network` without options use an existing server."""
     start = pconnect.local_network
 
     def local_network(n: int = 2, **options: Any) -> contextlib.AbstractContextManager[pconnect.Network]:
@@ -69,7 +69,7 @@ def test_the_index_of_decisions_has_each_with_its_title() -> None:
 
 
 def test_the_architecture_lists_the_modules_of_each_folder() -> None:
-    """The page shows what ``ls`` shows, and can be read at one go."""
+    """The page matches the output of ``ls``, and is short enough to read in one go."""
     page = (DOCUMENTS / "architecture.md").read_text(encoding="utf-8")
     root = DOCUMENTS.parent
     listed = dict(re.findall(r"^\| `(\w+/(?:\w+/)*)` \| .* \| ((?:`\w+` ?)+) \|$", page, re.MULTILINE))

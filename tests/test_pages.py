@@ -1,4 +1,4 @@
-"""The reader of pages: what it takes for a block, and what it takes for the same output."""
+"""The reader of pages: how it recognises blocks, and when it treats outputs as equal."""
 
 from pathlib import Path
 

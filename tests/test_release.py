@@ -1,4 +1,4 @@
-"""A release: the same bytes each time, the licences of what it needs, and no page that installs a name not yet ours."""
+"""A release: reproducible bytes, licences of dependencies, and no page that installs a name that is not yet ours."""
 
 import hashlib
 import re
@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-_LICENCES = {  # as a page has them: words that the metadata of such a package contains
+_LICENCES = {  # as on a page: words that the metadata of such a package contains
     "LGPL-2.1": "LGPL",
     "LGPL-3.0-or-later": "LGPL-3",
     "BSD-3-Clause": "BSD",
@@ -31,7 +31,7 @@ def names(requirements: list[str]) -> list[str]:
 
 
 def stated(package: str) -> str:
-    """Return what a package says of its licence."""
+    """Return the licence from a package's metadata."""
     about = metadata(package)
     fields = ("License-Expression", "License", "Classifier")
     return " ".join(each for field in fields for each in about.get_all(field) or [] if "Topic" not in each)
@@ -63,12 +63,12 @@ def test_each_dependency_has_its_licence_on_the_page() -> None:
             assert word in stated(package), (package, licence, stated(package))
             found += 1
         except PackageNotFoundError:
-            assert package == "bokeh", package  # the only one that tests do without
+            assert package == "bokeh", package  # the only dependency that tests do not need
     assert found >= 20
 
 
 def test_no_page_installs_a_name_that_is_not_ours() -> None:
-    """In messages it is right: where they appear, pserver is installed, and pip leaves it as it is."""
+    """In messages the name is fine: where they appear, pserver is installed, and pip leaves it unchanged."""
     for path in [*ROOT.glob("*.md"), *(ROOT / "doc").rglob("*.md"), *(ROOT / "doc").rglob("*.ipynb")]:
         if path.name == "RELEASING.md" or "auto_gallery" in path.parts:
             continue

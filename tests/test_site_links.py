@@ -1,4 +1,4 @@
-"""The checker of links in the finished site finds what is wrong, and nothing else."""
+"""The link checker for the finished site finds all faults, and nothing else."""
 
 import re
 from pathlib import Path
@@ -72,7 +72,7 @@ def test_links_from_a_folder_of_the_site() -> None:
 
 
 def test_each_page_is_in_a_toctree() -> None:
-    """The build says so, too, but takes longer."""
+    """The build reports this, too, but takes longer."""
     pages = {
         path.relative_to(DOC).with_suffix("").as_posix()
         for kind in ("*.md", "*.ipynb")
@@ -91,14 +91,14 @@ def test_each_page_is_in_a_toctree() -> None:
 
 
 def anchors_of(page: Path) -> set[str]:
-    """Return the anchors of the headings of a page, as code hosts and the site make them."""
+    """Return the anchors of a page's headings, as code hosts and the site generate them."""
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     titles = [title.lower().strip() for title in re.findall(r"^#+ (.*)$", text, re.MULTILINE)]
     return {re.sub(r"[^\w\- ]", "", title).replace(" ", "-") for title in titles}
 
 
 def test_links_between_pages_lead_somewhere() -> None:
-    """On the code host, where the root has pages, too."""
+    """On the code host, the root has pages, too."""
     wrong = []
     for page in [*DOC.rglob("*.md"), *DOC.parent.glob("*.md")]:
         text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)

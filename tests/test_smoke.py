@@ -1,4 +1,4 @@
-"""The smoke part: what is installed does its work, as its users start it.
+"""The smoke part: an installed package works, started as users start it.
 
 This file needs pytest and the installed packages, nothing else of the source tree: `.ci/run` copies it out, and runs it
 under every Python that it finds and on the built wheel.
@@ -19,9 +19,9 @@ import pconnect
 from pconnect import AuthenticationError, local_network, precv, psend, reval
 from pconnect.views.network_views import ClientNetwork
 
-LIMIT = 30.0  # seconds; nothing here takes three, also on a busy machine
+LIMIT = 30.0  # seconds; nothing here takes three, even on a busy machine
 PACKAGES = ("srp_tools", "pconnect", "pserver")
-# What the extras bring: a module that needs one of them may be without it here.
+# Packages of the extras: a module may fail to import here because one of them is missing.
 EXTRAS = {
     "IPython", "dask", "distributed", "ipykernel", "jax", "joblib", "matplotlib", "ml_dtypes", "pandas", "polars",
     "prometheus_client", "pyarrow", "scipy", "sklearn", "starlette", "torch", "tornado", "tqdm", "uvicorn", "xarray",
@@ -30,7 +30,7 @@ BIN = Path(sys.executable).parent
 
 
 def run(*command: str) -> str:
-    """Run one of the two commands of this installation, and return what it prints."""
+    """Run one of this installation's two commands and return its output."""
     path = BIN / command[0]
     return subprocess.run(
         [path, *command[1:]], check=True, capture_output=True, text=True, timeout=LIMIT
@@ -45,12 +45,12 @@ def modules() -> list[str]:
 
 
 def test_every_module_can_be_imported() -> None:
-    """Each import counts: a module that is missing in the wheel, or does not compile under this Python, fails here."""
+    """Every module is imported: one that is missing in the wheel, or does not compile under this Python, fails here."""
     names = modules()
     assert len(names) > 100
     for name in names:
         if name.endswith(".jax_arrays"):
-            continue  # JAX warns of each fork once it is imported; it has tests in a process of its own
+            continue  # JAX warns of each fork once it is imported; its tests run in a separate process
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
@@ -70,7 +70,7 @@ def test_the_commands_explain_themselves(command: str) -> None:
     assert run(command, "--help").startswith(f"usage: {command}")
 
 
-# How Python is started by those who want to see every fault, or save memory: nothing of ours may stand in their way.
+# Python options that show every fault or save memory: our code must work with all of them.
 STRICT = [["-W", "error"], ["-X", "dev", "-W", "error"], ["-OO", "-W", "error"]]
 EVERY_NAME = """
 import pconnect, pserver, srp_tools
@@ -95,14 +95,14 @@ busy = net[1].eval("__import__('time').sleep(60)")
 
 
 def run_strictly(options: list[str], program: str, folder: Path) -> None:
-    """Run a program that has to end well and to say nothing."""
+    """Run a program that must succeed without any output."""
     environment = os.environ | {"TMPDIR": str(folder)}
     command = [sys.executable, *options, "-c", program]
     done = subprocess.run(
         command, check=False, capture_output=True, text=True, timeout=2 * LIMIT, env=environment
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert list(folder.iterdir()) == []  # no private server has left anything
+    assert list(folder.iterdir()) == []  # no private server has left anything behind
 
 
 @pytest.mark.parametrize("options", STRICT, ids=" ".join)
@@ -132,7 +132,7 @@ def test_a_test_suite_that_makes_errors_of_warnings_imports_it(tmp_path: Path) -
 
 @pytest.fixture
 def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Make a user and start a server, with the commands of the README; give its address twice."""
+    """Make a user and start a server with the README's commands; yield its address twice."""
     for variable in ("PSERVER_RUNTIME_DIR", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
         folder = tmp_path / variable
         folder.mkdir(mode=0o700)

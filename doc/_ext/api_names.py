@@ -1,4 +1,4 @@
-"""The names that the reference of the Python interface has: read from its pages, and found in the packages."""
+"""The names in the reference of the Python interface: read from its pages and looked up in the packages."""
 
 import functools
 import importlib
@@ -14,7 +14,7 @@ from pconnect.public_names import PublicNames
 PAGES = Path(__file__).parent.parent / "reference" / "api"
 _BLOCK = re.compile(r"^```\{api\} *(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
-#: What stands for a class that users know by another name, or have only from a call, and cannot import.
+#: Public names of classes that users know by another name, or get only from a call and cannot import.
 CLASSES = {
     "pconnect.Network": "pconnect.views.network_views.ClientNetwork",
     "pconnect.Connection": "pconnect.views.network_views.ClientConnection",
@@ -38,8 +38,8 @@ CLASSES = {
 class Entry:
     """One entry of the reference.
 
-    `name` is the public name, with its package; `found` the object; `members` the names that have entries of their
-    own below it; `owner` the name of the class of a method.
+    `name` is the public name, with its package; `found` is the object; `members` are the names with their own entries
+    below it; `owner` is the name of a method's class.
     """
 
     name: str
@@ -49,12 +49,12 @@ class Entry:
 
     @property
     def is_class(self) -> bool:
-        """Whether it is a class, not a function, method or property."""
+        """Whether the object is a class, not a function, method or property."""
         return isinstance(self.found, type)
 
 
 def load(path: str) -> Any:
-    """Return the object with a dotted path; raise `LookupError` if there is none."""
+    """Return the object at a dotted path; raise `LookupError` if there is none."""
     parts = path.split(".")
     for count in range(len(parts), 0, -1):
         try:
@@ -73,7 +73,7 @@ def load(path: str) -> Any:
 
 
 def members_for_users(kind: type) -> list[str]:
-    """Return the public names of a class: those that it lists for users, or all that our classes define."""
+    """Return the public names of a class: the names that it lists for users, or all names that our classes define."""
     names: set[str] = set()
     for each in kind.__mro__:
         if each is PublicNames or not each.__module__.startswith(("pconnect", "pserver", "srp_tools")):
@@ -89,7 +89,7 @@ def members_for_users(kind: type) -> list[str]:
 def entries_of(module: str, lines: str) -> Iterator[Entry]:
     """Return the entries of one block of a page.
 
-    A line is a name, ``Class.method``, or ``Class: method method``, whose class has only these methods below it.
+    A line is a name, ``Class.method``, or ``Class: method method``, which limits a class to these methods.
     """
     for line in filter(None, map(str.strip, lines.splitlines())):
         name, colon, listed = line.partition(":")
@@ -111,7 +111,7 @@ def entries_of(module: str, lines: str) -> Iterator[Entry]:
 
 
 def has_own_entry(kind: type, name: str) -> bool:
-    """Tell whether a member is a method or property; what else there is, is among the attributes of its class."""
+    """Return whether a member is a method or property; all others are among the attributes of its class."""
     member = inspect.getattr_static(kind, name, None)
     return callable(member) or isinstance(
         member, property | functools.cached_property | classmethod | staticmethod
@@ -120,26 +120,26 @@ def has_own_entry(kind: type, name: str) -> bool:
 
 @functools.cache
 def all_entries() -> dict[str, Entry]:
-    """Return the entries of all pages by their names; raise `ValueError` if one is there twice."""
+    """Return the entries of all pages by name; raise `ValueError` for duplicates."""
     found: dict[str, Entry] = {}
     for page in sorted(PAGES.glob("*.md")):
         for module, lines in _BLOCK.findall(page.read_text(encoding="utf-8")):
             for entry in entries_of(module, lines):
                 if entry.name in found:
-                    raise ValueError(f"{page.name}: {entry.name} is there twice")
+                    raise ValueError(f"{page.name}: duplicate entry {entry.name}")
                 found[entry.name] = entry
     return found
 
 
 def real_path(found: Any) -> str:
-    """Return the dotted path where an object is defined."""
+    """Return the dotted path of an object's definition."""
     found = getattr(found, "fget", None) or getattr(found, "func", None) or getattr(found, "__func__", found)
     return f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
 
 
 @functools.cache
 def public_names() -> dict[str, str]:
-    """Return the names of the reference by the paths where the objects are defined."""
+    """Return the names of the reference by the paths of the objects' definitions."""
     known = {real_path(entry.found): entry.name for entry in all_entries().values()}
     return known | {
         "pconnect.loop.network.Network": "pconnect.Network",

@@ -1,4 +1,4 @@
-"""The directive ``command-line``: what the help of a command and of all its subcommands says, from its parser."""
+"""The directive ``command-line``: the help of a command and of all its subcommands, from its parser."""
 
 import argparse
 import contextlib
@@ -13,19 +13,19 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
-#: The function that each command runs, and the arguments for which it makes a parser with all its options.
+#: Each command's function, and arguments for which it makes a parser with all its options.
 COMMANDS: dict[str, tuple[str, tuple[list[str], ...]]] = {
     "pserver": ("pserver.cli", (["deploy"], ["demo"])),
     "pstat": ("pserver.pstat.cli", ([],)),
     "generate-srp-data": ("srp_tools.cli", ([],)),
     "pshadow": ("pconnect.shadow.cli", ([],)),
 }
-_HEADINGS = 6  # Markdown has no deeper ones
-_USAGE_LINES = 8  # longer ones say less than the list of options below them
+_HEADINGS = 6  # Markdown has no deeper headings
+_USAGE_LINES = 8  # longer usage lines say less than the list of options below them
 
 
 class _Found(BaseException):
-    """Carries a parser out of the command that was about to use it."""
+    """Carries a parser out of the command that is about to use it."""
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         self.parser = parser
@@ -33,7 +33,7 @@ class _Found(BaseException):
 
 @contextlib.contextmanager
 def _somebody() -> Iterator[None]:
-    """Have help texts name the folders of nobody in particular, in lines of one width."""
+    """Make help texts name neutral folders, in lines of fixed width."""
     variables = {"HOME": "/home/alice", "COLUMNS": "80", "NO_COLOR": "1"}
     kept = {
         name: value
@@ -45,7 +45,7 @@ def _somebody() -> Iterator[None]:
 
 
 def parsers_of(command: str) -> list[argparse.ArgumentParser]:
-    """Return the parsers that a command makes; the first is that of the whole command."""
+    """Return the parsers that a command makes; the first one is for the whole command."""
     module, calls = COMMANDS[command]
     main = importlib.import_module(module).main
 
@@ -79,7 +79,7 @@ def markdown(command: str) -> str:
 
 
 def is_shown(action: argparse.Action) -> bool:
-    """Tell whether an option or argument has an entry: each parser has ``--help``, and subcommands have sections."""
+    """Return whether an option or argument has an entry: all parsers have ``--help``, and subcommands have sections."""
     hidden = argparse._HelpAction | argparse._SubParsersAction
     return action.help != argparse.SUPPRESS and not isinstance(action, hidden)
 
@@ -109,7 +109,7 @@ def _parts(
 
 
 def _value(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
-    """Return the value of an option, or a positional argument, as usage shows it."""
+    """Return the value of an option, or a positional argument, as usage lines show it."""
     formatter = parser._get_formatter()
     default = formatter._get_default_metavar_for_optional(action) if action.option_strings else action.dest
     return formatter._format_args(action, default)
@@ -123,7 +123,7 @@ def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
 
 
 def _sentence(text: str) -> str:
-    """Return a text with a capital and a full stop, which help texts on one line go without."""
+    """Return a text with a capital and a full stop, which one-line help texts lack."""
     text = " ".join(text.split())
     if not text:
         return ""
@@ -131,18 +131,18 @@ def _sentence(text: str) -> str:
 
 
 class CommandLine(SphinxDirective):
-    """Shows the command that its argument names."""
+    """Shows the command named by its argument."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         """Return the nodes of the sections."""
-        self.env.note_reread()  # parsers change without a change of the page
+        self.env.note_reread()  # parsers can change when the page does not
         return self.parse_text_to_nodes(markdown(self.arguments[0]), allow_section_headings=True)
 
 
 class HelpText(SphinxDirective):
-    """Shows a help text that no parser makes: the argument is the module and the name of its constant."""
+    """Shows a help text that no parser makes: the argument names the module and its constant."""
 
     required_arguments = 1
 

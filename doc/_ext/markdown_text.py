@@ -4,7 +4,7 @@ import re
 
 
 def escaped(text: str) -> str:
-    r"""Return plain text with the characters escaped that mean something in Markdown.
+    r"""Return plain text with Markdown's special characters escaped.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""The directive ``api``: entries of the Python interface with a table of them, from the docstrings of the objects.
+"""The directive ``api``: a table and the entries of objects of the Python interface, from their docstrings.
 
-Sphinx's autodoc names an entry by the class where a method is defined. Users know other names, which `api_names` has:
-``Network.submit``, though `JobView` defines it.
+Sphinx's autodoc names an entry after the class that defines a method. Users know other names, which `api_names`
+provides: ``Network.submit``, though `JobView` defines it.
 """
 
 import inspect
@@ -18,10 +18,10 @@ from sphinx.util.inspect import signature, stringify_signature
 from sphinx.util.typing import ExtensionMetadata
 
 _LOG = logging.getLogger(__name__)
-#: Classes that users have from calls and do not make, though they can import them.
+#: Classes whose instances users get from calls and do not create, though they can import them.
 FROM_CALLS = frozenset(f"pconnect.{name}" for name in ("Network", "Connection", "Command", "Commands", "Job"))
 _NAMED = re.compile(r"(?<![`:\w\\])`([^`\n]+)`(?![`_\w])")
-#: Type variables of methods that networks and nodes share: for networks.
+#: Type variables of methods that networks and nodes share, replaced by their types for networks.
 _OF_A_NETWORK = {
     "pconnect.views.network_views.Sent": "pconnect.commands.command_list.Commands",
     "pconnect.views.program_views.Sent": "pconnect.commands.command_list.Commands",
@@ -35,7 +35,7 @@ _OURS = ("pconnect.", "pserver.", "srp_tools.")
 
 
 def named(text: str, owner: str, parameters: frozenset[str]) -> str:
-    """Return a docstring whose names in single backticks are links, or code where the reference has no such name."""
+    """Return a docstring with names in single backticks as links, or as code if the reference lacks the name."""
 
     def changed(found: re.Match[str]) -> str:
         name = found[1]
@@ -79,7 +79,7 @@ def summary_of(entry: Entry) -> str:
 
 
 def signature_of(entry: Entry) -> str:
-    """Return the parameters of an entry with their types; an empty text if users do not call it."""
+    """Return the parameters of an entry with their types, or an empty text if users do not call it."""
     found = entry.found
     if entry.is_class and (
         "." not in entry.name or entry.name in FROM_CALLS or issubclass(found, BaseException)
@@ -103,7 +103,7 @@ def signature_of(entry: Entry) -> str:
 
 
 def raised(found: re.Match[str]) -> str:
-    """Return the name of an error that a section of a docstring begins an item with, as a link if it is ours."""
+    """Return the error name at the start of a docstring's item, as a link if the error is ours."""
     full = f"pconnect.{found[2]}"
     return f"{found[1]}:py:exc:`~{full}`" if full in all_entries() else found[0]
 
@@ -143,7 +143,7 @@ def restructured_text(entry: Entry) -> str:
 
 
 def table(entries: list[Entry]) -> str:
-    """Return the summary of some entries, a row each."""
+    """Return the summary table of some entries, one row each."""
     rows = [".. list-table::", "   :widths: auto", "   :class: api-summary", ""]
     for entry in entries:
         name = entry.name
@@ -163,7 +163,7 @@ class Api(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the nodes of table and entries."""
-        self.env.note_reread()  # docstrings change without a change of the page
+        self.env.note_reread()  # docstrings can change when the page does not
         module = self.arguments[0] if self.arguments else ""
         entries = list(entries_of(module, "\n".join(self.content)))
         text = "\n".join([table(entries), *map(restructured_text, entries)])

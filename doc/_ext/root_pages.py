@@ -1,4 +1,4 @@
-"""Shows files from the root of the repository as pages of the site, and leads links between both to the right place."""
+"""Shows files from the repository's root as pages of the site, and corrects the links between both."""
 
 import posixpath
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 from sphinx.application import Sphinx
 from sphinx.util.typing import ExtensionMetadata
 
-#: The page of the site that shows each file. In the sources a page only links to its file.
+#: The page of the site that shows each file. In the sources, pages link only to the file.
 PAGES = {
     "CHANGELOG.md": "changelog",
     "CONTRIBUTING.md": "contributing",

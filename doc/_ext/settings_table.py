@@ -14,7 +14,7 @@ from pserver.config.server_config import ServerConfig
 
 
 def default_text(field: Field[Any], option: Option) -> str:
-    """Return the default of a setting as one writes it in the configuration file."""
+    """Return the default of a setting as you would write it in the configuration file."""
     default = None if field.default is MISSING else field.default
     text = option.default_text
     if text is None and option.parse is parse_size and isinstance(default, int):
@@ -33,7 +33,7 @@ def default_text(field: Field[Any], option: Option) -> str:
 
 
 def markdown() -> str:
-    """Return the entries as Markdown, in the order of their names."""
+    """Return the entries as Markdown, sorted by name."""
     entries = []
     for field in sorted(fields(ServerConfig), key=lambda each: each.name):
         option: Option = field.metadata["option"]
@@ -50,7 +50,7 @@ class Settings(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the nodes of the entries."""
-        self.env.note_reread()  # settings change without a change of the page
+        self.env.note_reread()  # settings can change when the page does not
         return self.parse_text_to_nodes(markdown())
 
 

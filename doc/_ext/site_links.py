@@ -1,4 +1,4 @@
-"""Checks the finished site: each link inside it leads somewhere, and no page loads anything from elsewhere."""
+"""Checks the finished site: each internal link has a target, and no page loads anything from elsewhere."""
 
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -9,7 +9,7 @@ from sphinx.application import Sphinx
 from sphinx.errors import SphinxError
 from sphinx.util.typing import ExtensionMetadata
 
-#: The attributes that lead to other files, by the element that has them; those of the second set load at once.
+#: The attributes that link to other files, by element; elements of the second set load immediately.
 _LINKS = {("a", "href"), ("area", "href")}
 _LOADS = {
     ("img", "src"), ("script", "src"), ("iframe", "src"), ("source", "src"), ("video", "src"), ("audio", "src"),
@@ -51,9 +51,9 @@ def faults(site: Path) -> Iterator[str]:
     Yields
     ------
     str
-        Page, link, and what is wrong with it.
+        Page, link and fault.
     """
-    static = site / "_static"  # it has templates of the theme, which are no pages
+    static = site / "_static"  # it has the theme's templates, which are not pages
     files = [path for path in sorted(site.rglob("*.html")) if static not in path.parents]
     pages = {path.resolve(): Page(path.read_text(encoding="utf-8")) for path in files}
     for path, page in pages.items():

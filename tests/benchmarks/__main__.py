@@ -1,6 +1,6 @@
-"""Print how fast the package is, beside a plain TLS socket that does the same work in the same minute.
+"""Print the speed of the package, compared with a plain TLS socket that does the same work in the same minute.
 
-Options: ``--large`` also receives 1 GiB and tells the peak of memory.
+Options: ``--large`` also receives 1 GiB and prints the peak of memory.
 """
 
 import argparse
@@ -46,7 +46,7 @@ _TARGETS = {
 
 
 def main() -> None:
-    """Measure everything and print a line as each figure is there."""
+    """Measure everything; print each line as soon as its figures are known."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--large", action="store_true", help="also receive 1 GiB")
     large = parser.parse_args().large
@@ -72,11 +72,11 @@ def main() -> None:
         _measure_connecting(peer)
     print("\nprograms")
     programs.print_tables(20)
-    print(f"\n{time.monotonic() - begin:.0f} s in all")
+    print(f"\n{time.monotonic() - begin:.0f} s in total")
 
 
 def _measure_links(peer: RawPeer, server: Server, local_links: bool) -> None:
-    """Measure what depends on the kind of links."""
+    """Measure everything that depends on the kind of links."""
     targets = _TARGETS[local_links]
     array = np.random.default_rng(1).standard_normal(TRANSFER_BYTES // 8)
     data = np.random.default_rng(2).standard_normal(TRANSFER_BYTES // 8).view(np.uint8).data
@@ -106,7 +106,7 @@ def _measure_work(peer: RawPeer, work: Work, data: memoryview, targets: _Targets
 
 def _measure_large(name: str, raw: Callable[[], None], ours: Callable[[], None], target: str) -> None:
     a, b = alternate(21, raw, ours)
-    text = f"{1 / ratio(a, b):.2f} x"  # of rates, not of times
+    text = f"{1 / ratio(a, b):.2f} x"  # a ratio of rates, not of times
     print(_COLUMNS.format(name, a.text("MB/s"), b.text("MB/s"), text, target), flush=True)
 
 
@@ -145,7 +145,7 @@ def _measure_connecting(peer: RawPeer) -> None:
 
 
 def _measure_connect(name: str, peer: RawPeer, server: Server, engines: int, target: str) -> None:
-    """Measure how long it takes to connect to some engines of each server, with local links."""
+    """Measure the time to connect to some engines of each server, with local links."""
     seconds: list[float] = []
 
     def connect() -> None:

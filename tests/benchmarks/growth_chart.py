@@ -1,4 +1,4 @@
-"""How costs grow with the number of engines and workers, as a picture: a panel for each kind of cost."""
+"""A chart of the growth of costs with the number of engines and workers: a panel for each kind of cost."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-# Each panel: its title, its unit, and the beginnings of the lines in the table that it shows.
+# Each panel: its title, its unit, and the beginnings of the table lines that it shows.
 _PANELS = (
     ("Connecting and closing", "s", ("pconnect", "closing")),
     ("Calls", "ms", ("no-op on all", "barrier", "allreduce", "bcast")),
@@ -30,7 +30,7 @@ def save_chart(engines: Found, workers: Found, path: Path) -> None:
     OSError
         The file cannot be written.
     """
-    figure = Figure(figsize=(11, 8), layout="constrained")  # not pyplot, which would look for a display
+    figure = Figure(figsize=(11, 8), layout="constrained")  # not pyplot, which would need a display
     for axes, (title, unit, beginnings) in zip(figure.subplots(2, 2).ravel(), _PANELS, strict=True):
         found = workers if beginnings == ("jobs",) else engines
         _draw(axes, found, unit, beginnings)
@@ -39,12 +39,12 @@ def save_chart(engines: Found, workers: Found, path: Path) -> None:
         axes.set_ylabel(unit)
     with mpl.rc_context(
         {"svg.fonttype": "none", "svg.hashsalt": "growth"}
-    ):  # the same figures give the same file
+    ):  # the same figures produce the same file
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def _draw(axes: Any, found: Found, unit: str, beginnings: tuple[str, ...]) -> None:
-    """Draw a line for each cost; times in logarithms, so that a straight line is a power of the number."""
+    """Draw a line for each cost; with logarithmic axes, a straight line is a power of the number."""
     sizes = sorted(found)
     names = dict.fromkeys(
         name

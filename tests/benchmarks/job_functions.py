@@ -1,4 +1,4 @@
-"""What the jobs that are measured do."""
+"""Functions of the measured jobs."""
 
 import time
 from typing import Any
@@ -9,7 +9,7 @@ def nothing(_number: int = 0) -> None:
 
 
 def size(array: Any) -> int:
-    """Use an array, so that who runs this must have it."""
+    """Use an array, so the worker must have it."""
     return int(array.nbytes)
 
 

@@ -1,8 +1,8 @@
-"""Whether the time of the server tells an unknown user: ``python -m tests.benchmarks.login_timing``.
+"""Measure whether the server's time reveals unknown users: ``python -m tests.benchmarks.login_timing``.
 
-A client with a wrong password and one with an unknown name log in by turns. What is measured is the processor time that
-the server's side takes, with the file read anew: from the ClientHello to the ServerKeyExchange, and from the
-ClientKeyExchange to the alert. An attacker sees the same through a network, so with more noise. The verdict is Welch's
+A client with a wrong password and one with an unknown name log in alternately. The benchmark measures the processor
+time of the server's side, with the file read afresh: from the ClientHello to the ServerKeyExchange, and from the
+ClientKeyExchange to the alert. An attacker sees the same times with the noise of a network. The verdict is Welch's
 test: with two equal distributions, |t| is below 3 in 997 of 1000 cases.
 """
 
@@ -28,17 +28,17 @@ from srp_tools.verifier import Verifier, make_verifier
 from srp_tools.verifier_file import VerifierFile
 
 Lookup = Callable[[str], Verifier]
-LIMIT = 3.0  # of |t|
+LIMIT = 3.0  # limit of |t|
 _PHASES = ("ClientHello to ServerKeyExchange", "ClientKeyExchange to alert")
 
 
 class Comparison(NamedTuple):
-    """What the times of one phase say."""
+    """The statistics of one phase's times."""
 
     phase: str
     unknown: float  #: mean seconds for an unknown user
     wrong: float  #: mean seconds for a wrong password
-    t: float  #: of Welch's test
+    t: float  #: Welch's t
 
 
 def welch(first: list[float], second: list[float]) -> float:
@@ -48,21 +48,21 @@ def welch(first: list[float], second: list[float]) -> float:
 
 
 def lookup_in(path: Path) -> Lookup:
-    """Return how a session looks up users."""
+    """Return a session's look-up of users."""
     return VerifierFile(path).lookup
 
 
 def compare(path: Path, count: int, lookup: Callable[[Path], Lookup] = lookup_in) -> list[Comparison]:
-    """Log in `count` times each with an unknown name and with a wrong password for a user of the file, by turns."""
+    """Log in alternately with an unknown name and with a known user's wrong password, `count` times each."""
     users = VerifierFile(path).users()
     times: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
     with _quiet():
         for number in range(count + 5):
             for is_known in random.sample([True, False], 2):
-                # Names of one length, and each unknown one another, as of somebody who looks for users.
+                # Names of one length; each unknown name is new, as for an attacker who looks for users.
                 name = users[number % len(users)] if is_known else f"user{number + 100}"
                 spent = _time_login(lookup(path), name)
-                if number >= 5:  # the first ones find things that are not loaded
+                if number >= 5:  # the first ones load modules
                     times[is_known].append(spent)
     samples = [([t[phase] for t in times[False]], [t[phase] for t in times[True]]) for phase in (0, 1)]
     return [
@@ -72,7 +72,7 @@ def compare(path: Path, count: int, lookup: Callable[[Path], Lookup] = lookup_in
 
 
 def make_users(folder: Path, groups: Sequence[int]) -> Path:
-    """Make a file of users, each in a group of so many bits."""
+    """Make a file of users with the given group sizes in bits."""
     path = folder / "server" / "tpasswd"
     for number, bits in enumerate(groups):
         VerifierFile(path).add(make_verifier(Credentials(f"user{number + 900}", "right"), bits))
@@ -80,7 +80,7 @@ def make_users(folder: Path, groups: Sequence[int]) -> Path:
 
 
 def _time_login(lookup: Lookup, user: str) -> tuple[float, float]:
-    """Let a client try a wrong password; return the seconds that the server took for either of its two answers."""
+    """Let a client try a wrong password; return the seconds that the server took for each of its two answers."""
     near, far = socket.socketpair()
     with near, far:
         near.setblocking(False)
@@ -99,7 +99,7 @@ def _time_login(lookup: Lookup, user: str) -> tuple[float, float]:
 
 
 def _advance(steps: Steps[Any], sock: socket.socket) -> bool:
-    """Go on until there is nothing more to read; return whether the login was refused."""
+    """Continue until there is nothing more to read; return whether the login was refused."""
     try:
         while True:
             next(steps)
@@ -141,7 +141,7 @@ CASES: dict[str, Callable[[Path], Path]] = {
 
 
 def main(count: int = 200) -> int:
-    """Print the figures and the verdict; return 1 if an unknown user can be told."""
+    """Print the figures and the verdict; return 1 if the timing reveals unknown users."""
     is_told = False
     for case, make in CASES.items():
         with tempfile.TemporaryDirectory() as folder:
@@ -152,7 +152,7 @@ def main(count: int = 200) -> int:
                 print(
                     f"  {phase:32}  unknown {unknown * 1e3:.4f} ms  wrong {wrong * 1e3:.4f} ms  t = {t:+.2f}"
                 )
-    print("An unknown user CAN be told from a wrong password." if is_told else "They cannot be told apart.")
+    print("The timing DOES reveal unknown users." if is_told else "The timing does not reveal unknown users.")
     return int(is_told)
 
 

@@ -1,6 +1,6 @@
-"""What else runs programs elsewhere, on this machine for the benchmark alone: OpenSSH and distcc.
+"""Other tools that run programs remotely, started on this machine only for the benchmark: OpenSSH and distcc.
 
-Both listen on the loopback address, on ports that were free, with files in a temporary folder.
+Both listen on free ports of the loopback address, with files in a temporary folder.
 """
 
 import contextlib
@@ -39,8 +39,8 @@ Host bench
     ControlPath {folder}/master
     ControlPersist 600
 """
-# Root's login shell reads start files that take longer than all of ssh. So its account there has an empty home, and sh:
-# the best case for ssh. The folder is one that sshd wants when root starts it. Both are seen by this sshd alone.
+# Root's login shell reads start files that take longer than ssh itself. So its account there has an empty home and sh,
+# the best case for ssh. sshd needs the folder when root starts it. Only this sshd sees both.
 _AS_ROOT = """
 mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd && mount --bind "$1/passwd" /etc/passwd && shift && exec "$@"
 """
@@ -51,7 +51,7 @@ Words = Sequence[str]
 
 @contextlib.contextmanager
 def ssh(folder: Path) -> Iterator[Words | None]:
-    """Give the words before a program that have ssh run it here, by a connection that is kept; ``None``: no ssh."""
+    """Yield the words that make ssh run a program here, over a shared connection; ``None`` without ssh."""
     server, keygen = (shutil.which(name, path=_path()) for name in ("sshd", "ssh-keygen"))
     if server is None or keygen is None:
         yield None
@@ -75,7 +75,7 @@ def ssh(folder: Path) -> Iterator[Words | None]:
 
 @contextlib.contextmanager
 def distcc(folder: Path) -> Iterator[Words | None]:
-    """Give the words before a compiler that have distcc run it here, never without its server; ``None``: no distcc."""
+    """Yield the words that make distcc run a compiler here, always on its server; ``None`` without distcc."""
     server = shutil.which("distccd", path=_path())
     if server is None or shutil.which("distcc") is None:
         yield None
@@ -89,14 +89,14 @@ def distcc(folder: Path) -> Iterator[Words | None]:
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago."""
+    """Return a port that was free just now."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])
 
 
 @contextlib.contextmanager
 def _running(words: Words, port: int, log: Path) -> Iterator[None]:
-    """Have a server run that listens on a port."""
+    """Run a server that listens on a port."""
     with log.open("ab") as file:
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
     try:
@@ -119,5 +119,5 @@ def _listens(port: int) -> bool:
 
 
 def _path() -> str:
-    """Return where to look for programs: servers are not in the path of an ordinary user."""
+    """Return the folders to search for programs: an ordinary user's PATH lacks servers."""
     return f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin"

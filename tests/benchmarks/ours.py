@@ -1,4 +1,4 @@
-"""The work of the table, done with this package, by a real server on the loopback address."""
+"""The table's work, done by this package with a real server on the loopback address."""
 
 import contextlib
 import multiprocessing
@@ -30,12 +30,12 @@ CREDENTIALS = Credentials("bench", "a password of no importance")
 
 
 class Server(NamedTuple):
-    """A server that runs for the benchmark alone, or several of them."""
+    """One or several servers that run only for the benchmark."""
 
     ports: Sequence[int]
 
     def connect(self, count: int, timeout: float = 30.0, *, local_links: bool = False) -> Network:
-        """Return a network with some nodes of each server; over TLS, unless it is to have local links."""
+        """Return a network with some nodes on each server, over TLS or with local links."""
         return pconnect(
             [("127.0.0.1", port) for port in self.ports] * count,
             user=CREDENTIALS.user,
@@ -47,8 +47,8 @@ class Server(NamedTuple):
 
 @contextlib.contextmanager
 def running_server(slots: int | None = None, count: int = 1) -> Iterator[Server]:
-    """Start a server, or several, with a user of the default strength, and end them."""
-    # One of them may run beside another.
+    """Start one or several servers with a user of the default strength, and end them."""
+    # Several of them may run at the same time.
     environment = mock.patch.dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="pserver-bench-") as folder, environment:
         os.environ["PSERVER_RUNTIME_DIR"] = folder
@@ -72,7 +72,7 @@ def running_server(slots: int | None = None, count: int = 1) -> Iterator[Server]
 
 
 class Work:
-    """What is measured, in a network of the client and two engines."""
+    """The work measured in a network of the client and two engines."""
 
     def __init__(self, net: Network, array: npt.NDArray[np.float64]) -> None:
         self._net = net
@@ -81,36 +81,36 @@ class Work:
         psend(array, net)
 
     def put(self) -> None:
-        """Send the array to a server and wait until it is there."""
+        """Send the array to a server and wait for its arrival."""
         reval("b = precv(sockets[0]); psend(None, sockets[0])", self._net[1])
         psend(self._array, self._net[1])
         precv(self._net[1])
 
     def get(self) -> None:
-        """Have the array sent by a server."""
+        """Make a server send the array."""
         reval("psend(a, sockets[0])", self._net[1])
         precv(self._net[1])
 
     def relay(self) -> None:
-        """Have the array sent from one server to the other."""
+        """Make one server send the array to the other."""
         reval("b = precv(sockets[1]); psend(None, sockets[0])", self._net[2])
         reval("psend(a, sockets[2])", self._net[1])
         precv(self._net[2])
 
     def ask(self) -> None:
-        """Have a scalar computed and sent."""
+        """Compute a scalar on a server and receive it."""
         reval("psend(1.0, sockets[0])", self._net[1])
         precv(self._net[1])
 
     def echo(self) -> None:
-        """Send a scalar and have it sent back."""
+        """Send a scalar and receive it back."""
         reval("psend(precv(sockets[0]), sockets[0])", self._net[1])
         psend(1.0, self._net[1])
         precv(self._net[1])
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
-        """Let an engine answer whatever it is sent."""
+        """Let an engine send back all values that it receives."""
         command = reval("while (x := precv(sockets[0])) is not None: psend(x, sockets[0])", self._net[1])
         yield
         psend(None, self._net[1])
@@ -123,7 +123,7 @@ class Work:
 
 
 class Together:
-    """What is measured of collective calls, in a network of the client and four engines."""
+    """The collective calls measured in a network of the client and four engines."""
 
     def __init__(self, net: Network, array: npt.NDArray[np.float64]) -> None:
         self._net = net
@@ -137,7 +137,7 @@ class Together:
         command.result()
 
     def psend(self) -> None:
-        """Send the array to all engines, one after the other."""
+        """Send the array to all engines in turn."""
         command = reval("b = precv(sockets[0])", self._net)
         psend(self._array, self._net)
         command.result()
@@ -151,7 +151,7 @@ class Together:
         reval("for _ in range(100): barrier(sockets[1:])", self._net).result()
 
     def uplink(self, work: Callable[[], None]) -> float:
-        """Return how often the array leaves the client in some work."""
+        """Return the number of times that the array leaves the client during some work."""
         send = Channel.send
 
         def count(channel: Channel, data: Any) -> int:
@@ -169,31 +169,31 @@ class Together:
 
 
 class Jobs:
-    """What is measured of jobs, in a network with the client and one server."""
+    """The jobs measured in a network of the client and one server."""
 
     def __init__(self, net: ClientNetwork, array: npt.NDArray[np.float64]) -> None:
         self._net = net
         self._array = array
 
     def many(self, count: int) -> None:
-        """Have jobs done that do nothing, each a future of its own."""
+        """Run jobs that do nothing, each with its own future."""
         wait([self._net.submit(nothing, k) for k in range(count)], _TIMEOUT)
 
     def one(self) -> None:
-        """Have one job done."""
+        """Run one job."""
         self._net.submit(nothing, 0).result(_TIMEOUT)
 
     def put(self) -> None:
-        """Have a job done whose argument is the array."""
+        """Run a job whose argument is the array."""
         self._net.submit(size, self._array).result(_TIMEOUT)
 
     def share(self, count: int, duration: float) -> None:
-        """Have jobs done that each take a while."""
+        """Run jobs that each take a while."""
         wait([self._net.submit(sleep, duration) for _ in range(count)], _TIMEOUT)
 
 
 def peak_memory(net: Network, size: int) -> float:
-    """Receive an array of `size` bytes; return how much the memory of this process grew at most, in sizes."""
+    """Receive an array of `size` bytes; return the peak growth of this process's memory, as a multiple of `size`."""
     peak = Peak()
     reval(f"psend(np.ones({size // 8}), sockets[0]); a = b = None", net[1])
     array: Any = precv(net[1])
@@ -203,7 +203,7 @@ def peak_memory(net: Network, size: int) -> float:
 
 
 def connect_many(server: Server) -> tuple[int, float]:
-    """Let many clients connect at once; return how many succeeded, and the seconds from the first to the last."""
+    """Let many clients connect at the same time; return the successes, and the seconds from first to last."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.benchmarks.ours"])
     barrier = context.Barrier(CLIENTS)

@@ -1,4 +1,4 @@
-"""What the page costs with many servers and jobs: ``python -m tests.benchmarks.page [SERVERS [JOBS-A-MINUTE]]``."""
+"""The costs of the page with many servers and jobs: ``python -m tests.benchmarks.page [SERVERS [JOBS-A-MINUTE]]``."""
 
 import asyncio
 import sys
@@ -27,11 +27,11 @@ requestAnimationFrame(frame);
 def middle_and_most(values: list[float]) -> str:
     ordered = sorted(values) or [0.0]
     at = [ordered[len(ordered) // 2], ordered[int(0.95 * len(ordered))], ordered[-1]]
-    return "median {:.1f}, 95 % {:.1f}, most {:.1f} ms".format(*at)
+    return "median {:.1f}, 95 % {:.1f}, maximum {:.1f} ms".format(*at)
 
 
 async def looks(source: GeneratedSource) -> None:
-    """Print what one look costs the process of the page, in seconds of a processor."""
+    """Print the processor time of the page's process for one look."""
     changes = Changes()
     for look in range(LOOKS + 1):
         reports = await source.reports(changes.since)
@@ -43,7 +43,7 @@ async def looks(source: GeneratedSource) -> None:
 
 
 def in_browser(source: GeneratedSource) -> None:
-    """Print what it costs the browser."""
+    """Print the costs in the browser."""
     with chromium() as browser, served(source) as page, opened(browser, "about:blank") as shown:
         shown.add_init_script(_OBSERVE)
         begin = time.monotonic()

@@ -1,8 +1,8 @@
-"""Where processes run while small calls are measured: the client on one processor, all servers on another.
+"""The placement of processes for measuring small calls: the client on one processor, all servers on another.
 
-Left to itself, the system has both ends of a plain socket on one processor at one time, where a round trip takes 30 µs,
-and on two at another, where it takes 75. A ratio would tell more of that than of this package. On two machines each end
-has a processor of its own; so it has here.
+By itself, the system sometimes runs both ends of a plain socket on one processor, where a round trip takes 30 µs, and
+sometimes on two, where it takes 75 µs. A ratio would show this effect more than the package's speed. With two machines,
+each end has its own processor, so it has one here, too.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
-"""Print how long a program takes by `prun`, beside the same here and what else runs programs elsewhere.
+"""Print the time of programs under `prun`, compared with local runs and other tools for remote programs.
 
-Everything is on this machine, and everything that a table has is done by turns. Options: ``--turns N``.
+Everything runs on this machine, and all lines of a table are measured in turn. Options: ``--turns N``.
 """
 
 import argparse
@@ -31,12 +31,12 @@ Words = Sequence[str | Path]
 def main() -> None:
     """Measure everything and print both tables."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.programs", description=__doc__)
-    parser.add_argument("--turns", type=int, default=60, help="how often each is done")
+    parser.add_argument("--turns", type=int, default=60, help="number of runs of each")
     print_tables(parser.parse_args().turns)
 
 
 def print_tables(turns: int) -> None:
-    """Print a table of programs that do nothing, one of a stream through a program, one of a file that is compiled."""
+    """Print a table each for programs that do nothing, a stream through a program, and a compiled file."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="prun-bench-")))
         for name in ("ssh", "distcc"):
@@ -53,7 +53,7 @@ def print_tables(turns: int) -> None:
         _print_table(rows, turns)
         rows = {
             f"{_STREAM_MB} MB through cat, here": ["cat"],
-            "the same by way of TLS sockets": [sys.executable, "-m", "tests.benchmarks.raw_cat"],
+            "the same over TLS sockets": [sys.executable, "-m", "tests.benchmarks.raw_cat"],
             "prun cat": ours and [*ours, "cat"],
             "ssh host cat": by_ssh and [*by_ssh, "cat"],
         }
@@ -74,12 +74,12 @@ def print_tables(turns: int) -> None:
         _print_table(rows, max(turns // 3, 3))
         _compare(folder)
         if ours:
-            subprocess.run([*ours, "--report"], check=False)  # whether the steps went away
+            subprocess.run([*ours, "--report"], check=False)  # whether the steps ran remotely
 
 
 @contextlib.contextmanager
 def _prun(folder: Path) -> Iterator[Words | None]:
-    """Give the words before a program that have servers of ours run it; ``None``: prun is not installed."""
+    """Yield the words that make our servers run a program; ``None`` if prun is not installed."""
     if not _PRUN.exists():
         yield None
         return
@@ -98,7 +98,7 @@ def _prun(folder: Path) -> Iterator[Words | None]:
 
 
 def _print_table(rows: Mapping[str, Words | None], turns: int) -> None:
-    """Print one line for each program, with its time beside that of the first, which runs here."""
+    """Print one line for each program, with its time relative to the first one, which runs here."""
     samples = _by_turns({name: _work(words) for name, words in rows.items() if words is not None}, turns)
     first = next(iter(samples.values()))
     print(_ROW.format(f"median (min..max) of {turns} turns", "", "x here", "more than here"))
@@ -121,13 +121,13 @@ def _between_pipes(words: Words) -> Words:
 
 
 def _work(words: Words) -> Callable[[], None]:
-    """Return what runs a program once; an exit status that is not 0 is an error."""
+    """Return a function that runs a program once; a non-zero exit status is an error."""
     arguments = [os.fspath(word) for word in words]
     path = str(shutil.which(arguments[0]))
     streams = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
 
     def run() -> None:
-        # As a shell would start it; `subprocess` does more, which is as long as some of these take.
+        # As a shell would start it: the extra work of `subprocess` takes as long as some of these programs.
         pid = os.posix_spawn(path, arguments, os.environ, file_actions=streams)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if status:
@@ -137,7 +137,7 @@ def _work(words: Words) -> Callable[[], None]:
 
 
 def _by_turns(works: Mapping[str, Callable[[], None]], turns: int) -> dict[str, Sample]:
-    """Do each by turns, and some times before, which begins connections and agents."""
+    """Run each in turn, after some warm-up runs that start connections and agents."""
     durations: dict[str, list[float]] = {name: [] for name in works}
     warm_up = 2 + turns // 10
     for turn in range(warm_up + turns):
@@ -150,7 +150,7 @@ def _by_turns(works: Mapping[str, Callable[[], None]], turns: int) -> dict[str, 
 
 
 def _source(functions: int) -> str:
-    """Return a file of C that takes a compiler some time, as files of projects do."""
+    """Return a C file that takes a compiler some time, as files of real projects do."""
     body = """
 static double step_{n}(const double *x, int count)
 {{
@@ -169,7 +169,7 @@ static double step_{n}(const double *x, int count)
 
 
 def _compare(folder: Path) -> None:
-    """Print whether the objects are those that a compiler makes here."""
+    """Print whether the objects equal the ones that a local compiler makes."""
     objects = {name: folder / f"{name}.o" for name in ("here", "ours", "distcc")}
     made = {name: path.read_bytes() for name, path in objects.items() if path.exists()}
     others = {

@@ -1,4 +1,4 @@
-"""The ceiling: a plain TLS 1.3 socket of the standard library, to another process, doing the same work."""
+"""The upper limit: a plain TLS 1.3 socket of the standard library to another process that does the same work."""
 
 import contextlib
 import multiprocessing
@@ -13,7 +13,7 @@ from srp_tools.certificates import Identity, NetworkAuthority, NodeKey
 from srp_tools.tls import tls_context
 
 _PING, _PUT, _GET = range(3)
-_REQUEST = struct.Struct("!BQ")  # what to do, and with how many bytes
+_REQUEST = struct.Struct("!BQ")  # the kind of work, and the number of bytes
 _SLICE_BYTES = 2**20
 
 
@@ -30,13 +30,13 @@ class RawPeer:
         sock = socket.create_connection(("127.0.0.1", self._port))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         wrapped = self._context.wrap_socket(sock)
-        # In TLS 1.3 the client is done first; an answer shows that the server is, too.
+        # In TLS 1.3 the client finishes first; an answer shows that the server has finished, too.
         wrapped.sendall(_REQUEST.pack(_PING, 0))
         wrapped.recv(1)
         return wrapped
 
     def connect(self, count: int) -> None:
-        """Open some connections, one after the other, and close them."""
+        """Open some connections in turn, and close them."""
         for _ in range(count):
             self._connect().close()
 
@@ -52,7 +52,7 @@ class RawPeer:
         _receive(self._sock, self._answer)
 
     def get(self, buffer: memoryview) -> None:
-        """Have bytes sent."""
+        """Receive bytes."""
         self._sock.sendall(_REQUEST.pack(_GET, len(buffer)))
         _receive(self._sock, buffer)
 
@@ -76,7 +76,7 @@ def _identities() -> tuple[Identity, Identity]:
 
 @contextlib.contextmanager
 def raw_peer(largest: int) -> Iterator[RawPeer]:
-    """Start a peer that takes up to `largest` bytes at once."""
+    """Start a peer that accepts up to `largest` bytes at a time."""
     own, identity = _identities()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         process = multiprocessing.get_context("spawn").Process(
@@ -96,7 +96,7 @@ def _serve(listener: socket.socket, identity: Identity, largest: int) -> None:
     context = tls_context(identity, server_side=True)
     buffer = memoryview(
         bytearray(largest)
-    )  # once: to clear it anew for each transfer would take as long as a tenth
+    )  # only once: clearing new memory for each transfer would take a tenth of its time
     while True:
         sock, _ = listener.accept()
         threading.Thread(target=_answer, args=(sock, context, buffer), daemon=True).start()

@@ -1,6 +1,6 @@
-"""The ceiling of a program's streams: standard input passes over plain TLS sockets through a `cat`, and back.
+"""The upper limit for a program's streams: standard input passes over plain TLS sockets through `cat` and back.
 
-Run as a program of its own, between two pipes. Each way has a connection and, at both ends, a thread.
+It runs as a separate program between two pipes. Each direction has a connection and, at both ends, a thread.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ def _serve(listener: socket.socket, context: ssl.SSLContext) -> None:
 
 def _pass_both_ways(source: int, there: ssl.SSLSocket, back: ssl.SSLSocket, target: int) -> None:
     for number in (source, target):
-        with contextlib.suppress(OSError):  # no pipe
+        with contextlib.suppress(OSError):  # not a pipe
             fcntl.fcntl(number, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     thread = threading.Thread(target=_receive, args=(back, target))
     thread.start()

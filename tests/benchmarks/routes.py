@@ -1,8 +1,8 @@
-"""Print what other ways between two engines cost, beside their usual connection: one port, and relays.
+"""Print the cost of other routes between two engines, compared with their usual connection: one port, and relays.
 
-The machines are network namespaces of this one, joined by cables without delay, so what is measured is the work of the
-processors: the two engines encrypt and decrypt, and a relay moves every byte once more. All networks stand at the same
-time, on the same servers, and are measured by turns.
+The machines are network namespaces of this one, joined by cables without delay. So the figures show the work of the
+processors: the two engines encrypt and decrypt, and a relay moves every byte once more. All networks exist at the same
+time on the same servers, and are measured in turn.
 """
 
 import argparse
@@ -25,13 +25,13 @@ _ADDRESSES = {"c": "203.0.113.3", "d": "203.0.113.4", "e": "203.0.113.5"}
 _FILTER = "table ip filter {{\nchain in {{\ntype filter hook input priority filter\n{} reject with tcp reset\n}}\n}}"
 _NO_DATA_PORT = _FILTER.format("tcp dport 12501 tcp flags & (syn | ack) == syn")
 _COLUMNS = "{:40} {:>22} {:>22} {:>8}"
-# What the engines do: one sends, the other answers when it has all of it.
+# Code of the engines: one sends, the other answers when it has received everything.
 _SEND = "psend(data, sockets[2]); precv(sockets[2])"
 _TAKE = "precv(sockets[1]); psend(0, sockets[1])"
 
 
 def main() -> None:
-    """Make the machines and their servers, and measure at the client's machine."""
+    """Make the machines and their servers, and measure on the client's machine."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.routes", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     parser.add_argument("--at-client", help=argparse.SUPPRESS)

@@ -1,8 +1,8 @@
-"""Print how what a network costs grows with its engines, all of them on this machine, and jobs with their workers.
+"""Print the growth of a network's costs with its engines, all on this machine, and of jobs with their workers.
 
-The last column is the exponent e of the best line through the points in logarithms: the quantity grows as the number of
-engines to the power of e. On one machine the engines share the processors, so that work which each of them does takes
-as long as if one did all: e is about 1 for it, and what is above 1 does not scale.
+The last column is the exponent e of a straight line fitted to the logarithms: the quantity grows as the number of
+engines to the power of e. On one machine the engines share the processors, so work that each of them does takes as long
+as if one engine did everything: its e is about 1, and costs with e above 1 do not scale.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from tests.benchmarks.ours import Jobs, Server, running_server
 from tests.benchmarks.simulation import print_calls, print_connecting
 from tests.support.waiting import wait_until
 
-_LIMIT = 540.0  # seconds; what would take longer is left out, and named
+_LIMIT = 540.0  # seconds; sizes that would take longer are left out and reported
 _CONNECT_TIMEOUT = 120.0
 _MIB = 2**20
 _ROW = "{:44} {:>8}"
@@ -38,15 +38,15 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="fewer rounds, and at most 16 engines: half a minute"
     )
-    parser.add_argument("--engines", type=int, metavar="N", help="at most so many engines (64)")
-    parser.add_argument("--workers", type=int, metavar="N", help="at most so many workers (16)")
-    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the figures, too, as .svg or .png")
+    parser.add_argument("--engines", type=int, metavar="N", help="maximum number of engines (64)")
+    parser.add_argument("--workers", type=int, metavar="N", help="maximum number of workers (16)")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="also draw the figures, as .svg or .png")
     parser.add_argument(
         "--simulate",
         type=int,
         metavar="N",
         nargs="*",
-        help="count the messages of networks of so many nodes (10, 100 and 1000) instead, without sockets",
+        help="instead count the messages of networks with these numbers of nodes (10, 100 and 1000), without sockets",
     )
     options = parser.parse_args()
     if options.simulate is not None:
@@ -67,7 +67,7 @@ def main() -> None:
     _print_table("workers", workers)
     if options.chart:
         save_chart(engines, workers, options.chart)
-    print(f"{time.monotonic() - begin:.0f} s in all")
+    print(f"{time.monotonic() - begin:.0f} s in total")
 
 
 def exponent(points: Mapping[int, float]) -> float:
@@ -83,13 +83,15 @@ def _powers(most: int) -> list[int]:
 
 
 def _measure(sizes: Iterable[int], work: Callable[[int], Figures], begin: float) -> dict[int, Figures]:
-    """Do the work for each size, as long as the next is likely to end within the limit."""
+    """Do the work for each size, until the next size is likely to exceed the time limit."""
     found: dict[int, Figures] = {}
     last = 0.0
     for size in sizes:
         started = time.monotonic()
-        if started - begin + 3 * last > _LIMIT:  # twice as many take up to four times as long, mostly twice
-            print(f"{size} and more are left out: there is no time")
+        if (
+            started - begin + 3 * last > _LIMIT
+        ):  # twice the size takes mostly twice, at most four times as long
+            print(f"left out {size} and more: too slow")
             break
         found[size] = work(size)
         last = time.monotonic() - started
@@ -107,7 +109,7 @@ def _print_table(what: str, found: Mapping[int, Figures]) -> None:
 
 
 def _network(server: Server, count: int, rounds: int) -> Figures:
-    """Make a network with local links, use it, close it; the server's memory is that before it is used."""
+    """Make a network with local links, use it and close it; measure the server's memory before use."""
     _wait_for_end(_daemon())
     descriptors = _descriptors()
     cpu, begin = time.process_time(), time.perf_counter()
@@ -149,7 +151,7 @@ def _calls(net: Network, rounds: int) -> Figures:
         ("allreduce of 8 bytes", "allreduce(small, sockets[1:])"),
         ("allreduce of 1 MiB", "allreduce(large, sockets[1:])"),
     )
-    for name, source in between_engines if len(net) > 2 else ():  # one engine has nobody to wait for
+    for name, source in between_engines if len(net) > 2 else ():  # a single engine need not wait
         loop = f"for _ in range(10): {source}"
         figures[f"{name}, ms"] = _median(rounds, lambda loop=loop: reval(loop, net).result()) * 100  # type: ignore[misc]
     figures["bcast of 1 MiB, ms"] = _median(rounds, send_all) * 1e3
@@ -163,7 +165,7 @@ def _jobs(workers: int, rounds: int) -> Figures:
 
 
 def _median(rounds: int, work: Callable[[], object]) -> float:
-    """Return the median of the seconds that some work takes, after once to warm up."""
+    """Return the median of the seconds that some work takes, after one warm-up run."""
     durations = []
     for _ in range(rounds + 1):
         begin = time.perf_counter()
@@ -179,7 +181,7 @@ def _daemon() -> psutil.Process:
 
 
 def _wait_for_end(daemon: psutil.Process) -> None:
-    """Wait until the processes of the sessions are gone: only the starter stays."""
+    """Wait until the processes of the sessions are gone: only the starter remains."""
     wait_until(lambda: len(daemon.children(recursive=True)) <= 1, "the sessions to end")
 
 
@@ -188,7 +190,7 @@ def _descriptors() -> int:
 
 
 def _memory(pids: Iterable[int]) -> int:
-    """Return the proportional set sizes of processes, in bytes: pages that several share are counted once."""
+    """Return the proportional set sizes of processes, in bytes: shared pages count only once."""
     total = 0
     for pid in pids:
         match = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)

@@ -1,7 +1,7 @@
-"""What networks of up to a thousand nodes cost in messages and bytes, counted without sockets.
+"""The cost of networks of up to a thousand nodes in messages and bytes, counted without sockets.
 
-The calls run in `tests.support.memory_network`, which says what its clock assumes; what connecting costs is what the
-client's messages to the servers are long.
+The calls run in `tests.support.memory_network`, which describes the assumptions of its clock. The cost of connecting is
+the size of the client's messages to the servers.
 """
 
 import math
@@ -33,7 +33,7 @@ Call = Callable[[Network], object]
 
 
 def calls() -> dict[str, Call]:
-    """Return what is measured, by name; nobody keeps what it gets."""
+    """Return the measured calls by name; no node keeps its results."""
     both: dict[str, Callable[[Network, Any], object]] = {
         "bcast": lambda net, value: bcast(value, net),
         "scatter": lambda net, value: scatter([value] * len(net) if net.node == 0 else None, net),
@@ -52,7 +52,7 @@ def calls() -> dict[str, Call]:
 
 
 def print_calls(sizes: Iterable[int]) -> None:
-    """Print a line for each call and size: what the client and the busiest node handle, sent and received."""
+    """Print a line for each call and size: the traffic of the client and of the busiest node in both directions."""
     for line in (_HEADS, _UNITS):
         print(_line(*line))
     for name, call in calls().items():
@@ -67,7 +67,7 @@ def print_calls(sizes: Iterable[int]) -> None:
 
 
 def print_connecting(sizes: Iterable[int]) -> None:
-    """Print what the client sends to each server and to all, on machines of their own and all on one."""
+    """Print the bytes that the client sends to each server and to all, on separate machines and on one."""
     print(f"{'connecting':34} {'nodes':>6} {'bytes each':>11} {'bytes':>12} {'client, s':>10}")
     for size in sizes:
         for name, of_one_machine in (("SETUP", False), ("SETUP, all nodes on one machine", True)):
@@ -85,7 +85,7 @@ def print_connecting(sizes: Iterable[int]) -> None:
 
 
 def setup_bytes(size: int, *, of_one_machine: bool) -> list[int]:
-    """Return how long the SETUP of each node is in a network of so many servers."""
+    """Return the length of each node's SETUP in a network with a given number of servers."""
     servers = []
     for node in range(1, size + 1):
         low = f"{node >> 8}.{node & 255}"

@@ -1,4 +1,4 @@
-"""Measuring two things alternately, so that what else the machine does meets both alike."""
+"""Measures two things alternately, so other load on the machine affects both equally."""
 
 import statistics
 import time
@@ -30,7 +30,7 @@ JOBS = 1000
 
 
 def in_unit(seconds: float, unit: str) -> float:
-    """Return a time, or what rate it means."""
+    """Return a time, or the rate that it means."""
     match unit:
         case "MB/s":
             return TRANSFER_BYTES / seconds / 1e6
@@ -43,12 +43,12 @@ def in_unit(seconds: float, unit: str) -> float:
 
 
 def is_rate(unit: str) -> bool:
-    """Return whether more of it is better."""
+    """Return whether higher figures are better."""
     return unit.endswith("/s")
 
 
 def ratio(raw: Sample, ours: Sample) -> float:
-    """Return how many times as long ours took, as the median over the turns of `alternate`.
+    """Return the ratio of our time to the other, as the median over the turns of `alternate`.
 
     The machine may be twice as fast in one minute as in the next; the two halves of one turn are neighbours.
     """
@@ -58,11 +58,11 @@ def ratio(raw: Sample, ours: Sample) -> float:
 def alternate(
     count: int, raw: Callable[[], object], ours: Callable[[], object], burst: int = 1
 ) -> tuple[Sample, Sample]:
-    """Do both by turns, `count` times each after a tenth of that to warm up.
+    """Run both in turn, `count` times each, after a tenth of that number to warm up.
 
-    Short work is done `burst` times in a row, after some times that do not count, and a sample is a part of that: one
-    round trip between two others of another kind finds processors asleep and caches cold, and takes several times as
-    long as one of many.
+    Short work runs `burst` times in a row, after some runs that do not count, and a sample is the average: a single
+    round trip between two of another kind finds processors asleep and caches cold, and takes several times as long as
+    one of many.
     """
     lead = burst // 10
     samples: tuple[list[float], list[float]] = ([], [])

@@ -1,1 +1,1 @@
-"""Attacks on running servers, and processes that fail: what must stand, and what the others see."""
+"""Attacks on running servers, and failing processes: what must survive, and what other processes see."""

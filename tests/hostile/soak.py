@@ -1,7 +1,7 @@
 """Let many clients work on two servers while they are killed, engines crash and strangers connect.
 
-``python -m tests.hostile.soak --seconds 1800``. Every result that a client gets is checked. At the end, nothing may be
-left: no process, descriptor, folder or megabyte beyond what there was after a short run before it.
+``python -m tests.hostile.soak --seconds 1800``. The clients check every result. At the end, nothing may be left: no
+process, descriptor, folder or megabyte more than after a short first run.
 """
 
 import argparse
@@ -27,23 +27,23 @@ from tests.support.servers import Server, make_users, open_files, run_server
 from tests.support.waiting import wait_until
 
 CLIENTS = 16
-SETTLE = 60.0  # seconds in which all that belongs to a client that is gone must have ended
+SETTLE = 60.0  # seconds in which everything that belongs to a dead client must have ended
 MEGABYTE = 2**20
-GROWTH = 2 * MEGABYTE  # of memory, for each process that stays; the allocator's own slack
+GROWTH = 2 * MEGABYTE  # bytes of memory for each lasting process: the allocator's own slack
 
 
 @dataclass
 class Client:
-    """A client on its way."""
+    """A running client."""
 
     process: subprocess.Popen[bytes]
-    dies_at: float  # instant at which it is killed
+    dies_at: float  # the time at which to kill it
     said: bytearray = field(default_factory=bytearray)
 
 
 @dataclass
 class Figures:
-    """What came of it."""
+    """The results of a soak."""
 
     steps: Counter[str] = field(default_factory=Counter)
     ended: Counter[str] = field(default_factory=Counter)
@@ -52,7 +52,7 @@ class Figures:
 
 
 class Soak:
-    """The clients, and who disturbs them."""
+    """The clients, and the strangers who disturb them."""
 
     def __init__(self, servers: list[Server], seed: int) -> None:
         self.servers = servers
@@ -62,7 +62,7 @@ class Soak:
         self._clients: list[Client] = []
 
     def run(self, seconds: float, clients: int) -> None:
-        """Work for some seconds, then let the clients that are left end by themselves."""
+        """Work for some seconds, then let the remaining clients finish."""
         end = time.monotonic() + seconds
         with self._strangers():
             while time.monotonic() < end and not self.figures.wrong:
@@ -161,7 +161,7 @@ class Soak:
 
 @dataclass(frozen=True)
 class Remains:
-    """What there is of a server between two runs."""
+    """A server's resources between two runs."""
 
     processes: tuple[int, ...]
     descriptors: tuple[int, ...]
@@ -170,7 +170,7 @@ class Remains:
 
     @classmethod
     def of(cls, server: Server) -> "Remains":
-        """Return what there is now."""
+        """Return the current resources."""
         daemon = psutil.Process(server.process.pid)
         processes = [daemon, *sorted(daemon.children(recursive=True), key=lambda process: process.pid)]
         return cls(
@@ -181,7 +181,7 @@ class Remains:
         )
 
     def difference(self, later: "Remains") -> str:
-        """Return what is there later and was not there before; an empty text for nothing."""
+        """Return the resources that were added later, or an empty text."""
         if later.processes != self.processes:
             return f"processes {self.processes} became {later.processes}"
         if later.descriptors != self.descriptors:
@@ -194,7 +194,7 @@ class Remains:
 
 
 def left_behind() -> list[int]:
-    """Return the processes that user code has left behind."""
+    """Return the processes left behind by user code."""
     return [
         process.pid
         for process in psutil.process_iter(["cmdline"])
@@ -203,7 +203,7 @@ def left_behind() -> list[int]:
 
 
 def soak(folder: Path, seconds: float, seed: int, clients: int = CLIENTS) -> Figures:
-    """Run a soak on two servers, and return what came of it; everything in `wrong` is a fault."""
+    """Run a soak on two servers and return its results; everything in `wrong` is a fault."""
     users = make_users(folder)
     with contextlib.ExitStack() as stack:
         servers = [
@@ -226,12 +226,12 @@ def soak(folder: Path, seconds: float, seed: int, clients: int = CLIENTS) -> Fig
 
 
 def settled(server: Server, before: Remains | None) -> Remains:
-    """Return what there is of a server once its sessions have ended and, if `before` is given, it is as it was then."""
+    """Return a server's resources once its sessions have ended and, if `before` is given, nothing was added to it."""
     status = next(server.folder.rglob(f"{server.status['name']}.json"))
     wait_until(lambda: b'"sessions": []' in status.read_bytes(), "the end of all sessions", SETTLE)
     if before is None:
-        wait_until(lambda: not left_behind(), "the end of what user code has left", SETTLE)
-        time.sleep(6.0)  # silent strangers are closed after five
+        wait_until(lambda: not left_behind(), "the end of the processes that user code left behind", SETTLE)
+        time.sleep(6.0)  # the server closes silent strangers after five
         return Remains.of(server)
     with contextlib.suppress(AssertionError):
         wait_until(lambda: not before.difference(Remains.of(server)), "everything to be as before", SETTLE)
@@ -239,7 +239,7 @@ def settled(server: Server, before: Remains | None) -> Remains:
 
 
 def main() -> None:
-    """Run it from the command line."""
+    """Run a soak from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=int(time.time()))

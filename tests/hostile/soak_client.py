@@ -1,7 +1,7 @@
-"""One client of the soak: it does random work whose results it checks, until it is killed or has done enough.
+"""One client of the soak: it does random work and checks the results, until it is killed or has done enough.
 
-``python -m tests.hostile.soak_client SEED STEPS HOST…``. It prints a line for each step that was right. Anything else
-ends it with a traceback and status 1. User and password come from the environment.
+``python -m tests.hostile.soak_client SEED STEPS HOST…``. It prints a line for each correct step. Anything else ends it
+with a traceback and status 1. User and password come from the environment.
 """
 
 import hashlib
@@ -17,17 +17,17 @@ from pconnect import EngineDiedError, pconnect, precv, psend, reval
 from pconnect.views.network_views import ClientNetwork
 
 TIMEOUT = 60.0
-#: So long sleeps what user code leaves behind; nothing else on a machine sleeps as long.
+#: The processes that user code leaves behind sleep this long; nothing else on a machine does.
 LEFT_BEHIND = "86399"
 
 
 def square(number: int) -> int:
-    """Be a job."""
+    """Run as a job."""
     return number * number
 
 
 def echo(net: ClientNetwork, chance: random.Random) -> None:
-    """Send an array to a node and have it back."""
+    """Send an array to a node and get it back."""
     node = chance.randrange(1, len(net))
     array = np.random.default_rng(chance.randrange(2**32)).random(chance.choice([0, 1, 1000, 300_000]))
     command = reval("psend(2 * precv(sockets[0]), sockets[0])", net[node])
@@ -52,7 +52,7 @@ def ring(net: ClientNetwork, chance: random.Random) -> None:
 
 
 def jobs(net: ClientNetwork, chance: random.Random) -> None:
-    """Have jobs done."""
+    """Run jobs."""
     count = chance.randrange(1, 50)
     got = list(net.map(square, range(count), retries=3))
     if got != [k * k for k in range(count)]:
@@ -82,19 +82,19 @@ def files(net: ClientNetwork, chance: random.Random) -> None:
 
 
 def printing(net: ClientNetwork, chance: random.Random) -> None:
-    """Have engines print."""
+    """Make engines print."""
     net[1:].eval(f"print('x' * {chance.choice([1, 10_000])})").result(TIMEOUT)
 
 
 def leave_process(net: ClientNetwork, _: random.Random) -> None:
-    """Leave a process behind that leads a session of its own."""
+    """Leave a process behind that leads its own session."""
     line = f"setsid sleep {LEFT_BEHIND} </dev/null >/dev/null 2>&1 &"
     source = f"import subprocess\ndone = subprocess.run({line!r}, shell=True)"
     net[1:].eval(source).result(TIMEOUT)
 
 
 def crash(net: ClientNetwork, chance: random.Random) -> None:
-    """End an engine, and have another one in its place."""
+    """Kill an engine and restart it."""
     node = net[chance.randrange(1, len(net))]
     try:
         node.eval("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)").result(TIMEOUT)
@@ -118,7 +118,7 @@ STEPS: list[tuple[int, Callable[[ClientNetwork, random.Random], None]]] = [
 
 
 def main(seed: int, steps: int, hosts: list[str]) -> None:
-    """Be a client."""
+    """Run as a client."""
     chance = random.Random(seed)
     weights, functions = zip(*STEPS, strict=True)
     with pconnect(hosts, timeout=TIMEOUT) as net:

@@ -1,4 +1,4 @@
-"""The daemon is killed and started again with the same name: it finds its sessions, and they notice nothing."""
+"""A killed daemon that starts again with the same name finds its sessions, and they notice nothing."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
 
 class Revived:
-    """A server that can be killed and started again, with the same name and the ports that it finds."""
+    """A server that can be killed and started again with the same name, on the ports that it finds."""
 
     def __init__(self, folder: Path, *options: str, name: str = "") -> None:
         self.folder = folder
@@ -89,7 +89,7 @@ def test_an_idle_session_is_found_and_all_works_as_before(revived: Revived) -> N
         [before] = sessions_of(revived)
         pids = engine_pids(net)
         revived.kill()
-        assert net[1:].eval("sockets.node").result(DEADLINE) == [1, 2]  # nobody needs a daemon for that
+        assert net[1:].eval("sockets.node").result(DEADLINE) == [1, 2]  # this needs no daemon
         revived.start()
         wait_until(lambda: len(revived.server.sessions(net)) == 1, "the session to come back")
         wait_until(lambda: sessions_of(revived)[0]["nodes"] == [1, 2], "both nodes")
@@ -103,7 +103,7 @@ def test_an_idle_session_is_found_and_all_works_as_before(revived: Revived) -> N
             assert other[1].eval("1 + 1").result(DEADLINE) == 2
         pids = engine_pids(net)
         revived.stop()
-        wait_gone(*pids.values())  # stop ends what it has adopted
+        wait_gone(*pids.values())  # stop ends adopted sessions
 
 
 def test_an_engine_is_not_killed_while_there_is_no_daemon_for_another(revived: Revived) -> None:
@@ -191,7 +191,7 @@ def test_workers_that_come_while_there_is_no_daemon_get_their_connections(revive
         starting.start()
         begin = time.monotonic()
         assert [job.result(DEADLINE) for job in jobs] == [3, 3]
-        assert time.monotonic() - begin < 20  # workers that get none end after 30 s
+        assert time.monotonic() - begin < 20  # idle workers end after 30 s
         starting.join()
         assert busy.result(DEADLINE) == 1
 
@@ -206,7 +206,7 @@ def wait_for(path):
 
 
 def waiting() -> Callable[[str], int]:
-    """Return a function that is sent by value, as those of a script are."""
+    """Return a function that is sent by value, like functions of a script."""
     names: dict[str, Any] = {}
     exec(_WAITING, names)
     function: Callable[[str], int] = names["wait_for"]
@@ -264,7 +264,7 @@ def test_a_killed_session_that_was_adopted_is_seen_to_end(revived: Revived) -> N
         revived.start()
         wait_until(lambda: len(revived.server.sessions(net)) == 1, "the session to come back")
         os.kill(revived.server.sessions(net)[0], signal.SIGKILL)
-        wait_until(lambda: sessions_of(revived) == [], "its end to be seen")
+        wait_until(lambda: sessions_of(revived) == [], "the daemon to notice its end")
         wait_until(lambda: not folder.exists(), "its folder to go")
 
 

@@ -1,4 +1,4 @@
-"""What a real server answers to an unknown user stays the same, and looks as what it answers to a known one."""
+"""A real server's answer to an unknown user never changes, and looks like its answer to a known one."""
 
 import socket
 import subprocess
@@ -19,7 +19,7 @@ NOT_UTF8 = b"\xff\xfe"
 
 
 def answer_to(server: Server, user: bytes) -> tuple[int, bytes]:
-    """Return the bytes of the group's prime, and the salt, that the server sends to a user."""
+    """Return the length of the group's prime, and the salt, that the server sends to a user."""
     extensions = extension(22, b"") + extension(23, b"") + extension(12, vector(1, user))
     with socket.create_connection(("127.0.0.1", server.cmd_port), DEADLINE) as sock:
         sock.sendall(records_of(message_of(extensions)))
@@ -45,7 +45,7 @@ def parse(body: bytes) -> tuple[int, bytes]:
 
 
 def test_answers_to_unknown_users_outlive_the_server(tmp_path: Path) -> None:
-    """Also where the secret behind them was not copied with the file, and for names that are no text."""
+    """Even if the secret behind them was not copied with the file, and for names that are not UTF-8."""
     users = make_users(tmp_path / "users")
     users[1].with_name("tpasswd.seed").unlink()
     names = [b"alice", b"mallory", b"trudy", NOT_UTF8]
@@ -60,7 +60,7 @@ def test_answers_to_unknown_users_outlive_the_server(tmp_path: Path) -> None:
 
 def test_a_user_of_another_group_or_with_two_lines_looks_like_others(tmp_path: Path) -> None:
     users = make_users(tmp_path / "users")
-    # So that both groups are among the answers.
+    # Enough names for both groups to occur among the answers.
     users[1].with_name("tpasswd.seed").write_text("5" * 64 + "\n")
     file = VerifierFile(users[1])
     for user in ("bob", "carol"):
@@ -77,7 +77,7 @@ def test_a_user_of_another_group_or_with_two_lines_looks_like_others(tmp_path: P
         assert twice[1] not in (file_salt(line) for line in users[1].read_text().splitlines())
         unknown = [answer_to(server, name) for name in strangers]
         assert unknown == [answer_to(server, name) for name in strangers]
-    assert {size for size, _ in unknown} == {256, 384}  # both groups, as among those who are known
+    assert {size for size, _ in unknown} == {256, 384}  # both groups, as for known users
     assert {len(salt) for _, salt in unknown} == {len(twice[1])} == {16}
 
 

@@ -1,4 +1,4 @@
-"""What the log of a real server says of logins, and that fail2ban finds the right addresses in it."""
+"""A real server's log entries for logins, in which fail2ban finds the right addresses."""
 
 import contextlib
 import os
@@ -29,7 +29,7 @@ def lines(server: Server, word: str) -> list[str]:
 
 
 def wait_for(server: Server, word: str, before: int = 0) -> str:
-    """Wait for one more line than there were before; return it."""
+    """Wait for a line after the earlier ones; return it."""
     wait_until(lambda: len(lines(server, word)) > before, f"a line of {word}")
     return lines(server, word)[before]
 
@@ -39,7 +39,7 @@ def fields(line: str) -> dict[str, str]:
 
 
 def try_to_log_in(server: Server, user: str, password: str = "wrong") -> None:
-    """Be refused, with any text for a name."""
+    """Fail to log in, with any text as the name."""
     who: Any = SimpleNamespace(user=user, password=password)
     with socket.create_connection((str(server.status["bind"][0]), server.cmd_port), DEADLINE) as sock:
         sock.setblocking(False)
@@ -75,8 +75,8 @@ def test_counts_outlive_the_engine(server: Server) -> None:
         for _ in range(5):
             net.eval("a = bytes(100_000)")
             net.pull("a")
-        net.eval("import time; time.sleep(0.1)")  # bytes are counted no more often
-        net.pull("a")  # when this one begins, the one before was counted
+        net.eval("import time; time.sleep(0.1)")  # bytes are not counted more often
+        net.pull("a")  # when this command begins, the one before has been counted
         os.kill(engine_pids(net)[1], signal.SIGKILL)
         net.restart()
         net.eval("b = 1")
@@ -100,7 +100,7 @@ def test_it_says_how_a_session_ended(whom: str, how: str, tmp_path: Path) -> Non
         "import sys, time\n"
         "from pconnect import pconnect\n"
         "net = pconnect([sys.argv[1]], user=sys.argv[2], password=sys.argv[3])\n"
-        "end = time.monotonic() + 5.0\n"  # the session tells its counts every two seconds
+        "end = time.monotonic() + 5.0\n"  # the session reports its counts every two seconds
         "while time.monotonic() < end:\n"
         "    net.eval('a = 1')\n"
         "    net.pull('a')\n"
@@ -166,7 +166,7 @@ def test_fail2ban_finds_the_addresses_and_no_injected_ones(address: str, tmp_pat
 
 
 def test_fail2ban_knows_the_address_of_any_line(tmp_path: Path) -> None:
-    """Also of an IPv6 address with a zone, and of a client that is locked out."""
+    """This includes an IPv6 address with a zone, and a client that is locked out."""
     log = tmp_path / "log"
     begin = "2026-11-28 00:05:18,123 WARNING audit"
     refused = 'reason="too many failed logins of this user from there"'

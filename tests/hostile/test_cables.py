@@ -1,4 +1,4 @@
-"""Two machines whose cable is pulled, that hear only one way, or whose address changes: what the client sees."""
+"""Two machines with a pulled cable, a link that works one way, or a changed address, as the client sees it."""
 
 import contextlib
 import re
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 PEER_TIMEOUT = 6
 SILENT = re.compile(r"no answer from the peer's machine for (\d+) s")
-# Says what it does, and shows how the command ends that never would.
+# Reports its steps, and prints how a command ends that would run forever.
 CLIENT = """
 import os, sys, time
 from pconnect import pconnect
@@ -45,7 +45,7 @@ os._exit(0)
 
 @pytest.fixture
 def machines(tmp_path: Path) -> Iterator[Lans]:
-    """Return `near`, of the client, and `far`, of the server."""
+    """Return the machines `near`, of the client, and `far`, of the server."""
     with contextlib.ExitStack() as stack:
         lans = Lans(stack, tmp_path)
         lans.lan("cable")
@@ -56,7 +56,7 @@ def machines(tmp_path: Path) -> Iterator[Lans]:
 
 @contextlib.contextmanager
 def connected(machines: Lans, folder: Path) -> Iterator["subprocess.Popen[str]"]:
-    """Run a server on the far machine and a client on the near one, which runs a command and a job that never end."""
+    """Run a server on the far machine and a client on the near one, with a command and a job that never end."""
     credentials, auth_file = make_users(folder / "users")
     machines.serve("far", auth_file)
     client = subprocess.Popen(
@@ -75,7 +75,7 @@ def connected(machines: Lans, folder: Path) -> Iterator["subprocess.Popen[str]"]
 
 
 def told_after(client: "subprocess.Popen[str]", words: str) -> list[str]:
-    """Return the lines that the client shows when it has heard `words`."""
+    """Send `words` to the client and return the lines that it prints then."""
     return client.communicate(words + "\n", timeout=2 * DEADLINE)[0].splitlines()
 
 

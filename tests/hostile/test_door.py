@@ -1,4 +1,4 @@
-"""Strangers at the door: whatever they do with connections, honest clients log in, and nothing is left afterwards."""
+"""Whatever strangers do with connections, honest clients can log in, and nothing is left afterwards."""
 
 import contextlib
 import re
@@ -37,7 +37,7 @@ SILENCE = 3.0
 
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Give a server with short time limits."""
+    """Yield a server with short time limits."""
     folder = tmp_path_factory.mktemp("door") / "server"
     limits = (f"--silence-timeout={SILENCE}", "--proof-timeout=2", "--login-timeout=6")
     with run_server(folder, *limits) as running:
@@ -45,7 +45,7 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def assert_undisturbed(quiet: list[float], disturbed: list[float]) -> None:
-    """Check that nobody waited for a place, which is free again after `SILENCE`; the machine may be busy, too."""
+    """Check that no client waited for a place, which is free again after `SILENCE`; allow for a busy machine."""
     assert max(disturbed) <= 2 * statistics.median(quiet) + SILENCE / 2, (quiet, disturbed)
 
 
@@ -77,14 +77,14 @@ def test_3000_silent_connections_disturb_nobody_not_even_from_their_address(door
 
 @pytest.mark.slow
 def test_a_queue_full_of_logins_delays_another_address_by_one_login(door: Server) -> None:
-    """The strangers' logins are begun and never go on."""
+    """The strangers begin logins and never continue them."""
     with nothing_left(door), Crowd(door.cmd_port, 200, hello_of("alice"), OTHERS[:2], rate=500):
-        assert max(connect_each_second(door, 4)) < 8  # a place is free within the time for proofs
+        assert max(connect_each_second(door, 4)) < 8  # a place becomes free within the time limit for proofs
 
 
 @pytest.mark.slow
 def test_who_was_here_before_logs_in_at_once_whoever_poses_as_that_user(tmp_path: Path) -> None:
-    """Logins that are begun in the user's name hold all places that strangers can have, with the usual time limits."""
+    """Logins begun in the user's name hold all places open to strangers, with the usual time limits."""
     with run_server(tmp_path / "server") as server, nothing_left(server):
         words = hello_of(server.credentials.user)
         for sources in (OTHERS, OTHERS[:1]):
@@ -97,7 +97,7 @@ def test_who_was_not_here_before_waits_for_the_first_of_a_crowd_only(tmp_path: P
     with run_server(tmp_path / "server") as server:
         words = hello_of(server.credentials.user)
         with Crowd(server.cmd_port, 60, words, OTHERS[:1], rate=500):
-            wait_until(lambda: "failed-login" in server.log, "the first to run out of time")
+            wait_until(lambda: "failed-login" in server.log, "the first login to time out")
             assert connect_and_leave(server) < 4
 
 
@@ -140,7 +140,7 @@ def test_a_port_scan_is_nothing(door: Server) -> None:
 
 @pytest.mark.slow
 def test_tricklers_cost_the_time_of_silence(door: Server) -> None:
-    """One byte a second, at both ports."""
+    """One byte per second, on both ports."""
     with nothing_left(door), contextlib.ExitStack() as stack:
         begin = time.monotonic()
         words = {door.cmd_port: hello_of("alice"), door.data_port: Preamble(Purpose.DATA).pack()}
@@ -149,7 +149,7 @@ def test_tricklers_cost_the_time_of_silence(door: Server) -> None:
         }
         for second in range(int(SILENCE) + 2):
             for sock, said in open_ones.items():
-                with contextlib.suppress(OSError):  # it is closed already
+                with contextlib.suppress(OSError):  # already closed
                     sock.sendall(said[second : second + 1])
             connect_and_leave(door)
             time.sleep(max(0.0, begin + second + 1 - time.monotonic()))
@@ -160,12 +160,12 @@ def test_tricklers_cost_the_time_of_silence(door: Server) -> None:
 
 
 class Stingy(socket.socket):
-    """A socket that sends so many bytes and no more."""
+    """A socket that sends a limited number of bytes."""
 
     left = 0
 
     def send(self, data: Any, flags: int = 0) -> int:
-        """Send what is still allowed, then be as a socket whose peer does not read."""
+        """Send the bytes still allowed, then act like a socket whose peer does not read."""
         if not self.left:
             raise BlockingIOError
         count = super().send(data[: self.left], flags)
@@ -175,7 +175,7 @@ class Stingy(socket.socket):
 
 @pytest.mark.slow
 def test_half_a_login_ends_by_itself(door: Server) -> None:
-    """It stops in the hello, in the key exchange, in the proof, and in the answer after it."""
+    """A login stops in the hello, in the key exchange, in the proof, and in the answer after it."""
     with nothing_left(door), contextlib.ExitStack() as stack:
         for number, sent in enumerate((100, 250, 350, 500, 510, 540, 600, 1200)):
             sock = stack.enter_context(Stingy())
@@ -190,7 +190,7 @@ def test_half_a_login_ends_by_itself(door: Server) -> None:
 
 
 class Guesser(threading.Thread):
-    """Tries wrong passwords from one address for some users, as fast as it is let."""
+    """Tries wrong passwords from one address for some users, as fast as the server allows."""
 
     def __init__(self, server: Server, source: str, users: list[str], seconds: float) -> None:
         super().__init__()
@@ -228,11 +228,11 @@ def test_guesses_become_slow_then_are_refused_and_keep_nobody_out(tmp_path: Path
                 user: {words for name, words in guesser.answers if name == user}
                 for user in ("alice", "mallory")
             }
-            assert kinds["alice"] == kinds["mallory"]  # nobody learns whether there is such a user
+            assert kinds["alice"] == kinds["mallory"]  # this does not reveal whether the user exists
             assert any("so the server refuses further ones for a while" in words for words in kinds["alice"])
             for user in ("alice", "mallory"):
                 guesses = guesser.answers[user, "the user name or the password was not accepted"]
-                # Three at once, then after pauses of 1, 2, 4 and 8 seconds.
+                # Three immediately, then after pauses of 1, 2, 4 and 8 seconds.
                 assert 3 <= guesses <= 7, guesser.answers
 
 
@@ -257,7 +257,7 @@ def test_who_is_locked_out_reads_why_and_the_same_user_from_elsewhere_is_not(tmp
         assert "the user name or the password was not accepted" in answers[0]
         assert "so the server refuses further ones for a while" in answers[4]
         with pytest.raises(AuthenticationError, match="so the server refuses further ones for a while"):
-            server.connect()  # with the right password, but from there
+            server.connect()  # with the right password, but from the guesser's address
         offers: list[bytes] = []
 
         def answer(offer: bytes) -> bytes:
@@ -272,7 +272,7 @@ def test_who_is_locked_out_reads_why_and_the_same_user_from_elsewhere_is_not(tmp
 
 @pytest.mark.slow
 def test_a_server_with_one_place_serves_all_in_the_end(tmp_path: Path) -> None:
-    """Clients that are turned away ask again."""
+    """Clients that are turned away try again."""
     with run_server(tmp_path / "server", "--max-startups=1", "--login-processes=1") as server:
         names = [f"{name}:{server.cmd_port}" for name in ("127.0.0.1", "localhost", "127.1")]
         user, password = server.credentials.user, server.credentials.password

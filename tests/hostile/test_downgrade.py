@@ -1,4 +1,4 @@
-"""A peer that knows the password and wants a weaker login than ours gets none, at either end."""
+"""A peer that knows the password but wants a weaker login than ours gets no login, on either side."""
 
 import socket
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from srp_tools.steps import Steps, deadline_after, run, run_all
 from srp_tools.verifier import Verifier, make_verifier
 from tests.support.hellos import hello_of, weak_hellos
 
-LIMIT = 30.0  # seconds; only a broken test comes near it
+LIMIT = 30.0  # seconds; only a broken test takes this long
 ALICE = Credentials("alice", "correct horse battery staple")
 VERIFIER = make_verifier(ALICE, 2048)
 OFFER = b"what nobody may see"
@@ -47,7 +47,7 @@ def settings(changes: dict[str, Any]) -> Any:
 
 
 class Weak:
-    """An end that knows the password, and wants the login to be weak."""
+    """A peer that knows the password and wants a weak login."""
 
     def __init__(self, sock: socket.socket, changes: dict[str, Any]) -> None:
         self.heard = b""
@@ -76,7 +76,7 @@ class Weak:
 
 
 def outcomes(ours: Steps[Any], sock: socket.socket, theirs: Steps[None]) -> tuple[Any, Any]:
-    """Return what becomes of both ends; ours is closed when it has ended."""
+    """Return the outcome on both sides; ours closes its connection at the end."""
 
     def closing() -> Steps[Any]:
         with sock:
@@ -119,7 +119,7 @@ def test_a_server_with_a_group_of_less_than_2048_bits(
 
 
 def test_both_strong(pair: tuple[socket.socket, socket.socket]) -> None:
-    """So that nothing here is refused for another reason."""
+    """This makes sure that no login here is refused for another reason."""
     weak = Weak(pair[1], {})
     outcomes(login.accept_login(pair[0], lambda _: VERIFIER, OFFER), pair[0], weak.client())
     assert weak.heard[2:] == OFFER

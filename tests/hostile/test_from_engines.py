@@ -1,4 +1,4 @@
-"""What passes between a client and a real engine by files, displays and arrays: no more than it may."""
+"""Files, displays and arrays between a client and a real engine carry no more than they may."""
 
 import ctypes
 from pathlib import Path
@@ -18,7 +18,7 @@ POSING = (
 )
 PADDED_ITEM: np.dtype[Any] = np.dtype("i1,i8", align=True)
 ITEMS = 500
-# Fill memory that is free with a pattern, make an array in which all bytes are 7, and send parts of it.
+# Fill free memory with a pattern, make an array whose bytes are all 7, and send parts of it.
 SEND_PADDED = f"""
 import numpy as np
 dtype = np.dtype("i1,i8", align=True)
@@ -49,7 +49,7 @@ def test_put_and_get_have_one_rule_for_paths_and_links(server: Server, tmp_path:
                 node.get(remote, tmp_path / "got")
         with pytest.raises(ParallelError, match="leads through a symbolic link to"):
             node.put(source, "way/new")
-        node.put(source, "file")  # in place of the link
+        node.put(source, "file")  # replacing the link
     assert not (tmp_path / "got").exists()
     assert [path.name for path in outside.iterdir()] == ["secret"]
     assert (outside / "secret").read_text() == "secret"
@@ -77,7 +77,7 @@ def padding_of(data: bytes) -> bytes:
 
 
 def test_padding_leaves_an_engine_and_arrives_there_as_zeros(server: Server) -> None:
-    """Over TLS, so that nothing is shared. What arrives is looked at byte by byte on both sides."""
+    """The link uses TLS, so no memory is shared. Both sides check the received data byte by byte."""
     with server.connect(local_links=False) as net:
         command = reval(SEND_PADDED, net[1])
         for step in (1, 2, -1):

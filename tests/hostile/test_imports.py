@@ -1,4 +1,4 @@
-"""Modules that somebody has put into the user's folder do not run when values arrive, or when anything else is done."""
+"""Modules that someone has put into the user's folder do not run, neither when values arrive nor otherwise."""
 
 import os
 import subprocess
@@ -50,7 +50,7 @@ raise ImportError("planted")
 
 
 def plant(folder: Path, names: list[str]) -> Path:
-    """Put modules into a folder, and return the file that says which of them have run."""
+    """Put modules into a folder; return the file that lists the ones that have run."""
     marks = folder / "marks"
     for name in names:
         (folder / f"{name}.py").write_text(PLANTED.format(marks=str(marks)))
@@ -68,7 +68,7 @@ def test_on_the_server(
     pandas = pytest.importorskip("pandas")
     pyarrow = pytest.importorskip("pyarrow")
     sparse = pytest.importorskip("scipy.sparse")
-    # Python's own that cannot be loaded already would run where the test's own command imports them.
+    # Modules of Python that cannot be loaded in advance would run where the test's own command imports them.
     stdlib = [name for name in sys.stdlib_module_names if not name.startswith("_") and name != "traceback"]
     marks = plant(tmp_path, [*PACKAGES, *stdlib, "encodings"])
     monkeypatch.chdir(tmp_path)

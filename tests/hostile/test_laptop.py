@@ -1,4 +1,4 @@
-"""Clients whose own network is gone for a while, and then has another address: a laptop whose lid was closed."""
+"""Clients that lose their network for a while and return with another address, like a closed laptop."""
 
 import contextlib
 import select
@@ -17,7 +17,7 @@ from tests.support.waiting import DEADLINE, wait_until
 
 pytestmark = pytest.mark.slow
 
-# What it does meanwhile is a map, or nothing; both have something in their workspaces.
+# Meanwhile the client runs a map or is idle; both have variables in their workspaces.
 CLIENT = """
 import os, sys, time, warnings
 from pconnect import pconnect
@@ -52,7 +52,7 @@ WHOLE = "([5, 5], [[0, 1, 2], [0, 1, 2]], [5, 6, 7, 8, 9])"
 
 
 class Client:
-    """A client on the laptop that has begun."""
+    """A client on the laptop that has begun its work."""
 
     def __init__(self, laptop: "Laptop", what: str, host: str) -> None:
         user = laptop.credentials
@@ -65,11 +65,13 @@ class Client:
 
     def line(self) -> str:
         assert self._process.stdout is not None
-        assert select.select([self._process.stdout], [], [], 2 * DEADLINE)[0], "the client says nothing"
+        assert select.select([self._process.stdout], [], [], 2 * DEADLINE)[0], (
+            "timed out waiting for the client"
+        )
         return self._process.stdout.readline().strip()
 
     def rest(self) -> list[str]:
-        """Let it go on, and return what it says."""
+        """Let it continue, and return its report."""
         return self._process.communicate("go on\n", timeout=2 * DEADLINE)[0].splitlines()
 
     def _end(self) -> None:
@@ -79,7 +81,7 @@ class Client:
 
 
 class Laptop:
-    """A machine with clients, and two servers elsewhere, of which `patient` lets sessions wait for their clients."""
+    """A machine with clients, and two servers elsewhere; `patient` lets sessions wait for their clients."""
 
     def __init__(self, stack: contextlib.ExitStack, folder: Path) -> None:
         self.stack, self.folder = stack, folder
@@ -92,7 +94,7 @@ class Laptop:
         self.lans.serve("strict", auth_file, "--slots=4")
 
     def clients(self) -> dict[tuple[str, str], Client]:
-        """Start a client of each kind at each server; return them when all are at work."""
+        """Start a client of each kind on each server; return them when all are working."""
         made = {
             (what, host): Client(self, what, host) for what in ("map", "pause") for host in (PATIENT, STRICT)
         }
@@ -100,7 +102,7 @@ class Laptop:
         return made
 
     def sessions(self, server: str) -> list[bool]:
-        """Return for each session of a server whether it waits for its client."""
+        """Return for each session of a server whether it is waiting for its client."""
         [socket] = (self.folder / server).rglob(f"{server}.control")
         question = Question(socket, {"do": "statistics", "brief": True})
         return [
@@ -125,7 +127,7 @@ def laptop(tmp_path: Path) -> Iterator[Laptop]:
 def test_nothing_is_lost_where_sessions_wait_and_errors_say_where_none_does(
     laptop: Laptop, silence: int
 ) -> None:
-    """The clients notice it within 1.5 s, the servers only in a minute: then all sessions are orphaned, or gone."""
+    """The clients notice it within 1.5 s, the servers only after a minute: then all sessions are orphaned or gone."""
     clients = laptop.clients()
     assert [laptop.sessions(server) for server in ("patient", "strict")] == [[False] * 2] * 2
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""The log of a server under strangers: it is set aside when it has grown, and a flood is some lines and a count."""
+"""A server's log under attack: it is rotated when it has grown, and a flood becomes a few lines and a count."""
 
 import os
 import re
@@ -59,7 +59,7 @@ def test_it_is_set_aside_when_it_has_grown(tmp_path: Path) -> None:
         assert (server.folder / "log.2").read_text() != "the oldest"
 
 
-# Fails to log in by IPv4 at a server that listens at all addresses.
+# Fails to log in over IPv4 to a server that listens on all addresses.
 FAIL_TO_LOG_IN = """
 import sys
 from pathlib import Path
@@ -76,7 +76,7 @@ with run_server(Path(sys.argv[1]), bind=None) as server:
 
 
 def test_ipv4_clients_have_their_usual_address_at_a_server_for_both_kinds(tmp_path: Path) -> None:
-    """In a network namespace, where nobody else can reach the server."""
+    """This runs in a network namespace, where no other process can reach the server."""
     program("ip", "iproute2")
     spaces = ["--net", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
     begin = [program("unshare", "util-linux"), *spaces, "sh", "-c"]

@@ -1,4 +1,4 @@
-"""How long the server takes for a login that fails does not tell whether there is such a user."""
+"""The time that the server takes for a failed login does not reveal whether the user exists."""
 
 from pathlib import Path
 
@@ -23,11 +23,11 @@ def test_welch_is_that_of_the_textbook() -> None:
 def test_an_unknown_user_takes_the_time_of_a_wrong_password(case: str, tmp_path: Path) -> None:
     path = CASES[case](tmp_path)
     tries = []
-    for _ in range(3):  # with equal times, one in 200 is beyond the limit by chance
+    for _ in range(3):  # with equal times, one try in 200 exceeds the limit by chance
         tries.append(compare(path, 200))
         if all(abs(comparison.t) < LIMIT for comparison in tries[-1]):
             return
-    pytest.fail(f"an unknown user can be told: {tries}")
+    pytest.fail(f"the timing reveals unknown users: {tries}")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A client that has logged in says what has the form of nothing: it hears of it, and no process dies of it."""
+"""A client that has logged in sends malformed messages: it gets an error, and no process dies."""
 
 import os
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
-"""Each fault, in each kind of process, while a client does each kind of work: doc/reliability.md says what is seen.
+"""Each fault in each kind of process during each kind of client work, with the effects in doc/reliability.md.
 
-Of the 210 cells, the tests take those below; with FAULT_MATRIX=all in the environment, which takes some minutes, all.
+The tests run only some of the 210 cells. FAULT_MATRIX=all in the environment runs all; this takes some minutes.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from tests.support.servers import run_server
 _ACTIVITIES = list(ACTIVITIES)
 _QUICK = {("daemon", "kill -9", "restart"), ("worker", "kill -9", "map"), ("engine", "EMFILE", "put")}
 _EXPECTED = read_page()
-# One activity for each fault of each kind of process, so that each activity meets each fault and each kind.
+# One activity for each fault of each kind of process: each activity meets each fault and each kind.
 _CHOSEN = _QUICK | {
     (kind, fault, _ACTIVITIES[(row + column) % len(_ACTIVITIES)])
     for row, kind in enumerate(KINDS)
@@ -33,7 +33,7 @@ _CHOSEN = _QUICK | {
 }
 _CELLS = [
     pytest.param(*cell, expected, id=" ".join(cell), marks=() if cell in _QUICK else pytest.mark.slow)
-    # One fault of a process not soon after the same: a starter that dies again and again gets a pause.
+    # The same fault of a process does not recur soon: a starter that dies repeatedly must pause.
     for cell, expected in sorted(_EXPECTED.items(), key=lambda item: tuple(reversed(item[0])))
     if cell in _CHOSEN or os.environ.get("FAULT_MATRIX") == "all"
 ]
@@ -43,10 +43,10 @@ _CELLS = [
 def make_stage(
     users: tuple[Credentials, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], Stage]]:
-    """Give a function that returns a server for a cell: the one from before, if that is whole."""
+    """Yield a function that returns a server for a cell: the earlier one, if it is intact."""
     for name in ("unshare", "nsenter", "setpriv", "prlimit"):
         program(name, "util-linux")
-    # With room for all jobs, like the other one: none waits in the middle of an activity.
+    # With slots for all jobs, like the other one, so no job waits in the middle of an activity.
     other = run_server(tmp_path_factory.mktemp("other"), "--slots=6", users=users)
     with other as server, contextlib.ExitStack() as stack:
         stages: list[Stage] = []

@@ -1,4 +1,4 @@
-"""Processes that lead their own session end with what they belong to, whoever of those above them dies."""
+"""Processes that lead their own session end with their job or node, whichever parent process dies."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ WAYS = ("setsid", "nohup setsid", "new session", "fork", "fork and exec")
 
 
 def leave_behind(way: str) -> int:
-    """Start a process that leads its own session; return its number. It is sent, to commands and jobs."""
+    """Start a process that leads its own session; return its number. Commands and jobs run this function."""
     import os
     import signal
     import subprocess

@@ -1,4 +1,4 @@
-"""Who has seen a network's number on the wire, or sits between its nodes, does no harm; its user sees nothing."""
+"""Attackers who have seen a network's number, or sit between its nodes, do no harm, and its user sees nothing."""
 
 import contextlib
 import dataclasses
@@ -23,7 +23,7 @@ from tests.support.servers import Server, run_server
 from tests.support.waiting import DEADLINE, wait_until
 
 STRANGERS = 300
-PATIENCE = 3.0  # seconds for what cannot succeed
+PATIENCE = 3.0  # seconds for attempts that cannot succeed
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def net(attacked: Server, capfd: pytest.CaptureFixture[str]) -> Iterator[Network]:
-    """Give a network of three engines that is as good as new afterwards, and whose user has seen nothing."""
+    """Yield a network of three engines; check afterwards that it works and that its user has seen nothing."""
     with attacked.connect(3, local_links=False) as made:
         yield made
         assert_works(made)
@@ -83,11 +83,11 @@ def test_a_stolen_number_keeps_nobody_from_an_engine_that_computes(attacked: Ser
 
 @contextlib.contextmanager
 def between(net: Network, node: int, meddling: Meddling) -> Iterator[Any]:
-    """Have the client dial a node through a proxy."""
+    """Make the client dial a node through a proxy."""
     server = net.mesh.servers[node]  # type: ignore[attr-defined]
     location = server.location
     with proxy_to(location.data_port, meddling) as proxy:
-        port = proxy.port  # the only place, so that nothing comes past the proxy
+        port = proxy.port  # the only address, so nothing bypasses the proxy
         server.location = location._replace(
             data_port=port, cmd_port=port, told_ports=(port, port), proven=None
         )
@@ -111,7 +111,7 @@ def test_a_preamble_that_was_seen_opens_nothing(attacked: Server, net: Network) 
 
 @pytest.mark.parametrize("who", ["another network", "another node"])
 def test_the_key_alone_does_not_make_a_node(attacked: Server, net: Network, who: str) -> None:
-    """As it would be if somebody had stolen the key."""
+    """This simulates a stolen key."""
     setup = setup_of(net)
     tls = (
         setup.tls if who == "another node" else TlsContexts(NetworkAuthority(setup.network_id).own_identity())
@@ -148,7 +148,7 @@ def test_a_proxy_at_a_data_connection(net: Network, meddle: Any, way: int, where
     with between(net, 1, meddling) as proxy:
         with contextlib.suppress(ConnectError, ConnectionLostError, TimeoutError):
             restart(net[1], timeout=PATIENCE)
-            # What was meddled with comes behind what makes the connection, if at all.
+            # A tampered byte arrives after the bytes that set up the connection, if at all.
             with contextlib.suppress(ConnectionError, TimeoutError):
                 reval("psend('genuine', sockets[0])", net[1])
                 assert precv(net[1], timeout=PATIENCE) == "genuine"

@@ -1,4 +1,4 @@
-"""No descriptors, no disk: what needs them fails and says so, everything else goes on, and all works later."""
+"""Without descriptors or disk space, operations that need them fail with a clear error; the rest continues."""
 
 import contextlib
 import os
@@ -37,7 +37,7 @@ def roomy(tmp_path_factory: pytest.TempPathFactory, users: tuple[Credentials, Pa
 
 @contextlib.contextmanager
 def without_room(pid: int, room: int = 0) -> Iterator[None]:
-    """Let a process have no more descriptors than it has, and `room`."""
+    """Allow a process only `room` further descriptors."""
     limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     used = {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()}
     free = [number for number in range(max(used) + room + 2) if number not in used]
@@ -66,7 +66,7 @@ def test_a_restart_without_room_for_descriptors_fails_and_another_works(
                 restart(net[2])
             assert "node 2" in str(caught.value)
             assert net[[1]].eval("sockets.node").result(DEADLINE) == [1]
-            net.interrupt()  # also to the node that has no engine
+            net.interrupt()  # also on the node that has no engine
         restart(net[2])
         wait_until(lambda: open_files(session) <= before, "nothing to be left open", 10)
         assert_works(net)
@@ -76,13 +76,13 @@ def test_a_restart_without_room_for_descriptors_fails_and_another_works(
 def test_a_job_waits_for_room_for_its_worker(roomy: Server, which: str) -> None:
     with roomy.connect(1) as net:
         [session] = roomy.sessions(net)
-        with net.executor():  # the job channel is there
+        with net.executor():  # the job channel exists
             net.submit(os.getpid).result(DEADLINE)
         [worker] = {net.submit(os.getpid).result(DEADLINE)}
         os.kill(worker, 9)
         wait_gone(worker)
         spawner = psutil.Process(spawner_of(net))
-        # Reaped; there may be another worker.
+        # The process is gone; there may be a new worker.
         wait_until(lambda: worker not in [child.pid for child in spawner.children()], "the end of the worker")
         pids = {"session": session, "engine": engine_pids(net)[1], "spawner": spawner_of(net)}
         with without_room(pids[which]):
@@ -130,7 +130,7 @@ def test_a_session_whose_folder_was_removed_says_so_wherever_it_is_needed(
         for call in calls:
             with pytest.raises(RemoteError, match=why):
                 call()
-        assert not folder.exists()  # it is not made again, open to others
+        assert not folder.exists()  # it is not recreated with access for others
         with pytest.raises(JobLostError, match=why):
             net.submit(os.getpid).result(DEADLINE)
         assert net.eval("1 + 1").result(DEADLINE) == [2]
@@ -155,14 +155,14 @@ def test_a_full_disk_delays_workers_and_nothing_else(
             with contextlib.suppress(OSError):
                 for number in range(20):
                     (disk / f"x{number}").touch()
-            assert net.submit(lambda: 8).result(DEADLINE) == 8  # a worker that is there does it
+            assert net.submit(lambda: 8).result(DEADLINE) == 8  # an existing worker runs it
             os.kill(worker, signal.SIGKILL)
             wait_gone(worker)
             job = net.submit(lambda: 9)
             restart(net)
             try:
-                server.connect(1).close()  # its session has found another disk
-            except ConnectError as error:  # or a last inode on this one, which its engine then lacks
+                server.connect(1).close()  # its session has found space elsewhere
+            except ConnectError as error:  # or the last inode on this disk, which its engine then lacks
                 assert re.search("No space left on device|the peer closed the connection", str(error))
             for path in disk.glob("x*"):
                 path.unlink()

@@ -1,4 +1,4 @@
-"""A little of the soak; ``python -m tests.hostile.soak --seconds 1800`` runs it for longer."""
+"""A short soak; ``python -m tests.hostile.soak --seconds 1800`` runs it for longer."""
 
 import os
 import tempfile

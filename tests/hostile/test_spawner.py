@@ -1,4 +1,4 @@
-"""The process that starts engines is killed or stopped, whatever goes on: who hears of it, and that all works again."""
+"""The process that starts engines is killed or stopped during various work: who notices, and full recovery."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ from tests.support.networks import assert_works
 from tests.support.servers import Server, engine_pids, run_server
 from tests.support.waiting import DEADLINE, wait_gone, wait_until
 
-SECONDS = 5.0  # for what takes a tenth of a second, on a busy machine
+SECONDS = 5.0  # for work of a tenth of a second, on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_it_is_killed_while_nothing_goes_on(four_slots: Server) -> None:
         assert_works(net)
         spawners = {spawner_of(net, node) for node in (1, 2, 3)}
         assert len(spawners) == 3
-        kill(spawner_of(net, 1))  # one of those that took its place
+        kill(spawner_of(net, 1))  # one of its replacements
         with pytest.raises(EngineDiedError):
             precv(net[1], timeout=DEADLINE)
         assert net[[2, 3]].eval("sockets.node").result(DEADLINE) == [2, 3]
@@ -105,7 +105,7 @@ def test_it_is_killed_during_restarts(four_slots: Server) -> None:
             with contextlib.suppress(ParallelError, OSError):
                 restart(net[1])
             timer.join()
-            for _ in range(2):  # its death may be noticed only in the first
+            for _ in range(2):  # the session may notice its death only during the first command
                 with contextlib.suppress(ParallelError):
                     restart(net)
             assert_works(net)
@@ -114,7 +114,7 @@ def test_it_is_killed_during_restarts(four_slots: Server) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("pause", [0.0, 0.01, 0.03, 0.1])
 def test_it_is_killed_during_pconnect(four_slots: Server, pause: float) -> None:
-    """The network is made all the same, or the error says what happened; the server is as before."""
+    """The network is made nevertheless, or the error says what happened; the server is unchanged."""
     killed: list[int] = []
     thread = threading.Thread(target=lambda: killed.append(kill_next_spawner(four_slots, pause)))
     thread.start()
@@ -122,11 +122,11 @@ def test_it_is_killed_during_pconnect(four_slots: Server, pause: float) -> None:
         with four_slots.connect(2) as net:
             with contextlib.suppress(ParallelError, ExceptionGroup):
                 net.eval("1").result(DEADLINE)
-            thread.join()  # on a busy machine it may look only now
+            thread.join()  # on a busy machine it may notice only now
             restart(net)
             assert_works(net)
     except ParallelError as error:
-        # Which of the nodes is heard first depends on the load.
+        # The load decides which node reports first.
         assert re.search(
             "process that starts engines has ended|did not connect to node|no connection to node", str(error)
         )
@@ -137,7 +137,7 @@ def test_it_is_killed_during_pconnect(four_slots: Server, pause: float) -> None:
 
 
 def kill_next_spawner(server: Server, pause: float) -> int:
-    """Kill the first process of a session that is seen, after a while; return its number."""
+    """Wait for the first process of a session, then kill it after a while; return its number."""
     deadline = time.monotonic() + DEADLINE
     daemon = psutil.Process(server.process.pid)
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""The process that starts sessions dies, stops or has no room, and what is advisory fails: nobody else is harmed."""
+"""The process that starts sessions dies, stops or lacks resources, or advisory work fails, without harm to others."""
 
 import contextlib
 import os
@@ -33,7 +33,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def starter_of(server: Server) -> int:
-    """Return the process number of the present starter, once it has loaded its modules."""
+    """Return the process number of the current starter, once it has loaded its modules."""
     [starter] = [
         int(child.pid)
         for child in psutil.Process(server.process.pid).children()
@@ -43,7 +43,7 @@ def starter_of(server: Server) -> int:
 
 
 def works(net: ClientNetwork) -> bool:
-    """Whether commands, jobs and restarts work."""
+    """Check that commands, jobs and restarts work."""
     net[1:].eval("sockets.node").result(DEADLINE)
     before = engine_pids(net)[1]
     assert net.submit(abs, -3).result(DEADLINE) == 3
@@ -81,7 +81,7 @@ def test_it_is_stopped_for_a_while(server: Server) -> None:
 
 
 def test_it_is_stopped_and_stays_so(server: Server) -> None:
-    """The next logins get a new one, each gets one session, and what was to be removed is."""
+    """The next logins get a new starter, each gets one session, and pending removals are done."""
     with server.connect(2) as net:
         folder = str(net[1].eval("str(session_files)").result(DEADLINE))
         first = starter_of(server)
@@ -91,7 +91,7 @@ def test_it_is_stopped_and_stays_so(server: Server) -> None:
         begin = time.monotonic()
         with ThreadPoolExecutor() as pool:
             others = list(pool.map(lambda _: server.connect(1), range(3)))
-        assert time.monotonic() - begin < 10  # about 1 s, where nothing else is busy
+        assert time.monotonic() - begin < 10  # about 1 s on an idle machine
         for other in others:
             with other:
                 assert works(other)
@@ -124,7 +124,7 @@ def empty(folder: Path) -> None:
 
 
 def test_temporary_files_are_cleaned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A session whose private folder goes says so; everybody else works, at once and later."""
+    """A session whose private folder vanishes reports it; all others work, immediately and later."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     with contextlib.ExitStack() as stack:
@@ -149,15 +149,17 @@ def test_the_run_time_folder_is_removed(server: Server) -> None:
     paths = sorted(run_time.iterdir())
     shutil.rmtree(
         run_time.rename(server.folder / "removed")
-    )  # at once, also if the server is just writing there
+    )  # in one step, even if the server is just writing there
     with server.connect(1) as net:  # which changes the status
         assert works(net)
-        wait_until(lambda: run_time.exists() and sorted(run_time.iterdir()) == paths, "all that was there")
-        assert len(server.sessions(net)) == 1  # it can be found again
+        wait_until(
+            lambda: run_time.exists() and sorted(run_time.iterdir()) == paths, "the files to be written again"
+        )
+        assert len(server.sessions(net)) == 1  # commands find the server again
 
 
 def test_the_status_cannot_be_written(server: Server) -> None:
-    """A file-size limit stands for a full disk: the same call fails in the same way, and nobody else's disk is full."""
+    """A file-size limit simulates a full disk: the same call fails in the same way, without filling a real disk."""
     daemon = server.process.pid
     limits = resource.prlimit(daemon, resource.RLIMIT_FSIZE)
     resource.prlimit(daemon, resource.RLIMIT_FSIZE, (0, limits[1]))
@@ -172,7 +174,7 @@ def test_the_status_cannot_be_written(server: Server) -> None:
 def test_warnings_that_are_to_be_errors_are_for_the_users_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A module of tlslite warns as it is imported."""
+    """Importing a module of tlslite causes a warning."""
     monkeypatch.setenv("PYTHONWARNINGS", "error")
     monkeypatch.setenv("PYTHONOPTIMIZE", "2")
     with run_server(tmp_path / "server") as server, server.connect(1) as net:
@@ -216,7 +218,7 @@ def test_a_server_with_too_few_descriptors_does_not_start(
 
 @contextlib.contextmanager
 def bad_parent() -> Iterator[None]:
-    """Be a program that ignores and blocks what servers need, and has a poor locale and umask."""
+    """Act as a parent that ignores and blocks signals that servers need, and has a poor locale and umask."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGCHLD, signal.SIGUSR1)}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
     umask = os.umask(0)

@@ -1,8 +1,8 @@
-"""An honest client comes and goes while a server is attacked: it always gets in, in about the time of a quiet server.
+"""An honest client connects repeatedly during attacks: it always succeeds, about as fast as on a quiet server.
 
-Afterwards the daemon and the starter of its sessions have no more descriptors, processes and memory than before. The
-attacks are those of `tests.support.attacks`. Others have tests of their own: guesses of passwords and floods without
-descriptors in `tests.hostile.test_door`; replayed preambles, certificates of other networks, wrong nodes and proxies in
+Afterwards the daemon and the starter of its sessions have no more descriptors, processes and memory than before.
+`tests.support.attacks` has the attacks. Separate tests cover other attacks: password guesses and exhausted descriptors
+in `tests.hostile.test_door`; replayed preambles, certificates of other networks, wrong nodes and proxies in
 `tests.hostile.test_preamble`; peers that want a weak login in `tests.hostile.test_downgrade`.
 """
 
@@ -26,19 +26,19 @@ from tests.support.servers import Server, make_users, open_files, run_server
 from tests.support.strangers import MEGABYTE, connect_and_leave
 from tests.support.waiting import DEADLINE, wait_until
 
-MALLORY = Credentials("mallory", "a user as others are")
+MALLORY = Credentials("mallory", "an ordinary user")
 QUIET = 5
-NOISE = 1.0  # seconds that other tests on this machine may add; who is locked out waits for several
+NOISE = 1.0  # seconds that other tests on this machine may add; a client that is locked out waits for several
 GROWTH = 2 * MEGABYTE
 
 
 @dataclasses.dataclass(frozen=True)
 class Footprint:
-    """What one process has."""
+    """The resources of one process."""
 
     descriptors: int
     children: int
-    bytes: int  # that no other process shares
+    bytes: int  # memory that no other process shares
 
     @classmethod
     def of(cls, pid: int) -> "Footprint":
@@ -54,7 +54,7 @@ class Footprint:
 
 
 def footprints(server: Server) -> list[Footprint]:
-    """Return those of the daemon and of its starter."""
+    """Return the footprints of the daemon and of its starter."""
     [starter] = [
         child.pid
         for child in psutil.Process(server.process.pid).children()
@@ -70,14 +70,14 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     VerifierFile(users[1]).add(make_verifier(MALLORY, 2048))
     limits = ("--silence-timeout=3", "--proof-timeout=2", "--login-timeout=6")
     with run_server(folder / "server", *limits, users=users) as server:
-        for _ in range(10):  # until all that stays loaded is
+        for _ in range(10):  # until all modules are loaded
             connect_and_leave(server)
         yield server
 
 
 @contextlib.contextmanager
 def as_before(server: Server) -> Iterator[None]:
-    """Check that afterwards the processes of the server have what they had before."""
+    """Check that the server's processes have the same resources afterwards as before."""
     wait_until(lambda: not server.status_now()["sessions"], "the end of all sessions")
     before = footprints(server)
     yield
@@ -92,7 +92,7 @@ def as_before(server: Server) -> Iterator[None]:
 
 @contextlib.contextmanager
 def attack(name: str, target: Target) -> Iterator[subprocess.Popen[str]]:
-    """Have a process attack the server; it is over by itself."""
+    """Run an attack on the server in a process that ends by itself."""
     command = [sys.executable, "-m", "tests.support.attacks", name]
     with subprocess.Popen(
         command,

@@ -1,4 +1,4 @@
-"""An engine that tries to control the client's terminal, by every way on which text comes from it."""
+"""An engine tries to control the client's terminal, through every kind of text that it sends."""
 
 import logging
 import warnings
@@ -10,7 +10,7 @@ from pconnect import RemoteError, reval
 from pconnect.views.network_views import ClientNetwork
 from tests.support.servers import Server
 
-# Sets the title, reaches the clipboard, erases, moves, turns the direction of writing, ends a line.
+# Sets the title, writes to the clipboard, erases, moves the cursor, reverses text direction, ends a line.
 ATTACK = "\x1b]0;owned\x07\x1b]52;c;cm0=\x1b\\\x1b[2J\x1b[1A\x9b2J\x90\b\b\b\u202e\u2028\x85"
 ALLOWED = {*map(chr, range(32, 127)), "\n", "\t", "…"}
 

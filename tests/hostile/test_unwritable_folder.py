@@ -1,4 +1,4 @@
-"""The folder of detached jobs cannot be written for a while: no result is lost, and no reason is invented."""
+"""The folder of detached jobs is unwritable for a while: no result is lost, and errors give the true reason."""
 
 import contextlib
 import shutil
@@ -17,7 +17,7 @@ from tests.support.waiting import DEADLINE, wait_until
 _SMALL, _LARGE = (
     10,
     2**20,
-)  # one waits in the page that a worker shares with its supervisor, the other in the worker
+)  # one result waits in the page that a worker shares with its supervisor, the other in the worker
 
 
 @contextlib.contextmanager
@@ -28,7 +28,7 @@ def running(folder: Path, users: tuple[Credentials, Path], *ports: str) -> Itera
 
 
 def move_back(folder: Path) -> None:
-    shutil.rmtree(folder / "spool", ignore_errors=True)  # the daemon may have made another one
+    shutil.rmtree(folder / "spool", ignore_errors=True)  # the daemon may have made a new one
     (folder / "away").rename(folder / "spool")
 
 
@@ -55,7 +55,7 @@ def test_results_come_although_their_folder_was_away_when_the_jobs_ended(
     with running(tmp_path, users) as server:
         token = detach(server, sizes)
         (tmp_path / "spool").rename(tmp_path / "away")
-        time.sleep(4)  # the first have ended
+        time.sleep(4)  # the first jobs have ended
         move_back(tmp_path)
         with recover(server, token) as net:
             assert [len(job.result(DEADLINE)) for job in net.jobs.values()] == list(sizes)

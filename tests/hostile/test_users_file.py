@@ -1,4 +1,4 @@
-"""A users' file that somebody has spoiled keeps out those whose lines are bad, and nobody else."""
+"""A damaged users' file locks out only the users whose lines are bad."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_bad_lines_keep_nobody_else_out_and_the_log_names_them(tmp_path: Path) -
             f"{path}, line 8: the line contains a control character",
         ):
             assert server.log.count(f"WARNING in the users' file: {fault}") == 1
-        # At once: the server looks now and then.
+        # In one step, because the server reads the file now and then.
         write_private(path, "erin\n" + path.read_text(errors="surrogateescape"))
         for _ in range(2):
             server.connect().close()

@@ -1,6 +1,6 @@
-"""Have this package and its peers do the same work by turns, and print and draw how fast they are.
+"""Measure this package and its peers on the same work in turn; print and draw their speeds.
 
-The peers are started once and then measured in rounds, all of them in each; everything stays on the loopback address.
+Each peer is started once; then each round measures all of them. Everything stays on the loopback address.
 """
 
 import argparse
@@ -24,17 +24,17 @@ _PACKAGES = ("pserver", "numpy", "distributed", "rpyc", "ipyparallel", "pyzmq", 
 def main() -> None:
     """Measure, print the table, write the chart."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.peers", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9, help="how many rounds, besides one to warm up")
+    parser.add_argument("--rounds", type=int, default=9, help="number of rounds, after one to warm up")
     parser.add_argument("--jobs", action="store_true", help="measure jobs, not commands and transfers")
     parser.add_argument(
         "--chart", type=Path, help="where to write the chart (PNG); by default peers.png or jobs.png"
     )
     parser.add_argument(
-        "names", nargs="*", metavar="peer", help="some of those in the table; all if there is none"
+        "names", nargs="*", metavar="peer", help="peers of the table to measure; by default all"
     )
     arguments = parser.parse_args()
     if arguments.rounds < 1:
-        parser.error("--rounds: at least one is needed")
+        parser.error("--rounds: needs at least one")
     works, homes = (JOB_WORKS, JOB_HOMES) if arguments.jobs else (WORKS, HOMES)
     if unknown := set(arguments.names) - set(homes):
         parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(homes)}")
@@ -43,13 +43,13 @@ def main() -> None:
     comparison = compare(works, {name: homes[name] for name in arguments.names or homes}, arguments.rounds)
     print(*_circumstances(arguments.rounds, load), table(comparison), sep="\n")
     title = f"The same work on one machine: loopback, {os.cpu_count()} processors"
-    explanation = f"Median of {arguments.rounds} rounds;\nthe lines go from the least to the most"
+    explanation = f"Median of {arguments.rounds} rounds;\nlines span minimum to maximum"
     save_chart(comparison, title, explanation, chart)
-    print(f"\nThe chart is {chart}. {time.monotonic() - begin:.0f} s in all.")
+    print(f"\nThe chart is {chart}. {time.monotonic() - begin:.0f} s in total.")
 
 
 def _circumstances(rounds: int, load: float) -> Iterator[str]:
-    yield f"{_processor()}, {os.cpu_count()} processors; loopback; {rounds} rounds by turns; load before {load:.1f}"
+    yield f"{_processor()}, {os.cpu_count()} processors; loopback; {rounds} alternating rounds; load before {load:.1f}"
     openssl = " ".join(ssl.OPENSSL_VERSION.split()[:2])
     yield from textwrap.wrap(
         f"Python {platform.python_version()}, {openssl}, {', '.join(_versions())}", WIDTH

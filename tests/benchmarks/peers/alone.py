@@ -1,7 +1,7 @@
-"""Programs in a network of their own, which are told by a local socket what to do.
+"""Programs in their own network namespace, controlled through a local socket.
 
-Some systems listen at all addresses of the machine, or call out to everybody in its network. They are run in a network
-namespace in which nothing but the loopback device is.
+Some systems listen on all addresses of the machine, or broadcast to its whole network. They run in a network namespace
+that contains only the loopback device.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.benchmarks.peers.peer import CannotError, Peer
 
-#: What runs the rest of a command line so.
+#: The words that run the rest of a command line in such a namespace.
 ALONE = [
     "unshare",
     "--user",
@@ -34,7 +34,7 @@ _WORK_SECONDS = 85.0
 
 
 def check_unshare() -> None:
-    """Raise FileNotFoundError if there is nothing to make a namespace with."""
+    """Raise FileNotFoundError if no program can make a namespace."""
     if shutil.which("unshare") is None:
         raise FileNotFoundError("unshare (util-linux) is not installed")
 
@@ -43,7 +43,7 @@ def check_unshare() -> None:
 def running_alone(
     command: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> Iterator[Callable[[str], float]]:
-    """Start a program that calls `serve` with the path added to its arguments; give what has it do a work."""
+    """Start a program that calls `serve` with the path added to its arguments; yield a function that requests work."""
     check_unshare()
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="peers-alone-"))
@@ -77,19 +77,19 @@ def running_alone(
 
 
 def serve(path: str, peer: Peer) -> None:
-    """Do works for who listens at a path, until that closes the connection."""
+    """Do work for the process that listens on a path, until it closes the connection."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(path)
         for line in sock.makefile("r"):
             try:
                 answer = {"seconds": getattr(peer, line.strip())()}
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+            except Exception as error:  # noqa: BLE001 - reports any error
                 answer = {"cannot": str(error) or type(error).__name__}
             sock.sendall(f"{json.dumps(answer)}\n".encode())
 
 
 class Elsewhere(Peer):
-    """A peer of jobs whose client is a program of its own."""
+    """A peer for jobs whose client is a separate program."""
 
     def __init__(self, ask: Callable[[str], float]) -> None:
         self._ask = ask
@@ -111,7 +111,7 @@ class Elsewhere(Peer):
 
 
 def _accept(listener: socket.socket, process: subprocess.Popen[bytes]) -> socket.socket:
-    """Wait for the program to be there, or to end."""
+    """Wait until the program has connected or ended."""
     listener.settimeout(0.2)
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
@@ -119,11 +119,11 @@ def _accept(listener: socket.socket, process: subprocess.Popen[bytes]) -> socket
             raise RuntimeError(f"its program ended with {process.returncode}")
         with contextlib.suppress(TimeoutError):
             return listener.accept()[0]
-    raise TimeoutError(f"its program is not there after {_START_SECONDS:.0f} s")
+    raise TimeoutError(f"timed out after {_START_SECONDS:.0f} s waiting for its program")
 
 
 def end(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:
-    """Wait for a program to end by itself; then have it end, and at last kill it."""
+    """Wait for a program to end by itself; then terminate it, and finally kill it."""
     for force in (process.terminate, process.kill):
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(grace)

@@ -1,7 +1,7 @@
-"""A peer in a process of its own, so that the threads which some of them keep busy do not slow down the others.
+"""Peers in separate processes, so the busy threads of some peers do not slow down the others.
 
-The process is told by a pipe what to do, and answers with what it measured or why it could not. It ends, and with it
-all that it started, when the pipe is closed, also by the end of this process.
+The process receives requests through a pipe, and answers with a measured time or the reason of a failure. It ends with
+all its child processes when the pipe closes, which happens at the latest when this process ends.
 """
 
 import contextlib
@@ -25,14 +25,14 @@ _START_SECONDS = 90.0
 _WORK_SECONDS = 90.0
 _END_SECONDS = 60.0
 _KILL_SECONDS = 10.0
-_REASON_LENGTH = 60  # has room in the table
+_REASON_LENGTH = 60  # fits into the table
 
 
 _DIED = "its process died"
 
 
 class FailedError(Exception):
-    """A peer could not do its work; the text says why."""
+    """A peer could not do its work; the text gives the reason."""
 
 
 class _Failure(NamedTuple):
@@ -45,7 +45,7 @@ class _Introduction(NamedTuple):
 
 
 class Apart:
-    """A peer that is there and waits for work.
+    """A running peer that waits for work.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Apart:
     Raises
     ------
     FailedError
-        It could not be started, for instance because it is not installed.
+        The peer could not be started, for instance because it is not installed.
     """
 
     def __init__(self, home: str) -> None:
@@ -73,7 +73,7 @@ class Apart:
         self.encryption, self.note = introduction
 
     def measure(self, method: str, repeats: int) -> float:
-        """Have it do a work some times; return the median of the seconds."""
+        """Repeat some work; return the median of the seconds."""
         try:
             self._pipe.send((method, repeats))
         except BrokenPipeError:
@@ -83,7 +83,7 @@ class Apart:
         return duration
 
     def close(self) -> None:
-        """End it in order, or, if that takes too long, anyhow."""
+        """End the peer in order, or kill it if that takes too long."""
         self._pipe.close()
         self._process.join(_END_SECONDS)
         if self._process.is_alive():
@@ -92,7 +92,7 @@ class Apart:
             self._process.kill()
 
     def _answer(self, limit: float) -> object:
-        # A little more than it has itself: it should have the time to tell what it waited for.
+        # A little more than the process's own limit, so it has time to report what it waited for.
         if not self._pipe.poll(limit + 5):
             raise FailedError(f"silent for {limit + 5:.0f} s")
         try:
@@ -105,14 +105,14 @@ class Apart:
 
 
 def _live(home: str, pipe: Connection) -> None:
-    """Be the other process: start the peer, do what is asked for, end it."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended also then
+    """Run as the other process: start the peer, do the requested work, end the peer."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so all child processes end in this case, too
     array = np.random.default_rng(1).standard_normal(TRANSFER_BYTES // 8)
     with contextlib.ExitStack() as stack:
         try:
             with _limit(_START_SECONDS):
                 peer: Peer = stack.enter_context(importlib.import_module(home).start(array))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and the others are measured
+        except Exception as error:  # noqa: BLE001 - reports any error and measures the other peers
             pipe.send(_Failure(f"not started: {_reason(error)}"))
             return
         pipe.send(_Introduction(peer.encryption, peer.note))
@@ -133,10 +133,10 @@ def _measure(peer: Peer, method: str, repeats: int) -> float | _Failure:
 
 @contextlib.contextmanager
 def _limit(limit: float) -> Iterator[None]:
-    """Raise TimeoutError in the block when the limit has passed, whatever library waits for whatever there."""
+    """Raise TimeoutError in the block when its time is up, whatever a library is waiting for there."""
 
     def give_up(_signal: int, _frame: FrameType | None) -> None:
-        raise TimeoutError(f"nothing came of it within {limit:.0f} s")
+        raise TimeoutError(f"timed out after {limit:.0f} s")
 
     before = signal.signal(signal.SIGALRM, give_up)
     signal.setitimer(signal.ITIMER_REAL, limit)
@@ -148,7 +148,7 @@ def _limit(limit: float) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the beginning of what an error says, and of the first error in a group."""
+    """Return the beginning of an error's message; for a group, of its first error."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     line = (str(error).strip() or type(error).__name__).splitlines()[0]

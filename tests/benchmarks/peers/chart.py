@@ -1,4 +1,4 @@
-"""The comparison as a picture: a panel for each work, a bar for each peer."""
+"""The comparison as a chart: a panel for each kind of work, a bar for each peer."""
 
 import io
 from pathlib import Path
@@ -28,7 +28,7 @@ def save_chart(comparison: Comparison, title: str, explanation: str, path: Path)
         The file cannot be written.
     """
     rows = -(-(len(comparison.works) + 1) // _COLUMNS)
-    # Not pyplot, which would look for a display and keep the figure.
+    # Not pyplot, which would need a display and keep the figure.
     figure = Figure(figsize=(11, 2.35 * rows), layout="constrained")
     figure.suptitle(title, fontsize=12)
     panels = figure.subplots(rows, _COLUMNS).ravel()
@@ -40,12 +40,12 @@ def save_chart(comparison: Comparison, title: str, explanation: str, path: Path)
     panels[-1].legend(handles=_legend(), loc="center", frameon=False, fontsize=10, title=explanation)
     picture = io.BytesIO()
     figure.savefig(picture, dpi=90, format="png")
-    # A palette instead of 16 million colours: a third of the size, and nobody sees it.
+    # A palette instead of 16 million colours: a third of the size without a visible difference.
     Image.open(picture).convert("RGB").quantize(_PALETTE).save(path, format="png", optimize=True)
 
 
 def _draw(axes: Any, work: Work, comparison: Comparison) -> None:
-    """Draw a bar for each peer, with a line from the least to the most, or write why there is none."""
+    """Draw a bar for each peer, with a line from minimum to maximum, or write why there is no bar."""
     longest = 0.0
     for place, name in enumerate(comparison.names):
         outcome = comparison.outcomes[name, work.method]
@@ -91,7 +91,7 @@ def _color(name: str, comparison: Comparison) -> str:
 
 def _legend() -> list[Any]:
     return [
-        Patch(facecolor=_CEILING, edgecolor=_EDGE, label="encrypted, a socket alone"),
+        Patch(facecolor=_CEILING, edgecolor=_EDGE, label="encrypted, plain socket"),
         Patch(facecolor=_HIGHLIGHT, edgecolor=_EDGE, label="encrypted, pserver"),
         Patch(
             facecolor=_HIGHLIGHT, edgecolor=_EDGE, hatch=_HATCH, label="not encrypted, pserver on one machine"

@@ -1,4 +1,4 @@
-"""Dask's distributed scheduler in the comparison, over TLS with certificates made for the occasion."""
+"""Dask's distributed scheduler in the comparison, over TLS with temporary certificates."""
 
 import contextlib
 import logging
@@ -16,7 +16,7 @@ _TIMEOUT = 60
 
 
 def touch(array: Floats) -> int:
-    """Use an array, so that the worker which runs this must have it."""
+    """Use an array, so the worker must have it."""
     return array.nbytes
 
 
@@ -28,10 +28,10 @@ class Nothing:
 
 
 class Dask(Peer):
-    """A scheduler and `SERVERS` workers with a process each."""
+    """A scheduler and `SERVERS` workers, each in its own process."""
 
     encryption = "TLS 1.3"
-    note = "client and workers talk directly (direct=True), not through the scheduler. A call is one of an actor."
+    note = "client and workers talk directly (direct=True), not through the scheduler. A call is an actor's."
 
     def __init__(self, client: Any, array: Floats) -> None:
         self._client = client
@@ -66,7 +66,7 @@ class Dask(Peer):
         return seconds(lambda: self._client.gather(self._kept, direct=True))
 
     def relay(self) -> float:
-        array = self._scatter()  # anew, or the second worker would have it from the last time
+        array = self._scatter()  # a new array, or the second worker would still have the old one
         task = {"workers": self._workers[1:2], "pure": False}
         return seconds(lambda: self._client.submit(touch, array, **task).result(_TIMEOUT))
 
@@ -83,7 +83,7 @@ def start(array: Floats) -> Iterator[Peer]:
 
 @contextlib.contextmanager
 def running_cluster(workers: int) -> Iterator[Any]:
-    """Start a scheduler and workers; give a client."""
+    """Start a scheduler and workers; yield a client."""
     options = {
         "n_workers": workers,
         "threads_per_worker": 1,
@@ -93,8 +93,8 @@ def running_cluster(workers: int) -> Iterator[Any]:
         "silence_logs": logging.CRITICAL,
     }
     settings = {
-        "distributed.admin.large-graph-warning-threshold": "1GB",  # arrays in a graph of tasks: not our case
-        "distributed.worker.profile.enabled": False,  # or each worker would interrupt itself every 10 ms
+        "distributed.admin.large-graph-warning-threshold": "1GB",  # warns of arrays in task graphs: not our case
+        "distributed.worker.profile.enabled": False,  # otherwise each worker would interrupt itself every 10 ms
     }
     with (
         dask.config.set(settings),

@@ -1,4 +1,4 @@
-"""Certificates for systems that have them in files."""
+"""Certificates for systems that read them from files."""
 
 import secrets
 import ssl
@@ -8,7 +8,7 @@ from srp_tools.certificates import NetworkAuthority, NodeKey
 
 
 def make_identity(folder: Path) -> dict[str, str]:
-    """Write a key, its certificate and that of the authority into a folder of mode 0700; return the paths."""
+    """Write a key, its certificate and the authority's certificate into a folder of mode 0700; return the paths."""
     authority, key = NetworkAuthority(secrets.token_bytes(16)), NodeKey()
     certificate = authority.sign(key.public_bytes(), 1)
     identity = key.identity(authority.network_id, 1, certificate, authority.certificate)

@@ -20,7 +20,7 @@ class Ipyparallel(Peer):
     """A controller and `SERVERS` engines."""
 
     encryption = "CurveZMQ"
-    note = "every byte goes through the controller. Push and pull; bcast is a push to all engines."
+    note = "every byte passes through the controller. Push and pull; bcast is a push to all engines."
 
     def __init__(self, cluster: Any, client: Any, array: Floats) -> None:
         self._cluster = cluster
@@ -49,11 +49,11 @@ class Ipyparallel(Peer):
 
     def get(self) -> float:
         duration = seconds(lambda: self._first.pull("a", block=False).get(_TIMEOUT))
-        self._client.purge_local_results("all")  # or the client would keep every array it ever got
+        self._client.purge_local_results("all")  # or the client keeps all arrays
         return duration
 
     def relay(self) -> float:
-        raise CannotError("engines are not connected with each other")
+        raise CannotError("engines are not connected to each other")
 
     def bcast(self) -> float:
         return seconds(lambda: self._push(self._all))
@@ -68,12 +68,12 @@ def start(array: Floats) -> Iterator[Peer]:
 
 @contextlib.contextmanager
 def running_engines(count: int) -> Iterator[tuple[Any, Any]]:
-    """Start a controller and engines; give them and a client."""
+    """Start a controller and engines; yield them and a client."""
     with tempfile.TemporaryDirectory(prefix="peers-ipyparallel-") as folder:
         cluster = ipyparallel.Cluster(
             n=count,
             controller_ip="127.0.0.1",
-            # Without a data base the controller does not keep every array that it ever saw.
+            # Without a database, the controller does not keep every array that it ever saw.
             controller_args=["--IPController.enable_curve=True", "--nodb"],
             profile_dir=str(Path(folder, "profile")),
             log_level=logging.ERROR,

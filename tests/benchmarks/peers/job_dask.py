@@ -15,7 +15,7 @@ _TIMEOUT = 60
 
 
 class Dask(Peer):
-    """A scheduler and `WORKERS` workers with a process each."""
+    """A scheduler and `WORKERS` workers, each in its own process."""
 
     encryption = "TLS 1.3"
     note = f"submit and map with pure=False; map with batch_size={PIECE}; an argument goes by scatter(direct=True)."

@@ -14,8 +14,8 @@ class Dispy(Elsewhere):
 
     encryption = "TLS"
     note = (
-        "JobCluster.submit, which is all it has, with certfile= and keyfile= at both ends. A node takes no more jobs "
-        f"at once than the machine has processors, here {CPUS}."
+        "JobCluster.submit, its only call, with certfile= and keyfile= on both sides. A node runs at most "
+        f"one job for each processor of the machine at a time, here {CPUS}."
     )
 
 

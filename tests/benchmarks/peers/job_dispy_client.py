@@ -19,7 +19,7 @@ from tests.benchmarks.peers.identity import make_identity
 from tests.benchmarks.peers.peer import SLEEP_SECONDS, SLEEPERS, WORKERS, CannotError, Floats, Peer, seconds
 from tests.benchmarks.timing import JOBS
 
-# A node gives no more than the processors that the machine has.
+# A node offers at most as many slots as the machine has processors.
 CPUS = min(WORKERS, os.cpu_count() or 1)
 _PORT = 51348
 _SECRET = "of no importance"
@@ -28,14 +28,14 @@ _FIRST_TIMEOUT = 30.0
 
 
 def sleep(duration: float) -> None:
-    """Take a while; a node gets no more than these lines."""
+    """Take a while; a node receives only these lines."""
     import time
 
     time.sleep(duration)
 
 
 class Client(Peer):
-    """A cluster for one function at a time: dispy has one for each."""
+    """A cluster for one function at a time: dispy needs a separate cluster for each function."""
 
     def __init__(self, certificate: str, key: str, array: Floats) -> None:
         self._options: dict[str, Any] = {"certfile": certificate, "keyfile": key}
@@ -106,18 +106,18 @@ def _node(folder: str, certificate: str, key: str) -> Iterator[None]:
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder
     )
     try:
-        time.sleep(2)  # it says nothing when it is ready
+        time.sleep(2)  # it does not report when it is ready
         yield
     finally:
         end(process, 0)
 
 
 def main() -> None:
-    """Start the node and serve who listens at the path of the last argument."""
+    """Start the node; serve the process that listens on the path in the last argument."""
     count, path = sys.argv[1:]
     with tempfile.TemporaryDirectory(prefix="peers-dispy-") as folder:
         identity = make_identity(Path(folder))
-        # Both ends trust whom their own file names, so the authority has to be in it as well.
+        # Both sides trust the certificates in their own file, so it must contain the authority as well.
         chain = Path(folder, "chain")
         chain.write_bytes(b"".join(Path(identity[name]).read_bytes() for name in ("certfile", "ca_certs")))
         certificate, key = str(chain), identity["keyfile"]

@@ -50,7 +50,7 @@ class Ipyparallel(Peer):
 
     def _measured(self, work: Any) -> float:
         duration = seconds(work)
-        self._client.purge_local_results("all")  # or the client would keep all of them
+        self._client.purge_local_results("all")  # otherwise the client would keep all results
         return duration
 
 

@@ -10,7 +10,7 @@ from tests.benchmarks.peers.peer import PIECE, WORKERS, Floats, Peer
 
 
 class MpiFutures(Elsewhere):
-    """Rank 0, the client, and `WORKERS` others."""
+    """Rank 0, the client, and `WORKERS` further ranks."""
 
     note = f"MPICommExecutor over TCP, no shared memory; map with chunksize={PIECE}."
 

@@ -1,4 +1,4 @@
-"""One rank of mpi4py.futures: the first gives out jobs, the others do them."""
+"""One rank of mpi4py.futures: the first rank distributes jobs, the other ranks run them."""
 
 import sys
 from concurrent.futures import Executor, wait
@@ -14,7 +14,7 @@ _TIMEOUT = 60.0
 
 
 class Client(Peer):
-    """An executor of the standard library's kind, and what is asked of it."""
+    """An executor with the standard library's interface, and its measured work."""
 
     def __init__(self, executor: Executor, array: Floats) -> None:
         self._executor = executor
@@ -39,7 +39,7 @@ class Client(Peer):
 
 
 def main() -> None:
-    """Be a rank, until who listens at the path of the last argument closes the connection."""
+    """Run as a rank until the process that listens on the path in the last argument closes the connection."""
     from mpi4py import MPI
     from mpi4py.futures import MPICommExecutor
 

@@ -1,4 +1,4 @@
-"""This package in the comparison of jobs: a server with as many slots as workers are wanted."""
+"""This package in the comparison of jobs: a server with one slot for each worker."""
 
 import contextlib
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ class Ours(Peer):
 
 @contextlib.contextmanager
 def start(array: Floats, *, local_links: bool = False) -> Iterator[Peer]:
-    """Start a server, and connect to it."""
+    """Start a server and connect to it."""
     with running_server(slots=WORKERS) as server, server.connect(1, local_links=local_links) as net:
         assert isinstance(net, ClientNetwork)
         yield Ours(net, array, local_links=local_links)

@@ -1,4 +1,4 @@
-"""What `tests.benchmarks.peers.job_ours` measures, over local links."""
+"""The work of `tests.benchmarks.peers.job_ours`, over local links."""
 
 import functools
 

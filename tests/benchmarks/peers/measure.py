@@ -1,4 +1,4 @@
-"""Measuring all peers by turns, so that what else the machine does meets all alike."""
+"""Measures all peers in turn, so other load on the machine affects all of them equally."""
 
 import contextlib
 import statistics
@@ -11,8 +11,8 @@ from tests.benchmarks.peers.apart import Apart, FailedError
 from tests.benchmarks.peers.peer import Work
 from tests.benchmarks.timing import is_rate
 
-# The names of the peers and their modules, which import what they compare with at the top: one that is not installed
-# cannot be imported, and that is what its lines say.
+# The names of the peers and their modules, which import the compared package at the top: if it is not installed, the
+# import fails, and the peer's lines say so.
 HOMES = {
     "raw TLS socket": "raw",
     "pserver": "ours",
@@ -33,13 +33,13 @@ JOB_HOMES = {
 }
 RAW = "raw TLS socket"
 
-# What a peer does after its answer, such as to free memory in another process, should not count as the next one's.
+# A peer's work after its answer, such as freeing memory in another process, must not slow down the next one.
 _PAUSE_SECONDS = 0.1
 
 
 @dataclass
 class Outcome:
-    """What came of one work with one peer: a figure of each round, in seconds, or why there is none."""
+    """The outcome of one kind of work with one peer: a figure for each round, in seconds, or the reason for none."""
 
     rounds: list[float] = field(default_factory=list)
     reason: str = ""
@@ -51,18 +51,18 @@ class Outcome:
 
 @dataclass
 class Comparison:
-    """Everything that was measured.
+    """All measurements.
 
     Attributes
     ----------
     works
-        What was measured.
+        The kinds of work.
     names
-        The peers, also those that could not be started.
+        The peers, including peers that could not be started.
     encryption, notes
-        What the peers say about themselves; those that could not be started say nothing.
+        The peers' own descriptions; empty for peers that could not be started.
     outcomes
-        By name of the peer and of the method.
+        Outcomes by the names of the peer and of the method.
     """
 
     works: Sequence[Work]
@@ -72,19 +72,19 @@ class Comparison:
     outcomes: dict[tuple[str, str], Outcome] = field(default_factory=dict)
 
     def to_raw(self, name: str, work: Work) -> float | None:
-        """Return how many times the rate, or the time, of the raw socket it is; ``None`` if one is missing."""
+        """Return a figure as a multiple of the raw socket's rate or time; ``None`` if one is missing."""
         outcome = self.outcomes[name, work.method]
         raw = self.outcomes.get((RAW, work.reference))
-        # A number of jobs is not what the socket was asked for.
+        # The socket has no figures for numbers of jobs.
         if not (raw and raw.rounds and outcome.rounds) or outcome.reason or work.unit in {"jobs/s", "s"}:
             return None
         return raw.median / outcome.median if is_rate(work.unit) else outcome.median / raw.median
 
 
 def compare(works: Sequence[Work], homes: Mapping[str, str], rounds: int) -> Comparison:
-    """Start all peers, measure them, end them.
+    """Start all peers, measure them, and end them.
 
-    One round more is not counted: in it everybody imports, connects and allocates what is needed once.
+    A first round does not count: in it all peers do their one-time imports, connections and allocations.
     """
     outcomes = {(name, work.method): Outcome() for name in homes for work in works}
     comparison = Comparison(works, list(homes), outcomes=outcomes)
@@ -117,7 +117,7 @@ def _start_all(
 
 
 def _measure(work: Work, peers: Mapping[str, Apart], turn: int, comparison: Comparison) -> None:
-    """Have each peer do a work as often as belongs to a round; in each round another one begins."""
+    """Run one kind of work on each peer for one round; each round begins with a different peer."""
     names = list(peers)
     begin = turn % max(1, len(names))
     for name in names[begin:] + names[:begin]:

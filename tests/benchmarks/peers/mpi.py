@@ -1,7 +1,7 @@
 """MPI in the comparison: mpi4py with Open MPI, over TCP as between machines.
 
-The ranks are started by mpiexec. To measure them between the others, each is connected with this process by a local
-socket and told when to begin; until then it sleeps. Ranks that wait inside MPI keep the processors busy all the time.
+mpiexec starts the ranks. To alternate with other peers, each rank sleeps until this process sends it a request through
+a local socket, because ranks that wait inside MPI keep the processors busy all the time.
 """
 
 import contextlib
@@ -19,11 +19,11 @@ from tests.benchmarks.peers.alone import ALONE, check_unshare, end
 from tests.benchmarks.peers.peer import SERVERS, CannotError, Floats, Peer
 
 RANKS = SERVERS + 1  # rank 0 is the client
-REPORT = struct.Struct("!d")  # the seconds that a rank measured; the longest count
+REPORT = struct.Struct("!d")  # the seconds that a rank measured; the longest time counts
 _START_SECONDS = 60.0
 _WORK_SECONDS = 60.0
 
-# What can be asked for, and which ranks take part.
+# The possible requests, and the ranks that take part.
 PARTICIPANTS: Mapping[str, range] = {
     "call": range(2),
     "put": range(2),
@@ -34,22 +34,22 @@ PARTICIPANTS: Mapping[str, range] = {
 }
 CODES = {name: code for code, name in enumerate(PARTICIPANTS)}
 
-# Without "sm" among the transports of bytes there is no shared memory. Ranks that share a processor let each other have
-# it while they wait.
+# Without "sm" among the byte transports, MPI uses no shared memory. Ranks that share a processor yield it while they
+# wait.
 OPTIONS = ["--oversubscribe", "--bind-to", "none"]
 OPTIONS += ["--mca", "pml", "ob1", "--mca", "btl", "tcp,self", "--mca", "btl_tcp_if_include", "lo"]
 OPTIONS += ["--mca", "mpi_yield_when_idle", "1"]
 
-# In the namespace everybody is root, which Open MPI does not like.
+# In the namespace, all processes are root, which Open MPI refuses by default.
 ENVIRONMENT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
 class Mpi(Peer):
-    """Ranks 0, the client, to 4."""
+    """Ranks 0 (the client) to 4."""
 
     note = (
         "the processes of one job, started together. Send and Recv of buffers over TCP, no shared memory; a call is 8 "
-        "bytes there and back, without any code to run."
+        "bytes there and back, without running any code."
     )
 
     def __init__(self, ranks: Mapping[int, socket.socket]) -> None:
@@ -63,7 +63,7 @@ class Mpi(Peer):
         return max(reports)
 
     def connect(self) -> float:
-        raise CannotError("nobody can join a job that runs")
+        raise CannotError("no process can join a running job")
 
     def call(self) -> float:
         return self._run("call")
@@ -96,7 +96,7 @@ def _receive(sock: socket.socket, count: int) -> bytes:
 
 @contextlib.contextmanager
 def start(array: Floats) -> Iterator[Peer]:
-    """Start the ranks, and end them by closing what they wait for."""
+    """Start the ranks; end them by closing the connections that they wait for."""
     program = mpiexec()
     check_unshare()
     with contextlib.ExitStack() as stack:
@@ -120,7 +120,7 @@ def start(array: Floats) -> Iterator[Peer]:
 
 
 def mpiexec() -> str:
-    """Return the program that starts ranks."""
+    """Return the path of mpiexec."""
     program = Path(sys.executable).with_name("mpiexec")
     if not program.exists():
         raise FileNotFoundError("mpiexec is not installed in this environment")
@@ -136,7 +136,7 @@ def _accept(listener: socket.socket, process: subprocess.Popen[bytes]) -> dict[i
         if process.poll() is not None:
             raise RuntimeError(f"mpiexec ended with {process.returncode}")
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{len(ranks)} of {RANKS} ranks are there after {_START_SECONDS:.0f} s")
+            raise TimeoutError(f"{len(ranks)} of {RANKS} ranks have connected after {_START_SECONDS:.0f} s")
         with contextlib.suppress(TimeoutError):
             sock, _ = listener.accept()
             sock.settimeout(_START_SECONDS)

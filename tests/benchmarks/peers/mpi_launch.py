@@ -1,10 +1,10 @@
-"""Run a program in a network namespace in which nothing but the loopback device is.
+"""Run a program in a network namespace that contains only the loopback device.
 
-Open MPI's processes listen at all addresses of the machine, and believe whoever connects. Started like this::
+Open MPI's processes listen on all addresses of the machine, and trust all connections. Started like this::
 
     unshare --user --map-root-user --net python mpi_launch.py PROGRAM ARGUMENT...
 
-they have no other address than that of the loopback device, which nobody else sees.
+they have only the address of the loopback device, which other processes cannot reach.
 """
 
 import fcntl
@@ -18,7 +18,7 @@ _IFF_UP = 0x1
 
 
 def main() -> None:
-    """Set the loopback device up, which a new namespace has down, and become the program."""
+    """Enable the loopback device, which is down in a new namespace, and run the program."""
     with socket.socket() as sock:
         fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
     os.execv(sys.argv[1], sys.argv[1:])

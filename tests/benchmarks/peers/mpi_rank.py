@@ -1,4 +1,4 @@
-"""One rank of MPI: waits to be told what to do, does it with the others, and reports the seconds."""
+"""One MPI rank: waits for requests, carries them out with the other ranks, and reports the seconds."""
 
 import socket
 import sys
@@ -14,7 +14,7 @@ _CLIENT, _FIRST, _SECOND = range(3)
 
 
 class Rank:
-    """What this process does in each work; the result is what it measured, 0 if another does."""
+    """This process's part in each kind of work. The result is its measured time, or 0 if another rank measures."""
 
     def __init__(self, size: int) -> None:
         self._world = MPI.COMM_WORLD
@@ -82,7 +82,7 @@ class Rank:
 
 
 def main() -> None:
-    """Serve the process that listens at the path of the first argument until it closes the connection."""
+    """Serve the process that listens on the path in the first argument until it closes the connection."""
     path, size = sys.argv[1:]
     rank = Rank(int(size))
     names = {code: name for name, code in CODES.items()}

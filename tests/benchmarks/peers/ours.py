@@ -12,7 +12,7 @@ _TIMEOUT = 60.0
 
 
 class Ours(Peer):
-    """A network of the client and `SERVERS` engines, and one of an engine that only answers."""
+    """A network of the client and `SERVERS` engines, and a second one with an engine that only answers."""
 
     note = (
         "connecting includes the login with TLS-SRP, and starts an engine. A call is reval and precv of a scalar, "
@@ -77,7 +77,7 @@ class Ours(Peer):
 
 @contextlib.contextmanager
 def start(array: Floats, *, local_links: bool = False) -> Iterator[Peer]:
-    """Start a server, and connect to it as often as there are engines."""
+    """Start a server, and connect to it once for each engine."""
     with (
         running_server() as server,
         server.connect(SERVERS, local_links=local_links) as net,

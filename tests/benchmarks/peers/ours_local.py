@@ -1,4 +1,4 @@
-"""What `tests.benchmarks.peers.ours` measures, over local links."""
+"""The work of `tests.benchmarks.peers.ours`, over local links."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""What every peer of the comparison is asked to do."""
+"""The work requested from every peer of the comparison."""
 
 import time
 from collections.abc import Callable
@@ -13,29 +13,29 @@ Floats = npt.NDArray[np.float64]
 
 SERVERS = 4
 WORKERS = 3  # for jobs
-PIECE = 50  # items of a map, where a system can be told so
+PIECE = 50  # items of a map in one task, if a system has such an option
 SLEEPERS, SLEEP_SECONDS = 20, 0.2
 
 
 class CannotError(Exception):
-    """There is no way to do this work with this peer; the text says why."""
+    """This peer cannot do this work; the text gives the reason."""
 
 
 class Work(NamedTuple):
-    """A line of the comparison.
+    """One kind of work: a line of the comparison.
 
     Attributes
     ----------
     title
-        What is done.
+        A description of the work.
     method
         The method of `Peer` that does it.
     unit
         ``ms`` or ``s``; or ``MB/s``, for 64 MiB in the time that it took; or ``jobs/s``, for `JOBS` of them.
     repeats
-        How often in each round; the median of them is the figure of that round.
+        The number of repetitions in each round; their median is the round's figure.
     reference
-        The method whose figure of the raw socket the figures are compared with.
+        The method whose figure for the raw socket is the reference.
     """
 
     title: str
@@ -68,67 +68,67 @@ JOB_WORKS = (
 class Peer:
     """A client and its servers, in one system for parallel computing.
 
-    Each method does one work of `WORKS` once and returns the seconds that it took, without what comes before and after,
-    or raises `CannotError`, as all of them do here.
+    Each method does one kind of work of `WORKS` once and returns the seconds that it took, without preparation and
+    cleanup. By default, the methods raise `CannotError`.
 
     Attributes
     ----------
     encryption
-        What protects the connections; empty if nothing does.
+        The protection of the connections; empty if there is none.
     note
-        What a reader has to know to read the figures right.
+        Facts that a reader needs to interpret the figures.
     """
 
     encryption = ""
     note = ""
 
     def connect(self) -> float:
-        """Connect to a server that runs already, until it can be called."""
+        """Connect to a running server and wait until it can be called."""
         raise CannotError("no such call")
 
     def call(self) -> float:
-        """Have a server do next to nothing, and wait for its answer."""
+        """Make a server do next to nothing, and wait for its answer."""
         raise CannotError("no such call")
 
     def answer(self) -> float:
-        """Send a number to code that waits for it at a server, and wait for its answer."""
+        """Send a number to code that waits for it on a server, and wait for its answer."""
         return self.call()
 
     def put(self) -> float:
-        """Bring the array from the client to a server, until that has it in its memory."""
+        """Send the array from the client to a server, until it is in the server's memory."""
         raise CannotError("no such call")
 
     def get(self) -> float:
-        """Bring the array from a server to the client."""
+        """Send the array from a server to the client."""
         raise CannotError("no such call")
 
     def relay(self) -> float:
-        """Bring the array from one server to another, started and waited for by the client."""
+        """Send the array from one server to another; the client starts the transfer and waits for it."""
         raise CannotError("no such call")
 
     def bcast(self) -> float:
-        """Bring the array from the client to all servers."""
+        """Send the array from the client to all servers."""
         raise CannotError("no such call")
 
     def allreduce(self) -> float:
-        """Have every server get the sum of the arrays of all servers."""
+        """Give every server the sum of all servers' arrays."""
         raise CannotError("no such call")
 
     def many(self) -> float:
-        """Have many jobs done that do nothing, each a future of its own."""
+        """Run many jobs that do nothing, each with its own future."""
         raise CannotError("no such call")
 
     def map(self) -> float:
-        """Have a function that does nothing called for many items, in pieces as large as suits the system."""
+        """Call a function that does nothing for many items, in chunks of a size that suits the system."""
         raise CannotError("no such call")
 
     def share(self) -> float:
-        """Have jobs done that each take a while."""
+        """Run jobs that each take a while."""
         raise CannotError("no such call")
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Return how long something takes."""
+    """Return the seconds that a function takes."""
     begin = time.perf_counter()
     work()
     return time.perf_counter() - begin

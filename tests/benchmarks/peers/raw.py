@@ -8,7 +8,7 @@ import numpy as np
 from tests.benchmarks.peers.peer import CannotError, Floats, Peer, seconds
 from tests.benchmarks.raw import RawPeer, raw_peer
 
-_NO_COLLECTIVES = "two processes are no group: compare with one transfer"
+_NO_COLLECTIVES = "two processes are not a group: compare with one transfer"
 
 
 class RawSocket(Peer):

@@ -1,8 +1,8 @@
 """RPyC in the comparison, over TLS with certificates on both sides.
 
-RPyC has no call for arrays; what it sends by value is bytes. As it comes, it compresses them, waits for Nagle's
-algorithm, and copies the rest of a message again after each 64 kB of it. What is here is what a patient user can make
-of it with its own classes: no compression, TCP_NODELAY, and many calls of one block each, some on the way at once.
+RPyC has no call for arrays; it sends bytes by value. By default, it compresses them, waits for Nagle's algorithm, and
+copies the rest of a message again after each 64 kB. This module does the best that a patient user can do with RPyC's
+own classes: no compression, TCP_NODELAY, and many calls of one block each, several of them in transit at the same time.
 """
 
 import contextlib
@@ -29,13 +29,13 @@ from rpyc.utils.server import ThreadedServer
 from tests.benchmarks.peers.identity import make_identity
 from tests.benchmarks.peers.peer import Floats, Peer, seconds
 
-_BLOCK_BYTES = 2**19  # of 64 kB to 2 MiB the best
-_WINDOW = 4  # calls on the way
+_BLOCK_BYTES = 2**19  # the best size between 64 kB and 2 MiB
+_WINDOW = 4  # calls in transit
 _TIMEOUT = 60
 
 
 class Worker(rpyc.Service):  # type: ignore[misc] # rpyc has no types
-    """What a server can be asked for; one for all its connections."""
+    """The service of a server; one instance for all its connections."""
 
     def __init__(self, identity: dict[str, str]) -> None:
         self._identity = identity
@@ -62,7 +62,7 @@ class Worker(rpyc.Service):  # type: ignore[misc] # rpyc has no types
 
 
 def _store(worker: Any, view: memoryview) -> None:
-    """Bring bytes to a worker, in blocks."""
+    """Send bytes to a worker, in blocks."""
     worker.begin(len(view))
     store = rpyc.async_(worker.store)
     starts = range(0, len(view), _BLOCK_BYTES)
@@ -70,7 +70,7 @@ def _store(worker: Any, view: memoryview) -> None:
 
 
 def _fetch(worker: Any, view: memoryview) -> None:
-    """Bring the bytes of a worker here, in blocks."""
+    """Fetch the bytes of a worker, in blocks."""
 
     def keep(start: int, block: bytes) -> None:
         view[start : start + len(block)] = block
@@ -105,7 +105,7 @@ def _serve(identity: dict[str, str], ports: Connection) -> None:
         protocol_config={"sync_request_timeout": _TIMEOUT},
     )
     server.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
-    server.listener.listen()  # before somebody hears of the port
+    server.listener.listen()  # before any client knows the port
     ports.send(server.port)
     server.start()
 
@@ -114,7 +114,7 @@ class Rpyc(Peer):
     """Two RPyC servers."""
 
     encryption = "TLS 1.3"
-    note = "tuned by hand: no zlib, TCP_NODELAY, calls of 512 KiB, 4 at once; as it comes, 64 MiB take some 20 s."
+    note = "tuned by hand: no zlib, TCP_NODELAY, calls of 512 KiB, 4 at a time; by default, 64 MiB take about 20 s."
 
     def __init__(self, ports: list[int], identity: dict[str, str], array: Floats) -> None:
         self._connect = functools.partial(_connect, ports[0], identity)

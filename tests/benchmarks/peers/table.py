@@ -8,11 +8,11 @@ from tests.benchmarks.peers.peer import Work
 from tests.benchmarks.timing import Sample
 
 _LINE = "{:35} {:15} {:28} {:>8}"
-WIDTH = 110  # of the text around it; the lines of figures are shorter
+WIDTH = 110  # width of the surrounding text; the lines of figures are shorter
 
 
 def table(comparison: Comparison) -> str:
-    """Return a block of lines for each work, one for each peer, and the notes below."""
+    """Return a block for each kind of work, with a line for each peer, and the notes below."""
     return "\n".join(_lines(comparison))
 
 

@@ -1,1 +1,1 @@
-"""A fault for each kind of process while a client does each kind of work: what is seen, and that nothing breaks."""
+"""A fault in each kind of process during each kind of client work: the visible effects, and no lasting damage."""

@@ -1,6 +1,6 @@
-"""What a client does when a fault strikes: each is a generator that stops in the middle of its work, and checks it.
+"""A client's activities when a fault strikes: each is a generator that stops in the middle, then checks its work.
 
-The first node is on the server in which the fault strikes. The second is on another server.
+The first node is on the faulty server. The second is on another server.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ from tests.support.waiting import DEADLINE, wait_until
 _ARRAYS = 6
 _JOBS = 16
 _KEPT_JOBS = 4
-_PATIENCE = 8.0  # seconds while the fault lasts, which may let nobody in
-# A job ends when the fault has struck, and not long after: the server's account sees this folder, too.
+_PATIENCE = 8.0  # seconds while the fault lasts, which may prevent logins
+# A job ends soon after the fault has struck: the server's account sees this folder, too.
 _JOB = """
 def job(k, go={go!r}):
     import os, time
@@ -34,25 +34,25 @@ def job(k, go={go!r}):
 
 @dataclass
 class Work:
-    """A client's network, and what it needs besides."""
+    """A client's network and its other requirements."""
 
     net: ClientNetwork
     login: dict[str, Any]
-    go: Path  #: a folder: when it is there, jobs end
+    go: Path  #: a folder: when it exists, jobs end
     detaches_early: (
-        bool  #: whether the fault strikes in jobs that are detached; else in the client that detaches them
+        bool  #: whether the fault strikes during detached jobs, or in the client that detaches them
     )
-    token: str = ""  #: of a detached network that was not recovered
+    token: str = ""  #: the token of a detached network that was not recovered
 
     def recover(self, timeout: float = DEADLINE) -> None:
-        """Go on with what was detached, and check the results."""
-        self.go.mkdir(exist_ok=True)  # which takes no descriptor
+        """Resume the detached work, and check the results."""
+        self.go.mkdir(exist_ok=True)  # this needs no descriptor
         self.net = pconnect(recover=self.token, timeout=timeout, **self.login)
         assert [job.result(DEADLINE) for job in self.net.jobs.values()] == [k * k for k in range(_KEPT_JOBS)]
         self.token = ""
 
     def job(self) -> Callable[[int], int]:
-        """Return a function that ends when the fault has struck."""
+        """Return a function that returns when the fault has struck."""
         names: dict[str, Any] = {}
         exec(_JOB.format(go=str(self.go)), names)
         function: Callable[[int], int] = names["job"]
@@ -64,7 +64,7 @@ TOKEN = Path("token")
 
 
 def check(net: ClientNetwork) -> None:
-    """Check that all nodes compute, and reach each other."""
+    """Check that all nodes compute and can reach each other."""
     nodes = range(1, len(net))
     assert net.eval("sockets.node").result(DEADLINE) == list(nodes)
     members = f"sockets[{list(nodes)}]"
@@ -72,19 +72,19 @@ def check(net: ClientNetwork) -> None:
 
 
 def have_workers(net: ClientNetwork) -> None:
-    """Have a worker at each node."""
+    """Make sure that each node has a worker."""
     jobs = [net[[node]].submit(pow, 2, 5) for node in (1, 2)]
     assert [job.result(DEADLINE) for job in jobs] == [32, 32]
 
 
 def idle(work: Work) -> Iterator[None]:
-    """Do nothing, and then something small."""
+    """Do nothing, then something small."""
     yield
     check(work.net)
 
 
 def transfer(work: Work) -> Iterator[None]:
-    """Send arrays from the client through both nodes and back; stop where one is sent in part."""
+    """Send arrays from the client through both nodes and back; stop where one is half sent."""
     net = work.net
     arrays = [np.frombuffer(secrets.token_bytes(2**20), np.uint8) for _ in range(_ARRAYS)]
     commands = [
@@ -93,7 +93,7 @@ def transfer(work: Work) -> Iterator[None]:
     ]
     psend(arrays[0], net[1], timeout=DEADLINE)
     assert np.array_equal(precv(net[2], timeout=DEADLINE), arrays[0])
-    with contextlib.suppress(TimeoutError):  # it is finished by the next call
+    with contextlib.suppress(TimeoutError):  # the next call finishes it
         psend(arrays[1], net[1], timeout=0.0005)
     yield
     for array in arrays[2:]:
@@ -105,7 +105,7 @@ def transfer(work: Work) -> Iterator[None]:
 
 
 def map_(work: Work) -> Iterator[None]:
-    """Map jobs over the workers of both nodes; stop while all of these have some."""
+    """Map jobs over the workers of both nodes; stop while each worker has some."""
     executor = work.net.executor(retries=3)
     jobs = [executor.submit(work.job(), k) for k in range(_JOBS)]
     wait_until(lambda: {1, 2} <= {job.node for job in jobs if job.running()}, "jobs on both nodes")
@@ -115,10 +115,10 @@ def map_(work: Work) -> Iterator[None]:
 
 
 def _put_in_part(node: Any, file: Path) -> None:
-    """Send part of a new file; the next call goes on with it."""
+    """Send part of a new file; the next call continues it."""
 
     def keeps_part(name: str, most: int) -> bool:
-        """Whether no more of a file is in the session's folder; it is removed otherwise. For the node."""
+        """Return whether nothing is left of a file in the session's folder; remove it otherwise. Runs on the node."""
         import tempfile
         from pathlib import Path
 
@@ -136,13 +136,13 @@ def _put_in_part(node: Any, file: Path) -> None:
             node.put(file, timeout=0.01 / attempt)
         if node.apply(keeps_part, file.name, size // 2).result(
             DEADLINE
-        ):  # less than half is on its way still
+        ):  # less than half is still in transit
             return
-    raise AssertionError("the file was always there before the time was over")
+    raise AssertionError("the file always arrived before the time was up")
 
 
 def put(work: Work) -> Iterator[None]:
-    """Send a large file and fetch it back; stop where it is sent in part."""
+    """Send a large file and fetch it back; stop where it is half sent."""
     node = work.net[1]
     there, back = Path("there"), Path("back")
     try:
@@ -157,7 +157,7 @@ def put(work: Work) -> Iterator[None]:
 
 
 def restart(work: Work) -> Iterator[None]:
-    """Give the first node another engine, twice."""
+    """Restart the first node's engine twice."""
     work.net[1].restart(timeout=DEADLINE)
     check(work.net)
     have_workers(work.net)
@@ -167,10 +167,10 @@ def restart(work: Work) -> Iterator[None]:
 
 
 def detach(work: Work) -> Iterator[None]:
-    """Leave jobs to the servers, and get their results in another network."""
+    """Leave jobs to the servers, and collect their results in another network."""
     executor = work.net.executor(retries=3)
     jobs = [executor.submit(work.job(), k) for k in range(_KEPT_JOBS)]
-    # One that waits would need its engine, to fork a worker for it. There is a worker at each node.
+    # A queued job would need its engine to fork a worker for it. Each node already has a worker.
     wait_until(lambda: all(job.running() for job in jobs), "all jobs to run")
     assert any(job.node == 1 for job in jobs)
     if not work.detaches_early:

@@ -1,4 +1,4 @@
-"""One cell of the matrix: a fault, in one kind of process, while a client does something."""
+"""One cell of the matrix: a fault in one kind of process during an activity of a client."""
 
 import contextlib
 import time
@@ -12,19 +12,19 @@ from tests.hostile.matrix.house import House
 from tests.hostile.matrix.inventory import Inventory, wait_quiet
 from tests.support.waiting import DEADLINE, wait_gone
 
-_LOGIN_SECONDS = 5.0  # for a login while the fault lasts
-_PATIENCE = 12.0  # seconds that what does not depend on a stopped process may take on a busy machine
-_LONGEST_TURN = 2.5  # seconds; less than for what waits for a stopped process
-_HOLDS_AN_ENGINE = {"spawner", "supervisor", "engine"}  # which ends with it
+_LOGIN_SECONDS = 5.0  # time limit for a login while the fault lasts
+_PATIENCE = 12.0  # seconds for work that does not depend on a stopped process, on a busy machine
+_LONGEST_TURN = 2.5  # seconds; less than for work that waits for a stopped process
+_HOLDS_AN_ENGINE = {"spawner", "supervisor", "engine"}  # these end with it
 _KILL, _STOP = "kill -9", "SIGSTOP 3 s"
 
 
 @dataclass
 class Seen:
-    """What the client saw, what it could do with the nodes afterwards, and how a login meanwhile went."""
+    """The client's outcome, the state of the nodes afterwards, and the outcome of a login meanwhile."""
 
     outcome: dict[str, Any]
-    waited: bool  #: whether that was only after a stopped process went on
+    waited: bool  #: whether that was only after a stopped process resumed
     after: dict[Any, str]
     login: dict[str, Any] | None
     login_waited: bool
@@ -40,21 +40,21 @@ class _Strike:
     begin: float = field(default_factory=time.monotonic)
 
     def is_over_before(self, activity: str) -> bool:
-        """Return whether the activity is to go on only with the daemon that has taken the place of a killed one."""
+        """Return whether the activity can resume only with the daemon that replaces a killed one."""
         return self.fault == _KILL and self.kind == "daemon" and activity in {"restart", "detach"}
 
     def take_back(self) -> None:
-        """Take the fault back, once."""
+        """Undo the fault, once."""
         self.undo()
         self.undo = lambda: None
 
     def time_left(self) -> float:
-        """Return for how many seconds a process is stopped still."""
+        """Return the seconds for which a process is still stopped."""
         return max(0.0, self.begin + STOP_SECONDS - time.monotonic())
 
 
 class Stage:
-    """A server with a client that works on it all the time, and one that logs in when told to."""
+    """A server with one client that works on it all the time, and one that logs in on command."""
 
     def __init__(self, house: House, other_host: str) -> None:
         self._house = house
@@ -72,9 +72,9 @@ class Stage:
         self._visitor.close()
 
     def play(self, kind: str, fault: str, activity: str, *, waits: bool) -> Seen:
-        """Inflict a fault on a process during an activity; check that others are unharmed and nothing is left.
+        """Cause a fault in a process during an activity; check that others are unharmed and nothing is left.
 
-        `waits`: whether the client's work cannot end before a stopped process goes on.
+        `waits`: whether the client's work cannot end before a stopped process resumes.
         """
         self.is_whole = False
         turns = self._bystander.ask("how is it?")["turns"]
@@ -83,7 +83,9 @@ class Stage:
             cast = find_cast(self._house, client.pid, **client.hear())
             strike = _Strike(kind, fault, FAULTS[fault](self._house, kind, cast[kind]))
             if fault == _KILL and kind in _HOLDS_AN_ENGINE:
-                wait_gone(cast["engine"], cast["worker"])  # else a job could just end before its worker does
+                wait_gone(
+                    cast["engine"], cast["worker"]
+                )  # otherwise a job could end just before its worker does
             if activity == "idle":
                 self._visitor.tell(str(_LOGIN_SECONDS))
             if strike.is_over_before(activity):
@@ -99,12 +101,12 @@ class Stage:
         return seen
 
     def _login(self) -> None:
-        """Check that anybody can log in."""
+        """Check that anyone can log in."""
         seen = self._visitor.ask(str(DEADLINE / 2))
         assert seen["error"] is None, seen
 
     def _watch(self, client: Client, strike: _Strike, activity: str, patience: float) -> Seen:
-        """Take in what the client and the visitor say, and take the fault back when it has shown what it does."""
+        """Receive the reports of the client and the visitor, and undo the fault once its effect has shown."""
         outcome: dict[str, Any] | None = None
         login: dict[str, Any] | None = None
         is_visited = activity == "idle"
@@ -134,6 +136,6 @@ class Stage:
         )
 
     def _succeed(self, activity: str) -> dict[str, Any]:
-        """Have another client take the place of a killed one."""
+        """Replace a killed client with another one."""
         with contextlib.closing(Client(heir, self._address, activity)) as successor:
             return successor.hear()

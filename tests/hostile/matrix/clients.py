@@ -1,6 +1,6 @@
-"""Clients in processes of their own: one works when the fault strikes, one works all the time, one logs in.
+"""Clients in separate processes: one works when the fault strikes, one works all the time, one logs in.
 
-All of them see the server's small disks, and have an account that is not the server's.
+All of them see the server's small disks, and run under an account other than the server's.
 """
 
 import contextlib
@@ -23,11 +23,11 @@ from tests.support.waiting import DEADLINE
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.hostile.matrix.clients", "pconnect", "numpy", "cryptography.x509"])
-_PAUSE = 0.06  # seconds between two turns of the bystander
+_PAUSE = 0.06  # seconds between two rounds of the bystander
 
 
 class Client:
-    """A client, and our end of the pipe to it."""
+    """A client and our end of the pipe to it."""
 
     def __init__(self, role: "Role", address: Address, *arguments: object) -> None:
         self._pipe, theirs = _CONTEXT.Pipe()
@@ -41,8 +41,8 @@ class Client:
         return self.process.pid
 
     def hear(self, timeout: float = DEADLINE) -> dict[str, Any]:
-        """Return what it says next; nothing if it has ended."""
-        assert self._pipe.poll(timeout), f"the client says nothing for {timeout:g} s"
+        """Return its next message, or nothing if it has ended."""
+        assert self._pipe.poll(timeout), f"timed out after {timeout:g} s waiting for the client"
         try:
             said: dict[str, Any] = self._pipe.recv()
         except (EOFError, ConnectionResetError):
@@ -51,16 +51,16 @@ class Client:
         return said
 
     def can_hear(self, timeout: float) -> bool:
-        """Return whether it says something within some seconds, or ends."""
+        """Return whether it sends something within some seconds, or ends."""
         return self._pipe.poll(timeout)
 
     def tell(self, word: str) -> None:
-        """Tell it something; it may have ended."""
+        """Send it a message; it may have ended."""
         with contextlib.suppress(BrokenPipeError):
             self._pipe.send(word)
 
     def ask(self, word: str, timeout: float = DEADLINE) -> dict[str, Any]:
-        """Tell it something and return what it answers."""
+        """Send it a message and return its answer."""
         self.tell(word)
         return self.hear(timeout)
 
@@ -83,7 +83,7 @@ def _be_client(role: Role, pipe: Connection, address: Address, arguments: tuple[
     os.chdir(address.folder)
     os.environ["TMPDIR"] = str(address.folder)
     take_on(address.account, may_read_all=True)
-    with contextlib.suppress(EOFError, BrokenPipeError):  # the test does not want it any more
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the test has ended it
         try:
             role(pipe, address, *arguments)
         except EOFError:
@@ -103,14 +103,14 @@ def _connect(address: Address, count: int, timeout: float = DEADLINE) -> ClientN
 
 
 def worker(pipe: Connection, address: Address, activity: str, detaches_early: bool) -> None:
-    """Work, stop in the middle of it until told, and say how it went on and which nodes can be used afterwards."""
-    warnings.simplefilter("ignore")  # of errors for which the first that is raised stands
+    """Work, pause in the middle until told to resume, and report the outcome and the usable nodes."""
+    warnings.simplefilter("ignore")  # further errors; the first one raised represents them
     work = _work(address, _connect(address, 2), detaches_early=detaches_early)
     have_workers(work.net)
     engine = _engine(work.net)
     steps = ACTIVITIES[activity](work)
     next(steps)
-    # It may be another one now; of a network that was detached, nobody could tell.
+    # The engine may be a new one now; for a detached network, this cannot be known.
     pipe.send({"network": work.net.network_id, "engine": engine if work.net.closed else _engine(work.net)})
     assert pipe.recv() == "struck"
     begin = time.monotonic()
@@ -131,7 +131,7 @@ def worker(pipe: Connection, address: Address, activity: str, detaches_early: bo
 
 
 def heir(pipe: Connection, address: Address, activity: str) -> None:
-    """Take the place of a client that was killed: recover what it had detached, with the token that it has left."""
+    """Replace a killed client: recover its detached work with the token that it has left."""
     work = _work(address, None)
     outcome: dict[str, Any] = {"error": "gone"}
     if activity == "detach":
@@ -151,7 +151,7 @@ def _work(address: Address, net: Any, *, detaches_early: bool = True) -> Work:
 
 
 def _outcome(attempt: Callable[[], object]) -> dict[str, Any]:
-    """Return how something went, as plain data; of errors of several nodes, the first."""
+    """Return an outcome as plain data; for errors of several nodes, the first."""
     try:
         attempt()
     except Exception as raised:  # noqa: BLE001 - it is what the table is about
@@ -168,7 +168,7 @@ def _engine(net: ClientNetwork) -> int:
 
 
 def _use(net: ClientNetwork, node: int) -> str:
-    """Say how a node can be used: as it is, after a restart, or not at all."""
+    """Report whether a node is usable: as it is, after a restart, or not at all."""
     for way in ("works", "restart"):
         try:
             if way == "restart":
@@ -184,7 +184,7 @@ def _use(net: ClientNetwork, node: int) -> str:
 
 
 def bystander(pipe: Connection, address: Address) -> None:
-    """Compute, send, and have jobs run, and count the turns."""
+    """Compute, send and run jobs, and count the rounds."""
     with _connect(address, 2) as net, net.executor() as executor:
         net.eval("(session_files / 'mark').write_text('mine')").result(DEADLINE)
         turns, longest = 0, 0.0
@@ -206,7 +206,7 @@ def bystander(pipe: Connection, address: Address) -> None:
 
 
 def visitor(pipe: Connection, address: Address) -> None:
-    """Log in whenever told to, with so many seconds of time, and say how that went."""
+    """Log in on command, with a given time limit in seconds, and report the outcome."""
 
     def log_in() -> None:
         with _connect(address, 1, seconds) as net:

@@ -1,4 +1,4 @@
-"""The faults, each inflicted on a process that runs: a function that strikes and returns what takes the fault back."""
+"""The faults of running processes: each function causes one and returns a function that undoes it."""
 
 import contextlib
 import os
@@ -12,9 +12,9 @@ import psutil
 from tests.hostile.matrix.house import House
 from tests.support.waiting import wait_until
 
-#: Seconds for which a process is stopped.
+#: Seconds for which a process stays stopped.
 STOP_SECONDS = 3.0
-#: Where each kind of process writes.
+#: The disk that each kind of process writes to.
 _WRITES_TO = {
     "daemon": ["run"],
     "starter": ["run", "tmp"],
@@ -29,7 +29,7 @@ Undo = Callable[[], None]
 
 
 def kill(house: House, kind: str, pid: int) -> Undo:
-    """End a process; a daemon is started again, and has the sessions that there were."""
+    """Kill a process; a daemon is started again and takes over the existing sessions."""
     if kind != "daemon":
         os.kill(pid, signal.SIGKILL)
         return lambda: None
@@ -40,7 +40,7 @@ def kill(house: House, kind: str, pid: int) -> Undo:
 
     def undo() -> None:
         house.start()
-        wait_until(lambda: _networks(house) == networks, "the sessions in the status of another daemon")
+        wait_until(lambda: _networks(house) == networks, "the sessions in the status of the new daemon")
 
     return undo
 
@@ -61,22 +61,22 @@ def stop(house: House, kind: str, pid: int) -> Undo:  # noqa: ARG001 - as of the
 
 
 def exhaust_descriptors(house: House, kind: str, pid: int) -> Undo:  # noqa: ARG001
-    """Let a process have no further descriptor."""
+    """Deny a process further descriptors."""
     taken = {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()}
     free = next(number for number in range(len(taken) + 1) if number not in taken)
     return _limit(pid, "Max open files", "nofile", free)
 
 
 def exhaust_processes(house: House, kind: str, pid: int) -> Undo:  # noqa: ARG001
-    """Let a process start no other, and no thread."""
+    """Deny a process child processes and threads."""
     return _limit(pid, "Max processes", "nproc", 0)
 
 
 def _limit(pid: int, title: str, option: str, limit: int) -> Undo:
-    """Lower a soft limit of a process that runs."""
+    """Lower a soft limit of a running process."""
     limits = Path(f"/proc/{pid}/limits").read_text()
     before = next(line for line in limits.splitlines() if line.startswith(title))[len(title) :].split()[0]
-    # Only processes of the same account may do that, or those with a privilege that containers do not give.
+    # This needs the same account, or a privilege that containers do not give.
     account = str(psutil.Process(pid).uids().real)
     become = ["setpriv", f"--reuid={account}", f"--regid={account}", "--clear-groups"]
 
@@ -92,7 +92,7 @@ def _limit(pid: int, title: str, option: str, limit: int) -> Undo:
 
 
 def fill_disks(house: House, kind: str, pid: int) -> Undo:  # noqa: ARG001
-    """Fill what a process writes to, to the last byte."""
+    """Fill a process's disk to the last byte."""
     fillers = [house.disk(name) / "filler" for name in _WRITES_TO[kind]]
     for filler in fillers:
         with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):

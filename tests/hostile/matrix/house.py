@@ -1,4 +1,4 @@
-"""A server of an account of its own, on small disks of its own, so that what it leaves behind can be counted."""
+"""A server with its own account and its own small disks, so tests can count everything that it leaves behind."""
 
 import contextlib
 import json
@@ -21,9 +21,9 @@ from srp_tools.verifier import make_verifier
 from srp_tools.verifier_file import VerifierFile
 from tests.support.waiting import DEADLINE, wait_until
 
-#: The disks, by what lies there: run-time folder and log, folders of sessions, detached jobs, files of the client.
+#: The disks, by contents: run-time folder and log, folders of sessions, detached jobs, files of the client.
 DISKS = {"run": "1m", "tmp": "24m", "spool": "4m", "client": "24m"}
-# They are mounted for this process and those that enter its namespace, and go with the last of these.
+# They are mounted for this process and others that enter its namespace, and vanish with the last of them.
 _MOUNT = """
 set -e
 while [ $# -gt 0 ]; do mkdir -p "$1"; mount -t tmpfs -o "size=$2,mode=0700,uid=$3,gid=$3" tmpfs "$1"; shift 3; done
@@ -34,19 +34,19 @@ exec sleep infinity
 
 @dataclass(frozen=True)
 class Address:
-    """How a client gets in: into the namespace of the disks, and to the servers."""
+    """A client's way in: into the namespace of the disks, and to the servers."""
 
-    namespace: int  #: process whose mounts it sees
+    namespace: int  #: the process whose mounts it sees
     account: int
-    folder: Path  #: its disk
-    signals: Path  #: a folder in which it can leave signs for jobs
+    folder: Path  #: the client's disk
+    signals: Path  #: a folder in which it can leave signals for jobs
     user: str
     password: str
     hosts: tuple[str, ...]
 
 
 class House:
-    """The server. `account`: that of all its processes; the one above it is for clients."""
+    """The server. `account`: the account of all its processes; the next number is for clients."""
 
     def __init__(self, folder: Path, account: int, credentials: Credentials) -> None:
         self.folder = folder
@@ -75,18 +75,18 @@ class House:
         assert self._holder.stdout.readline() == b"ready\n"
 
     def disk(self, name: str) -> Path:
-        """Return where a disk is seen from outside of its namespace."""
+        """Return the path of a disk from outside its namespace."""
         return Path(f"/proc/{self._holder.pid}/root{self.folder / name}")
 
     def address(self, *more: str) -> Address:
-        """Return the way in for a client that connects here and to some more hosts."""
+        """Return the way in for a client that connects here and to some further hosts."""
         user, password = self.credentials.user, self.credentials.password
         hosts = (f"127.0.0.1:{self.status['cmd_port']}", *more)
         client, signals = self.folder / "client", self.folder / "signals"
         return Address(self._holder.pid, self.account + 1, client, signals, user, password, hosts)
 
     def start(self) -> None:
-        """Start the server; again with the ports that it had before."""
+        """Start the server; reuse the ports of an earlier start."""
         ours, theirs = socket.socketpair()
         ports = [self.status.get(f"{port}_port", 0) for port in ("cmd", "data")]
         arguments = [
@@ -96,7 +96,7 @@ class House:
             f"--spool-dir={self.folder / 'spool'}",
         ]  # fmt: skip
         account = str(self.account)
-        # The interpreter may lie where only root can read.
+        # The interpreter may be in a folder that only root can read.
         enter = [
             "nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "setpriv", "--reuid", account, "--regid", account,
             "--clear-groups", "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search",
@@ -123,20 +123,20 @@ class House:
         self.status = answer["ready"]
 
     def log(self) -> str:
-        """Return what the server has logged."""
+        """Return the server's log."""
         with contextlib.suppress(FileNotFoundError):
             return (self.disk("run") / "log").read_text()
         return ""
 
     def sessions(self) -> list[dict[str, Any]]:
-        """Return what the status says about sessions."""
+        """Return the sessions in the status."""
         with contextlib.suppress(FileNotFoundError, ValueError):
             path = self.disk("run") / "pserver" / f"{self._name}.json"
             return list(json.loads(path.read_bytes())["sessions"])
         return []
 
     def processes(self) -> set[int]:
-        """Return the numbers of all processes of the server's account that have not ended."""
+        """Return the numbers of all live processes of the server's account."""
         found = set()
         for entry in os.scandir("/proc"):
             if entry.name.isdigit():
@@ -146,23 +146,23 @@ class House:
         return found
 
     def children(self, parent: int) -> list[int]:
-        """Return the numbers of the children of a process of the server, the oldest first."""
+        """Return the numbers of the children of a server process, oldest first."""
         found = []
         for pid in self.processes():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                # proc_pid_stat(5): the fields behind the name, which may contain anything.
+                # proc_pid_stat(5): the fields after the name, which may contain anything.
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
                 if int(fields[1]) == parent:
                     found.append((int(fields[19]), pid))
         return [pid for _, pid in sorted(found)]
 
     def descendants(self, parent: int) -> set[int]:
-        """Return the numbers of the descendants of a process of the server."""
+        """Return the numbers of the descendants of a server process."""
         children = self.children(parent)
         return set(children).union(*map(self.descendants, children))
 
     def close(self) -> None:
-        """End the server and everything of its account."""
+        """Kill the server and all processes of its account."""
         if self._lifeline is not None:
             self._lifeline.close()
         if self.process is not None:
@@ -180,8 +180,8 @@ class House:
 
 @contextlib.contextmanager
 def open_house(credentials: Credentials) -> Iterator[House]:
-    """Run a server whose account no other process has."""
-    # Not in the folder of the tests, where the names of sockets would become too long.
+    """Run a server whose account has no other processes."""
+    # Not in the tests' folder: the paths of sockets would be too long.
     folder = Path(tempfile.mkdtemp(prefix="house-"))
     folder.chmod(0o755)
     try:

@@ -1,4 +1,4 @@
-"""What a server has taken: that it is given back, and that no process spins."""
+"""A server's resources: checks that it releases them, and that no process spins."""
 
 import contextlib
 import os
@@ -11,14 +11,14 @@ from tests.hostile.matrix.cast import find_session
 from tests.hostile.matrix.house import House
 from tests.support.waiting import wait_until
 
-# Who spins takes a processor, or as much of it as the others leave.
+# A spinning process takes a whole processor, or as much of it as other processes leave.
 _CPU_WINDOW, _CPU_SHARE = 0.2, 0.2
-_OWN_PROCESSES = 2  # of a server without clients: the daemon and the starter of sessions
-_SPARE_DESCRIPTORS = 8  # of the daemon, for the workers of the bystander, which come and go
+_OWN_PROCESSES = 2  # processes of a server without clients: the daemon and the starter of sessions
+_SPARE_DESCRIPTORS = 8  # descriptors of the daemon for the bystander's workers, which come and go
 
 
 class Inventory:
-    """What there is of a server beside its bystander: at the beginning of all cells, and no more after each of them."""
+    """A server's resources besides its bystander: the same at the beginning and after each cell."""
 
     def __init__(self, house: House, bystander: str) -> None:
         self._house = house
@@ -29,14 +29,14 @@ class Inventory:
     def _is_alone(self) -> bool:
         self._before = (
             self._look()
-        )  # not once more: workers of the bystander that just end are counted now and then
+        )  # the least of several counts, because some include workers of the bystander that are ending
         is_alone: bool = self._before.get("sessions") == [
             self._bystander
-        ]  # a status may be older than an end
+        ]  # a status may be older than the end of a session
         return is_alone and self._before["processes"] == _OWN_PROCESSES
 
     def compare(self) -> None:
-        """Wait until nothing is left of a cell."""
+        """Wait until a cell has left nothing behind."""
         differs: dict[str, Any] = {}
 
         def is_as_before() -> bool:
@@ -51,7 +51,7 @@ class Inventory:
             return not differs
 
         try:
-            wait_until(is_as_before, "the end of what a cell has made", 10.0)
+            wait_until(is_as_before, "the release of everything that a cell has made", 10.0)
         except AssertionError as error:
             there = [_command_line(pid) for pid in self._house.processes() - self._of_bystander()]
             raise AssertionError(f"before and after: {differs}; processes: {there}") from error
@@ -81,7 +81,7 @@ class Inventory:
 
 
 def wait_quiet(house: House) -> None:
-    """Wait until no process of a server computes."""
+    """Wait until all processes of a server are idle."""
 
     def is_quiet() -> bool:
         before = {pid: _cpu_seconds(pid) for pid in house.processes()}

@@ -1,4 +1,4 @@
-"""What doc/reliability.md says that a client sees: the page is what the tests expect."""
+"""The client's view in doc/reliability.md: the tests read their expectations from the page."""
 
 import re
 from dataclasses import dataclass
@@ -16,35 +16,35 @@ _CELL = re.compile(rf"{_WORD}(?: or {_WORD})*")
 
 @dataclass(frozen=True)
 class Expected:
-    """What the page says of one cell: one thing, or one of several. `login`: of a login while a client is idle."""
+    """The page's entry for one cell: one outcome, or one of several. `login`: for a login while a client is idle."""
 
     entry: str
     login: str
 
     def __post_init__(self) -> None:
         for words in filter(None, (self.entry, self.login)):
-            assert _CELL.fullmatch(words), f"{PAGE}: {words!r} says nothing that can be tested"
+            assert _CELL.fullmatch(words), f"{PAGE}: {words!r} has no testable words"
 
     @property
     def waits(self) -> bool:
-        """Whether the client's work ends only after a stopped process goes on."""
+        """Return whether the client's work ends only after a stopped process resumes."""
         return self.entry == "waits"
 
     def difference(self, seen: Seen) -> str:
-        """Return how what was seen differs; nothing if it does not."""
+        """Return how the outcome differs, or nothing if it does not."""
         way = seen.after.get(1, "works")
         arrow = {"works": "", "restart": " → restart"}.get(way, " → connect again")
         if not _fits(self.entry, seen.outcome, seen.waited, arrow):
-            return f"the page says {self.entry}, seen was: {seen}"
+            return f"the page says {self.entry}, but the outcome was: {seen}"
         if seen.after.get(2, "works") != "works":
             return f"the second node is harmed: {seen}"
         if seen.login is not None and not _fits(self.login, seen.login, seen.login_waited):
-            return f"the page says of a login: {self.login}, seen was: {seen}"
+            return f"the page says of a login: {self.login}, but the outcome was: {seen}"
         return ""
 
 
 def _fits(entry: str, outcome: dict[str, Any], waited: bool, arrow: str = "") -> bool:
-    """Return whether one of the things that an entry names is what was seen, or an error of that kind."""
+    """Return whether the outcome, or its kind of error, is one that an entry names."""
     if outcome["error"] is None:
         words = ["waits" if waited else "continues"]
     else:
@@ -53,7 +53,7 @@ def _fits(entry: str, outcome: dict[str, Any], waited: bool, arrow: str = "") ->
 
 
 def read_page() -> dict[tuple[str, str, str], Expected]:
-    """Return what the page says of each process, fault and activity."""
+    """Return the page's entry for each process, fault and activity."""
     cells: dict[tuple[str, str, str], Expected] = {}
     fault = ""
     columns: list[str] = []
