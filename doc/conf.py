@@ -1,4 +1,4 @@
-"""Sphinx's configuration for `make docs`. Neither the build nor the pages load anything from the internet."""
+"""How Sphinx builds the pages; `make docs` runs it. Nothing is fetched while it builds or when a page is read."""
 
 import logging
 import re
@@ -10,6 +10,7 @@ from jupyter_client.manager import KernelManager
 import pserver
 
 HERE = Path(__file__).parent
+EXAMPLES = sorted((HERE / "gallery").glob("plot_*.py"))
 sys.path.insert(0, str(HERE / "_ext"))
 
 project = "pserver"
@@ -17,7 +18,7 @@ author = "the authors of pserver"
 copyright = author  # noqa: A001 - the name that Sphinx reads
 version = release = pserver.__version__
 language = "en"
-smartquotes = False  # quotes in texts from the code are ones that users type
+smartquotes = False  # texts from the code have quotes that users type
 
 extensions = [
     "myst_nb",
@@ -35,13 +36,13 @@ exclude_patterns = ["gallery", "auto_gallery/*.ipynb", "auto_gallery/*.py", "con
 
 root_doc = "index"
 myst_enable_extensions = ["colon_fence", "deflist"]
-myst_heading_anchors = 4  # links to sections use the same anchors as code hosts
+myst_heading_anchors = 4  # links to sections have the anchors that code hosts make
 nb_execution_mode = "force"
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
-# The notebook's kernel would listen on loopback, where other accounts of this machine could connect. MyST creates the
-# kernel's manager and has no option for this.
+# The kernel of the notebook listens on loopback, where other accounts of this machine could connect. MyST makes the
+# manager of the kernel, and has no option for this.
 KernelManager.transport_encryption.default_value = "auto"
 copybutton_prompt_text = r">>> |\.\.\. |\w*\$ "
 copybutton_prompt_is_regexp = True
@@ -54,8 +55,8 @@ nitpicky = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
-# Types in signatures without an entry here: types of the standard library and other packages, because the build fetches
-# no inventories, and types that signatures show but users do not need.
+# Types in signatures that have no entry here: those of the standard library and other packages, because the
+# build fetches no inventories, and those that signatures show but users do not need.
 nitpick_ignore_regex = [
     ("py:.*", r"(argparse|asyncio|collections|concurrent|os|pathlib|socket|subprocess|types|typing)\..*"),
     ("py:.*", r"(dask|distributed|numpy|np|pandas)\..*"),
@@ -75,7 +76,7 @@ html_static_path = ["_static"]
 html_favicon = "_static/icon.svg"
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]
-html_context = {"default_mode": "auto"}  # follow the system until the reader chooses
+html_context = {"default_mode": "auto"}  # as the system, until the reader chooses
 html_copy_source = False
 html_show_sourcelink = False
 html_last_updated_fmt = None
@@ -87,6 +88,8 @@ html_theme_options = {
     "navbar_align": "left",
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
+    # Lines of the gallery's scripts are long.
+    "secondary_sidebar_items": {"**": ["page-toc"]} | {f"auto_gallery/{path.stem}": [] for path in EXAMPLES},
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
@@ -94,7 +97,7 @@ html_sidebars = {"index": [], "changelog": []}
 
 # --- the gallery ---
 
-if any((HERE / "gallery").glob("plot_*.py")):
+if EXAMPLES:
     extensions.append("sphinx_gallery.gen_gallery")
     sphinx_gallery_conf = {
         "examples_dirs": "gallery",
@@ -104,6 +107,7 @@ if any((HERE / "gallery").glob("plot_*.py")):
         "download_all_examples": False,
         "show_memory": False,
         "write_computation_times": False,
+        "min_reported_time": 3600,  # times of this machine say nothing to readers
         "show_signature": False,
         "remove_config_comments": True,
         "plot_gallery": True,
@@ -111,7 +115,7 @@ if any((HERE / "gallery").glob("plot_*.py")):
         "ignore_pattern": re.escape("__init__.py"),
     }
 
-# Toctrees use patterns for folders that may still be empty. Sphinx has no name to suppress this warning by.
+# Toctrees name folders to which pages are added. Sphinx has no name for this warning by which to suppress it.
 logging.getLogger("sphinx.sphinx.directives.other").addFilter(
     lambda record: "glob pattern" not in str(record.msg)
 )
