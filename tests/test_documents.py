@@ -101,10 +101,12 @@ def test_each_promise_of_earlier_systems_has_a_state_and_a_test() -> None:
     page = (DOCUMENTS / "parity.md").read_text(encoding="utf-8")
     rows = [
         [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        for line in re.findall(r"^\| [RDP]\d.*$", page, re.MULTILINE)
+        for line in re.findall(r"^\| [DOPR]\d.*$", page, re.MULTILINE)
     ]
     named = [name for row in rows for name in row[0].split(", ")]
-    for letter, first, last in (("R", 1, 36), ("D", 1, 29), ("D", 31, 37), ("P", 2, 26), ("P", 28, 30)):
+    for letter, first, last in (
+        ("R", 1, 36), ("D", 1, 29), ("D", 31, 37), ("P", 2, 26), ("P", 28, 30), ("O", 1, 27),
+    ):  # fmt: skip
         wanted = {f"{letter}{number}" for number in range(first, last + 1)}
         assert wanted <= set(named), sorted(wanted - set(named))
     assert len([name for name in named if name.startswith("R")]) == 36
