@@ -1,4 +1,4 @@
-"""How Sphinx builds the pages; `make docs` runs it. Nothing is fetched while it builds or when a page is read."""
+"""Sphinx's configuration for `make docs`. Neither the build nor the pages load anything from the internet."""
 
 import logging
 import re
@@ -18,7 +18,7 @@ author = "the authors of pserver"
 copyright = author  # noqa: A001 - the name that Sphinx reads
 version = release = pserver.__version__
 language = "en"
-smartquotes = False  # texts from the code have quotes that users type
+smartquotes = False  # quotes in texts from the code are ones that users type
 
 extensions = [
     "myst_nb",
@@ -36,13 +36,13 @@ exclude_patterns = ["gallery", "auto_gallery/*.ipynb", "auto_gallery/*.py", "con
 
 root_doc = "index"
 myst_enable_extensions = ["colon_fence", "deflist"]
-myst_heading_anchors = 4  # links to sections have the anchors that code hosts make
+myst_heading_anchors = 4  # links to sections use the same anchors as code hosts
 nb_execution_mode = "force"
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
-# The kernel of the notebook listens on loopback, where other accounts of this machine could connect. MyST makes the
-# manager of the kernel, and has no option for this.
+# The notebook's kernel would listen on loopback, where other accounts of this machine could connect. MyST creates the
+# kernel's manager and has no option for this.
 KernelManager.transport_encryption.default_value = "auto"
 copybutton_prompt_text = r">>> |\.\.\. |\w*\$ "
 copybutton_prompt_is_regexp = True
@@ -55,8 +55,8 @@ nitpicky = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
-# Types in signatures that have no entry here: those of the standard library and other packages, because the
-# build fetches no inventories, and those that signatures show but users do not need.
+# Types in signatures without an entry here: types of the standard library and other packages, because the build fetches
+# no inventories, and types that signatures show but users do not need.
 nitpick_ignore_regex = [
     ("py:.*", r"(argparse|asyncio|collections|concurrent|os|pathlib|socket|subprocess|types|typing)\..*"),
     ("py:.*", r"(dask|distributed|numpy|np|pandas)\..*"),
@@ -76,7 +76,7 @@ html_static_path = ["_static"]
 html_favicon = "_static/icon.svg"
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]
-html_context = {"default_mode": "auto"}  # as the system, until the reader chooses
+html_context = {"default_mode": "auto"}  # follow the system until the reader chooses
 html_copy_source = False
 html_show_sourcelink = False
 html_last_updated_fmt = None
@@ -115,7 +115,7 @@ if EXAMPLES:
         "ignore_pattern": re.escape("__init__.py"),
     }
 
-# Toctrees name folders to which pages are added. Sphinx has no name for this warning by which to suppress it.
+# Toctrees use patterns for folders that may still be empty. Sphinx has no name to suppress this warning by.
 logging.getLogger("sphinx.sphinx.directives.other").addFilter(
     lambda record: "glob pattern" not in str(record.msg)
 )
