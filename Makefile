@@ -1,19 +1,19 @@
 # make demo        three servers on this machine do real work, checked against plain numpy
 # make test        lint, types and the quick tests, side by side
-# make test-all    the same with all tests: also those marked slow, and more random examples
-# All make their own environment in .venv; nothing else has to be installed but Python 3.11 with pip.
-# make lint, make types, make quick, make all    the parts of these; make slow    what only `make all` runs
+# make test-all    the same with all tests, including slow ones, and more random examples
+# All make their own environment in .venv; you only need Python 3.11 with pip.
+# make lint, make types, make quick, make all    the parts of these; make slow    the tests that only `make all` runs
 # make smoke       the smoke part on the built wheel, in an empty environment of $(PYTHON)
 # make wheel       build the wheel into build/wheel
-# make dist        build what a release consists of into dist, and check it
-# make coverage    how much of the code its own tests run
+# make dist        build the files of a release into dist, and check them
+# make coverage    measure the code coverage of the modules' own tests
 # make docs        build the pages as a site into build/docs/html, and check its links
-# make bench, make bench-peers    how fast it is, beside a plain socket, and beside other systems (in .venv-peers)
-# make bench-scale    how its costs grow with the number of engines and workers
+# make bench, make bench-peers    measure the speed against a plain socket, and against other systems (in .venv-peers)
+# make bench-scale    measure the growth of costs with the number of engines and workers
 
 PYTHON ?= python3
 BIN := .venv/bin
-# pip says nothing but errors: what it does is of interest only if it fails.
+# pip prints only errors: its progress is of interest only if it fails.
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 INSTALL := $(PIP) install --editable
 
@@ -25,14 +25,14 @@ export PYTHONDONTWRITEBYTECODE :=
 demo: .venv/demo.stamp
 	$(BIN)/pserver demo
 
-# What lint and types print comes in one piece each; the tests print as they run, which the "+" is for.
+# The output of lint and types is shown when each ends. The tests print as they run, which needs the "+".
 test: .venv/dev.stamp
 	$(MAKE) --no-print-directory --jobs=3 --output-sync=target lint types quick
 
 test-all: .venv/dev.stamp
 	$(MAKE) --no-print-directory --jobs=3 --output-sync=target lint types all
 
-# Four workers, whatever the number of processors: many tests wait for other processes half of their time.
+# Four workers on any number of processors: many tests wait for other processes half of their time.
 PYTEST := pytest --numprocesses=4 --dist=worksteal
 
 lint: .venv/dev.stamp
@@ -50,17 +50,17 @@ quick: .venv/dev.stamp
 all: .venv/dev.stamp
 	+$(BIN)/python -m $(PYTEST)
 
-# Hypothesis marks the tests that it gives examples to.
+# Hypothesis marks the tests that use its examples.
 slow: .venv/dev.stamp
 	$(BIN)/python -m $(PYTEST) -m 'slow or hypothesis'
 
 smoke: wheel
 	.ci/smoke $(PYTHON) build/wheel/*.whl
 
-# In an environment of its own: none of it is needed to develop.
+# In a separate environment: development needs none of these.
 RELEASE := 'build>=1.2' 'cyclonedx-bom>=7' 'setuptools>=77' 'twine>=6'
 
-# Left from an earlier build, modules that are gone would be in the wheel.
+# Deleted modules, left over from an earlier build, would be in the wheel.
 wheel: .venv/dev.stamp
 	rm -rf build/lib build/wheel
 	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir build/wheel .
@@ -75,8 +75,8 @@ dist: .venv-release/release.stamp
 	.ci/pythons | while read -r version python; do .ci/smoke "$$python" dist/*.whl </dev/null || exit 1; done
 	cd dist && sha256sum *
 
-# Branch coverage by the modules' own tests, also of daemons, sessions and engines. It takes twice as long as without.
-# Child processes leave data files of their own, which `combine` gathers; one killed while it wrote leaves a useless one.
+# Branch coverage by the modules' own tests, including daemons, sessions and engines. It takes twice as long as without.
+# Child processes leave separate data files, which `combine` merges; a file is useless if its writer was killed.
 coverage: .venv/dev.stamp
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m $(PYTEST) tests/srp_tools tests/pconnect tests/pserver
@@ -85,7 +85,7 @@ coverage: .venv/dev.stamp
 	$(BIN)/coverage report --include='srp_tools/*,pconnect/*' --fail-under=95
 	$(BIN)/coverage report --include='pserver/*' --fail-under=85
 
-# A warning is an error, also a name or a page that does not exist.
+# A warning is an error, including links to names or pages that do not exist.
 docs: .venv/docs.stamp
 	rm -rf build/docs/html
 	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --nitpicky --quiet --jobs=auto \
@@ -98,7 +98,7 @@ bench: .venv/dev.stamp
 bench-scale: .venv/dev.stamp
 	$(BIN)/python -m tests.benchmarks.scale --chart doc/growth.svg
 
-# The peers have an environment of their own, so that what they need never decides what this package is tested with.
+# The peers have a separate environment, so their requirements never affect the packages that the tests use.
 bench-peers: .venv-peers/peers.stamp
 	.venv-peers/bin/python -m tests.benchmarks.peers
 	.venv-peers/bin/python -m tests.benchmarks.peers --jobs
@@ -106,7 +106,7 @@ bench-peers: .venv-peers/peers.stamp
 clean:
 	rm -rf .venv .venv-peers .venv-release .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist doc/auto_gallery *.egg-info
 
-# The environments and what is installed in them, each once, and again after a change of what is needed.
+# The environments and their packages, each made once, and again after a change of the requirements.
 .venv/made.stamp .venv-peers/made.stamp .venv-release/made.stamp: %/made.stamp:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	$(PYTHON) -m venv $*

@@ -1,1 +1,1 @@
-"""Fuzzers: inputs that no client of ours sends, made from a seed; see `tests.fuzz.__main__`."""
+"""Fuzzers: inputs that our clients never send, generated from a seed; see `tests.fuzz.__main__`."""

@@ -1,10 +1,10 @@
 """Run a fuzzer: ``python -m tests.fuzz NAME --seconds 600 --seed 1``.
 
-`frames`: what a decoder gets. `preamble`: strangers at the data port. `login`: strangers and changed clients at the
-command port. `answers`: changed servers, for a client. `control`: a session's words to the daemon, also at its return.
-`starter`: the words between the daemon and the process that starts sessions. `spawner`: those of a session to the
-process that starts engines.
-`connection`: a client that has logged in, or user code in an engine, on the connections of a network.
+`frames`: a decoder's input. `preamble`: strangers on the data port. `login`: strangers and tampered clients on the
+command port. `answers`: tampered servers, for a client. `control`: a session's messages to the daemon, also when it
+returns. `starter`: messages between the daemon and the process that starts sessions. `spawner`: messages of a session
+to the process that starts engines. `connection`: a client that has logged in, or user code in an engine, on the
+connections of a network.
 """
 
 import argparse
@@ -18,12 +18,12 @@ from tests.support.servers import Server, run_server
 
 
 def login(server: Server, seconds: float, seed: int) -> int:
-    """Change ClientHellos in one half of the time, and what clients say later in the other."""
+    """Change ClientHellos for half of the time, and later messages of clients for the other half."""
     hellos = strangers.run(server, "login", seconds / 2, seed)
     return hellos + between.run(server, between.CLIENT, seconds / 2, seed)
 
 
-#: What is run at a real server; each returns how many inputs there were.
+#: Fuzzers of a real server; each returns its number of inputs.
 AT_SERVERS: dict[str, Callable[[Server, float, int], int]] = {
     "preamble": lambda server, seconds, seed: strangers.run(server, "preamble", seconds, seed),
     "login": login,
@@ -36,7 +36,7 @@ AT_SERVERS: dict[str, Callable[[Server, float, int], int]] = {
 
 
 def main() -> None:
-    """Run what the command line says."""
+    """Run the fuzzer named on the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -50,7 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         with run_server(Path(folder, "server"), *between.OPTIONS) as server:
             count = AT_SERVERS[options.name](server, options.seconds, options.seed)
-        print(f"{count} inputs, {count / options.seconds:.0f} in a second, seed {options.seed}: no harm")
+        print(f"{count} inputs, {count / options.seconds:.0f} per second, seed {options.seed}: no harm")
 
 
 if __name__ == "__main__":

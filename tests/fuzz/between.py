@@ -1,7 +1,7 @@
-"""Something between a client that logs in and a real server, which changes what one of them says.
+"""A machine in the middle between a client that logs in and a real server: it tampers with one side's messages.
 
-It changes, cuts, doubles, delays or keeps back one piece. The client must end within its time limit, by one of its own
-errors or with a login; the daemon must be as before. No engine is asked for anything.
+It changes, cuts, doubles, delays or withholds one piece. The client must end within its time limit, with one of its own
+errors or a login; the daemon must be unharmed. No engine gets any work.
 """
 
 import contextlib
@@ -25,19 +25,19 @@ from tests.fuzz.strangers import faults, mutated
 from tests.support.servers import Server
 from tests.support.waiting import DEADLINE, wait_until
 
-#: Whose words are changed.
+#: The side whose messages are changed.
 CLIENT, SERVER = 0, 1
-#: Of a server for this: those who log in here fail, on purpose.
+#: Options of the server: logins fail here on purpose, so it must not lock clients out.
 OPTIONS = ("--max-failures=0", "--max-startups=200", "--login-timeout=5", "--proof-timeout=5")
 _AT_ONCE = 16
 _TIMEOUT = 1.5
 _GRACE = 15.0  # for a busy machine
-_PIECES = 8  # that a login has in one direction
+_PIECES = 8  # the number of pieces of a login in one direction
 _MAX_GROWTH = 2**26
 
 
 def _spoiled(chance: random.Random, data: bytes) -> bytes | None:
-    """Return what is passed on instead of a piece; ``None`` hangs up."""
+    """Return the bytes to forward instead of a piece; ``None`` hangs up."""
     match chance.randrange(8):
         case 0:
             return None
@@ -53,7 +53,7 @@ def _spoiled(chance: random.Random, data: bytes) -> bytes | None:
 
 
 def _relay(ends: tuple[socket.socket, socket.socket], way: int, chance: random.Random) -> None:
-    """Pass on what comes, and spoil one piece, if there are as many."""
+    """Forward all pieces, but spoil one of them, if there are enough."""
     left = chance.randrange(_PIECES)
     end = time.monotonic() + _TIMEOUT + _GRACE
     while time.monotonic() < end:
@@ -73,7 +73,7 @@ def _relay(ends: tuple[socket.socket, socket.socket], way: int, chance: random.R
 
 def _serve(client: socket.socket, port: int, way: int, seed: str) -> None:
     chance = random.Random(seed)
-    # Each from another address, so that no share of one address is in the way.
+    # Each connection comes from a different address, so the limits for one address do not apply.
     source = f"127.{chance.randrange(1, 255)}.{chance.randrange(255)}.{chance.randrange(1, 255)}"
     with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
         stack.enter_context(client)
@@ -83,11 +83,11 @@ def _serve(client: socket.socket, port: int, way: int, seed: str) -> None:
 
 @contextlib.contextmanager
 def _between(port: int, way: int, seed: int) -> Iterator[int]:
-    """Give the port of what stands between clients and the port of a server."""
+    """Yield the port of a machine in the middle in front of a server's port."""
     threads: list[threading.Thread] = []
 
     def serve() -> None:
-        with contextlib.suppress(OSError):  # it is closed in the end
+        with contextlib.suppress(OSError):  # closed at the end
             while True:
                 client, _ = listener.accept()
                 arguments = (client, port, way, f"{seed}.{len(threads)}")
@@ -105,7 +105,7 @@ def _between(port: int, way: int, seed: int) -> Iterator[int]:
 
 
 def _log_in(port: int, terms: LoginTerms) -> None:
-    """Log in a few times at once. Raises what a client may not raise."""
+    """Log in a few times concurrently. Raise errors that a client must not raise."""
     host = Host("between", "127.0.0.1", port)
     deadline = deadline_after(_TIMEOUT)
     steps = {number: log_in_at(host, 1, terms, deadline) for number in range(_AT_ONCE)}
@@ -117,7 +117,7 @@ def _log_in(port: int, terms: LoginTerms) -> None:
 
 
 def run(server: Server, way: int, seconds: float, seed: int) -> int:
-    """Log in through it for some seconds; return how often. Raises `AssertionError` if it did harm."""
+    """Log in through it for some seconds; return the number of logins. Raise `AssertionError` after any harm."""
     here, daemon = psutil.Process(), psutil.Process(server.process.pid)
     count, end = 0, time.monotonic() + seconds
     server.connect().close()
@@ -125,7 +125,7 @@ def run(server: Server, way: int, seconds: float, seed: int) -> int:
     before = [(process.num_fds(), process.memory_info().rss) for process in (here, daemon)]
     while time.monotonic() < end:
         began = time.monotonic()
-        # Another network each time, as if nobody knew of the others.
+        # A new network each time, as if no client knew of the others.
         terms = make_terms(server.credentials, Limits(), DEADLINE)
         with _between(server.cmd_port, way, seed + count) as port:
             _log_in(port, terms)

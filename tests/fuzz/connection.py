@@ -1,8 +1,8 @@
-"""Members of a network that have lost their mind: a client towards its session, and an engine or a worker towards it.
+"""Misbehaving members of a network: a client towards its session, and an engine or a worker towards the client.
 
-A client that has logged in as anyone sends changed messages on its connections, and user code in an engine does so on
-those of the engine. It may lose that network, and no other; it must hear of its loss by an error of ours, within a time
-limit. Others on the server notice nothing, and nothing is left of it.
+A client that has logged in sends changed messages on its connections, and user code does so on an engine's connections.
+Only this network may fail, with one of our own errors and within a time limit. Other clients of the server notice
+nothing, and nothing is left of the failed network.
 """
 
 import contextlib
@@ -26,13 +26,13 @@ from tests.fuzz.strangers import faults
 from tests.support.servers import Server, open_files
 from tests.support.waiting import DEADLINE, wait_until
 
-_MOST = 8  # messages at once
-_PATIENCE = 1.0  # for what may never come
-_LIMIT = 30.0  # for one network, on a busy machine
+_MOST = 8  # messages in a row
+_PATIENCE = 1.0  # seconds for messages that may never arrive
+_LIMIT = 30.0  # seconds for one network, on a busy machine
 _HONEST_EVERY = 5  # networks
 _MAX_GROWTH = 2**26
 
-# What user code can do: find the connections of its process, and use them.
+# An attack by user code: it finds the connections of its process and uses them.
 _SPEAK = """
 import gc
 from pconnect.link.connection import Connection
@@ -46,7 +46,7 @@ def speak(role, frames):
 
 
 def _as_client(net: Any, chance: random.Random) -> int:
-    """Say on the command channel, the data connection or a job channel what no client says."""
+    """Send messages that no real client sends on the command channel, the data connection or a job channel."""
     role = chance.choice([Role.SUPERVISOR, Role.ENGINE_DATA, Role.WORKERS])
     server = net.mesh.servers[1]
     frames = [message(chance, role) for _ in range(chance.randrange(1, _MOST))]
@@ -66,7 +66,7 @@ def _as_client(net: Any, chance: random.Random) -> int:
 
 
 def _as_engine(net: ClientNetwork, chance: random.Random) -> int:
-    """Have an engine, or a worker, say what none says, to the client or to its supervisor."""
+    """Make an engine or a worker send messages that no real one sends, to the client or to its supervisor."""
     theirs, ours = chance.choice(
         [("ENGINE_DATA", Role.CLIENT_DATA), ("ENGINE", Role.OVERSEER), ("WORKER", Role.EMPLOYER)]
     )
@@ -81,7 +81,7 @@ def _as_engine(net: ClientNetwork, chance: random.Random) -> int:
 
 
 def _as_server(net: Any, chance: random.Random) -> int:
-    """Be the server of a node: what it says is taken in at once, in place of what comes from the real one."""
+    """Act as the server of a node: the client receives its messages instead of the real server's."""
     server = net.mesh.servers[1]
     connection, role = chance.choice([(server.command, Role.CLIENT), (server.data, Role.CLIENT_DATA)])
     frames = [message(chance, role) for _ in range(chance.randrange(1, _MOST))]
@@ -103,7 +103,7 @@ def _as_server(net: Any, chance: random.Random) -> int:
 
 
 def _use(net: ClientNetwork, chance: random.Random) -> None:
-    """Do what users do."""
+    """Use a network as users do."""
     match chance.randrange(4):
         case 0:
             net.eval("1 + 1").result(_PATIENCE)
@@ -116,7 +116,7 @@ def _use(net: ClientNetwork, chance: random.Random) -> None:
 
 
 def _spoil_one(server: Server, chance: random.Random) -> int:
-    """Connect, and have one side speak; return how many messages it said. Raises what a client may not raise."""
+    """Connect and let one side send; return its number of messages. Raise errors that a client must not raise."""
     began = time.monotonic()
     count = 0
     net = server.connect(1, local_links=chance.random() < 0.5)
@@ -135,15 +135,15 @@ def _spoil_one(server: Server, chance: random.Random) -> int:
 
 
 def run(server: Server, seconds: float, seed: int) -> int:
-    """Spoil networks for some seconds; return how many messages were said. Raises `AssertionError` if it did harm."""
+    """Attack networks for some seconds; return the number of messages. Raise `AssertionError` after any harm."""
     daemon = psutil.Process(server.process.pid)
     count = networks = 0
     end = time.monotonic() + seconds
     with warnings.catch_warnings(), server.connect() as other:
-        warnings.simplefilter("ignore")  # those of strange warnings of engines
+        warnings.simplefilter("ignore")  # engines send strange warnings
         assert other.submit(abs, -3).result(DEADLINE) == 3
         before = daemon.num_fds(), daemon.memory_info().rss, open_files()
-        # On a busy machine the first network may end before anything was said in it.
+        # On a busy machine, the first network may end before any message was sent in it.
         while time.monotonic() < end or (not count and networks < 20):
             what = f"{seed}.{networks}"
             try:
@@ -158,7 +158,7 @@ def run(server: Server, seconds: float, seed: int) -> int:
             assert not faults(server.log), f"{faults(server.log)}, network {what}"
         assert server.process.poll() is None, "the server has ended"
         wait_until(lambda: len(server.status_now()["sessions"]) == 1, "the sessions to be gone")
-        # The other network may have got another worker meanwhile, which has a descriptor for its slot.
+        # The other network may have got a new worker meanwhile, which has a descriptor for its slot.
         wait_until(lambda: daemon.num_fds() <= before[0] + 2, "the daemon's descriptors to be closed")
         grown = daemon.memory_info().rss - before[1]
         assert grown < _MAX_GROWTH, f"the server grew by {grown} bytes, seed {seed}"

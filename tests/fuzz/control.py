@@ -1,7 +1,7 @@
-"""A session that has lost its mind: it comes back to a real daemon, and says there whatever it likes.
+"""A misbehaving session: it returns to a real daemon and sends arbitrary messages.
 
-Honest clients connect and have slots meanwhile. Afterwards the daemon is there, has logged no fault of ours, and has no
-more descriptors than before, and hardly more memory.
+Honest clients connect and use slots meanwhile. Afterwards the daemon is alive, has logged no internal error, and has no
+more descriptors and hardly more memory than before.
 """
 
 import contextlib
@@ -25,17 +25,17 @@ from tests.support.servers import Server
 from tests.support.waiting import DEADLINE, wait_until
 
 _MAX_GROWTH = 2**24
-_NODES = 10  # that one session comes back with
-_PAUSE = 0.002  # after a word for which the daemon has no room
+_NODES = 10  # nodes of one returning session
+_PAUSE = 0.002  # seconds of waiting after a message that the daemon has no room for
 _HONEST_EVERY = 5  # sessions
 
 
 def _said(sock: socket.socket, data: bytes, ends: list[int]) -> bool:
-    """Say something; return whether the daemon still listens."""
+    """Send a message; return whether the daemon still reads."""
     for _ in range(5000):
         try:
             with contextlib.suppress(BlockingIOError):
-                sock.recv(2**12)  # it gives up who takes nothing
+                sock.recv(2**12)  # the daemon drops sessions that receive nothing
             socket.send_fds(sock, [data], ends)
         except BlockingIOError:
             time.sleep(_PAUSE)
@@ -47,7 +47,7 @@ def _said(sock: socket.socket, data: bytes, ends: list[int]) -> bool:
 
 
 class _Guest:
-    """What comes to the daemon as one session; its process, by which the daemon sees its end, sleeps."""
+    """A guest that poses as a session; its process, which shows the daemon the session's end, sleeps."""
 
     def __init__(self, path: Path, folder: Path, chance: random.Random, stack: contextlib.ExitStack) -> None:
         self._path = path
@@ -63,7 +63,7 @@ class _Guest:
         stack.callback(os.close, self._own)
 
     def be_node(self) -> int:
-        """Come back as a node, and speak until the daemon has enough of it; return how many words that were."""
+        """Return as a node, and send until the daemon hangs up; return the number of messages."""
         chance = self._chance
         sock = self._stack.enter_context(connect(self._path, socket.SOCK_SEQPACKET))
         sock.setblocking(False)
@@ -82,14 +82,14 @@ class _Guest:
 
 
 def _is_unharmed(net: ClientNetwork, server: Server) -> None:
-    """Check that others have their engines and slots, and may come."""
+    """Check that honest clients keep their engines and slots, and that new ones can connect."""
     assert net.eval("1 + 1").result(DEADLINE) == [2]
     assert net.submit(abs, -3).result(DEADLINE) == 3
     server.connect().close()
 
 
 def run(server: Server, seconds: float, seed: int) -> int:
-    """Have guests speak for some seconds; return how many words they said. Raises `AssertionError` if it did harm."""
+    """Let guests send for some seconds; return their number of messages. Raise `AssertionError` after any harm."""
     chance = random.Random(seed)
     daemon = psutil.Process(server.process.pid)
     path = next(server.folder.rglob("*.sessions"))
@@ -112,7 +112,7 @@ def run(server: Server, seconds: float, seed: int) -> int:
         assert server.process.poll() is None, "the server has ended"
         assert not faults(server.log), f"{faults(server.log)}, seed {seed}"
         wait_until(lambda: len(server.status_now()["sessions"]) == 1, "the guests to be gone")
-        # The other network may have got another worker meanwhile, which has a descriptor for its slot.
+        # The other network may have got a new worker meanwhile, which has a descriptor for its slot.
         wait_until(lambda: daemon.num_fds() <= descriptors + 2, "the descriptors to be closed")
         wait_until(lambda: len(daemon.children(recursive=True)) <= processes + 1, "the spawners to be gone")
         grown = daemon.memory_info().rss - memory

@@ -1,4 +1,4 @@
-"""Messages of a role, some of them changed: their kind is right for whoever gets them, their value mostly is not."""
+"""Messages of a role, some of them changed: their kind is right for the receiver, their value mostly is not."""
 
 import random
 from typing import Any
@@ -13,7 +13,7 @@ _ODD: list[Any] = [
     None, True, 0, 1, 2, -1, 7, 2**31, 2**63, -(2**70), 0.5, float("inf"), float("nan"), "", "x", "1 + 1", "é\ud800",
     "\x1b]0;x\7", b"", b"x" * 100, b"\x80\x05N.", [], {}, (), [[]], {"x": 1}, {1: 2},
 ]  # fmt: skip
-#: Values that are right, or nearly so. No command does more than to compute, and no call is one that there is.
+#: Values that are right, or nearly so. Commands only compute, and calls have unknown names.
 _NEARLY: dict[Kind, list[Any]] = {
     Kind.COMMAND: [["1 + 1", 0, {}], ["x = [1]", 1, {"capture": True}], ["1 +", 0, {}]],
     Kind.CALL: [["no service", 0, {}], ["no.service", 0, {"arguments": [1]}]],
@@ -52,7 +52,7 @@ def _value(chance: random.Random, kind: Kind) -> object:
 
 
 def message(chance: random.Random, role: Role) -> bytes:
-    """Return a message to an end of this role."""
+    """Return a message to a peer of this role."""
     kind = chance.choice(sorted(ACCEPTS[role]))
     tag = chance.choice([0, 1, 2, 3, 1000, 2**31, 2**32 - 1])
     if chance.random() < 0.15:

@@ -1,4 +1,4 @@
-"""Descriptors of all kinds, for words that should come with others or with none."""
+"""Descriptors of all kinds, for messages that should carry other ones or none."""
 
 import contextlib
 import os
@@ -9,15 +9,15 @@ import subprocess
 
 
 def _end(one: socket.socket | select.epoll) -> None:
-    """Close it. Processes that were given one end each would else keep each other alive: all copies end here."""
+    """Shut the socket down in all processes. Otherwise, processes with one end each would keep each other alive."""
     if isinstance(one, socket.socket):
-        with contextlib.suppress(OSError):  # it was never connected
+        with contextlib.suppress(OSError):  # the socket was never connected
             one.shutdown(socket.SHUT_RDWR)
     one.close()
 
 
 class OddDescriptors:
-    """Sockets with and without another end, files, processes and what else there is; they end with the stack."""
+    """Sockets with and without a peer, files, processes and other descriptors; they close with the stack."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
         process = subprocess.Popen(["/bin/sleep", "1000"])
@@ -37,7 +37,7 @@ class OddDescriptors:
         for descriptor in plain:
             stack.callback(os.close, descriptor)
         pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(3)]
-        #: What a session gives the daemon to pass connections on.
+        #: The socket that a session gives to the daemon for forwarded connections.
         self.handovers = [theirs.fileno() for _, theirs in pairs]
         made: list[socket.socket | select.epoll] = [
             lonely,
@@ -52,5 +52,5 @@ class OddDescriptors:
         self._all = [*plain, *(one.fileno() for one in made)]
 
     def some(self, chance: random.Random, count: int) -> list[int]:
-        """Return so many of them; they stay ours."""
+        """Return `count` of them; they remain open here."""
         return [chance.choice(self._all) for _ in range(count)]

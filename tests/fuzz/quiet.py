@@ -1,4 +1,4 @@
-"""Child processes whose last words nobody wants to read: they die of what they are sent, thousands of times."""
+"""Child processes without error output: they die of their input thousands of times."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet_children() -> Iterator[None]:
-    """Have processes that are started meanwhile write their standard error to nowhere."""
+    """Discard the standard error of processes started in the block."""
     with contextlib.ExitStack() as stack:
         before = os.dup(2)
         stack.callback(os.close, before)

@@ -1,7 +1,7 @@
-"""Words of a session to the daemon, of its slots and of its return, as no session of ours says them.
+"""Messages of a session to the daemon, about its slots and its return, that our sessions never send.
 
-No word names a folder that there is, because the daemon has the folders of a session removed after its end. So words
-that name one are never changed byte by byte, and that entry never.
+No message names an existing folder, because the daemon removes the folders of a session after its end. So messages that
+name one are never changed byte by byte, and these entries never change.
 """
 
 import copy
@@ -22,7 +22,7 @@ _FOLDER = "folder"
 
 
 def session_words(folder: Path) -> list[tuple[dict[str, Any], int]]:
-    """Return what sessions say, each with the number of descriptors that come with it."""
+    """Return the messages of sessions, each with its number of descriptors."""
     return [
         ({_FOLDER: str(folder / "none"), "mark": 0}, 0),
         ({"user": "alice", "network": "00" * 16, "key": "11" * 32, "node": 1}, 3),
@@ -38,7 +38,7 @@ def session_words(folder: Path) -> list[tuple[dict[str, Any], int]]:
 
 
 def back_words(folder: Path, pid: int, node: int) -> dict[str, Any]:
-    """Return what a node says of itself that comes back."""
+    """Return the report of a node that returns."""
     return {
         "back": {
             "pid": pid, "user": "alice", "network": "00" * 16, "key": "11" * 32, "node": node, "peer": "this machine",
@@ -48,7 +48,7 @@ def back_words(folder: Path, pid: int, node: int) -> dict[str, Any]:
 
 
 def changed(chance: random.Random, words: dict[str, Any]) -> bytes:
-    """Return a message in which entries have other values, are missing, or have others beside them."""
+    """Return a message in which entries are changed, missing or added."""
     words = copy.deepcopy(words)
     for _ in range(chance.randrange(4)):
         part = words
@@ -67,9 +67,9 @@ def changed(chance: random.Random, words: dict[str, Any]) -> bytes:
     data = json.dumps(words).encode()
     if _FOLDER.encode() not in data and chance.random() < 0.2:
         data = mutated(chance, data)
-    return data or b"{"  # an empty message would be an end
+    return data or b"{"  # an empty message would mean the end
 
 
 def count_of(chance: random.Random, right: int) -> int:
-    """Return with how many descriptors to send a word, mostly the right number."""
+    """Return the number of descriptors to send with a message, mostly the right one."""
     return right if chance.random() < 0.7 else chance.randrange(6)

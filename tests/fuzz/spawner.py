@@ -1,7 +1,8 @@
-"""Words to a real spawner, as no session and no supervisor says them, with descriptors of all kinds.
+"""Messages to a real spawner that sessions and supervisors never send, with descriptors of all kinds.
 
-A spawner kills what it has adopted, and all that wears a node's mark. So no word here names another process than a
-stranger of ours, who has to live, and none is changed byte by byte, because that might name any. No folder is named.
+A spawner kills adopted processes and all processes with a node's mark. So messages here name only one process of our
+own, which must survive, and are never changed byte by byte, because the result might name any process. They name no
+folders.
 """
 
 import contextlib
@@ -32,7 +33,7 @@ _NO_NUMBERS = [b"", b"x", b" ", b"1e3", b"0x10", b"1.5", b"\xff", b"\0", b"1 2",
 
 
 def _word(chance: random.Random, strangers: list[int]) -> tuple[bytes, int]:
-    """Return a request of a supervisor, and how many descriptors come with it if it is right."""
+    """Return a supervisor's request, and the right number of descriptors for it."""
     word, right = chance.choice(
         [(START, _ENDS_OF_AN_ENGINE), (END, 0), (ADOPT, 0), (b"what ", 0), (b"star", 6)]
     )
@@ -43,7 +44,7 @@ def _word(chance: random.Random, strangers: list[int]) -> tuple[bytes, int]:
 
 
 def _say(sock: socket.socket, data: bytes, ends: list[int]) -> bool:
-    """Say something; return whether the other end still listens."""
+    """Send a message; return whether the other end still reads."""
     try:
         socket.send_fds(sock, [data], ends)
     except (ConnectionError, TimeoutError):
@@ -52,7 +53,7 @@ def _say(sock: socket.socket, data: bytes, ends: list[int]) -> bool:
 
 
 def _be_node(root: socket.socket, chance: random.Random, strangers: list[int]) -> int:
-    """Have a spawner serve a node, and speak to it as its supervisor; return how many words that were."""
+    """Let a spawner serve a node, and talk to it as its supervisor; return the number of messages."""
     count = 0
     with contextlib.ExitStack() as stack:
         odd = OddDescriptors(stack)
@@ -78,7 +79,7 @@ def _be_node(root: socket.socket, chance: random.Random, strangers: list[int]) -
 
 
 def _is_unharmed(process: SpawnerProcess) -> None:
-    """Check that a node gets an engine, and its end."""
+    """Check that a node gets an engine and the report of its end."""
     node = process.for_node()
     with contextlib.ExitStack() as stack:
         ends = [stack.enter_context(end).fileno() for _ in range(5) for end in socket.socketpair()]
@@ -91,7 +92,7 @@ def _is_unharmed(process: SpawnerProcess) -> None:
 
 
 def run(_: Server, seconds: float, seed: int) -> int:
-    """Speak for some seconds; return how many words it said. Raises `AssertionError` if it did harm."""
+    """Send messages for some seconds; return their number. Raise `AssertionError` after any harm."""
     chance = random.Random(seed)
     count = nodes = 0
     end = time.monotonic() + seconds

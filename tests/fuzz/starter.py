@@ -1,7 +1,7 @@
-"""Words to a real starter, as no daemon says them, and words to the daemon's side, as no starter says them.
+"""Messages to a real starter that daemons never send, and to the daemon's side that starters never send.
 
-A starter removes the folders that it is told. So those entries name nothing that there is, stay as they are, and are
-never changed byte by byte; and the starter works in a folder of ours.
+A starter removes the folders that it is asked to remove. So these entries name nothing that exists, keep their values,
+and are never changed byte by byte; and the starter works in a private folder.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from tests.support.waiting import DEADLINE, wait_until
 
 _HONEST_EVERY = 50  # words
 _MAX_GROWTH = 2**24
-_KEPT = {"remove", "sweep", "log", "settings"}  # entries that stay as they are: they have paths
+_KEPT = {"remove", "sweep", "log", "settings"}  # entries that keep their values, because they have paths
 _DESCRIPTORS = 256
 
 
@@ -42,7 +42,7 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _requests(folder: Path) -> list[tuple[dict[str, Any], int]]:
-    """Return what a daemon says, each with the number of descriptors that come with it."""
+    """Return the messages of a daemon, each with its number of descriptors."""
     return [
         (
             {
@@ -60,7 +60,7 @@ def _requests(folder: Path) -> list[tuple[dict[str, Any], int]]:
 
 
 def _changed(chance: random.Random, words: dict[str, Any]) -> bytes:
-    """Return a message in which some entries have other values, are missing, or have others beside them."""
+    """Return a message in which some entries are changed, missing or added."""
     words = copy.deepcopy(words)
     for _ in range(chance.randrange(3)):
         key = chance.choice([*words.keys() - _KEPT, "session", "spawner", "mark"])
@@ -71,11 +71,11 @@ def _changed(chance: random.Random, words: dict[str, Any]) -> bytes:
     data = json.dumps(words).encode()
     if not words.keys() & _KEPT and chance.random() < 0.3:
         data = mutated(chance, data)
-    return data or b"{"  # an empty message would be an end
+    return data or b"{"  # an empty message would mean the end
 
 
 def _starts_sessions(starter: StarterProcess, folder: Path) -> bool:
-    """Whether a session comes of an honest request; what the starter has said before is dropped."""
+    """Return whether an honest request starts a session; drop the starter's earlier answers."""
     client, sock = socket.socketpair()
     control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with client, control:
@@ -87,7 +87,7 @@ def _starts_sessions(starter: StarterProcess, folder: Path) -> bool:
 
 
 def _say(sock: socket.socket, data: bytes, ends: list[int]) -> None:
-    """Say something, and drop what the other end has said."""
+    """Send a message, and drop the answers of the other end."""
     deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline:
         with contextlib.suppress(BlockingIOError):
@@ -130,7 +130,7 @@ def _speak_to_starter(folder: Path, seconds: float, seed: int) -> int:
 
 
 def _speak_to_daemon(seconds: float, seed: int) -> int:
-    """Answer a daemon's side of starts as no starter does."""
+    """Answer the daemon's side of session starts as no real starter does."""
     chance = random.Random(seed)
     answers: list[dict[str, Any]] = [{"failed": 1, "why": "no room"}, {"ended": 1, "code": 0}, {"here": 1}]
     count, end = 0, time.monotonic() + seconds
@@ -160,7 +160,7 @@ def _speak_to_daemon(seconds: float, seed: int) -> int:
 
 
 def run(_: Server, seconds: float, seed: int) -> int:
-    """Speak for some seconds; return how many words it said. Raises `AssertionError` if it did harm."""
+    """Send messages for some seconds; return their number. Raise `AssertionError` after any harm."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         count = _speak_to_starter(Path(name), seconds * 0.8, seed)
     return count + _speak_to_daemon(seconds * 0.2, seed)

@@ -1,7 +1,6 @@
-"""Strangers at the ports of a real server: changed first words on the command port and on the data port.
+"""Strangers on the ports of a real server: changed first messages on the command port and on the data port.
 
-Between them an honest client connects. Afterwards the daemon has no more descriptors than before,
-and hardly more memory.
+In between, an honest client connects. Afterwards the daemon has no more descriptors and hardly more memory than before.
 """
 
 import contextlib
@@ -49,13 +48,13 @@ def client_hello(server: Server) -> bytes:
 
 
 def preamble(chance: random.Random) -> bytes:
-    """Return a preamble of a network that there is not."""
+    """Return a preamble of a network that does not exist."""
     head = PREAMBLE_MAGIC + struct.pack("!BB", VERSION, chance.randrange(1, 8))
     return head + chance.randbytes(PREAMBLE_BYTES - len(head))
 
 
 def mutated(chance: random.Random, data: bytes) -> bytes:
-    """Return some bytes with bits flipped, pieces cut out, doubled or put in, or cut short."""
+    """Return some bytes with bits flipped, pieces cut out, doubled or inserted, or truncated."""
     changed = bytearray(data)
     for _ in range(chance.randrange(6)):
         at = chance.randrange(len(changed) + 1)
@@ -74,10 +73,10 @@ def mutated(chance: random.Random, data: bytes) -> bytes:
 
 
 def speak(port: int, data: bytes, chance: random.Random) -> socket.socket:
-    """Connect and say something, perhaps in two pieces; return the connection."""
+    """Connect and send bytes, perhaps in two pieces; return the connection."""
     sock = socket.create_connection(("127.0.0.1", port), timeout=30)
     cut = chance.randrange(len(data) + 1)
-    with contextlib.suppress(OSError):  # the server may have closed it already
+    with contextlib.suppress(OSError):  # the server may have closed the connection already
         sock.sendall(data[:cut])
         sock.sendall(data[cut:])
         if chance.random() < 0.3:
@@ -86,7 +85,7 @@ def speak(port: int, data: bytes, chance: random.Random) -> socket.socket:
 
 
 def faults(log: str) -> set[str]:
-    """Return the errors in a log that nobody has expected, each with the place where it was raised."""
+    """Return the unexpected errors in a log, each with the place that raised it."""
     found = set()
     for part in log.split("Traceback (most recent call last):")[1:]:
         lines = [line.strip() for line in part.splitlines()]
@@ -99,7 +98,7 @@ def faults(log: str) -> set[str]:
 
 
 def run(server: Server, name: str, seconds: float, seed: int) -> int:
-    """Have strangers speak for some seconds; return how many there were. Raises `AssertionError` if it did harm."""
+    """Send strangers for some seconds; return their number. Raise `AssertionError` after any harm."""
     chance = random.Random(seed)
     daemon = psutil.Process(server.process.pid)
     hello = client_hello(server)

@@ -1,4 +1,4 @@
-"""A few seconds of each fuzzer; what is found is in its error, with the seed."""
+"""A few seconds of each fuzzer; its error shows the input and the seed."""
 
 import secrets
 from pathlib import Path

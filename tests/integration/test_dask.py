@@ -54,7 +54,7 @@ def authority_of(net: Network) -> NetworkAuthority:
 # --- results ---
 
 
-def test_arrays(client: Any) -> None:  # noqa: ARG001 - it is Dask's current one
+def test_arrays(client: Any) -> None:  # noqa: ARG001 - it becomes Dask's current client
     x = da.random.default_rng(1).random((400, 40), chunks=(100, 40))
     left, values, right = dask.compute(*da.linalg.svd(x))
     serial = np.asarray(x.compute(scheduler=dask.get))

@@ -26,7 +26,7 @@ def in_child(user: int, attempt: Callable[[], str]) -> str:
         try:
             take_on(user)
             said = attempt()
-        except BaseException as error:  # noqa: BLE001 - the parent hears of it
+        except BaseException as error:  # noqa: BLE001 - the parent gets it
             said = repr(error)
         os.write(writer, said.encode())
         os._exit(0)

@@ -154,7 +154,7 @@ def _outcome(attempt: Callable[[], object]) -> dict[str, Any]:
     """Return an outcome as plain data; for errors of several nodes, the first."""
     try:
         attempt()
-    except Exception as raised:  # noqa: BLE001 - it is what the table is about
+    except Exception as raised:  # noqa: BLE001 - errors are the subject of the table
         error: BaseException = raised
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
@@ -175,7 +175,7 @@ def _use(net: ClientNetwork, node: int) -> str:
                 net[node].restart(timeout=DEADLINE)
             assert net[node].eval("sockets.node").result(DEADLINE) == node
             return way
-        except Exception as error:  # noqa: BLE001 - then the next way
+        except Exception as error:  # noqa: BLE001 - then try the next way
             last = error
     return f"lost: {last!r}"
 

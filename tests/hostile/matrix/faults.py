@@ -49,7 +49,7 @@ def _networks(house: House) -> set[str]:
     return {session["network"] for session in house.sessions()}
 
 
-def stop(house: House, kind: str, pid: int) -> Undo:  # noqa: ARG001 - as of the others
+def stop(house: House, kind: str, pid: int) -> Undo:  # noqa: ARG001 - the same signature as all faults
     """Stop a process as Ctrl-Z does."""
     os.kill(pid, signal.SIGSTOP)
 
