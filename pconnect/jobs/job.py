@@ -173,7 +173,7 @@ class Job(PublicNames, LateFuture):
         self._owner = owner
 
     def __repr__(self) -> str:
-        where = "" if self.node is None else f" at node {self.node} ({self.host})"
+        where = "" if self.node is None else f" on node {self.node} ({self.host})"
         why = self.why
         return f"<job {self.number} {self.name}{where}, {self.state}{': ' * bool(why)}{why}>"
 

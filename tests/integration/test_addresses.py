@@ -23,7 +23,7 @@ def test_a_server_is_found_at_each_of_its_addresses(
         for hosts in (f"127.0.0.1:{port}", f"[::1]:{port}", [f"127.0.0.1:{port}", f"[::1]:{port}"]):
             with connect([server], hosts=hosts, local_links=False) as net:
                 assert_works(net)
-        assert f"at 127.0.0.1, ::1, ports {port} (commands)" in server.log
+        assert f"on 127.0.0.1, ::1, ports {port} (commands)" in server.log
 
 
 def test_the_ports_of_a_server_that_was_killed_are_had_again_at_each(

@@ -90,7 +90,7 @@ def test_a_failure_at_the_worker_is_told_as_what_it_is(executor: Executor, place
     assert_goes_on(executor, others)
     if kind is JobLostError:
         assert job.state == "lost" and job.losses == 1
-        assert "at node 1 (127.0.0.1:" in str(told.value)
+        assert "on node 1 (127.0.0.1:" in str(told.value)
     else:
         assert job.state == "failed" and job.losses == 0
         assert isinstance(told.value, RemoteError) or isinstance(told.value.__cause__, RemoteError)

@@ -138,7 +138,7 @@ def test_the_repr_of_a_job() -> None:
     job = made()
     assert repr(job) == "<job 7 f(...), queued>"
     job.place = 2, "alpha"
-    assert repr(job) == "<job 7 f(...) at node 2 (alpha), queued>"
+    assert repr(job) == "<job 7 f(...) on node 2 (alpha), queued>"
 
 
 def test_the_repr_and_a_timeout_explain_why_a_job_waits() -> None:

@@ -166,7 +166,7 @@ def test_the_reason_is_reported_without_a_failed_command(client: Client) -> None
     say_left(servers[0], 0, 1, "ValueError: caught there")
     with pytest.raises(CollectiveError, match=r"node 1 \(host1\) left it: ValueError: caught there"):
         barrier(net, timeout=LIMIT)
-    with pytest.raises(CollectiveError, match="barrier cannot begin"):
+    with pytest.raises(CollectiveError, match="barrier cannot start"):
         barrier(net, timeout=LIMIT)
 
 
@@ -175,7 +175,7 @@ def test_a_node_without_a_command_will_not_join_a_collective_call(client: Client
     command = reval("x", net)
     servers[1].end(command.number, 0.5)
     with pytest.raises(
-        CollectiveError, match=r"barrier of nodes 0, 1, 2 cannot .* node 2 \(host2\) runs no command"
+        CollectiveError, match=r"barrier of nodes 0, 1, 2 cannot .* node 2 \(host2\) is not running a command"
     ):
         barrier(net, timeout=LIMIT)
 
