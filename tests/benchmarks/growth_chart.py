@@ -37,9 +37,8 @@ def save_chart(engines: Found, workers: Found, path: Path) -> None:
         axes.set_title(title, fontsize=11, loc="left")
         axes.set_xlabel("workers" if found is workers else "engines")
         axes.set_ylabel(unit)
-    with mpl.rc_context(
-        {"svg.fonttype": "none", "svg.hashsalt": "growth"}
-    ):  # the same figures produce the same file
+    # The same figures produce the same file.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "growth"}):
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 

@@ -94,9 +94,8 @@ def raw_peer(largest: int) -> Iterator[RawPeer]:
 
 def _serve(listener: socket.socket, identity: Identity, largest: int) -> None:
     context = tls_context(identity, server_side=True)
-    buffer = memoryview(
-        bytearray(largest)
-    )  # only once: clearing new memory for each transfer would take a tenth of its time
+    # Only once: clearing new memory for each transfer would take a tenth of its time.
+    buffer = memoryview(bytearray(largest))
     while True:
         sock, _ = listener.accept()
         threading.Thread(target=_answer, args=(sock, context, buffer), daemon=True).start()

@@ -88,9 +88,8 @@ def _measure(sizes: Iterable[int], work: Callable[[int], Figures], begin: float)
     last = 0.0
     for size in sizes:
         started = time.monotonic()
-        if (
-            started - begin + 3 * last > _LIMIT
-        ):  # twice the size takes mostly twice, at most four times as long
+        # Twice the size takes mostly twice, at most four times as long.
+        if started - begin + 3 * last > _LIMIT:
             print(f"left out {size} and more: too slow")
             break
         found[size] = work(size)

@@ -147,9 +147,8 @@ def test_temporary_files_are_cleaned(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_the_run_time_folder_is_removed(server: Server) -> None:
     run_time = server.folder / "pserver"
     paths = sorted(run_time.iterdir())
-    shutil.rmtree(
-        run_time.rename(server.folder / "removed")
-    )  # in one step, even if the server is just writing there
+    # In one step, even if the server is just writing there.
+    shutil.rmtree(run_time.rename(server.folder / "removed"))
     with server.connect(1) as net:  # which changes the status
         assert works(net)
         wait_until(

@@ -14,10 +14,8 @@ from srp_tools import Credentials
 from tests.support.servers import Server, run_server
 from tests.support.waiting import DEADLINE, wait_until
 
-_SMALL, _LARGE = (
-    10,
-    2**20,
-)  # one result waits in the page that a worker shares with its supervisor, the other in the worker
+# The small result waits in the page that a worker shares with its supervisor, the large one in the worker.
+_SMALL, _LARGE = 10, 2**20
 
 
 @contextlib.contextmanager

@@ -263,9 +263,8 @@ def test_waits_that_end_by_themselves(network: MakeNetwork, wait: str) -> None:
         source = f"try:\n    {text}\nexcept TimeoutError:\n    psend('passed', sockets)\nfinally:\n    signal.alarm(0)"
         commands.append(reval(source, net[node]))
     assert precv(net[select_sockets(net)[0]]) == "passed"
-    for (
-        command
-    ) in commands:  # the value from the first one frees the other, unless its own limit has passed too
+    # The value from the first one frees the other, unless its own limit has passed too.
+    for command in commands:
         command.result()
 
 

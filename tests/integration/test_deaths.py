@@ -73,9 +73,8 @@ def test_engine_in_a_command(two_servers: list[Server]) -> None:
 
 def test_engine_while_it_sends_to_the_client(two_servers: list[Server]) -> None:
     with connect(two_servers) as net:
-        pid = engine_pids(net)[
-            1
-        ]  # before: the query receives all that arrives meanwhile, possibly everything
+        # Before: the query receives all that arrives meanwhile, possibly everything.
+        pid = engine_pids(net)[1]
         reval("psend('begins', sockets[0]); psend(np.zeros(2**30, np.uint8), sockets[0])", net[1])
         assert precv(net[1], timeout=DEADLINE) == "begins"
         kill(pid)

@@ -44,9 +44,8 @@ def test_another_account_that_guesses_path_and_network_gets_nothing(tmp_path: Pa
     with run_server(tmp_path / "server") as server, server.connect(2) as net:
         net.submit(pow, 2, 5).result(DEADLINE)
         path = next((server.folder / "pserver").glob("*.socket"))
-        folder = os.open(
-            path.parent, os.O_PATH | os.O_DIRECTORY
-        )  # bypassing the permissions of the test's folders
+        # Bypasses the permissions of the test's folders.
+        folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
         name = f"/proc/self/fd/{folder}/{path.name}"
         try:
             assert "PermissionError" in in_child(NOBODY, attempt(name, net, endpoint))

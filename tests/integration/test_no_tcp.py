@@ -154,9 +154,8 @@ def test_something_else_at_a_path(tmp_path: Path) -> None:
 @needs_root
 def test_another_account_gets_nothing(quiet: Server) -> None:
     path = Path(quiet.status["socket"])
-    folder = os.open(
-        path.parent, os.O_PATH | os.O_DIRECTORY
-    )  # bypassing the permissions of the test's folders
+    # Bypasses the permissions of the test's folders.
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
 
     def attempt() -> str:
         with socket.socket(socket.AF_UNIX) as sock:

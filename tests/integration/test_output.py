@@ -140,9 +140,8 @@ def test_engines_do_not_wait_for_a_client_that_computes(server: Server) -> None:
         command = reval(FLOOD, net)
         reval(f"import pathlib; pathlib.Path({str(finished)!r} + str(sockets.node)).touch()", net)
         deadline = time.monotonic() + LIMIT
-        while not all(
-            Path(f"{finished}{node}").exists() for node in (1, 2)
-        ):  # without any call of the library
+        # Without any call of the library.
+        while not all(Path(f"{finished}{node}").exists() for node in (1, 2)):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         command.result(LIMIT)

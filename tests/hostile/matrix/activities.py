@@ -118,7 +118,7 @@ def _put_in_part(node: Any, file: Path) -> None:
     """Send part of a new file; the next call continues it."""
 
     def keeps_part(name: str, most: int) -> bool:
-        """Return whether nothing is left of a file in the session's folder; remove it otherwise. Runs on the node."""
+        """Return whether at most `most` bytes of a file have arrived; remove it otherwise. Runs on the node."""
         import tempfile
         from pathlib import Path
 
@@ -134,9 +134,7 @@ def _put_in_part(node: Any, file: Path) -> None:
         file.write_bytes(secrets.token_bytes(size))
         with contextlib.suppress(TimeoutError):
             node.put(file, timeout=0.01 / attempt)
-        if node.apply(keeps_part, file.name, size // 2).result(
-            DEADLINE
-        ):  # less than half is still in transit
+        if node.apply(keeps_part, file.name, size // 2).result(DEADLINE):  # at most half has arrived
             return
     raise AssertionError("the file always arrived before the time was up")
 

@@ -83,9 +83,8 @@ class Stage:
             cast = find_cast(self._house, client.pid, **client.hear())
             strike = _Strike(kind, fault, FAULTS[fault](self._house, kind, cast[kind]))
             if fault == _KILL and kind in _HOLDS_AN_ENGINE:
-                wait_gone(
-                    cast["engine"], cast["worker"]
-                )  # otherwise a job could end just before its worker does
+                # Otherwise a job could end just before its worker does.
+                wait_gone(cast["engine"], cast["worker"])
             if activity == "idle":
                 self._visitor.tell(str(_LOGIN_SECONDS))
             if strike.is_over_before(activity):

@@ -27,12 +27,10 @@ class Inventory:
         wait_until(self._is_alone, "the end of the first visit")
 
     def _is_alone(self) -> bool:
-        self._before = (
-            self._look()
-        )  # the least of several counts, because some include workers of the bystander that are ending
-        is_alone: bool = self._before.get("sessions") == [
-            self._bystander
-        ]  # a status may be older than the end of a session
+        # Keep this look and do not look again: workers of the bystander that are just ending sometimes count.
+        self._before = self._look()
+        # A status may be older than the end of a session.
+        is_alone: bool = self._before.get("sessions") == [self._bystander]
         return is_alone and self._before["processes"] == _OWN_PROCESSES
 
     def compare(self) -> None:
