@@ -2,7 +2,7 @@
 Cross-validation with scikit-learn
 ==================================
 
-Fit 50 classifiers on all servers, without a change to the code that fits them.
+Fit 50 classifiers on all servers with the code that you have.
 
 scikit-learn runs its loops through joblib. Inside ``joblib.parallel_config("pserver")`` these loops run on the workers
 of a network. See :doc:`/bridges` for the options, and for other packages that can use a network.
@@ -31,8 +31,8 @@ gammas = np.logspace(-5, -2, 10)
 # %%
 # On the servers
 # --------------
-# To use your own machines, write ``pconnect(["alpha", "beta"])`` in place of ``local_network(2)``. The workers get
-# the images once, and then only the numbers of the rows for each fit.
+# To use your own machines, write ``pconnect(["alpha", "beta"])`` in place of ``local_network(2)``. Each worker
+# receives the images once, and then only the row numbers for each fit.
 
 with local_network(2) as net, joblib.parallel_config("pserver", network=net):
     trained, tested = validation_curve(
@@ -44,7 +44,7 @@ best = gammas[row]
 print(f"best gamma: {best:.1e}, accuracy {tested[row].mean():.1%}")
 
 # %%
-# The scores are the same as those of a plain loop on this machine.
+# A plain loop on this machine finds the same scores.
 
 for fold, (fitted, other) in enumerate(StratifiedKFold(5).split(images, digits)):
     model = SVC(gamma=best).fit(images[fitted], digits[fitted])

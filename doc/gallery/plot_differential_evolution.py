@@ -4,8 +4,8 @@ Differential evolution with scipy
 
 Give scipy the workers of a network, and fit a model with many local optima.
 
-``differential_evolution`` takes a function like ``map`` for its ``workers``. That of :doc:`net.pool() </bridges>` sends
-each generation to the servers in chunks.
+``differential_evolution`` takes a function like ``map`` as ``workers=``. The ``map`` of :doc:`net.pool() </bridges>`
+sends each generation to the servers in chunks.
 """
 
 import matplotlib.pyplot as plt
@@ -38,8 +38,8 @@ def misfit(parameters):
 # %%
 # The fit
 # -------
-# ``updating="deferred"`` computes a whole generation before it changes the population, so that all its members can be
-# computed at the same time. To use your own machines, write ``pconnect(["alpha", "beta"])`` in place of
+# ``updating="deferred"`` computes a whole generation before it changes the population, so all workers have something to
+# do. To use your own machines, write ``pconnect(["alpha", "beta"])`` in place of
 # ``local_network(2)``.
 
 bounds = [(0.1, 2), (0.5, 4), (0, 1), (0.1, 2), (4, 8), (0, 1)]

@@ -5,8 +5,8 @@ Heat equation with halo exchange
 Cut a plate into slabs, one for each engine, and let neighbours exchange their edges in each step.
 
 An explicit step of the heat equation needs the neighbours of each point. At the edge of a slab they belong to another
-engine, so each slab has a *halo*: a copy of the neighbour's edge, which is sent anew before each step. The engines send
-these rows :doc:`directly to each other </tutorial>`, not through the client.
+engine, so each slab has a *halo*: a copy of the neighbour's edge, renewed before each step. The engines send these rows
+:doc:`directly to each other </tutorial>`, not through the client.
 """
 
 import matplotlib.pyplot as plt
@@ -40,7 +40,7 @@ def step(field, hot, rate):
 # %%
 # The program of each engine
 # --------------------------
-# Every engine sends first and receives then. This cannot block: while a call waits for room, it takes in what arrives.
+# Every engine first sends, then receives. This cannot block: while ``psend`` waits, it takes in arriving messages.
 
 PROGRAM = """
 above = sockets[sockets.node - 1] if sockets.node > 1 else None
@@ -66,7 +66,7 @@ with local_network(ENGINES) as net:
     heated = np.vstack([plate[:1], *(slab[1:-1] for slab in net.pull("slab")), plate[-1:]])
 
 # %%
-# The points have the values that plain numpy computes for the whole plate.
+# Plain numpy computes the same temperatures for the whole plate, to the last bit.
 
 whole = plate
 for _ in range(STEPS):

@@ -4,8 +4,8 @@ Image stack
 
 Align 24 noisy, shaken pictures on all processors, and average them.
 
-Each frame is compared with the first one, which all workers need: :doc:`net.broadcast </reference/jobs>` sends it to
-each node once. The photograph comes with scikit-learn; the shaking and the noise are made here.
+The workers compare each frame with the first one: :doc:`net.broadcast </reference/jobs>` sends that to each node once.
+The photograph comes with scikit-learn; this script adds the shaking and the noise.
 """
 
 import matplotlib.pyplot as plt
@@ -17,7 +17,7 @@ from pconnect import local_network
 # %%
 # Make the stack
 # --------------
-# Frame k is the photograph, moved by some pixels, with noise that is stronger than the picture.
+# Frame k is the photograph, moved by up to 12 pixels, with strong noise.
 
 flower = load_sample_image("flower.jpg").mean(axis=2)[80:336, 200:520] / 255
 random = np.random.default_rng(7)
@@ -41,8 +41,8 @@ def align(frame, reference):
 # %%
 # Align all of them
 # -----------------
-# To use your own machines, write ``pconnect(["alpha", "beta"])`` in place of ``local_network(2)``. Results are used as
-# they come: the stack is never in memory as a whole, neither here nor on a server.
+# To use your own machines, write ``pconnect(["alpha", "beta"])`` in place of ``local_network(2)``. The client adds
+# each result as it arrives, in the order of the frames, and never holds the whole aligned stack.
 
 total, found = np.zeros(flower.shape), []
 with local_network(2) as net:

@@ -5,7 +5,7 @@ Live plot from engines
 Draw curves while the engines still compute.
 
 Each engine simulates a magnet at its own temperature, and sends its state after every sweep. The client waits for
-whichever engine is next with :doc:`select_sockets </tutorial>`, and draws what has arrived.
+the next message with :doc:`select_sockets </tutorial>`, and draws it.
 """
 
 import matplotlib.pyplot as plt
@@ -18,8 +18,8 @@ TEMPERATURES, SWEEPS, SIZE = [1.8, 2.27, 3.0], 150, 64
 # %%
 # The simulation
 # --------------
-# The Ising model: spins of a lattice point up or down, and like to agree with their neighbours. In one sweep, first
-# the black points of a chessboard are renewed, then the white ones. As a generator, it hands out each state.
+# The Ising model: spins of a lattice point up or down, and like to agree with their neighbours. One sweep
+# renews the black points of a chessboard, then the white ones. The generator yields the spins after each sweep.
 
 
 def magnet(temperature, sweeps, size):
@@ -70,7 +70,7 @@ with local_network(3) as net:
     command.result()
 
 # %%
-# The curves have the values that plain numpy computes here.
+# Plain numpy computes the same curves on this machine.
 
 for node, temperature in enumerate(TEMPERATURES, start=1):
     states = list(magnet(temperature, SWEEPS, SIZE))

@@ -20,11 +20,11 @@ import pconnect
 # %%
 # One sample
 # ----------
-# The ratio of conducting lattices estimates the probability. Each call makes 100 lattices of one size.
+# The share of conducting lattices estimates the probability. Each call makes 100 lattices of one size.
 
 
 def conducting(size, p):
-    """Return the part of 100 random lattices that conduct from top to bottom."""
+    """Return the share of 100 random lattices that conduct from top to bottom."""
     random, count = pconnect.rng(), 0
     for _ in range(100):
         clusters, _ = label(random.random((size, size)) < p)
@@ -45,8 +45,8 @@ with pconnect.local_network(2) as net:
     again = np.array(list(net[1].map(conducting, size_grid, p_grid, seed=2024, chunksize=5)))
 
 # %%
-# Other workers compute the same. Item k draws from child k of numpy's ``SeedSequence``, so plain numpy draws the same
-# numbers: here for the smallest lattice and the seventh probability.
+# Other workers compute the same results. Item k draws from child k of numpy's ``SeedSequence``, so plain numpy draws
+# the same numbers: here for the smallest lattice and the seventh probability.
 
 assert np.array_equal(found, again)
 random = np.random.default_rng(np.random.SeedSequence(2024, spawn_key=(6,)))
@@ -58,7 +58,7 @@ for size, row in zip(sizes, found.reshape(len(sizes), -1), strict=True):
     error = np.sqrt(row * (1 - row) / 100)
     axes.errorbar(ps, row, error, fmt="o-", capsize=3, label=f"{size} by {size} points")
 axes.axvline(0.5927, color="gray", linestyle="--", label="infinite lattice: 0.5927")
-axes.set(xlabel="probability p that a point conducts", ylabel="part of the lattices that conduct")
+axes.set(xlabel="probability p that a point conducts", ylabel="share of conducting lattices")
 axes.set_title("Site percolation, 100 lattices for each symbol")
 axes.legend(title="lattice")
 plt.show()

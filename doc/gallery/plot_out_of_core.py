@@ -4,8 +4,8 @@ Out-of-core reduction with files
 
 Reduce files on the machines where they are, and fetch small results.
 
-Each node has files that are larger than what it wants to keep in memory. Engines read them a day at a time through
-``np.load(mmap_mode="r")``, and leave their results in files, too: see :doc:`Files </reference/files>`.
+Engines read their files one day at a time through ``np.load(mmap_mode="r")``, so a file may be larger than the memory.
+They write their results to files, too, which the client fetches: see :doc:`Files </reference/files>`.
 """
 
 import tempfile
@@ -19,7 +19,7 @@ from pconnect import local_network, reval
 # %%
 # The data
 # --------
-# Temperatures of three years, one for each minute: a file for each year.
+# Three years of temperatures, one for each minute, in a file for each year.
 
 MINUTES = 24 * 60
 temporary = tempfile.TemporaryDirectory()
@@ -34,7 +34,7 @@ for year in (2021, 2022, 2023):
 # %%
 # The program of each engine
 # --------------------------
-# ``session_files`` is the folder of the files that ``put`` sends. A memory map reads only what is used.
+# ``session_files`` is the folder of the files that ``put`` sends. A memory map reads only the parts that you use.
 
 PROGRAM = """
 for path in sorted((session_files / "years").glob("*.npy")):
@@ -48,9 +48,9 @@ for path in sorted((session_files / "years").glob("*.npy")):
 # %%
 # Send, reduce, fetch
 # -------------------
-# To use your own machines, write ``pconnect(["alpha", "beta"])`` in place of ``local_network(2)``. Leave out ``put``
-# where the files are there already, and give their absolute path. ``put`` skips what has been sent before, and resumes
-# what was interrupted.
+# To use your own machines, write ``pconnect(["alpha", "beta"])`` in place of ``local_network(2)``. If
+# your servers have the files already, leave out ``put``, and write their absolute path in the program. ``put`` skips
+# files that have arrived before, and resumes interrupted transfers.
 
 with local_network(2) as net:
     for number, path in enumerate(sorted(folder.glob("*.npy"))):
@@ -63,7 +63,7 @@ files = sorted((folder / "got").rglob("*.npy"), key=lambda path: path.name)
 print(*(f"{path.relative_to(folder)}: {path.stat().st_size / 1e3:.0f} kB" for path in files), sep="\n")
 
 # %%
-# Plain numpy finds the same in the whole data.
+# Plain numpy finds the same values in the whole data.
 
 reduced = np.vstack([np.load(path) for path in files])
 whole = np.concatenate([np.load(path) for path in sorted(folder.glob("*.npy"))]).reshape(-1, MINUTES)

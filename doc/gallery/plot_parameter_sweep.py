@@ -5,8 +5,8 @@ Parameter sweep
 Solve an epidemic model for 400 pairs of parameters, on all processors of all servers.
 
 The SIR model has two rates: people infect others at rate ``beta``, and recover at rate ``gamma``. How many are ill on
-the worst day? Each pair of rates is one differential equation, which no other pair needs: a job for
-:doc:`net.pmap </reference/jobs>`, which takes arrays of arguments and returns an array of results.
+the worst day? Each pair of rates gives one differential equation, independent of all others.
+:doc:`net.pmap </reference/jobs>` takes arrays of arguments and returns an array of results.
 """
 
 import matplotlib.pyplot as plt
@@ -18,8 +18,7 @@ from pconnect import local_network
 # %%
 # The model
 # ---------
-# A plain function of numbers. It goes to the workers with everything that it refers to, so scipy must be installed
-# there, but not this file.
+# A plain function of numbers. ``pmap`` sends it to the workers, so your servers need scipy, but not this file.
 
 
 def worst_day(beta, gamma):
@@ -48,7 +47,7 @@ with local_network(2) as net:
 print(peak.shape, f"largest: {peak.max():.1%}")
 
 # %%
-# The result has the shape of the arguments, and the values that a loop computes here.
+# The result has the shape of the arguments, and the same values as a plain loop.
 
 assert np.array_equal(peak[7], [worst_day(beta, gammas[7]) for beta in betas])
 assert np.all(peak[beta_grid < gamma_grid] < 0.0011)  # the number of ill people never grows

@@ -6,7 +6,7 @@ Find the largest eigenvalue of a matrix whose rows are spread over the engines.
 
 The first principal component of 1797 images of handwritten digits is an eigenvector of their covariance. Power
 iteration finds it with nothing but products of the matrix and a vector. Each engine has a part of the images, and
-:doc:`allreduce </reference/collectives>` adds up the parts of the product: no node ever has all images.
+:doc:`allreduce </reference/collectives>` adds up the parts of the product: no engine ever has all images.
 """
 
 import matplotlib.pyplot as plt
@@ -46,7 +46,7 @@ with local_network(3) as net:
     values, vectors = np.array(net[1].pull("values")), net.pull("vector")
 
 # %%
-# All engines have the same vector. It is the one that numpy finds in the whole covariance matrix.
+# All engines have the same vector. It is the eigenvector that numpy finds for the whole covariance matrix.
 
 exact, exact_vectors = np.linalg.eigh(np.cov(images.T, bias=True))
 assert all(np.array_equal(vectors[0], vector) for vector in vectors[1:])
