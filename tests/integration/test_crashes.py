@@ -32,7 +32,7 @@ class Odd:
     pass
 
 def exhaust_memory():
-    # A limit of the address space, as batch systems set it. The engine needs some to tell of it.
+    # A limit on the address space, as batch systems set it. The engine needs some memory to report the error.
     with open('/proc/self/statm') as file:
         size = int(file.read().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)

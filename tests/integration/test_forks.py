@@ -17,7 +17,7 @@ import pconnect
 from pconnect import *
 from pconnect.collectives import barrier, bcast
 
-# Python warns of a fork in a process that has threads; here nothing but the fork itself is done with them.
+# Python warns of a fork in a process with threads; here the copy does not use them.
 warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
 
 def in_copy(work, ends=os._exit):

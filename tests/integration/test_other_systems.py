@@ -47,19 +47,19 @@ NOT_ON_WINDOWS = NOT_ON_MACOS | {
 TAKE_AWAY = """
 import asyncio, importlib, json, os, pkgutil, selectors, select, socket, sys
 import pconnect, srp_tools
-for package in (srp_tools, pconnect):  # with all that they load of others
+for package in (srp_tools, pconnect):  # with all packages that they import
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if not module.name.startswith(("pconnect.notebook", "pconnect.dask")):
             try:
                 importlib.import_module(module.name)
             except ModuleNotFoundError as error:
-                if error.name != "torch":  # which may be missing here, too
+                if error.name != "torch":  # torch may be missing here, too
                     raise
 for name in [name for name in sys.modules if name.split(".")[0] in {"pconnect", "srp_tools", "pserver"}]:
     del sys.modules[name]
 platform, missing, folder, host, user, password = sys.argv[1], json.loads(sys.argv[2]), *sys.argv[3:]
 pair, unix = socket.socketpair, socket.AF_UNIX
-socket.socketpair = lambda: pair(unix)  # Windows has it, made of something else
+socket.socketpair = lambda: pair(unix)  # Windows emulates it
 for module, names in missing.items():
     if names == "*":
         sys.modules[module] = None

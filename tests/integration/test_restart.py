@@ -173,7 +173,7 @@ def test_a_command_that_goes_on_finds_the_new_link_when_it_sends(any_server: Ser
             import pathlib, time
             psend('busy', sockets[0])
             while not pathlib.Path({str(tmp_path / "go")!r}).exists():
-                time.sleep(0.01)  # as if it computed
+                time.sleep(0.01)  # simulates work
             psend('from a long command', sockets[1])
             psend(precv(sockets[1]), sockets[0])
             """,

@@ -92,9 +92,9 @@ with pconnect("localhost", join=True, elastic=0.5) as net:
     (folder / "gate").touch()
     got += results
     assert [value for value, *_ in got] == [[10, 20, 30][k % 3] + k for k in range(2000)]
-    # Each counts what it has run since it began; what ran at the lost one before has gone with it.
+    # Each server counts its jobs since its start; the lost server's earlier count is gone.
     known = names + [where for _, where, when in got if where != lost_name or when > killed]
-    known.remove(lost_name)  # the job that said so has gone with it
+    known.remove(lost_name)  # the count of that job is gone, too
     ran = {node: known.count(name) for node, name in enumerate(names, 1)}
     wait_until(lambda: processed(statistics) == ran, f"{ran}, and not {processed(statistics)}")
     assert min(ran.values()) > 0, ran

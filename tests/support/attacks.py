@@ -1,4 +1,4 @@
-"""Attacks on a server, each in a process of its own: ``python -m tests.support.attacks NAME`` with `Facts` on stdin.
+"""Attacks on a server, each in its own process: ``python -m tests.support.attacks NAME`` with `Facts` on stdin.
 
 An attack prints ``begun``, attacks once, checks the server's answers, and ends.
 """

@@ -18,15 +18,15 @@ import json, os, signal, socket, subprocess, sys, threading
 def serve(connection):
     with connection, connection.makefile("rwb") as stream:
         line = stream.readline()
-        if not line:  # somebody who looks whether we are here
+        if not line:  # a check whether this server is up
             return
         task = json.loads(line)
-        # The folders of running servers are each node's own, as is /tmp, which these machines share.
+        # On a real cluster, each node has its own run-time folder and /tmp; these machines share /tmp.
         own = os.environ["PSERVER_RUNTIME_DIR"]
         env = dict(task["env"], PSERVER_RUNTIME_DIR=own, XDG_RUNTIME_DIR=own)
         process = subprocess.Popen(task["command"], cwd=task["cwd"], env=env, stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
-        def end():  # the other side asks for it, or is gone
+        def end():  # the other side requests the end, or is gone
             number = signal.SIGTERM if connection.recv(1) == b"T" else signal.SIGKILL
             try:
                 os.killpg(process.pid, number)
@@ -102,7 +102,7 @@ for number, node in enumerate(expand(os.environ["SLURM_JOB_NODELIST"])):
     tasks.append((node, {"command": command, "cwd": os.getcwd(), "env": env}))
 with open(os.environ["SLURM_SUBMIT_DIR"] + "/step", "w") as file:
     file.write(str(os.getpid()))
-sys.exit(run(tasks, sys.stdout.buffer, b"K"))  # as srun does when it gets SIGTERM
+sys.exit(run(tasks, sys.stdout.buffer, b"K"))  # as srun does on SIGTERM
 """
 _SCANCEL = """
 assert sys.argv[1:] == ["--signal=TERM", os.environ["SLURM_JOB_ID"] + ".0"], sys.argv

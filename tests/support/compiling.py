@@ -151,7 +151,7 @@ class OtherFolder:
 
 
 class Folder:
-    """A folder with source, in which tests run a command locally and by way of another machine."""
+    """A folder with source, in which tests run a command locally and through another machine."""
 
     def __init__(self, path: Path) -> None:
         self.path = path / "here"
