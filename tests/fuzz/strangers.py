@@ -119,7 +119,7 @@ def run(server: Server, name: str, seconds: float, seed: int) -> int:
         sock.close()
     server.connect().close()
     assert server.process.poll() is None, "the server has ended"
-    wait_until(lambda: daemon.num_fds() <= descriptors + 1, "the descriptors are closed")
+    wait_until(lambda: daemon.num_fds() <= descriptors + 1, "the descriptors to be closed")
     grown = daemon.memory_info().rss - memory
     assert grown < _MAX_GROWTH, f"the server grew by {grown} bytes, seed {seed}"
     assert not faults(server.log), f"{faults(server.log)}, seed {seed}"
