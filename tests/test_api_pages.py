@@ -16,7 +16,9 @@ MODULES = (
 # Methods of public classes that only the library calls. A new method is public unless you add it here.
 INTERNAL = {
     "Dashboard": {"abandon"},
-    "Executor": {"foreign", "pack", "pack_for_map", "prepare", "seeds", "share", "start", "submit_chunk"},
+    "Executor": {
+        "foreign", "known_slots", "pack", "pack_for_map", "prepare", "seeds", "share", "start", "submit_chunk",
+    },
     "ProgramTemplate": {"make_job"},
     "pconnect.Network": {"mesh"},  # provisional
 }  # fmt: skip

@@ -170,6 +170,14 @@ class Executor(concurrent.futures.Executor):
         """
         return self._scheduler.count_slots(self._options.on or self._nodes, timeout)
 
+    def known_slots(self) -> int:
+        """Return how many jobs may run at the same time, without waiting; 0 while servers have not reported."""
+        try:
+            slots = self._scheduler.count_slots(self._options.on or self._nodes, 0)
+        except TimeoutError:
+            return 0
+        return min(slots, self.max_workers or slots)
+
     def share(self, min_bytes: int) -> Sharing:
         """Return a `Sharing`, which finds large arrays in arguments and sends each of them to a worker once."""
         return Sharing(self._scheduler.contents, min_bytes, self._max_bytes)

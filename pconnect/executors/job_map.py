@@ -30,10 +30,10 @@ def map_jobs(
     items: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
     if size is None or size == 1 or isinstance(function, JobMaker):
         jobs = submit_items(executor, function, items)
-        return (outcome for outcome, _ in outcomes(jobs, total, ordered=ordered, on_error=on_error))
+        return (outcome for outcome, _ in outcomes(executor, jobs, total, ordered=ordered, on_error=on_error))
     jobs = submit_chunks(executor, function, items, size)
     count = None if total is None else -(-total // size)
-    pairs = outcomes(jobs, count, ordered=ordered, on_error=on_error)
+    pairs = outcomes(executor, jobs, count, ordered=ordered, on_error=on_error)
     return (value for outcome, job in pairs for value in spread(outcome, job))
 
 
@@ -76,10 +76,10 @@ def _length(iterables: Sequence[Iterable[Any]]) -> int | None:
 
 
 def outcomes(
-    jobs: Iterator[Job], total: int | None, *, ordered: bool, on_error: str
+    executor: Executor, jobs: Iterator[Job], total: int | None, *, ordered: bool, on_error: str
 ) -> Generator[tuple[Any, Job], None, None]:
     """Yield the outcome of each job together with the job. When this generator ends, it cancels the remaining jobs."""
-    under_way = LazyMap(jobs, ordered=ordered)
+    under_way = LazyMap(jobs, ordered=ordered, slots=executor.known_slots)
     taken = 0
 
     def progress_bar() -> ProgressBar | None:

@@ -2,8 +2,9 @@
 
 import os
 import queue
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pconnect.jobs.duration_estimate import DurationEstimate
 from pconnect.jobs.job import Job
@@ -12,6 +13,9 @@ from pconnect.loop.forked_copies import check_process
 # Submit jobs ahead for this many seconds of work, within a minimum and a maximum number of jobs.
 _AHEAD_SECONDS = 0.2
 _MIN_AHEAD, _MAX_AHEAD = 32, 4096
+# For each slot, submit at least this many jobs ahead, however long they take, so that no worker waits for the caller.
+_AHEAD_PER_SLOT = 2
+_SLOTS_SECONDS = 0.2  # count the slots this often: servers report late, come and go
 
 
 class Lookahead:
@@ -33,11 +37,21 @@ class LazyMap:
     """The jobs of one lazy map.
 
     `jobs` is an iterator that submits one job for each item taken from it. `ordered`: take jobs in input order rather
-    than in the order in which they end. `least_ahead`: see `Lookahead`.
+    than in the order in which they end. `least_ahead`: see `Lookahead`. `slots`: returns the present number of slots.
     """
 
-    def __init__(self, jobs: Iterator[Job], *, ordered: bool, least_ahead: int = _MIN_AHEAD) -> None:
+    def __init__(
+        self,
+        jobs: Iterator[Job],
+        *,
+        ordered: bool,
+        least_ahead: int = _MIN_AHEAD,
+        slots: Callable[[], int] = int,
+    ) -> None:
         self._jobs = jobs
+        self._slots = slots
+        self._slots_ahead = 0
+        self._counted_at = -_SLOTS_SECONDS
         self._lookahead = Lookahead(least_ahead)
         self._under_way: dict[Job, None] = {}
         self._waiting: deque[Job] | None = deque() if ordered else None
@@ -49,8 +63,13 @@ class LazyMap:
         return bool(self._under_way)
 
     def fill(self) -> None:
-        """Submit jobs until the number allowed by the lookahead is in flight."""
-        while len(self._under_way) < self._lookahead.count and (job := next(self._jobs, None)) is not None:
+        """Submit jobs until the number allowed by the lookahead, or by the slots, is in flight."""
+        now = time.monotonic()
+        if now - self._counted_at >= _SLOTS_SECONDS:
+            self._counted_at = now
+            self._slots_ahead = _AHEAD_PER_SLOT * self._slots()
+        limit = max(self._lookahead.count, self._slots_ahead)
+        while len(self._under_way) < limit and (job := next(self._jobs, None)) is not None:
             self._under_way[job] = None
             if self._waiting is not None:
                 self._waiting.append(job)

@@ -78,7 +78,7 @@ def _results(
             begin += job.items
             yield job
 
-    pairs = outcomes(jobs(), work.job_count, ordered=ordered, on_error="return")
+    pairs = outcomes(executor, jobs(), work.job_count, ordered=ordered, on_error="return")
     with contextlib.closing(pairs):
         for outcome, job in pairs:
             results = spread(outcome, job) if work.has_lists else [outcome]

@@ -132,6 +132,10 @@ class SerialExecutor(Executor):
         """Return 1."""
         return 1
 
+    def known_slots(self) -> int:
+        """Return 1."""
+        return 1
+
     def share(self, min_bytes: int) -> Any:
         """Refuse this call, which the joblib backend needs."""
         raise missing("joblib", "use joblib's own backend for this, sequential")

@@ -127,8 +127,8 @@ class MapView:
             Called on the client as ``reduce(total, result)`` while results arrive; ``pmap`` returns the last total.
             The first total is the first result. If the function returns tuples, totals and results are tuples. With
             `vectorized`, the results are those of chunks, and may have any length. No result is kept after it was
-            combined; at most 4096 jobs are ahead of the one that is combined next, and 32 of those that take longer
-            than 6 ms.
+            combined; at most 4096 jobs are ahead of the one that is combined next. If jobs take longer than 6 ms, it is
+            two for each slot, at least 32.
         ordered
             Whether `reduce` combines in the order of the inputs, first to last: the same total as that of
             `functools.reduce` in one process, to the last bit. Otherwise it combines in the order in which the results

@@ -254,3 +254,9 @@ def test_a_network_that_is_closed_has_no_executor(one_slot: Server) -> None:
         pass
     with pytest.raises(Exception, match="closed"):
         net.executor()
+
+
+def test_known_slots_are_counted_without_waiting(jobs_network: ClientNetwork) -> None:
+    with jobs_network.executor() as executor, jobs_network.executor(max_workers=1) as limited:
+        slots = executor.count_slots()
+        assert (executor.known_slots(), limited.known_slots(), limited.count_slots()) == (slots, 1, slots)

@@ -115,3 +115,31 @@ def test_long_jobs_reduce_the_lookahead() -> None:
     for _ in range(50):
         lookahead.learn(0.01)
     assert lookahead.count == 32
+
+
+def test_two_jobs_for_each_slot_are_ahead_however_long_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pconnect.executors.lazy_map._SLOTS_SECONDS", 0.0)
+    slots = 0
+    source = Source(500)
+    jobs = LazyMap(source.jobs, ordered=True, slots=lambda: slots)
+    jobs.fill()
+    assert len(source.submitted) == 32
+    slots = 100
+    jobs.fill()
+    assert len(source.submitted) == 200
+    slots = 3
+    source.end(0, seconds=10.0)
+    jobs.take(LIMIT)
+    jobs.fill()
+    assert len(source.submitted) == 200
+
+
+def test_slots_are_not_counted_for_each_item() -> None:
+    counted = itertools.count()
+    source = Source(100)
+    jobs = LazyMap(source.jobs, ordered=False, slots=lambda: next(counted))
+    for number in range(50):
+        jobs.fill()
+        source.end(number)
+        jobs.take(LIMIT)
+    assert 1 <= next(counted) < 10
