@@ -39,6 +39,8 @@ lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
+	$(BIN)/python .ci/words
+	$(BIN)/python .ci/words
 
 types: .venv/dev.stamp
 	$(BIN)/mypy

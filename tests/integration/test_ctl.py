@@ -101,7 +101,7 @@ def test_a_released_server_ends_with_its_last_session(server: Server) -> None:
         assert "the last of 1 session ends" in pserver(server, "ctl", "release").stdout
         assert server.process.poll() is None
     server.process.wait(DEADLINE)
-    assert "its last session has ended, as uid" in server.log
+    assert "its last session has ended, as requested by uid" in server.log
 
 
 def test_stop_when_idle_waits_and_an_end_at_once_names_what_it_ends(server: Server) -> None:

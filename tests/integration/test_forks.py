@@ -172,14 +172,14 @@ def test_every_use_in_a_copy_says_what_is_wrong_and_what_to_do() -> None:
     script = f"""
 called = []
 with local_network(2, slots=2) as net:
-    running = reval("import time; time.sleep(1)", net[1])
-    net_running = reval("import time; time.sleep(1)", net)
+    running = reval("import time; time.sleep(4)", net[1])
+    net_running = reval("import time; time.sleep(4)", net)
     running.add_done_callback(called.append)
     executor, pool = net.executor(), net.pool()
-    job = executor.submit(time.sleep, 1.0)
+    job = executor.submit(time.sleep, 4.0)
     job.add_done_callback(called.append)
-    waited = pool.apply_async(time.sleep, (1.0,), callback=called.append)
-    unordered = pool.imap_unordered(time.sleep, [1.0, 1.0])
+    waited = pool.apply_async(time.sleep, (4.0,), callback=called.append)
+    unordered = pool.imap_unordered(time.sleep, [4.0, 4.0])
     said = {{use: in_copy(lambda: exec(use)) for use in {_USES}}}
     silent = {{use: text for use, text in said.items() if "this process is a forked copy" not in text}}
     assert not silent, silent
