@@ -40,7 +40,6 @@ lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 	$(BIN)/python .ci/words
-	$(BIN)/python .ci/words
 
 types: .venv/dev.stamp
 	$(BIN)/mypy
