@@ -140,8 +140,8 @@ class Incoming:
         arrays are not checked: a str array from a hostile peer may contain invalid characters.
 
         Raises `ProtocolError` if the head does not describe a value, or describes one with too many items. Raises
-        `UnreadableValueError` if the value cannot be made here, or not `at_once`: a package is missing, or a registered
-        function fails.
+        `UnreadableValueError` if this node cannot make the value, or cannot make it now (`at_once`): a package is
+        missing, or a registered function fails.
         """
         for view in self.buffers:
             view.release()  # a bytearray cannot be resized by its new owner while a view of it exists

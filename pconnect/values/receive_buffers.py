@@ -126,7 +126,7 @@ class ReceiveBuffers:
 
 
 class _Loan:
-    """The last base of all arrays on some memory; see the module's docstring."""
+    """The last base of all arrays that share a piece of memory; see the module's docstring."""
 
     __slots__ = ("__array_interface__", "_memory", "_owner")
 

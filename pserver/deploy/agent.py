@@ -6,7 +6,7 @@ followed by the contents of the files that the request names. It answers with li
 All files that it creates are in one folder for each machine and server name, because machines may share home folders:
 
     env-KEY/       an environment; contains a file `complete` when the installation is finished
-    server/        the servers' part of the login
+    server/        the servers' login files
     log            log of the server
     record.json    record of the deployment: the environment, and the options of the server
 """
@@ -207,7 +207,7 @@ def _install(environment: Path, received: Path, packages: list[str]) -> None:
 
 
 def _keep_files(folder: Path, received: Path) -> None:
-    """Move the servers' part of the login into place. Each file is replaced as a whole."""
+    """Move the servers' login files into place. Each file is replaced as a whole."""
     if not received.exists():
         return
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -16,7 +16,7 @@ from srp_tools.errors import ConfigurationError
 _INSTALL_SECONDS = 900.0  # for downloading packages to a slow disk
 
 DESCRIPTION = """\
-Install this version on other machines over ssh, copy the servers' part of the login there, start a server on each, and
+Install this version on other machines over ssh, copy the servers' login files there, start a server on each, and
 check that this machine and all hosts can reach each other. Steps that are already done are skipped.
 """
 

@@ -54,7 +54,7 @@ class Plan:
     options: Sequence[
         str
     ]  #: of ``pserver start``; ``{place}`` stands for the deployment's folder on the host
-    verifiers: dict[str, bytes]  #: the servers' part of the login, by file name
+    verifiers: dict[str, bytes]  #: the servers' login files, by file name
     force: bool
 
     def record(self, python: str, version: str) -> dict[str, Any]:
