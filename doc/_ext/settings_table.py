@@ -18,7 +18,7 @@ def default_text(field: Field[Any], option: Option) -> str:
     default = None if field.default is MISSING else field.default
     text = option.default_text
     if text is None and option.parse is parse_size and isinstance(default, int):
-        text = size_text(default)
+        text = size_text(default) if default else "0"
     if text is None and option.parse is parse_duration and isinstance(default, float):
         text = duration_text(default)
     if text is None and isinstance(default, bool):
@@ -38,9 +38,10 @@ def markdown() -> str:
     for field in sorted(fields(ServerConfig), key=lambda each: each.name):
         option: Option = field.metadata["option"]
         reloads = "A running server takes a new value at `pserver reload`." if option.reloads else ""
+        what = f"`false`: {option.help}" if field.default is True else option.help
         entries.append(
             f"::::{{confval}} {field.name}\n:default: {escaped(default_text(field, option))}\n\n"
-            f"{escaped(option.help)} {reloads}\n::::\n"
+            f"{escaped(what)} {reloads}\n::::\n"
         )
     return "\n".join(entries)
 
