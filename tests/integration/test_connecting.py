@@ -46,6 +46,12 @@ def test_same_host_twice_is_two_engines_with_workspaces_of_their_own(network: Ma
     assert engine_pids(net) == {1: pid1, 2: pid2}
 
 
+def test_an_error_in_the_with_block_closes_the_network_and_reaches_the_caller(server: Server) -> None:
+    with pytest.raises(KeyError, match="mine"), server.connect(2) as net:
+        raise KeyError("mine")
+    assert net.closed
+
+
 def test_two_networks_at_once(network: MakeNetwork) -> None:
     one, two = network(2), network(2)
     assert one.network_id != two.network_id
