@@ -92,7 +92,9 @@ def _check_pair(credentials: Credentials, verifiers: VerifierFile) -> Finding:
     except ConfigurationError as error:
         return Finding(Level.WRONG, f"cannot check the password of {user}", str(error))
     except ParallelError as error:
-        remedy = f"create both again with generate-srp-data {user}, and copy the login files to the servers again"
+        remedy = (
+            f"create both again with generate-srp-data {user}, and copy the login files to the servers again"
+        )
         return Finding(Level.NOTE, f"the client's file and the users' file do not match: {error}", remedy)
     return ok(f"the password of {user} matches the users' file")
 
@@ -103,7 +105,9 @@ def _check_member(path: Path, verifiers: VerifierFile) -> Finding:
         credentials = load_member(path)
         check_password(verifiers.find(credentials.user), credentials.password)
     except ParallelError as error:
-        remedy = "create both again with generate-srp-data --member, and copy the login files to all servers again"
+        remedy = (
+            "create both again with generate-srp-data --member, and copy the login files to all servers again"
+        )
         return Finding(Level.WRONG, f"a server cannot use {path} to join other servers: {error}", remedy)
     return ok(f"{_described(path)}, user {credentials.user}, matches the users' file")
 
