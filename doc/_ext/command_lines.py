@@ -80,8 +80,9 @@ def markdown(command: str) -> str:
 
 def is_shown(action: argparse.Action) -> bool:
     """Return whether an option or argument has an entry: all parsers have ``--help``, and subcommands have sections."""
-    hidden = argparse._HelpAction | argparse._SubParsersAction
-    return action.help != argparse.SUPPRESS and not isinstance(action, hidden)
+    return action.help != argparse.SUPPRESS and not isinstance(
+        action, (argparse._HelpAction, argparse._SubParsersAction)
+    )
 
 
 def _parts(
@@ -118,7 +119,9 @@ def _value(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
 def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     text = parser._get_formatter()._expand_help(action) if action.help else ""
     value = _value(parser, action) if action.nargs != 0 else ""
-    names = [f"{name} {value}".rstrip() for name in action.option_strings] or [action.metavar or action.dest]
+    names = [f"{name} {value}".rstrip() for name in action.option_strings] or [
+        str(action.metavar or action.dest)
+    ]
     return f"::::{{option}} {', '.join(map(str, names))}\n{escaped(_sentence(text))}\n::::\n"
 
 

@@ -75,14 +75,17 @@ def test_an_idle_session_says_so_and_one_that_computes_does_not(server: Server) 
 
 def test_slots_while_jobs_run(server: Server) -> None:
     with server.connect() as net:
-        jobs = [net.submit("__import__('time').sleep", 0.1) for _ in range(60)]
+        jobs = [
+            net.submit("__import__('time').sleep", 0.2) for _ in range(2000)
+        ]  # more than the test waits for
         wait_until(lambda: server.status_now()["slots"] == {"total": 2, "used": 2}, "two workers")
         assert pserver(server, "ctl", "slots", "4").stdout == "4 slots instead of 2; 2 in use.\n"
         wait_until(lambda: server.status_now()["slots"] == {"total": 4, "used": 4}, "four workers")
         pserver(server, "ctl", "slots", "1")
         wait_until(lambda: server.status_now()["slots"] == {"total": 1, "used": 1}, "one worker")
-        for job in jobs:
-            job.result(DEADLINE)
+        assert jobs[0].result(DEADLINE) is None
+        for job in reversed(jobs):
+            job.cancel()
         assert "0 to 100000" in pserver(server, "ctl", "slots", "many", check=1).stderr
 
 
