@@ -77,7 +77,10 @@ def test_no_page_installs_a_name_that_is_not_ours() -> None:
 
 
 @pytest.mark.slow
-def test_the_same_commit_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_commit_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The clone that is tested may belong to another account.
+    (tmp_path / ".gitconfig").write_text("[safe]\n\tdirectory = *\n", encoding="utf-8")
+    monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("one", "two"):
         clone = tmp_path / name
         subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True, timeout=100)
