@@ -1,7 +1,7 @@
 """Shared behaviour of networks, nodes, commands and jobs: their `dir`, and refusal to be pickled."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, NoReturn
 
 
@@ -17,13 +17,7 @@ class PublicNames:
     def __dir__(self) -> list[str]:
         """Return the names for users, and Python's own."""
         names = {name for name in object.__dir__(self) if name.startswith("__")}
-        for kind in type(self).__mro__:
-            listed = vars(kind).get("_for_users")
-            if listed is not None:
-                names.update(listed)
-                break
-            names.update(name for name in vars(kind) if not name.startswith("_"))
-        return sorted(names)
+        return sorted(names | names_for_users(type(self).__mro__))
 
     def __reduce_ex__(self, _: object) -> NoReturn:
         """Refuse to be pickled: usually, a user has put the object into a function or its arguments by mistake."""
@@ -31,6 +25,17 @@ class PublicNames:
             f"a {type(self).__name__} cannot leave the process that made it; send its data, such as job.result(). "
             "In an engine, `sockets` is the network; jobs have none"
         )
+
+
+def names_for_users(kinds: Iterable[type]) -> set[str]:
+    """Return the public names that these classes define, up to the first that lists names for users, with its list."""
+    names: set[str] = set()
+    for kind in kinds:
+        listed = vars(kind).get("_for_users")
+        if listed is not None:
+            return names | set(listed)
+        names.update(name for name in vars(kind) if not name.startswith("_"))
+    return names
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

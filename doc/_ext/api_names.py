@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pconnect.public_names import PublicNames
+from pconnect.public_names import PublicNames, names_for_users
 
 PAGES = Path(__file__).parent.parent / "reference" / "api"
 _BLOCK = re.compile(r"^```\{api\} *(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -74,16 +74,12 @@ def load(path: str) -> Any:
 
 def members_for_users(kind: type) -> list[str]:
     """Return the public names of a class: the names that it lists for users, or all names that our classes define."""
-    names: set[str] = set()
-    for each in kind.__mro__:
-        if each is PublicNames or not each.__module__.startswith(("pconnect", "pserver", "srp_tools")):
-            continue
-        listed = vars(each).get("_for_users")
-        if listed is not None:
-            names.update(listed)
-            break
-        names.update(name for name in vars(each) if not name.startswith("_"))
-    return sorted(names)
+    ours = (
+        each
+        for each in kind.__mro__
+        if each is not PublicNames and each.__module__.startswith(("pconnect", "pserver", "srp_tools"))
+    )
+    return sorted(names_for_users(ours))
 
 
 def entries_of(module: str, lines: str) -> Iterator[Entry]:

@@ -170,13 +170,17 @@ class Executor(concurrent.futures.Executor):
         """
         return self._scheduler.count_slots(self._options.on or self._nodes, timeout)
 
+    def usable_slots(self, timeout: float = 30.0) -> int:
+        """Return how many jobs of this executor may run at the same time. Raises as `count_slots`."""
+        slots = self.count_slots(timeout)
+        return min(slots, self.max_workers or slots)
+
     def known_slots(self) -> int:
         """Return how many jobs may run at the same time, without waiting; 0 while servers have not reported."""
         try:
-            slots = self._scheduler.count_slots(self._options.on or self._nodes, 0)
+            return self.usable_slots(0)
         except TimeoutError:
             return 0
-        return min(slots, self.max_workers or slots)
 
     def share(self, min_bytes: int) -> Sharing:
         """Return a `Sharing`, which finds large arrays in arguments and sends each of them to a worker once."""

@@ -1,5 +1,6 @@
 """The inputs of `pmap`, as single elements or as chunks of arrays, and the results put together in their shape."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -64,10 +65,7 @@ class Elements:
 
     def joined(self, results: list[Any], *, uniform: bool) -> Any:
         """Return the results in the shape of the inputs; tuples give one result for each position in them."""
-        parts = _separated(results)
-        if parts is None:
-            return self._shaped(results, uniform=uniform)
-        return tuple(self._shaped(list(part), uniform=uniform) for part in parts)
+        return _by_position(results, functools.partial(self._shaped, uniform=uniform))
 
     def _shaped(self, results: list[Any], *, uniform: bool) -> Any:
         if not uniform:
@@ -133,10 +131,7 @@ class Chunks:
 
     def joined(self, results: list[Any], *, uniform: bool) -> Any:
         """Return the results joined along axis 0; tuples give one result for each position in them."""
-        parts = _separated(results)
-        if parts is None:
-            return self._concatenated(results, uniform=uniform)
-        return tuple(self._concatenated(list(part), uniform=uniform) for part in parts)
+        return _by_position(results, functools.partial(self._concatenated, uniform=uniform))
 
     def _concatenated(self, results: list[Any], *, uniform: bool) -> Any:
         for position, result in enumerate(results):
@@ -171,20 +166,17 @@ class Chunks:
 
 
 def _default_size(executor: Executor, count: int) -> int:
-    if executor.seeds is not None:
-        chunks = _SEEDED_CHUNKS
-    else:
-        slots = executor.count_slots()
-        chunks = _CHUNKS_PER_SLOT * max(1, min(slots, executor.max_workers or slots))
+    is_seeded = executor.seeds is not None
+    chunks = _SEEDED_CHUNKS if is_seeded else _CHUNKS_PER_SLOT * max(1, executor.usable_slots())
     return max(1, -(-count // chunks))
 
 
-def _separated(results: list[Any]) -> list[tuple[Any, ...]] | None:
-    """Return the results by their position in tuples; ``None`` if they are not tuples."""
+def _by_position(results: list[Any], join: Callable[[list[Any]], Any]) -> Any:
+    """Join the results; if they are tuples, those at each position in them, and return a tuple."""
     if not results or not all(isinstance(result, tuple) for result in results):
-        return None
+        return join(results)
     if len({len(result) for result in results}) > 1:
         raise ConfigurationError(
             "pmap: the function returned tuples of different lengths; return the same number of values each time"
         )
-    return list(zip(*results, strict=True))
+    return tuple(join(list(part)) for part in zip(*results, strict=True))

@@ -8,6 +8,7 @@ from typing import Any
 from pconnect.commands.function_pickling import describe
 from pconnect.errors import ConfigurationError
 from pconnect.executors.executor import Executor
+from pconnect.executors.throttle import check_limit
 from pconnect.jobs import random_streams
 from pconnect.jobs.broadcast_value import Broadcast
 from pconnect.jobs.job import Job, JobOptions
@@ -56,9 +57,16 @@ class SerialExecutor(Executor):
     """An executor with the usual interface. `on`: the nodes whose workspaces the jobs use in turn."""
 
     def __init__(
-        self, home: Home, options: JobOptions, on: Sequence[int], seeds: Seeds | None = None
+        self,
+        home: Home,
+        options: JobOptions,
+        on: Sequence[int],
+        seeds: Seeds | None = None,
+        *,
+        max_workers: int | None = None,
     ) -> None:
         # Does not call the constructor of the base class, which needs servers.
+        check_limit("max_workers", max_workers)
         home.check_open()
         self._home = home
         self._options = options
@@ -129,10 +137,6 @@ class SerialExecutor(Executor):
             job.fail(error)
 
     def count_slots(self, timeout: float = 30.0) -> int:
-        """Return 1."""
-        return 1
-
-    def known_slots(self) -> int:
         """Return 1."""
         return 1
 

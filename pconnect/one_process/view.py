@@ -14,7 +14,6 @@ from pconnect.errors import ConfigurationError
 from pconnect.executors.multiprocessing_pool import Pool
 from pconnect.executors.pmap import pmap
 from pconnect.executors.submit_options import given_options
-from pconnect.executors.throttle import check_limit
 from pconnect.jobs.broadcast_value import Broadcast
 from pconnect.jobs.job import Job, JobOptions
 from pconnect.jobs.seeds import Seeds
@@ -230,9 +229,10 @@ class SerialView(InProcess):
         max_workers: int | None = None,
     ) -> SerialExecutor:
         """Return an executor; only `seed` has an effect."""
-        check_limit("max_workers", max_workers)
         options = JobOptions(retries, time_limit, memory_limit, isolate, allow_pickle, grace)
-        return SerialExecutor(self._home, options, self._numbers(), self._seeds(seed))
+        return SerialExecutor(
+            self._home, options, self._numbers(), self._seeds(seed), max_workers=max_workers
+        )
 
     def pool(self, processes: int | None = None, **options: Any) -> Pool:
         """Return a pool with the interface of `multiprocessing.Pool`."""
@@ -267,9 +267,10 @@ class SerialView(InProcess):
         max_workers: int | None = None,
     ) -> Iterator[Any]:
         """Call a function for each item, when its result is requested."""
-        check_limit("max_workers", max_workers)
         options = JobOptions(retries=retries, time_limit=time_limit, allow_pickle=allow_pickle)
-        executor = SerialExecutor(self._home, options, self._numbers(on), self._seeds(seed))
+        executor = SerialExecutor(
+            self._home, options, self._numbers(on), self._seeds(seed), max_workers=max_workers
+        )
         return executor.results(function, iterables, on_error, chunksize)
 
     def pmap(
@@ -289,10 +290,9 @@ class SerialView(InProcess):
         max_workers: int | None = None,
     ) -> Any:
         """Call a function for each element of arrays or lists, or for chunks of arrays."""
-        check_limit("max_workers", max_workers)
         options = JobOptions(retries=retries, time_limit=time_limit, allow_pickle=allow_pickle)
         return pmap(
-            SerialExecutor(self._home, options, self._numbers(), self._seeds(seed)),
+            SerialExecutor(self._home, options, self._numbers(), self._seeds(seed), max_workers=max_workers),
             function,
             inputs,
             uniform_output=uniform_output,
