@@ -17,7 +17,8 @@ MODULES = (
 INTERNAL = {
     "Dashboard": {"abandon"},
     "Executor": {
-        "foreign", "known_slots", "pack", "pack_for_map", "prepare", "seeds", "share", "start", "submit_chunk", "usable_slots",
+        "foreign", "known_slots", "pack", "pack_for_map", "prepare", "seeds", "share", "start", "submit_chunk",
+        "usable_slots",
     },
     "ProgramTemplate": {"make_job"},
     "pconnect.Network": {"mesh"},  # provisional
