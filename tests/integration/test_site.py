@@ -115,6 +115,22 @@ def test_pages_fit_the_screen_and_load_nothing_from_elsewhere(site: Path) -> Non
                     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
 
 
+# Text that ends to the right of the screen. Tables and blocks of code scroll by themselves.
+CUT_OFF = """() => [...document.querySelectorAll("article :is(h1, h2, h3, p, li, dt, img)")].filter(element => {
+    if (element.closest("table, pre") || element.querySelector("table, pre")) return false
+    const text = document.createRange()
+    text.selectNodeContents(element)
+    return Math.max(element.getBoundingClientRect().right, text.getBoundingClientRect().right) > innerWidth
+}).map(element => element.textContent.trim().slice(0, 80))"""
+
+
+def test_a_phone_shows_all_text(site: Path) -> None:
+    with chromium(OFFLINE) as browser, opened(browser, f"{site.as_uri()}/index.html", "phone") as page:
+        for path in sorted(set(site.rglob("*.html")) - set((site / "_static").rglob("*"))):
+            page.goto(path.as_uri(), wait_until="domcontentloaded")
+            assert page.evaluate(CUT_OFF) == [], path.relative_to(site)
+
+
 def test_the_notebook_has_its_outputs(site: Path) -> None:
     page = (site / "notebook.html").read_text(encoding="utf-8")
     for shown in ("this node", "3.14", "LinAlgError", "still here", '<img alt="_images/'):
