@@ -208,7 +208,8 @@ def select_sockets(connections: Connections, timeout: float | None = None, *, ta
     connections
         A network, a part of a network, or a single connection.
     timeout
-        Time limit in seconds, which may be a fraction; ``None`` waits without limit, 0 does not wait.
+        Time limit in seconds, which may be a fraction; ``None`` or a negative number waits without limit, 0 does not
+        wait.
     tag
         Only values sent with this tag count.
 
@@ -265,7 +266,8 @@ def select_sockets(connections: Connections, timeout: float | None = None, *, ta
                 event_loop.poll(0)
             event_loop.run_until(
                 some_ready,
-                deadline_after(timeout),
+                # Programs from Octave pass -1 to wait without limit.
+                deadline_after(None if timeout is None or timeout < 0 else timeout),
                 lambda: f"a value from {names(targets)}",
                 # Lost connections were reported before; otherwise this would not wait.
                 lambda: Wait("select_sockets", tuple(t.node for t in targets if t.error is None), tag=tag),

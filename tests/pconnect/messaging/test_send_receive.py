@@ -267,6 +267,15 @@ def test_select_takes_fractions(nets: list[Network]) -> None:
     assert 0.25 <= time.monotonic() - begin < 5
 
 
+def test_select_with_a_negative_limit_waits_for_a_value(nets: list[Network]) -> None:
+    def send_late() -> None:
+        time.sleep(0.2)
+        psend(1, nets[1][0], timeout=LIMIT)
+
+    with at_the_same_time(send_late):
+        assert select_sockets(nets[0], -1) == [1]
+
+
 def test_select_names_a_lost_peer_once(nets: list[Network]) -> None:
     nets[1].mesh.event_loop.close()
     with pytest.raises(ConnectionLostError, match="node 1"):
