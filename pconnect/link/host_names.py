@@ -214,7 +214,9 @@ def resolve(name: str, port: int, until: float = math.inf) -> Steps[list[Address
         yield Wait(reader.fileno(), until=until)  # closing `writer` makes it readable
     answer = answers.get()
     if isinstance(answer, socket.gaierror):
-        raise OSError(f"cannot resolve the name ({answer.strerror})") from answer
+        raise OSError(
+            f"cannot resolve the name ({answer.strerror}): check it, or give an address"
+        ) from answer
     if isinstance(answer, OSError):
         raise answer
     return answer

@@ -186,7 +186,10 @@ def _reach(path: Path) -> Iterator[str]:
     try:
         facts = os.fstat(folder)
         if facts.st_uid != os.geteuid() or stat.S_IMODE(facts.st_mode) & 0o077:
-            raise AuthenticationError(f"the folder {path.parent} is open to others")
+            raise AuthenticationError(
+                f"the folder {path.parent} is open to others, so no socket in it is trusted: give the path that "
+                "pserver status shows"
+            )
         yield f"/proc/self/fd/{folder}/{path.name}"
     finally:
         os.close(folder)

@@ -20,7 +20,7 @@ def ask_at(host: str, user: str | None, request: Mapping[str, object], seconds: 
     The password comes from the same places as for `pconnect`. Raises `ConfigurationError` if the server refuses the
     request, and the errors of a login.
     """
-    hosts = parse_hosts(host)
+    hosts = [] if "," in host else parse_hosts(host)
     if len(hosts) != 1:
         raise ConfigurationError(f"--host {host}: give exactly one server")
     credentials = find_credentials(user, None, os.environ.get("PCONNECT_CREDENTIALS") or None)

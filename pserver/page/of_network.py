@@ -54,7 +54,10 @@ class FromClient:
                 self._awaited = asyncio.create_task(self._reader.readline())
                 told = json.loads(await self._answer(self._awaited))
         except TimeoutError as error:  # the client is stopped, or busy with a long computation
-            raise ConfigurationError("the client of the network is not answering at the moment") from error
+            raise ConfigurationError(
+                "the client of the network is not answering at the moment: it is stopped or busy; "
+                "wait until it continues"
+            ) from error
         except (OSError, ValueError) as error:
             self.has_ended.set()
             raise ConfigurationError("the client of the network no longer answers") from error

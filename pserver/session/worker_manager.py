@@ -188,7 +188,8 @@ class Workers:
             return
         except OSError as error:
             self._slot_client.give_back(lease)
-            why: Any = f"a worker could not be started: {error}"
+            place = f" ({error.filename})" if error.filename else ""
+            why: Any = f"a worker could not be started: {error.strerror or error}{place}"
             # If the folder of the session is gone, no later attempt can succeed.
             self._refuse(self._last_number, {"never": why} if isinstance(error, FileNotFoundError) else why)
             return

@@ -51,7 +51,7 @@ def open_own(path: Path, flags: int) -> int:
     if stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid():
         return descriptor
     os.close(descriptor)
-    raise PermissionError(errno.EPERM, "not a regular file of this account", str(path))
+    raise PermissionError(errno.EPERM, "not a regular file of this account; remove it", str(path))
 
 
 def is_apart() -> bool:

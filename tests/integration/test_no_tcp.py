@@ -147,7 +147,9 @@ def test_something_else_at_a_path(tmp_path: Path) -> None:
         other.bind(str(tmp_path / "other"))
         other.listen()
         tmp_path.chmod(0o755)
-        with pytest.raises(AuthenticationError, match="is open to others"):
+        with pytest.raises(
+            AuthenticationError, match="is open to others, so no socket in it is trusted: give"
+        ):
             pconnect(f"unix:{tmp_path / 'other'}", user="alice", password="secret", timeout=DEADLINE)
 
 

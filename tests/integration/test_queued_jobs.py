@@ -119,6 +119,6 @@ def test_a_job_of_a_session_whose_folder_was_removed_fails(narrow_server: Server
     with narrow_server.connect() as net:
         shutil.rmtree(Path(str(net[1].eval("str(session_files)").result(DEADLINE))).parent)
         with pytest.raises(
-            JobLostError, match="the private folder of this session was removed; connect again"
+            JobLostError, match=r"started: the private folder of this session was removed; connect again \(/"
         ):
             net.submit(pow, 2, 3).result(DEADLINE)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -176,3 +177,9 @@ def test_a_user_ends_sessions_of_his_own_and_no_others(
         with pytest.raises(ConnectionLostError, match=r"its user \(bob\) ended this session"):
             bobs.eval("1").result()
         assert alices.eval("1").result() == [1]
+
+
+def test_more_than_one_server() -> None:
+    for hosts in ("alpha,beta", "alpha*2"):
+        with pytest.raises(ConfigurationError, match=f"--host {re.escape(hosts)}: give exactly one server"):
+            ask_at(hosts, None, {"do": "status"}, DEADLINE)
