@@ -112,7 +112,7 @@ class Recovering:
 
     def why(self, job: Job) -> str:  # noqa: ARG002 - the same for all jobs
         """Return a general reason, because the server does not report more about its jobs."""
-        return "its server keeps it, and has not reported more"
+        return "its server keeps it and has reported no result yet"
 
     def _send_stop(self, job: Job, grace: float) -> None:
         assert job.node is not None  # noqa: S101 - set when the job was created
