@@ -52,7 +52,7 @@ class Executor(concurrent.futures.Executor):
         exclusive: bool = False,
         max_workers: int | None = None,
     ) -> None:
-        check_limit("max_workers", max_workers)
+        max_workers = check_limit("max_workers", max_workers)
         mesh.check_open()
         self._mesh = mesh
         self._scheduler = scheduler_of(mesh)

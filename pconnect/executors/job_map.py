@@ -11,6 +11,7 @@ from pconnect.jobs.job import Job
 from pconnect.loop.progress import ProgressBar
 from pconnect.loop.progress_bars import Meter
 from pconnect.remote_entry import map_part
+from srp_tools.rules.numbers import positive_integer
 
 
 def map_jobs(
@@ -41,11 +42,12 @@ def check_chunksize(chunksize: int | str) -> int | None:
     """Return the number of items of a chunk; ``None`` for ``"auto"``."""
     if chunksize == "auto":
         return None
-    if not (isinstance(chunksize, int) and chunksize > 0):
+    size = positive_integer(chunksize)
+    if size is None:
         raise ConfigurationError(
             f'chunksize={chunksize!r} is not allowed: use "auto" or a positive number of items'
         )
-    return chunksize
+    return size
 
 
 def submit_items(

@@ -1,5 +1,6 @@
 """Lazy maps: jobs are submitted a limited distance ahead of the results taken, which are taken one by one."""
 
+import concurrent.futures
 import os
 import queue
 import time
@@ -110,7 +111,9 @@ def wait_for(job: Job, timeout: float | None) -> None:
     """Wait until a job has ended in any way. Raises `TimeoutError` if it has not ended in time."""
     try:
         job.exception(timeout)
-    except BaseException:
+    except concurrent.futures.CancelledError:
+        pass
+    except TimeoutError:
         if not job.done():
             raise
 
@@ -119,5 +122,5 @@ def error_of(job: Job) -> BaseException | None:
     """Return the error of a job that has ended."""
     try:
         return job.exception()
-    except BaseException as error:  # noqa: BLE001 - the job was cancelled
+    except concurrent.futures.CancelledError as error:
         return error

@@ -144,7 +144,7 @@ class Pool:
     """
 
     def __init__(self, executor: Executor, processes: int | None = None) -> None:
-        check_limit("processes", processes)
+        processes = check_limit("processes", processes)
         self._executor = executor
         self._throttle = Throttle(executor.start, processes)
         self._processes = processes

@@ -10,8 +10,9 @@ from typing import Any
 
 from pconnect.errors import ConfigurationError, RemoteError
 from pconnect.executors.executor import Executor
-from pconnect.executors.job_map import outcomes, spread
-from pconnect.executors.pmap_inputs import Chunks, Elements
+from pconnect.executors.job_map import outcomes
+from pconnect.executors.lazy_map import error_of
+from pconnect.executors.pmap_inputs import Chunks, Elements, items_of
 from pconnect.jobs.job import Job
 
 
@@ -19,8 +20,7 @@ class JobFailure(RuntimeError):  # noqa: N818 - an argument of error handlers, l
     """The first argument of an error handler of `pmap`: the failed item and its error."""
 
     def __init__(self, index: Any, error: BaseException) -> None:
-        item = f"items {index.start} to {index.stop - 1}" if isinstance(index, slice) else f"item {index}"
-        super().__init__(f"{item}: {error}")
+        super().__init__(f"{items_of(index)}: {error}")
         self.index = index  #: of the item in the whole input: a tuple for an array, a slice for a chunk
         self.error = error
         #: Text of the error, name of the exception's type, and traceback on the worker.
@@ -47,6 +47,10 @@ def pmap(
     if not ordered and reduce is None:
         raise ConfigurationError(
             "pmap: ordered=False is only for reduce=; without it, the results have the order of the inputs"
+        )
+    if error_handler is not None and not callable(error_handler):
+        raise ConfigurationError(
+            f"pmap: error_handler={error_handler!r} cannot be called: give a function of a failure and the elements"
         )
     if not inputs:
         raise ConfigurationError("pmap: no input was given; pass at least one array or sequence")
@@ -81,12 +85,13 @@ def _results(
     pairs = outcomes(executor, jobs(), work.job_count, ordered=ordered, on_error="return")
     with contextlib.closing(pairs):
         for outcome, job in pairs:
-            results = spread(outcome, job) if work.has_lists else [outcome]
-            for position, result in enumerate(results, first.pop(job)):
-                if not isinstance(result, BaseException):
-                    yield result
-                    continue
-                failure = JobFailure(work.index(position), result)
+            error = error_of(job)  # a function may also return an exception
+            begin = first.pop(job)
+            if error is None:
+                yield from outcome if work.has_lists else [outcome]
+                continue
+            for position in range(begin, begin + job.items):
+                failure = JobFailure(work.index(position), error)
                 if error_handler is None:
-                    raise failure from result
+                    raise failure from error
                 yield error_handler(failure, *work.elements(position))

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set, Sized
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,22 @@ from pconnect.errors import ConfigurationError
 from pconnect.executors.executor import Executor, JobMaker
 from pconnect.executors.job_map import check_chunksize, submit_chunks, submit_items
 from pconnect.jobs.job import Job
+from pconnect.values.dtypes import joined
 
 # "auto" makes this many chunks for each slot: a slow chunk delays the end little.
 _CHUNKS_PER_SLOT = 4
 # With a seed, "auto" makes this many chunks on every cluster: the k-th chunk draws from the k-th stream.
 _SEEDED_CHUNKS = 64
+_TEXT = "SU"  # kinds of dtypes
+_NO_LIST = (str, bytes, Mapping, Set)  # have a length, but their items are not results
 _NOT_UNIFORM = "uniform_output=False returns them unchanged"
+
+
+def items_of(index: Any) -> str:
+    """Return the words for an index of an item, or for the slice of a chunk."""
+    if isinstance(index, slice) and index.stop - index.start > 1:
+        return f"items {index.start} to {index.stop - 1}"
+    return f"item {index.start if isinstance(index, slice) else index}"
 
 
 class Elements:
@@ -29,6 +39,7 @@ class Elements:
     def __init__(
         self, function: Callable[..., Any] | str, inputs: Sequence[Any], chunksize: int | str
     ) -> None:
+        inputs = [_in_order(items, place) for place, items in enumerate(inputs, 1)]
         shapes = [items.shape if isinstance(items, np.ndarray) else (len(items),) for items in inputs]
         # An empty input counts as well, so the largest size is not enough.
         shape = max(shapes, key=lambda s: (math.prod(s) != 1, math.prod(s), len(s)))
@@ -78,11 +89,11 @@ class Elements:
             array = np.array(results)
         except ValueError:
             array = np.empty(0, dtype=object)
-        if array.ndim != 1 or len(array) != len(results) or array.dtype == object:
+        if array.ndim != 1 or len(array) != len(results) or array.dtype == object or _differs(array, results):
             raise ConfigurationError(
                 f"pmap: the results are not all single values of one type; {_NOT_UNIFORM}"
             )
-        return array.reshape(self._shape or array.shape)
+        return array.reshape(self._shape)
 
 
 class Chunks:
@@ -100,7 +111,7 @@ class Chunks:
         inputs: Sequence[Any],
         chunksize: int | str,
     ) -> None:
-        arrays = [np.asarray(items) for items in inputs]
+        arrays = [_array(items, place) for place, items in enumerate(inputs, 1)]
         lengths = [len(array) for array in arrays if array.size != 1]
         if len(set(lengths)) > 1:
             raise ConfigurationError(
@@ -141,12 +152,16 @@ class Chunks:
         if not results:
             return np.empty(0)
         try:
-            array = np.concatenate([np.asarray(result) for result in results])
-        except ValueError as error:
+            parts = [np.asanyarray(result) for result in results]
+            array = joined(parts, 0)
+        except (TypeError, ValueError) as error:
             raise ConfigurationError(
                 f"pmap: the results of the chunks do not match: {error}; {_NOT_UNIFORM}"
             ) from error
-        if array.dtype == object:
+        if array.dtype == object or any(
+            _differs(part, result) or (array.dtype.kind in _TEXT and part.dtype.kind != array.dtype.kind)
+            for part, result in zip(parts, results, strict=True)
+        ):
             raise ConfigurationError(f"pmap: the results are not arrays of one type; {_NOT_UNIFORM}")
         return array
 
@@ -154,15 +169,49 @@ class Chunks:
         part = self.index(position)
         wanted = part.stop - part.start
         try:
-            found = f"{len(result)} values"
-            if len(result) == wanted:
-                return
+            count = None if isinstance(result, _NO_LIST) else len(result)
         except TypeError:  # it has no length
-            found = f"a single value ({type(result).__name__})"
+            count = None
+        if count == wanted:
+            return
+        found = f"{count} values" if count is not None else f"a single value ({type(result).__name__})"
         raise ConfigurationError(
-            f"pmap: with vectorized=True the function returned {found} for items {part.start} to {part.stop - 1}: it "
-            f"must return {wanted}, one for each item; without vectorized=True it gets the items one by one"
+            f"pmap: with vectorized=True the function returned {found} for {items_of(part)}: it must return {wanted}, "
+            "one for each item; without vectorized=True it gets the items one by one"
         )
+
+
+def _in_order(items: Any, place: int) -> Any:
+    """Return an input as an array or sequence; a number is its only element. `place`: of the input, for the error."""
+    if isinstance(items, int | float | complex | np.generic):
+        return [items]
+    if isinstance(items, np.matrix) or (hasattr(items, "__array__") and not isinstance(items, np.ndarray)):
+        return np.asarray(items)
+    if isinstance(items, np.ndarray | Sequence):
+        return items
+    if isinstance(items, Sized) and isinstance(items, Iterable):  # a set or the keys of a dict, for example
+        return list(items)
+    raise ConfigurationError(
+        f"pmap: input {place} is of type {type(items).__name__}, which has no length: give an array or a list; "
+        "net.map takes iterators"
+    )
+
+
+def _array(items: Any, place: int) -> Any:
+    """Return an input as an array, with its mask if it has one."""
+    items = items if isinstance(items, str | bytes | int | float | complex) else _in_order(items, place)
+    try:
+        return np.asanyarray(items)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"pmap: with vectorized=True the inputs are converted to arrays, which is not possible for input {place}: "
+            f"{error}"
+        ) from error
+
+
+def _differs(array: Any, values: Any) -> bool:
+    """Return whether an array of text has other values: numpy converts numbers to text, and cuts off NUL characters."""
+    return array.dtype.kind in _TEXT and array.ndim == 1 and array.tolist() != list(values)
 
 
 def _default_size(executor: Executor, count: int) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pconnect.errors import ConfigurationError
 from pconnect.jobs.job import Job
 from pconnect.loop.forked_copies import check_process
+from srp_tools.rules.numbers import positive_integer
 
 
 class Throttle:
@@ -76,7 +77,9 @@ class Throttle:
             self._start(following)
 
 
-def check_limit(name: str, limit: int | None) -> None:
-    """Refuse a limit that is not a positive number. `name`: of the parameter, for the error."""
-    if limit is not None and not (isinstance(limit, int) and limit > 0):
+def check_limit(name: str, limit: int | None) -> int | None:
+    """Return a limit; refuse one that is not a positive integer. `name`: of the parameter, for the error."""
+    checked = positive_integer(limit)
+    if limit is not None and checked is None:
         raise ConfigurationError(f"{name}={limit!r} is not allowed: give 1 or more")
+    return checked

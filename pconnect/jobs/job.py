@@ -3,6 +3,7 @@
 import concurrent.futures
 import enum
 import logging
+import numbers
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -54,14 +55,17 @@ class JobOptions:
     on: frozenset[int] | None = None
 
     def __post_init__(self) -> None:
-        if self.retries is not None and self.retries < 0:
+        if self.retries is not None and not (
+            isinstance(self.retries, numbers.Integral) and self.retries >= 0
+        ):
             raise ConfigurationError(
-                f"retries={self.retries} is not allowed: give 0 or more runs after a lost one"
+                f"retries={self.retries!r} is not allowed: give 0 or more runs after a lost one"
             )
         for name in ("time_limit", "memory_limit"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigurationError(f"{name}={value} is not allowed: give a number greater than 0")
+            is_positive = isinstance(value, numbers.Real) and value > 0  # type: ignore[operator] # of numpy as well
+            if value is not None and not is_positive:
+                raise ConfigurationError(f"{name}={value!r} is not allowed: give a number greater than 0")
 
     def wire(self, *, pickled: bool, stream: list[int] | None = None) -> dict[str, Any] | None:
         """Return the options that the worker needs, as sent to it."""

@@ -8,6 +8,7 @@ from typing import Any
 from pconnect.commands.function_pickling import describe
 from pconnect.errors import ConfigurationError
 from pconnect.executors.executor import Executor
+from pconnect.executors.job_map import check_chunksize, spread, submit_chunks, submit_items
 from pconnect.executors.throttle import check_limit
 from pconnect.jobs import random_streams
 from pconnect.jobs.broadcast_value import Broadcast
@@ -149,20 +150,21 @@ class SerialExecutor(Executor):
         function: Callable[..., Any] | str,
         iterables: Sequence[Iterable[Any]],
         on_error: str,
-        chunksize: object,
+        chunksize: int | str,
     ) -> Iterator[Any]:
         """Compute each result when the iterator is advanced; see `pconnect.views.map_views.MapView.map`."""
         if on_error not in {"raise", "return"}:
             raise ConfigurationError(f'on_error={on_error!r} is not allowed: use "raise" or "return"')
-        if chunksize != "auto" and not (isinstance(chunksize, int) and chunksize > 0):
-            raise ConfigurationError(
-                f'chunksize={chunksize!r} is not allowed: use "auto" or a positive number of items'
-            )
-        jobs = (self.submit(function, *item) for item in zip(*iterables, strict=False))
-        return (
-            job.result() if on_error == "raise" or job.exception() is None else job.exception()
-            for job in jobs
-        )
+        size = check_chunksize(chunksize)
+        items: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
+        if size is None or size == 1:
+            return (_outcome(job, on_error) for job in submit_items(self, function, items))
+        chunks = submit_chunks(self, function, items, size)
+        return (value for job in chunks for value in spread(_outcome(job, on_error), job))
+
+
+def _outcome(job: Job, on_error: str) -> Any:
+    return job.result() if on_error == "raise" or job.exception() is None else job.exception()
 
 
 class _as_job:  # noqa: N801 - used like a function

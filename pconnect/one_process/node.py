@@ -22,6 +22,7 @@ from pconnect.messaging import collectives
 from pconnect.messaging.send_receive import precv, psend, select_sockets
 from pconnect.one_process.source_code import compile_source
 from pconnect.programs.run_here import HOST
+from pconnect.remote_entry import map_part
 
 _file_numbers = itertools.count(1)
 
@@ -123,9 +124,11 @@ class Workspace:
         self, function: Callable[..., Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> object:
         """Call it with the current state of the random numbers."""
-        called = eval(function, self.names) if isinstance(function, str) else function  # noqa: S307 - as above
+        is_chunk = isinstance(function, functools.partial) and function.func is map_part
+        given = function.args[0] if is_chunk else function  # type: ignore[union-attr]
+        called = eval(given, self.names) if isinstance(given, str) else given  # noqa: S307 - as above
         with _with_names_of(called, self.names):
-            return called(*args, **kwargs)
+            return map_part(called, *args) if is_chunk else called(*args, **kwargs)
 
     def seed(self, seed: int) -> None:
         """Seed the random numbers of commands, as an engine with this node number would."""

@@ -24,6 +24,7 @@ from pconnect.programs.program import PathLike
 from pconnect.programs.run_here import HOST, run_here
 from pconnect.session.remote_calls import check_source
 from pconnect.values.dtypes import joined
+from pconnect.views.map_views import chosen_nodes
 from pconnect.views.network_views import check_name, cut_evenly
 
 
@@ -323,12 +324,7 @@ class SerialView(InProcess):
 
     def _numbers(self, on: int | Sequence[int] | None = None) -> list[int]:
         numbers = [workspace.number for workspace in self._workspaces()]
-        if on is None:
-            return numbers
-        wanted = {on} if isinstance(on, int) else set(on)
-        if not wanted or wanted - set(numbers):
-            raise ConfigurationError(f"on={on!r} is not possible: the nodes here are {numbers}")
-        return sorted(wanted)
+        return numbers if on is None else sorted(chosen_nodes(on, set(numbers)))
 
     def _seeds(self, seed: int | None) -> Seeds | None:
         if seed is not None:

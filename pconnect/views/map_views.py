@@ -1,6 +1,6 @@
 """The methods of networks and single nodes that call a function for each of many items: `map` and `pmap`."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from typing import Any
 
 from pconnect.errors import ConfigurationError
@@ -105,10 +105,12 @@ class MapView:
         function
             See `submit`. If it returns tuples, there is one result for each position in them.
         *inputs
-            Arrays or lists of the same shape; an input with a single element is used for all calls.
+            Arrays, lists or other collections of the same shape. An input with a single element, or a number, is used
+            for all calls.
         uniform_output
-            Whether each result is a single value, and the results form an array of the inputs' shape. Otherwise they
-            are returned as a list or, for arrays of several axes, as an array of objects.
+            Whether each result is a single value, and the results form an array of the inputs' shape. numpy decides
+            about its dtype, but numbers do not become text. Otherwise the results are returned as a list or, unless
+            the inputs have one axis, as an array of objects.
         error_handler
             Called on the client as ``error_handler(failure, *elements)`` for each element that failed; its return value
             replaces the result. `failure` has ``index`` (through the whole input), ``message``, ``identifier`` and
@@ -141,8 +143,8 @@ class MapView:
             The function failed for an element, and there is no error handler. All other jobs were cancelled; so they
             are if `reduce` or `error_handler` raises.
         ConfigurationError
-            The inputs do not match, the results are not uniform, the result of a chunk has another length than the
-            chunk, or `reduce` was given and the inputs are empty.
+            The inputs have no length or do not match, the results are not uniform, the result of a chunk has another
+            length than the chunk, or `reduce` was given and the inputs are empty.
 
         Notes
         -----
@@ -189,12 +191,17 @@ def nodes_of(view: Any, on: int | Sequence[int] | None = None) -> frozenset[int]
         assert isinstance(view, Network)  # noqa: S101 - there are no other views
         nodes = {node for node in view.nodes if node}
     if on is not None:
-        wanted = {on} if isinstance(on, int) else set(on)
-        if not wanted or wanted - nodes:
-            raise ConfigurationError(f"on={on!r}: the nodes here are {sorted(nodes)}")
-        nodes = wanted
+        nodes = chosen_nodes(on, nodes)
     everywhere = set(mesh_of(view).servers)
     return None if nodes == everywhere else frozenset(nodes)
+
+
+def chosen_nodes(on: int | Sequence[int], nodes: Set[int]) -> set[int]:
+    """Return the nodes that the option `on` names; refuse any that is not among `nodes`."""
+    numbers = set(on) if isinstance(on, Iterable) else {on}
+    if not numbers or numbers - nodes:
+        raise ConfigurationError(f"on={on!r} is not possible: the nodes here are {sorted(nodes)}")
+    return numbers
 
 
 def seeds_of(view: Any, seed: int | None) -> Seeds | None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pconnect.executors.lazy_map import LazyMap, Lookahead, error_of
+from pconnect.executors.lazy_map import LazyMap, Lookahead, error_of, wait_for
 from pconnect.jobs.job import Job, JobOptions
 from tests.support.workers import Owner
 
@@ -72,6 +72,22 @@ def test_failed_and_cancelled_jobs_are_taken_like_others(ordered: bool) -> None:
     source.submitted[1].fail(KeyboardInterrupt())
     errors = [error_of(jobs.take(LIMIT)) for _ in range(2)]
     assert [type(error).__name__ for error in errors] == ["TimeoutError", "JobCancelledError"]
+
+
+def test_an_interrupt_is_not_taken_for_the_outcome_of_a_job() -> None:
+    """Ctrl-C may arrive in a wait for a job that has just ended."""
+
+    class Interrupted(Job):
+        def exception(self, *_: object) -> BaseException | None:
+            raise KeyboardInterrupt
+
+    job = Interrupted(0, "f(...)", [], JobOptions(), Owner())
+    job.begin()
+    job.finish(1)
+    with pytest.raises(KeyboardInterrupt):
+        wait_for(job, LIMIT)
+    with pytest.raises(KeyboardInterrupt):
+        error_of(job)
 
 
 def test_what_was_not_taken_is_cancelled() -> None:

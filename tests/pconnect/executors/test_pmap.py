@@ -24,6 +24,7 @@ def test_an_array_gives_an_array_of_its_shape(jobs_network: ClientNetwork) -> No
 def test_a_single_element_is_used_for_all(jobs_network: ClientNetwork) -> None:
     assert jobs_network.pmap(pow, [2, 3, 4], [2]).tolist() == [4, 9, 16]
     assert jobs_network.pmap(pow, np.array(2), [1, 2, 3]).tolist() == [2, 4, 8]
+    assert jobs_network.pmap(pow, 2, [1, 2, 3]).tolist() == [2, 4, 8]
 
 
 def test_tuples_give_several_results(jobs_network: ClientNetwork) -> None:
@@ -38,6 +39,14 @@ def test_results_of_any_kind(jobs_network: ClientNetwork) -> None:
     for function in (lambda n: [0] * n, lambda n: [n, n], lambda n: None if n else 1):
         with pytest.raises(ConfigurationError, match="uniform_output=False"):
             jobs_network.pmap(function, [0, 1, 2])
+
+
+@pytest.mark.parametrize("chunksize", ["auto", 2])
+def test_an_exception_is_a_result_like_others(jobs_network: ClientNetwork, chunksize: Any) -> None:
+    found = jobs_network.pmap(
+        ValueError, [1, 2, 3], uniform_output=False, allow_pickle=True, chunksize=chunksize
+    )
+    assert [(type(each), each.args) for each in found] == [(ValueError, (k,)) for k in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("chunksize", ["auto", 2])
@@ -174,6 +183,7 @@ def test_wrong_options_are_refused(jobs_network: ClientNetwork) -> None:
     for options, said in (
         ({"ordered": False}, "ordered=False is only for reduce="),
         ({"reduce": 3}, "reduce=3 cannot be called"),
+        ({"error_handler": 3}, "error_handler=3 cannot be called"),
         ({"max_workers": 0}, "max_workers=0 is not allowed"),
     ):
         with pytest.raises(ConfigurationError, match=said):

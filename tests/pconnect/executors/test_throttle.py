@@ -1,6 +1,8 @@
 import threading
 import time
+from typing import Any
 
+import numpy as np
 import pytest
 
 from pconnect import ConfigurationError, Network
@@ -77,9 +79,9 @@ def test_a_job_that_is_held_back_tells_why(network: Network) -> None:
     assert jobs[1].why == ""
 
 
-@pytest.mark.parametrize("limit", [0, -1, 1.5, "2"])
+@pytest.mark.parametrize("limit", [0, -1, 1.5, "2", True])
 def test_a_limit_is_a_positive_integer(limit: int) -> None:
-    check_limit("max_workers", 1)
-    check_limit("max_workers", None)
+    right: list[Any] = [1, np.int64(2), None]
+    assert [check_limit("max_workers", each) for each in right] == [1, 2, None]
     with pytest.raises(ConfigurationError, match=f"max_workers={limit!r} is not allowed: give 1 or more"):
         check_limit("max_workers", limit)

@@ -293,7 +293,17 @@ def test_each_submit_sends_the_present_state_of_a_function(jobs_network: ClientN
 # --- options ---
 
 
-@pytest.mark.parametrize("wrong", [{"retries": -1}, {"time_limit": 0}, {"memory_limit": -5}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"retries": -1},
+        {"retries": 1.5},
+        {"retries": "2"},
+        {"time_limit": 0},
+        {"time_limit": "2"},
+        {"memory_limit": -5},
+    ],
+)
 def test_invalid_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         JobOptions(**wrong)
@@ -301,6 +311,7 @@ def test_invalid_options_are_refused(wrong: dict[str, Any]) -> None:
 
 def test_the_options_sent_to_a_worker() -> None:
     assert JobOptions(retries=3, isolate=True).wire(pickled=False) is None
+    assert JobOptions(memory_limit=np.int64(9)).wire(pickled=False) == {"memory": 9}  # type: ignore[arg-type]
     told = JobOptions(time_limit=2, memory_limit=10, allow_pickle=True).wire(pickled=True)
     assert told == {"pickled": True, "pickle": True, "seconds": 2.0, "memory": 10}
 

@@ -11,6 +11,7 @@ import pytest
 from pconnect import ConfigurationError, serial
 from pconnect.job_side import progress
 from pconnect.jobs.worker_api import job_number
+from pconnect.views.network_views import ClientNetwork
 from tests.support.waiting import DEADLINE
 
 _DEBUGGED = """
@@ -73,6 +74,18 @@ def test_an_error_is_in_the_future() -> None:
         frame, _ = list(traceback.walk_tb(caught.value.__traceback__))[-1]
         assert (frame.f_code.co_name, frame.f_locals["x"]) == ("fail", 3)
         assert isinstance(net.submit(3).exception(), ConfigurationError)  # type: ignore[arg-type]
+
+
+def test_a_chunk_of_a_map_fails_as_a_whole_as_on_servers(jobs_network: ClientNetwork) -> None:
+    with serial() as net:
+        for each in (net, jobs_network):
+            found = list(each.map(divmod, [7, 7, 7, 7], [2, 0, 2, 2], chunksize=2, on_error="return"))
+            assert [isinstance(outcome, ZeroDivisionError) for outcome in found] == [True, True, False, False]
+            assert found[2:] == [(3, 1), (3, 1)]
+            results = each.map(divmod, [7, 7, 7, 7], [2, 2, 2, 0], chunksize=2)
+            assert [next(results), next(results)] == [(3, 1), (3, 1)]
+            with pytest.raises(ZeroDivisionError):
+                next(results)
 
 
 def test_a_map_runs_on_demand_and_stops_at_the_first_error() -> None:

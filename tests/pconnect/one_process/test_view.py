@@ -22,6 +22,8 @@ def verbs(net: Any) -> list[Any]:
         list(net.map(abs, [-1, -2, -3], chunksize=2)),
         [type(error).__mro__[-4:] and str(error.args) for error in net.map(int, ["x"], on_error="return")],
         net.pmap(lambda x: x * 2.0, np.arange(4.0)).tolist(),
+        list(net.map("lambda x: x + a", [1, 2, 3], chunksize=2)),
+        net.pmap("lambda x: x + a", [1, 2, 3], chunksize=2).tolist(),
         net.pmap(np.square, np.arange(5), vectorized=True, chunksize=2, max_workers=1).tolist(),
         net.pmap(lambda x: [x], range(4), reduce=lambda a, b: a + b),
         sorted(net.pmap(lambda x: [x], range(4), reduce=lambda a, b: a + b, ordered=False)),

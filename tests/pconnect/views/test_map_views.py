@@ -15,8 +15,10 @@ def test_a_map_only_there(jobs_network: ClientNetwork, on: object) -> None:
 
 
 def test_a_node_that_is_not_in_the_view_is_refused(jobs_network: ClientNetwork) -> None:
-    with pytest.raises(ConfigurationError, match=r"on=1: the nodes here are \[2\]"):
+    with pytest.raises(ConfigurationError, match=r"on=1 is not possible: the nodes here are \[2\]"):
         jobs_network[2].map(NODE, [0], on=1)
+    with pytest.raises(ConfigurationError, match=r"on=1.5 is not possible: the nodes here are \[1, 2\]"):
+        jobs_network.map(NODE, [0], on=1.5)  # type: ignore[arg-type]
 
 
 def test_maps_with_a_limit_have_all_results(jobs_network: ClientNetwork) -> None:
