@@ -3,7 +3,6 @@
 import concurrent.futures
 import enum
 import logging
-import numbers
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,10 +16,10 @@ from pconnect.loop.asyncio_bridge import future_in_loop
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message, Unfinished, encode_message
 from pconnect.public_names import PublicNames
+from srp_tools.rules.numbers import is_count, is_positive
 from srp_tools.steps import deadline_after, remaining
 
 log = logging.getLogger("pconnect")
-
 
 NOWHERE: frozenset[int] = frozenset()
 
@@ -45,7 +44,7 @@ class JobOptions:
     """How a job is run; see `pconnect.executors.executor.Executor.submit`."""
 
     retries: int | None = (
-        None  #: ``None``: 0, but jobs that servers ended because the client was away run again
+        None  #: ``None``: 0, but jobs that servers ended while the client was away run again
     )
     time_limit: float | None = None
     memory_limit: int | None = None
@@ -55,16 +54,13 @@ class JobOptions:
     on: frozenset[int] | None = None
 
     def __post_init__(self) -> None:
-        if self.retries is not None and not (
-            isinstance(self.retries, numbers.Integral) and self.retries >= 0
-        ):
+        if self.retries is not None and not is_count(self.retries):
             raise ConfigurationError(
                 f"retries={self.retries!r} is not allowed: give 0 or more runs after a lost one"
             )
         for name in ("time_limit", "memory_limit"):
             value = getattr(self, name)
-            is_positive = isinstance(value, numbers.Real) and value > 0  # type: ignore[operator] # of numpy as well
-            if value is not None and not is_positive:
+            if value is not None and not is_positive(value):
                 raise ConfigurationError(f"{name}={value!r} is not allowed: give a number greater than 0")
 
     def wire(self, *, pickled: bool, stream: list[int] | None = None) -> dict[str, Any] | None:

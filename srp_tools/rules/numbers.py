@@ -4,6 +4,7 @@ JSON and our own encoding allow integers of any size. An integer too large for a
 `math.isfinite` and `float`, although the caller expects an error about the sender.
 """
 
+import numbers
 import operator
 from typing import TypeGuard
 
@@ -19,6 +20,28 @@ def is_finite(value: object) -> TypeGuard[int | float]:
     [True, True, False, False, False, False, False]
     """
     return isinstance(value, int | float) and not isinstance(value, bool) and -_END < value < _END
+
+
+def is_count(value: object) -> bool:
+    """Return whether a value is an integer of at least 0, also one of numpy.
+
+    Examples
+    --------
+    >>> [is_count(each) for each in (0, 3, -1, 1.5, "2")]
+    [True, True, False, False, False]
+    """
+    return isinstance(value, numbers.Integral) and int(value) >= 0
+
+
+def is_positive(value: object) -> bool:
+    """Return whether a value is a number greater than 0, also infinity or a number of numpy.
+
+    Examples
+    --------
+    >>> [is_positive(each) for each in (0.5, 3, float("inf"), 0, float("nan"), "2")]
+    [True, True, True, False, False, False]
+    """
+    return isinstance(value, numbers.Real) and bool(value > 0)  # type: ignore[operator]
 
 
 def positive_integer(value: object) -> int | None:
