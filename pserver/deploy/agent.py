@@ -44,6 +44,22 @@ status = None if server is None else dict(server.status)
 print(json.dumps([status, own_addresses(status["bind"] if status else [])]))
 """
 
+# Checks whether a running server accepts all users of a new users' file.
+_CHECK = """
+import argparse, pathlib, sys
+from pserver.admin.config_commands import add_settings, settings_of
+from pserver.daemon.user_file import check_users
+from srp_tools.errors import ParallelError
+from srp_tools.verifier_file import VerifierFile
+parser = argparse.ArgumentParser()
+add_settings(parser)
+config = settings_of(parser.parse_args(sys.argv[1:])).config
+try:
+    check_users(config, VerifierFile(pathlib.Path(config.auth_file)).users())
+except ParallelError as error:
+    sys.exit(str(error))
+"""
+
 
 class RefusedError(Exception):
     """The request cannot be carried out; the message says why."""
@@ -96,6 +112,8 @@ def deploy(request: dict[str, Any], stream: BinaryIO, say: Say) -> dict[str, Any
         if not (environment / "complete").exists():
             say(step=f"installing with Python {platform.python_version()} ({sys.executable})")
             _install(environment, received, request["packages"])
+        if fits:
+            _check_users(place, wanted, received)
         _keep_files(place / "server", received / "server")
         if not fits:
             say(step="starting the server")
@@ -204,6 +222,17 @@ def _install(environment: Path, received: Path, packages: list[str]) -> None:
         variables | settings,
     )
     (environment / "complete").touch()
+
+
+def _check_users(place: Path, record: dict[str, Any], received: Path) -> None:
+    """Refuse users whom the running server would not let in; a start checks them itself."""
+    if (received / "server").exists():
+        options = [
+            option.replace("{place}/server", str(received / "server")).replace("{place}", str(place))
+            for option in record["options"]
+        ]
+        python = place / record["environment"] / "bin/python"
+        _run("cannot copy the users", [str(python), "-P", "-c", _CHECK, *options])
 
 
 def _keep_files(folder: Path, received: Path) -> None:

@@ -104,6 +104,25 @@ def test_a_server_is_started_and_is_restarted_only_if_it_differs(host: Host) -> 
     assert pid() not in {first, None}
 
 
+@pytest.mark.slow
+def test_users_whom_the_running_server_would_refuse_are_not_copied(host: Host) -> None:
+    lend_environment(host.place, "env-a")
+    host.deploy(host.record())
+    first, users = pid(), (host.place / "server/tpasswd").read_bytes()
+    generate_srp_data(
+        "bob", "correct horse battery", bits=2048, folder=host.users.parents[1], client_file=False
+    )
+    more = host.record() | {"users": "more"}
+    said = host.deploy(more)
+    assert said["error"].startswith("cannot copy the users: 2 users could log in, "), said
+    assert "start with --shared-account" in said["error"]
+    assert (host.place / "server/tpasswd").read_bytes() == users
+    assert (pid(), read_record(host.place)) == (first, host.record())
+    assert "done" in host.deploy(host.record("env-a", "--shared-account"))
+    assert pid() not in {first, None}
+    assert (host.place / "server/tpasswd").read_bytes() == host.users.read_bytes()
+
+
 def test_all_is_in_one_folder_that_is_private(host: Host) -> None:
     lend_environment(host.place, "env-a")
     lend_environment(host.place, "env-old")

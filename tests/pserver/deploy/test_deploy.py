@@ -46,7 +46,7 @@ class Hosts:
         self.ssh.write_text(_SSH.format(path=f"{folder}/bin:/usr/bin:/bin"))
         self.ssh.chmod(0o755)
 
-    def plan(self, slots: int = 1) -> Plan:
+    def plan(self, *, shared_account: bool = False) -> Plan:
         command, data = self.ports
         config = ServerConfig(
             cmd_port=command,
@@ -54,7 +54,8 @@ class Hosts:
             bind="127.0.0.1",
             allow_root=True,
             auth_file=self.users,
-            slots=slots,
+            slots=1,
+            shared_account=shared_account,
         )
         return make_plan(config, [], None, force=False)
 
@@ -62,9 +63,9 @@ class Hosts:
         targets = [Target(host, "python3") for host in hosts]
         return Deployment(Ssh([str(self.ssh)]), targets, lambda *said: self.said.append(said), 60)
 
-    def deploy(self, *hosts: str, slots: int = 1) -> Outcome:
+    def deploy(self, *hosts: str, shared_account: bool = False) -> Outcome:
         self.said.clear()
-        return self.deployment(*hosts).deploy(self.plan(slots))
+        return self.deployment(*hosts).deploy(self.plan(shared_account=shared_account))
 
 
 @pytest.fixture
@@ -90,10 +91,10 @@ def test_a_host_gets_what_it_lacks_and_nothing_twice(hosts: Hosts) -> None:
     assert hosts.said == [("alpha", "starting the server"), ("alpha", f"ready, {ports}")]
     assert hosts.deploy("alpha").errors == {}
     assert hosts.said == [("alpha", f"up to date, {ports}")]
-    assert hosts.deploy("alpha", slots=2).errors == {}
+    assert hosts.deploy("alpha", shared_account=True).errors == {}
     assert hosts.said[0] == ("alpha", "starting the server")
     generate_srp_data("bob", bits=2048, folder=hosts.users.parent.parent)
-    assert hosts.deploy("alpha", slots=2).errors == {}
+    assert hosts.deploy("alpha", shared_account=True).errors == {}
     assert hosts.said == [("alpha", f"ready, {ports}")]
     assert (place_of("default") / "server/tpasswd").read_bytes() == hosts.users.read_bytes()
 
