@@ -233,6 +233,11 @@ class RemoteError(ParallelError, RuntimeError):
             f"--- traceback of node {self.node} ---\n{self.remote_traceback.rstrip()}"
         )
 
+    def __repr__(self) -> str:
+        # The usual form shows only `args`, which are empty for a `KeyboardInterrupt`, for example.
+        message = self.message.partition("\n")[0]
+        return f"<RemoteError: {self.type_name} on node {self.node} ({self.host}){': ' * bool(message)}{message}>"
+
     @property
     def is_interrupt(self) -> bool:
         """Whether the command was interrupted."""

@@ -28,7 +28,8 @@ def why_refused(credentials: Credentials, salt: bytes, folder: Path | None = Non
     if known.salt != salt:
         return (
             f"the server has no verifier of {credentials.user}, or another one than {path}; if that file is for this "
-            f"server, copy it there again: scp -rp {shlex.quote(str(server_folder(folder)))} HOST:.config/pserver/"
+            f"server, copy it there again: run pserver deploy if that started the server, otherwise "
+            f"scp -rp {shlex.quote(str(server_folder(folder)))} HOST:.config/pserver/"
         )
     try:
         check_password(known, credentials.password)

@@ -236,6 +236,6 @@ class interrupting(contextlib.AbstractContextManager[None]):  # noqa: N801 - use
             raise
         if busy and error is not None:
             error.add_note(
-                f"{' and '.join(busy)} has not ended yet: press Ctrl-C again while waiting for it, or call kill() of "
-                "the node, to end its engine"
+                f"{' and '.join(busy)} has not ended yet: wait for it again and interrupt that, or call kill() of the "
+                "node, to end its engine"
             )

@@ -140,8 +140,8 @@ def find_credentials(user: str | None, password: str | None, file: str | Path | 
     if password is None:
         if not sys.stdin.isatty():
             raise CredentialError(
-                f"no password for user {user}: give password=, set PCONNECT_PASSWORD, or run generate-srp-data to "
-                f"write {path}"
+                f"no password for user {user}: give password=, set PCONNECT_PASSWORD, or write the line USER:PASSWORD "
+                f"to {path} with mode 600 (generate-srp-data does this for a new user)"
             )
         password = getpass.getpass(f"password of {user} for pserver: ")
     return Credentials(user, password)

@@ -23,11 +23,18 @@ def run_time_folder() -> Path:
     the daemon, which keeps running, could no longer be found or stopped. ``PSERVER_RUNTIME_DIR`` takes precedence.
     Servers that are started with it are found only with it, see `is_apart`.
 
-    Raises `ConfigurationError` if other accounts can access the folder, it belongs to another account, or it is not a
-    real folder; the message says how to fix it. Raises `OSError` if the folder cannot be created.
+    Raises `ConfigurationError` if other accounts can access the folder, it belongs to another account, it is not a
+    real folder, or ``PSERVER_RUNTIME_DIR`` names a missing folder; the message says how to fix it. Raises `OSError` if
+    the folder cannot be created.
     """
     if is_apart():
-        return _make_private(Path(os.environ[OWN_VARIABLE], "pserver").absolute())
+        folder = Path(os.environ[OWN_VARIABLE], "pserver").absolute()
+        try:
+            return _make_private(folder)
+        except FileNotFoundError:
+            raise ConfigurationError(
+                f"{OWN_VARIABLE}: the folder {folder.parent} does not exist; create it, or unset the variable"
+            ) from None
     base = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
     if base.is_absolute() and _LOGIN_FOLDERS not in base.parents:
         folder = base / "pserver"

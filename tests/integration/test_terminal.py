@@ -112,7 +112,7 @@ def test_ctrl_c_twice_kills_the_engine_that_does_not_hear_it(terminal: Terminal)
     said, seconds = terminal.ctrl_c()
     print(f"first Ctrl-C: {seconds:.2f} s")
     assert "node 1 (127.0.0.1" in said
-    assert "has not ended yet: press Ctrl-C again" in said
+    assert "has not ended yet: wait for it again and interrupt that" in said
     assert seconds < SOON
     terminal.begin("net[1].eval('0').result()")
     said, seconds = terminal.ctrl_c()

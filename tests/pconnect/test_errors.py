@@ -80,6 +80,13 @@ def test_the_error_of_a_command_says_what_failed_and_where() -> None:
     assert (error.node, error.host, error.command) == (2, "hostB", "1 / 0")
     assert error.type_name == "ZeroDivisionError"
     assert error.remote_traceback.endswith("ZeroDivisionError: /\n\n")
+    assert repr(error) == "<RemoteError: ZeroDivisionError on node 2 (hostB): />"
+
+
+def test_a_short_form_names_the_type_even_without_a_message() -> None:
+    error = RemoteError(1, "hostA", "x", "KeyboardInterrupt", "", "")
+    error.restore({"args": ()})
+    assert repr(error) == "<RemoteError: KeyboardInterrupt on node 1 (hostA)>"
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,10 @@ def test_another_salt_is_another_file(tmp_path: Path) -> None:
         assert told.startswith(
             f"the server has no verifier of alice, or another one than {server_file(tmp_path)}"
         )
-        assert f"scp -rp {tmp_path}/server HOST:.config/pserver/" in told
+        assert (
+            f"run pserver deploy if that started the server, otherwise scp -rp {tmp_path}/server HOST:"
+            in told
+        )
 
 
 def test_without_a_copy_both_are_possible(tmp_path: Path, salt: bytes) -> None:

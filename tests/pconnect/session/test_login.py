@@ -154,7 +154,8 @@ def test_without_a_terminal_there_is_no_prompt(monkeypatch: pytest.MonkeyPatch) 
     with Path(os.devnull).open() as nothing:
         monkeypatch.setattr(sys, "stdin", nothing)
         with pytest.raises(
-            CredentialError, match=r"no password for user alice: give password=.*generate-srp-data"
+            CredentialError,
+            match=r"no password for user alice: give password=.*the line USER:PASSWORD.*generate-srp-data",
         ):
             pconnect("127.0.0.1", user="alice")
 

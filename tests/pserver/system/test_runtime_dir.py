@@ -31,6 +31,16 @@ def test_the_folder_is_made_for_its_owner_only(base: Path) -> None:
     assert run_time_folder() == folder
 
 
+def test_a_missing_folder_of_one_s_own_is_named(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PSERVER_RUNTIME_DIR", str(base / "missing"))
+    with pytest.raises(
+        ConfigurationError, match=f"PSERVER_RUNTIME_DIR: the folder {base}/missing does not exist"
+    ):
+        run_time_folder()
+    (base / "missing").mkdir()
+    assert run_time_folder() == base / "missing/pserver"
+
+
 @pytest.mark.parametrize("mode", [0o777, 0o750, 0o701])
 def test_an_open_folder_is_refused_and_the_error_mends_it(base: Path, mode: int) -> None:
     folder = base / "pserver"
