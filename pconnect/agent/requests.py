@@ -63,7 +63,9 @@ class Incoming:
             head, end, rest = self._data.partition(b"\n")
             number = head.removeprefix(REQUEST)
             if (end and not (head.startswith(REQUEST) and number.isdigit())) or len(head) > _MAX_HEAD_BYTES:
-                raise RequestError("prun and its agent have different versions; kill the agent, or log out")
+                raise RequestError(
+                    f"prun and its agent have different versions; end the agent with: kill {os.getpid()}"
+                )
             if not end:
                 return
             self._length, self._data = int(number), rest

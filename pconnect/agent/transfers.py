@@ -148,7 +148,7 @@ class Transfers:
     def _matching(self, pattern: str) -> list[str]:
         """Return the local names that match a pattern of `--send`."""
         name = str(_inner(pattern))
-        if not set("*?[") & set(name) or (self._here / name).exists():
+        if (self._here / name).exists():
             return [name]
         found = [path.relative_to(self._here).as_posix() for path in sorted(self._here.glob(name))]
         if not found:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,10 @@ def test_the_folder_is_called_as_the_shell_calls_it(tmp_path: Path) -> None:
 
     assert folder(link) == link
     assert folder(b"/") == folder(b"link") == folder(bytes(tmp_path / "none")) == real
+
+
+def test_a_prun_of_another_version_learns_how_to_end_the_agent() -> None:
+    with pytest.raises(
+        RequestError, match=f"have different versions; end the agent with: kill {os.getpid()}$"
+    ):
+        Incoming().feed(b"prun 0 12\n")

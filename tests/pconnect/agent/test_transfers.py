@@ -133,7 +133,7 @@ def test_a_folder_of_the_server_is_never_meant(user: Prun, tmp_path: Path) -> No
 
 def test_what_is_not_there_is_an_error(user: Prun, tmp_path: Path, server: Server) -> None:
     for words, status, text in [
-        (["--send", "missing", "true"], 125, "missing"),
+        (["--send", "missing", "true"], 125, "--send missing: there is no such file here"),
         (["--send", "m*", "true"], 125, "--send m*: there is no such file here"),
         (
             ["--send", "/etc/passwd", "true"],
