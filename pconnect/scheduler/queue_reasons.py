@@ -61,4 +61,7 @@ def _shortage(node: NodeWorkers, workers: Collection[RemoteWorker]) -> str:
     words = f"no slot is free: its server has {node.slots}, of which other nodes of this network use {others}"
     if others >= (node.slots or 0):
         return words
-    return f"{words}; other networks use the rest, or one of them has exclusive use of the server"
+    return (
+        f"{words}; other networks use the rest, one of them has exclusive use of the server, or it starts no jobs now "
+        "(it is drained, or outside of its hours)"
+    )

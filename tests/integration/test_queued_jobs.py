@@ -115,6 +115,17 @@ def test_a_job_without_a_slot_says_so(narrow: ClientNetwork, narrow_server: Serv
     assert job.result(DEADLINE) == 16
 
 
+def test_a_job_on_a_drained_server_says_so(narrow: ClientNetwork, narrow_server: Server) -> None:
+    narrow_server.ask("drain")
+    try:
+        job = narrow.submit(pow, 2, 4)
+        with pytest.raises(TimeoutError, match=r"no slot is free: .* starts no jobs now \(it is drained, or"):
+            job.result(1.0)
+    finally:
+        narrow_server.ask("resume")
+    assert job.result(DEADLINE) == 16
+
+
 def test_a_job_of_a_session_whose_folder_was_removed_fails(narrow_server: Server) -> None:
     with narrow_server.connect() as net:
         shutil.rmtree(Path(str(net[1].eval("str(session_files)").result(DEADLINE))).parent)
