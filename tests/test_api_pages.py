@@ -34,7 +34,9 @@ def test_exported_names_have_an_entry(module: str) -> None:
         for name in package.__all__
         if real_path(getattr(package, name)) not in public_names() and f"{module}.{name}" not in ENTRIES
     ]
-    assert missing == []
+    assert not missing, (
+        f"add these names of {module} to a table or a list on a page in doc/reference/api: {missing}"
+    )
 
 
 @pytest.mark.parametrize("name", sorted(name for name, entry in ENTRIES.items() if entry.is_class))
@@ -47,7 +49,10 @@ def test_members_of_classes_have_an_entry(name: str) -> None:
     if name == "pconnect.Connection":  # a node has the methods of a network, which has their entries
         wanted = {each for each in wanted if f"pconnect.Network.{each}" not in ENTRIES}
     found = {each.rpartition(".")[2] for each, entry in ENTRIES.items() if entry.owner == name}
-    assert wanted - found == set()
+    missing = sorted(wanted - found)
+    assert not missing, (
+        f"add these members of {name} to its page in doc/reference/api, or begin them with _: {missing}"
+    )
 
 
 @pytest.mark.parametrize("name", sorted(ENTRIES))

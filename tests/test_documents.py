@@ -114,8 +114,10 @@ def test_each_promise_of_earlier_systems_has_a_state_and_a_test() -> None:
         assert wanted <= set(named), sorted(wanted - set(named))
     assert len([name for name in named if name.startswith("R")]) == 36
     for name, promised, here, state, tests in rows:
-        assert promised and here, name
-        assert re.match(r"works|otherwise|not carried over: |not yet", state), name
+        assert promised and here, f"{name}: say what was promised, and what there is here"
+        assert re.match(r"works|otherwise|not carried over: |not yet", state), (
+            f"{name}: the state {state!r} must begin with works, otherwise, 'not carried over: REASON' or not yet"
+        )
         assert state.startswith("not yet") or re.fullmatch(
             r"tests/[\w/]+\.py::\w+(, tests/[\w/]+\.py::\w+)*", tests
-        ), name
+        ), f"{name}: name the tests in the last column, as tests/FILE.py::NAME, with commas between them"

@@ -26,6 +26,10 @@ _LICENCES = {  # as on a page: words that the metadata of such a package contain
 }
 
 
+# pip, pipx, `uv pip` and `uv tool`, conda and the like; a command ends with its line or its code.
+_INSTALL = re.compile(r"\b(?:(?:pip3?|pipx|tool|conda|mamba) (?:install|run)|uv add|uvx)\b[^`\n]*")
+
+
 def names(requirements: list[str]) -> list[str]:
     return [found for each in requirements if (found := re.split(r"[^\w.-]", each)[0]) != "pserver"]
 
@@ -43,7 +47,9 @@ def test_each_dependency_has_its_licence_on_the_page() -> None:
         [cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")
     ]
     core = {row[0]: row[2] for row in rows if row[0] in names(PROJECT["dependencies"])}
-    assert list(core) == names(PROJECT["dependencies"])
+    assert list(core) == names(PROJECT["dependencies"]), (
+        "list each dependency in doc/reference/dependencies.md"
+    )
     extras = {
         row[0].strip("`"): (row[1].split(", "), row[2].split(", ")) for row in rows if row[0].startswith("`")
     }
@@ -72,8 +78,17 @@ def test_no_page_installs_a_name_that_is_not_ours() -> None:
     for path in [*ROOT.glob("*.md"), *(ROOT / "doc").rglob("*.md"), *(ROOT / "doc").rglob("*.ipynb")]:
         if path.name == "RELEASING.md" or "auto_gallery" in path.parts:
             continue
-        for found in re.findall(r"pip install[^`\n]*", path.read_text(encoding="utf-8")):
-            assert not re.search(r"""[\s'"]pserver(\[[\w,-]*\])?(['"=<>~\s`]|$)""", found), f"{path}: {found}"
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")  # lines of a shell may continue
+        for found in _INSTALL.findall(text):
+            assert not re.search(r"""[\s'"]pserver(\[[\w,-]*\])?(['"=<>~\s`]|$)""", found), (
+                f"{path}: {found!r} asks an index for a name that may not be ours: install from a clone or a wheel file"
+            )
+
+
+def test_the_changes_of_the_version_are_listed_with_a_date() -> None:
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = re.findall(r"^## \[(\d[^]]*)\] - \d{4}-\d\d-\d\d$", changes, re.MULTILINE)
+    assert versions[:1] == [PROJECT["version"]], "begin a section of CHANGELOG.md with the version and a date"
 
 
 @pytest.mark.slow

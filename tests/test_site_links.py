@@ -87,7 +87,8 @@ def test_each_page_is_in_a_toctree() -> None:
             for entry in (line for line in block.split() if not line.startswith(":")):
                 found = sorted(path.parent.glob(f"{entry}.md")) + sorted(path.parent.glob(f"{entry}.ipynb"))
                 listed |= {each.resolve().relative_to(DOC).with_suffix("").as_posix() for each in found}
-    assert sorted(pages - listed) == []
+    missing = sorted(pages - listed)
+    assert not missing, f"add these pages to the toctree of a page above them: {missing}"
 
 
 def anchors_of(page: Path) -> set[str]:
@@ -111,4 +112,4 @@ def test_links_between_pages_lead_somewhere() -> None:
                 wrong.append(f"{page.relative_to(DOC.parent)}: {link} leads to no file")
             elif anchor and target.suffix == ".md" and anchor not in anchors_of(target):
                 wrong.append(f"{page.relative_to(DOC.parent)}: {link} leads to no heading")
-    assert wrong == []
+    assert not wrong, "\n".join(["correct these links:", *wrong])

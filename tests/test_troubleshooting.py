@@ -58,6 +58,12 @@ def fail(name, size):
     if size:
         raise ConfigurationError(f"{text}: " "give a smaller file")
     warnings.warn(text if name else "there is no name", UserWarning)
+    if size == 2:
+        raise OSError("the file {} is too {how}".format(name, how="large"))
+    print(f"pserver: WARNING: look at {name} again", file=sys.stderr)
+    print(f"pserver: WARNING: {name}", file=sys.stderr)
+    print("no message")
+    sys.stderr.write("look at it once more\\n")
     raise KeyError(name) from None
 
 def end(parser):
@@ -73,6 +79,9 @@ def test_messages_of_a_module() -> None:
         ("ConfigurationError", "… has … bytes: give a smaller file"),
         ("warn", "… has … bytes"),
         ("warn", "there is no name"),
+        ("OSError", "the file … is too …"),
+        ("printed", "look at … again"),
+        ("printed", "look at it once more"),
         ("error", "an option is missing"),
         ("exit", "too large"),
     }

@@ -1,8 +1,9 @@
 """Find the error messages of the packages in their source text, and the entries of the troubleshooting pages.
 
-A message is the text of an exception, a warning, an argparse error or ``sys.exit``, or a reason that a server sends and
-the client puts into an error. Parts that are known only when the program runs are shown as ``…``. Texts are followed
-into constants, local variables and functions, also those that a module imports from the same packages.
+A message is the text of an exception, a warning, an argparse error or ``sys.exit``, a text printed on standard error,
+or a reason that a server sends and the client puts into an error. Parts that are known only when the program runs are
+shown as ``…``. Texts are followed into constants, local variables and functions, also those that a module imports from
+the same packages.
 """
 
 import ast
@@ -27,6 +28,7 @@ _REASONS = re.compile(
     r"|_shortage|_with_remedy|^describe|_unknown|_advice|^outcome$|set_by|^_words$|^keep$|^_who$|^cannot_listen$"
 )
 _REASON = "reason"
+_PRINTED = "printed"
 _MIN_WORDS = 4
 #: Exceptions that say nothing to users: bugs in the tests' and the library's own eyes.
 _INTERNAL = {"AssertionError", "NotImplementedError", "StopIteration"}
@@ -158,6 +160,8 @@ class _Module:
     ) -> collections.abc.Iterator[Message]:
         for text in self._texts(expression, local, _DEPTH):
             plain = re.sub(r"\s+", " ", re.sub(f"(?:{GAP})+", GAP, text)).strip()
+            if kind == _PRINTED:  # after the name of the program
+                plain = re.sub(r"^[\w-]+: (?:warning: )?", "", plain, flags=re.IGNORECASE)
             if _letters(plain) >= _MIN_LETTERS and " " in plain:
                 yield Message(kind, plain, f"{self._place}:{expression.lineno}")
 
@@ -200,7 +204,11 @@ class _Module:
         return [GAP]
 
     def _of_function(self, call: ast.Call, local: dict[str, list[ast.expr]], depth: int) -> list[str]:
-        """Return the texts that a call returns: of a function of this module, or of ``join``."""
+        """Return the texts that a call returns: of a function of this module, of ``join`` or of ``format``."""
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "format":
+            return [
+                re.sub(r"\{[^{}]*\}", GAP, text) for text in self._texts(call.func.value, local, depth - 1)
+            ]
         if isinstance(call.func, ast.Attribute) and call.func.attr == "join" and call.args:
             (listed,) = call.args[:1]
             items = listed.elts if isinstance(listed, ast.List | ast.Tuple) else []
@@ -218,6 +226,9 @@ def _kind(call: ast.Call) -> str:
     """Return the class of the exception that a call makes, or the function that ends the program with a text."""
     name = _last_name(call.func)
     written = ast.unparse(call.func)
+    to_stderr = any(key.arg == "file" and ast.unparse(key.value) == "sys.stderr" for key in call.keywords)
+    if written == "sys.stderr.write" or (written == "print" and to_stderr):
+        return _PRINTED
     if written in ("sys.exit", "warnings.warn", "SystemExit") or written.endswith(
         ("parser.error", "self.error")
     ):
