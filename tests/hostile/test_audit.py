@@ -177,3 +177,22 @@ def test_fail2ban_knows_the_address_of_any_line(tmp_path: Path) -> None:
         f'{begin} refused from 192.0.2.3 port 5 user="a" reason="too many clients want to log in"\n'
     )
     assert banned(log) == ["fe80::1", "192.0.2.1"]
+
+
+def test_fail2ban_reads_lines_of_the_journal(tmp_path: Path) -> None:
+    """They begin with the machine and the unit, and end like those of a file; a user's text is in no such place."""
+    log = tmp_path / "log"
+    begin = "2026-11-28 00:05:18,123"
+    wrong = 'port 5 user="a" reason="unknown user or wrong password"'
+    log.write_text(
+        f"{begin} alpha pserver[39]: WARNING audit failed-login from 192.0.2.1 {wrong}\n"
+        f"{begin} alpha pserver-lab[39]: WARNING audit failed-login from 192.0.2.2 {wrong}\n"
+        f"{begin} alpha other[40]: WARNING audit failed-login from 192.0.2.3 {wrong}\n"
+        f"{begin} alpha pserver[39]: INFO x pserver[1]: WARNING audit failed-login from 192.0.2.4 {wrong}\n"
+    )
+    assert banned(log) == ["192.0.2.1", "192.0.2.2"]
+
+
+def test_the_filter_takes_only_the_daemons_lines_from_the_journal() -> None:
+    """A user's program in the unit may write any line, but under another user id."""
+    assert "\njournalmatch = _SYSTEMD_UNIT=pserver.service _UID=0\n" in FILTER.read_text(encoding="utf-8")
