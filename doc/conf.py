@@ -25,6 +25,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "command_lines",
+    "machine_paths",
     "public_api",
     "root_pages",
     "settings_table",

@@ -1,9 +1,12 @@
 """The link checker for the finished site finds all faults, and nothing else."""
 
 import re
+import traceback
 from pathlib import Path
 
+import numpy as np
 import pytest
+from machine_paths import without_folders
 from root_pages import translate
 from site_links import faults
 
@@ -69,6 +72,14 @@ def test_links_from_a_folder_of_the_site() -> None:
         translate(text, "howto", "howto")
         == "[d](../changelog.md) [e](../glossary.md) [f](../index.md#the-calls)"
     )
+
+
+def test_output_names_no_folder_of_the_building_machine() -> None:
+    try:
+        np.linalg.inv(np.zeros((2, 2)))
+    except np.linalg.LinAlgError:
+        shown = without_folders(traceback.format_exc())
+    assert 'File ".../site-packages/numpy/linalg/_linalg.py", line' in shown
 
 
 def test_each_page_is_in_a_toctree() -> None:

@@ -38,10 +38,10 @@ def markdown() -> str:
     for field in sorted(fields(ServerConfig), key=lambda each: each.name):
         option: Option = field.metadata["option"]
         reloads = "A running server takes a new value at `pserver reload`." if option.reloads else ""
-        what = f"`false`: {option.help}" if field.default is True else option.help
+        without = "`false`: " if field.default is True else ""
         entries.append(
             f"::::{{confval}} {field.name}\n:default: {escaped(default_text(field, option))}\n\n"
-            f"{escaped(what)} {reloads}\n::::\n"
+            f"{without}{escaped(option.help)} {reloads}\n::::\n"
         )
     return "\n".join(entries)
 

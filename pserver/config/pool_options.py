@@ -46,7 +46,7 @@ class PoolOptions(ListenOptions):
     join: Sequence[str] = setting(
         (),
         "The servers to announce this server to: names separated by commas or in several options. Clients that log in "
-        "to one of them with join= find this server. See doc/howto/pool.md.",
+        "to one of them with join= find this server.",
         "HOST[:PORT]",
         parse=parse_joined,
         default_text="none",

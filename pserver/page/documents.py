@@ -141,7 +141,7 @@ def members_of(document: Document) -> list[dict[str, object]]:
             "slots": number(each.get("slots")),
             "is_gone": each.get("gone") is True,
             # Whole tens of seconds, so that the value rarely changes while the member keeps announcing itself.
-            "age": None if (age := number(each.get("heard"))) is None else int(age // 10) * 10,
+            "heard": None if (ago := number(each.get("heard"))) is None else int(ago // 10) * 10,
         }
         for each in entries(document, "members", MOST_MEMBERS)
     ]

@@ -1,4 +1,4 @@
-"""Each text of the table in doc/reference/connecting.md is shown to users, and no other text is in the table."""
+"""The texts of failed connections: a user sees each of them, and the troubleshooting pages have each of them."""
 
 import contextlib
 import errno
@@ -24,13 +24,13 @@ from srp_tools import Credentials, VerifierFile, make_verifier
 from srp_tools.channel import Channel
 from srp_tools.private_files import server_file
 from srp_tools.steps import Steps
+from tests.support.messages import read_entries
 from tests.support.servers import Server, run_server
 from tests.support.waiting import DEADLINE
 
-PAGE = Path(__file__).parents[2] / "doc" / "reference" / "connecting.md"
-TABLE = PAGE.read_text(encoding="utf-8").split("## When a connection fails")[1]
-ROWS = re.findall(r"^\| `([^`]+)` \| .+ \| .+ \|$", TABLE, re.MULTILINE)
-SCENARIOS: dict[str, Callable[["Place"], str]] = {}
+PAGES = Path(__file__).parents[2] / "doc" / "troubleshooting"
+ENTRIES = [entry.text for page in ("connecting.md", "login.md") for entry in read_entries(PAGES / page)]
+SCENARIOS: list[tuple[str, Callable[["Place"], str]]] = []
 ALERT = bytes([21, 3, 3, 0, 2, 2])  # RFC 5246, section 7.2: fatal; its meaning follows
 
 
@@ -80,11 +80,11 @@ def speaker(answer: bytes, *, greets: bool = False) -> Iterator[str]:
 
 
 def scenario(begin: str) -> Callable[[Callable[[Place], str]], None]:
-    """Register the function that provokes the text of the row with this beginning."""
-    [row] = [row for row in ROWS if row.startswith(begin)]
+    """Register the function that provokes the text of the entry with this beginning."""
+    row = next(entry for entry in ENTRIES if entry.startswith(begin))
 
     def add(function: Callable[[Place], str]) -> None:
-        SCENARIOS[row] = function
+        SCENARIOS.append((row, function))
 
     return add
 
@@ -112,13 +112,13 @@ def _(place: Place) -> str:
         return place.fail(f"127.0.0.1:{listener.getsockname()[1]}", timeout=1.0)
 
 
-@scenario("No route")
+@scenario("…, port …: …")
 def _(_place: Place) -> str:
     error = OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
     return str(Attempt(Host("alpha", "alpha", 12502)).explain(error))
 
 
-@scenario("port ... accepts")
+@scenario("port … accepts")
 def _(place: Place) -> str:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return place.fail(f"127.0.0.1:{listener.getsockname()[1]}", timeout=0.5)
@@ -139,13 +139,13 @@ def _(place: Place) -> str:
     return place.fail(place.server.host, use_tls=False)
 
 
-@scenario("an SSH")
+@scenario("… answers on port")
 def _(place: Place) -> str:
     with speaker(b"SSH-2.0-OpenSSH_9.6\r\n", greets=True) as host:
         return place.fail(host)
 
 
-@scenario("a web")
+@scenario("… answers on port")
 def _(place: Place) -> str:
     with speaker(b"HTTP/1.1 400 Bad Request\r\n\r\n") as host:
         return place.fail(host)
@@ -163,18 +163,18 @@ def _(place: Place) -> str:
         return place.fail(host)
 
 
-@scenario("not accepted: the user name")
+@scenario("the user name or the password is wrong")
 def _(place: Place) -> str:
     return place.fail(place.server.host, password="wrong")
 
 
-@scenario("not accepted: the server has no verifier")
+@scenario("the server has no verifier")
 def _(place: Place) -> str:
     VerifierFile(server_file()).add(make_verifier(place.user, 2048))
     return place.fail(place.server.host, password="wrong")
 
 
-@scenario("not accepted: the server has the same")
+@scenario("the server has the same")
 def _(place: Place) -> str:
     server_file().parent.mkdir(mode=0o700, parents=True)
     for path in place.users_file.parent.iterdir():
@@ -194,19 +194,19 @@ def _(place: Place) -> str:
         return place.fail(host, timeout=0.5)
 
 
-@scenario("unix:...: no server")
+@scenario("no server is listening there; start one with pserver start --no-tcp")
 def _(place: Place) -> str:
     place.folder.chmod(0o700)
     return place.fail(f"unix:{place.folder / 'none'}")
 
 
-@scenario("its server listens on Unix sockets")
+@scenario("no connection to node …: its server listens on Unix sockets")
 def _(place: Place) -> str:
     with run_server(place.folder / "quiet", "--no-tcp", users=(place.user, place.users_file)) as quiet:
         return place.fail(quiet.host)
 
 
-@scenario("the server speaks version")
+@scenario("… speaks version")
 def _(place: Place) -> str:
     answer = bytearray(Preamble(Purpose.OTHER_VERSION).pack())
     answer[4] = VERSION + 1
@@ -214,7 +214,7 @@ def _(place: Place) -> str:
         return place.fail(host, use_tls=False) + place.fail(host)
 
 
-@scenario("no connection to node")
+@scenario("no connection to node … (…)")
 def _(place: Place) -> str:
     dial = dialing.dial
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as stack:
@@ -243,12 +243,19 @@ def place(
 
 
 @pytest.mark.parametrize(
-    "row",
+    ("row", "provoke"),
     [
-        pytest.param(row, marks=[pytest.mark.slow] if row.startswith("no connection") else [], id=row[:30])
-        for row in ROWS
+        pytest.param(
+            row,
+            function,
+            marks=[pytest.mark.slow] if row.startswith("no connection to node … (") else [],
+            id=row[:30],
+        )
+        for row, function in SCENARIOS
     ],
 )
-def test_a_text_of_the_page_is_what_a_user_sees(row: str, place: Place) -> None:
-    text = SCENARIOS[row](place)
-    assert re.search(".+".join(map(re.escape, row.removesuffix("...").split("..."))), text)
+def test_a_text_of_the_pages_is_what_a_user_sees(
+    row: str, provoke: Callable[[Place], str], place: Place
+) -> None:
+    text = provoke(place)
+    assert re.search(".+".join(map(re.escape, row.removesuffix("…").split("…"))), text)

@@ -134,5 +134,5 @@ export const MEMBERS = [
   {title: "Knows", show: ({member}) => member.name ?? "?"},
   {title: "Address", show: ({member}) => member.addresses.join(", ")},
   {title: "Slots", show: ({member}) => count(member.slots), isNumber: true},
-  {title: "Last heard from", show: ({member}) => member.age == null ? "never" : member.age < 60 ? "just now" : `${seconds(member.age)} ago`, className: ({member}) => member.is_gone ? "bad" : ""},
+  {title: "Last heard from", show: ({member}) => member.heard == null ? "never" : member.heard < 60 ? "just now" : `${seconds(member.heard)} ago`, className: ({member}) => member.is_gone ? "bad" : ""},
 ];

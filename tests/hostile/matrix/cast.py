@@ -6,7 +6,7 @@ from tests.hostile.matrix.house import House
 from tests.support.waiting import wait_until
 
 #: In the order in which they start each other.
-KINDS = ("daemon", "starter", "spawner", "supervisor", "engine", "worker", "client")
+KINDS = ("daemon", "starter", "spawner", "session", "engine", "worker", "client")
 
 
 def find_cast(house: House, client: int, network: str, engine: int) -> dict[str, int]:
@@ -21,7 +21,7 @@ def find_cast(house: House, client: int, network: str, engine: int) -> dict[str,
         "daemon": house.process.pid,
         "starter": psutil.Process(session).ppid(),
         "spawner": spawner,
-        "supervisor": session,
+        "session": session,
         "engine": engine,
         "worker": worker,
         "client": client,

@@ -15,7 +15,7 @@ from tests.support.waiting import DEADLINE, wait_gone
 _LOGIN_SECONDS = 5.0  # time limit for a login while the fault lasts
 _PATIENCE = 12.0  # seconds for work that does not depend on a stopped process, on a busy machine
 _LONGEST_TURN = 2.5  # seconds; less than for work that waits for a stopped process
-_HOLDS_AN_ENGINE = {"spawner", "supervisor", "engine"}  # these end with it
+_HOLDS_AN_ENGINE = {"spawner", "session", "engine"}  # these end with it
 _KILL, _STOP = "kill -9", "SIGSTOP 3 s"
 
 

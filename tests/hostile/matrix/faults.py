@@ -19,7 +19,7 @@ _WRITES_TO = {
     "daemon": ["run"],
     "starter": ["run", "tmp"],
     "spawner": ["tmp"],
-    "supervisor": ["tmp", "spool", "run"],
+    "session": ["tmp", "spool", "run"],
     "engine": ["tmp"],
     "worker": ["tmp"],
     "client": ["client"],

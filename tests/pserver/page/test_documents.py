@@ -83,7 +83,7 @@ def test_samples_have_their_instants() -> None:
 def test_lists_of_a_document() -> None:
     assert slot_numbers(document()) == [1, 2]
     (member,) = members_of(document())
-    assert member["name"] == "beta" and member["addresses"] == ["10.0.0.2"] and member["age"] == 0
+    assert member["name"] == "beta" and member["addresses"] == ["10.0.0.2"] and member["heard"] == 0
 
 
 @given(st.dictionaries(st.sampled_from(sorted(document())), ANYTHING))
