@@ -248,14 +248,22 @@ def _make(options: argparse.Namespace) -> None:
         print(f"For the client, with the password:  {made.client}")
     print(f"For the servers, with all users:    {made.server}")
     folder = shlex.quote(str(server_folder(options.folder)))
+    target = _target(options.folder)
     option = "" if options.folder is None else f" --auth-file {shlex.quote(str(made.server))}"
     print(
         "\nEvery server needs a copy of the servers' file. This command installs it, with everything else it needs:\n\n"
         f"    pserver deploy HOST...{option}\n\n"
         "Or by hand, for each HOST:\n\n"
-        "    ssh HOST mkdir -p .config/pserver\n"
-        f"    scp -rp {folder} HOST:.config/pserver/"
+        f"    ssh HOST mkdir -p {target}\n"
+        f"    scp -rp {folder} HOST:{target}/"
     )
+
+
+def _target(folder: Path | None) -> str:
+    """Return the folder for a copy on each host: relative to the home folder, unless `folder` is outside of it."""
+    if folder is None or folder.absolute().is_relative_to(Path.home()):
+        return ".config/pserver"
+    return shlex.quote(str(folder.absolute()))
 
 
 def _choose_password(user: str, options: argparse.Namespace) -> str | None:

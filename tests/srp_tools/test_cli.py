@@ -85,7 +85,8 @@ def test_output_says_where_the_parts_are_and_what_to_copy(command: Command) -> N
     assert str(command.client) in answer.out
     assert str(command.verifiers.path) in answer.out
     assert f"pserver deploy HOST... --auth-file {command.verifiers.path}\n" in answer.out
-    assert f"scp -rp {command.folder}/server HOST:" in answer.out
+    # The folder is outside of the home.
+    assert f"scp -rp {command.folder}/server HOST:{command.folder}/" in answer.out
 
 
 @pytest.mark.parametrize(
