@@ -73,7 +73,7 @@ class JobOptions:
         if self.time_limit is not None:
             told["seconds"] = float(self.time_limit)
         if self.memory_limit is not None:
-            told["memory"] = int(self.memory_limit)
+            told["memory"] = int(min(self.memory_limit, 2**62))  # the system takes no larger one
         if stream is not None:
             told["stream"] = stream
         return told or None

@@ -34,14 +34,17 @@ def is_count(value: object) -> bool:
 
 
 def is_positive(value: object) -> bool:
-    """Return whether a value is a number greater than 0, also infinity or a number of numpy.
+    """Return whether a value is a number of any type that is greater than 0, also infinity, and fits into a float.
 
     Examples
     --------
     >>> [is_positive(each) for each in (0.5, 3, float("inf"), 0, float("nan"), "2")]
     [True, True, True, False, False, False]
     """
-    return isinstance(value, numbers.Real) and bool(value > 0)  # type: ignore[operator]
+    try:
+        return not isinstance(value, str | bytes) and float(value) > 0  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def positive_integer(value: object) -> int | None:

@@ -4,6 +4,7 @@ import builtins
 import contextlib
 import gc
 import logging
+import math
 import os
 import signal
 import threading
@@ -311,6 +312,7 @@ def test_invalid_options_are_refused(wrong: dict[str, Any]) -> None:
 
 def test_the_options_sent_to_a_worker() -> None:
     assert JobOptions(retries=3, isolate=True).wire(pickled=False) is None
+    assert JobOptions(memory_limit=math.inf).wire(pickled=False) == {"memory": 2**62}  # type: ignore[arg-type]
     assert JobOptions(memory_limit=np.int64(9)).wire(pickled=False) == {"memory": 9}  # type: ignore[arg-type]
     told = JobOptions(time_limit=2, memory_limit=10, allow_pickle=True).wire(pickled=True)
     assert told == {"pickled": True, "pickle": True, "seconds": 2.0, "memory": 10}
