@@ -4,26 +4,30 @@ The phases follow each other in this order; for the phases of the server see `ps
 
     client                        server
     PLANNING    choose a node for each job
-    UPLOADING   KEEP a copy ─────▶ stores it in its job store
+    UPLOADING   LIMIT ───────────▶ will run only some of an executor's jobs at the same time
+                KEEP a copy ─────▶ stores it in its job store
     UPLOADED    the caller may still undo: UNDONE, and the jobs continue as before
     SILENCING   DETACH ──────────▶ workers write results to the store; answers when no message is in transit
     LISTENING   receive earlier messages
     LEAVING     LEAVE, with the jobs that have ended ──────▶ owns all others
     LEFT
 
-All phases run in the scheduler's thread, which gives no jobs to workers meanwhile.
+The jobs are all that have not ended, including those that an executor or pool holds back on the client because of its
+limit. All phases run in the scheduler's thread, which gives no jobs to workers meanwhile.
 """
 
 import concurrent.futures
 import enum
 import secrets
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable
 from hashlib import sha256
 
+from pconnect.detach.shared_limit import SharedLimit
 from pconnect.detach.token import SECRET_BYTES
-from pconnect.errors import ConfigurationError, ConnectionLostError, ParallelError
+from pconnect.errors import ConfigurationError, ConnectionLostError, JobLostError, ParallelError
+from pconnect.executors.throttle import Throttle
 from pconnect.jobs.job import Job
 from pconnect.loop.event_loop import EventLoop
 from pconnect.programs.program import ProgramJob
@@ -31,10 +35,12 @@ from pconnect.protocol.frames import NO_LIMIT
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message, encode_message
 from pconnect.scheduler.node_workers import NodeWorkers
+from pconnect.scheduler.remote_worker import RemoteWorker
 
 # Maximum number of bytes waiting to be sent to one server, apart from a single job.
 _MAX_UNSENT_BYTES = 2**23
 _QUIET_SECONDS = 0.3
+_LIMIT_JOBS = 2**16  # maximum number of jobs in a LIMIT message
 
 
 class Phase(enum.Enum):
@@ -65,6 +71,12 @@ class _Share:
         self.node.channel.post_encoded(encode_message(kind, tag, value, NO_LIMIT))
         self.node.unanswered += 1
 
+    def limit(self, number: int, most: int, jobs: Iterable[Job]) -> None:
+        """Let at most `most` of these jobs run at the same time, as far as they are assigned to this node."""
+        numbers = [job.number for job in jobs if job.number in self.jobs]
+        for begin in range(0, len(numbers), _LIMIT_JOBS):
+            self.ask(Kind.LIMIT, number, [most, numbers[begin : begin + _LIMIT_JOBS]])
+
     def upload(self) -> None:
         """Send as many jobs as possible without using much memory."""
         channel = self.node.channel
@@ -93,9 +105,14 @@ class _Share:
 
 
 class Detaching:
-    """The jobs of one network while they are being handed over; an extension of the scheduler."""
+    """The jobs of one network while they are being handed over; an extension of the scheduler.
 
-    def __init__(self) -> None:
+    `throttles`: those of executors and pools that hold jobs back.
+    """
+
+    def __init__(self, throttles: Collection[Throttle] = ()) -> None:
+        self._throttles = throttles
+        self._limits: dict[Job, SharedLimit] = {}
         self.secret = secrets.token_bytes(SECRET_BYTES)
         #: Done when all jobs are on the servers; then call `go_on` or `undo` in the scheduler's thread.
         self.uploaded: concurrent.futures.Future[dict[int, dict[int, Job]]] = concurrent.futures.Future()
@@ -143,10 +160,16 @@ class Detaching:
             self._fail(error)
 
     def end(self, reason: str) -> None:
-        """Fail the futures that are not done, because the scheduler's thread ends."""
+        """Fail the futures that are not done, because the scheduler's thread ends; so do the jobs handed over."""
         for future in (self.uploaded, self.left):
             if not future.done():
                 future.set_exception(ConnectionLostError(f"the network could not be detached: {reason}"))
+        shares = self._shares.values() if self._phase is Phase.LEFT else ()
+        for job in [job for share in shares if not share.node.unanswered for job in share.jobs.values()]:
+            self._open.discard(job)
+            if not job.done() and job.begin():
+                text = f"{job.name} has no result: the network was detached; recover it with the token"
+                job.fail(JobLostError(text))
 
     def undo(self) -> None:
         """Cancel handing over; the jobs continue as before."""
@@ -170,7 +193,11 @@ class Detaching:
         if not all(node.has_answered and not (node.is_ready and node.unanswered) for node in nodes):
             return
         at = {number: worker for node in nodes for worker in node.workers.values() for number in worker.jobs}
-        for job in sorted(self._open, key=lambda job: job.number):
+        # First the throttles: a job that one of them starts meanwhile is in both.
+        held = [(throttle.limit, throttle.unfinished()) for throttle in list(self._throttles)]
+        limited = [(self._divide(most, jobs, at), jobs) for most, jobs in held if most is not None]
+        jobs = {*self._open, *(job for _, jobs in limited for job in jobs)}
+        for job in sorted(jobs, key=lambda job: job.number):
             if job.done() or job.cancel_asked:
                 continue
             if isinstance(job, ProgramJob):
@@ -188,7 +215,20 @@ class Detaching:
         for share in self._shares.values():
             share.node.on_kept = self._on_message
             share.ask(Kind.KEEP, 0, sha256(self.secret).digest())
+            for number, (limit, limited_jobs) in enumerate(limited, 1):
+                share.limit(number, limit.parts[share.node.number], limited_jobs)
         self._phase = Phase.UPLOADING
+
+    def _divide(self, most: int, jobs: list[Job], at: dict[int, RemoteWorker]) -> SharedLimit:
+        """Divide the limit of some jobs among the nodes."""
+        workers = {(at[job.number].node, at[job.number].number) for job in jobs if job.number in at}
+        # Jobs with the same terms may run on the same nodes, and there may be a hundred thousand jobs.
+        samples = {(job.options.on, job.avoid): job for job in jobs if job.number not in at}.values()
+        nodes = set().union(*map(self._allowed, samples))
+        slots = {number: self._nodes[number].slots or 1 for number in nodes}
+        limit = SharedLimit(most, Counter(node for node, _ in workers), slots)
+        self._limits.update(dict.fromkeys(jobs, limit))
+        return limit
 
     def _share(self, number: int) -> _Share:
         if number not in self._shares:
@@ -204,6 +244,8 @@ class Detaching:
             share = self._shares.get(number)
             return len(share.jobs) / (self._nodes[number].slots or 1) if share else 0.0
 
+        if (limit := self._limits.get(job)) is not None:
+            return self._share(limit.choose(allowed, load))
         return self._share(min(sorted(allowed), key=load))
 
     def _upload(self) -> None:
@@ -257,7 +299,7 @@ class Detaching:
 
     def _on_message(self, node: NodeWorkers, message: Message) -> None:
         share = self._shares.get(node.number)
-        if share is None or message.kind not in {Kind.KEEP, Kind.DETACH, Kind.LEAVE}:
+        if share is None or message.kind not in {Kind.KEEP, Kind.LIMIT, Kind.DETACH, Kind.LEAVE}:
             return
         node.unanswered -= 1
         if message.value is not None and self.pauses:

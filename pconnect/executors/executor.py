@@ -60,7 +60,9 @@ class Executor(concurrent.futures.Executor):
         self._options = options
         self.seeds = seeds
         self.max_workers = max_workers
-        self._throttle = Throttle(self._scheduler.submit, max_workers) if max_workers else None
+        self._throttle = (
+            Throttle(self._scheduler.submit, max_workers, self.throttles) if max_workers else None
+        )
         self._jobs: set[Job] = set()
         self._lock = threading.Lock()
         self._is_shut_down = False
@@ -72,6 +74,16 @@ class Executor(concurrent.futures.Executor):
     def _nodes(self) -> frozenset[int]:
         """All nodes that the network has at present."""
         return frozenset(self._mesh.servers)
+
+    @property
+    def throttles(self) -> set[Throttle]:
+        """The throttles of the network that hold jobs back."""
+        return self._mesh.jobs.throttles
+
+    @property
+    def unread_maps(self) -> set[Any]:
+        """Weak references to the maps of the network that have not read all of their inputs."""
+        return self._mesh.jobs.unread_maps
 
     def submit(self, fn: Function | Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Call ``fn(*args, **kwargs)`` in a worker as soon as one is free.

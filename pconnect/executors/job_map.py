@@ -80,8 +80,19 @@ def _length(iterables: Sequence[Iterable[Any]]) -> int | None:
 def outcomes(
     executor: Executor, jobs: Iterator[Job], total: int | None, *, ordered: bool, on_error: str
 ) -> Generator[tuple[Any, Job], None, None]:
-    """Yield the outcome of each job together with the job. When this generator ends, it cancels the remaining jobs."""
-    under_way = LazyMap(jobs, ordered=ordered, slots=executor.known_slots)
+    """Yield the outcome of each job together with the job. When this generator ends, it cancels the remaining jobs.
+
+    It does not keep the executor once all jobs are submitted.
+    """
+    under_way = LazyMap(
+        jobs, ordered=ordered, slots=executor.known_slots, total=total, unread_maps=executor.unread_maps
+    )
+    return _outcomes(under_way, total, on_error=on_error)
+
+
+def _outcomes(
+    under_way: LazyMap, total: int | None, *, on_error: str
+) -> Generator[tuple[Any, Job], None, None]:
     taken = 0
 
     def progress_bar() -> ProgressBar | None:

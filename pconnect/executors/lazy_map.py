@@ -3,9 +3,12 @@
 import concurrent.futures
 import os
 import queue
+import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from pconnect.jobs.duration_estimate import DurationEstimate
 from pconnect.jobs.job import Job
@@ -39,6 +42,8 @@ class LazyMap:
 
     `jobs` is an iterator that submits one job for each item taken from it. `ordered`: take jobs in input order rather
     than in the order in which they end. `least_ahead`: see `Lookahead`. `slots`: returns the present number of slots.
+    `total`: the number of jobs; ``None`` if unknown. `unread_maps`: contains a weak reference to this map from the
+    first job until all inputs are read, or the map ends; then the map keeps neither `jobs` nor `slots`.
     """
 
     def __init__(
@@ -48,9 +53,17 @@ class LazyMap:
         ordered: bool,
         least_ahead: int = _MIN_AHEAD,
         slots: Callable[[], int] = int,
+        total: int | None = None,
+        unread_maps: "set[weakref.ref[LazyMap]] | None" = None,
     ) -> None:
-        self._jobs = jobs
-        self._slots = slots
+        self._source: tuple[Iterator[Job], Callable[[], int]] | None = (
+            jobs,
+            slots,
+        )  # ``None`` when all are submitted
+        self.total = total
+        self.submitted = 0  #: the number of jobs submitted so far
+        self._unread_maps: set[Any] = set() if unread_maps is None else unread_maps
+        self._filling = threading.Lock()
         self._slots_ahead = 0
         self._counted_at = -_SLOTS_SECONDS
         self._lookahead = Lookahead(least_ahead)
@@ -65,17 +78,44 @@ class LazyMap:
 
     def fill(self) -> None:
         """Submit jobs until the number allowed by the lookahead, or by the slots, is in flight."""
-        now = time.monotonic()
-        if now - self._counted_at >= _SLOTS_SECONDS:
-            self._counted_at = now
-            self._slots_ahead = _AHEAD_PER_SLOT * self._slots()
-        limit = max(self._lookahead.count, self._slots_ahead)
-        while len(self._under_way) < limit and (job := next(self._jobs, None)) is not None:
-            self._under_way[job] = None
-            if self._waiting is not None:
-                self._waiting.append(job)
-            else:
-                job.add_done_callback(self._ended.put)  # type: ignore[arg-type]
+        with self._filling:
+            source = self._source
+            if source is None:
+                return
+            now = time.monotonic()
+            if now - self._counted_at >= _SLOTS_SECONDS:
+                self._counted_at = now
+                self._slots_ahead = _AHEAD_PER_SLOT * source[1]()
+            limit = max(self._lookahead.count, self._slots_ahead)
+            while len(self._under_way) < limit and self._submit(source[0]):
+                pass
+
+    def read_all(self, deadline: float) -> None:
+        """Submit all remaining jobs. Raises `TimeoutError` at the deadline; the jobs submitted by then remain."""
+        with self._filling:
+            while (source := self._source) is not None and self._submit(source[0]):
+                if time.monotonic() >= deadline:
+                    raise TimeoutError("timed out reading the inputs of a map")
+
+    def _submit(self, jobs: Iterator[Job]) -> bool:
+        """Submit the next job; return whether there was one."""
+        job = next(jobs, None)
+        if job is None:
+            self._forget_source()
+            return False
+        if not self.submitted:
+            self._unread_maps.add(weakref.ref(self, self._unread_maps.discard))
+        self.submitted += 1
+        self._under_way[job] = None
+        if self._waiting is not None:
+            self._waiting.append(job)
+        else:
+            job.add_done_callback(self._ended.put)  # type: ignore[arg-type]
+        return True
+
+    def _forget_source(self) -> None:
+        self._source = None
+        self._unread_maps.discard(weakref.ref(self))  # references to the same map are equal
 
     def take(self, timeout: float | None) -> Job:
         """Wait for the next job that has ended, and return it.
@@ -102,7 +142,8 @@ class LazyMap:
         return sum(job.done() for job in self._under_way)
 
     def cancel(self) -> None:
-        """Cancel the jobs that were not taken."""
+        """Cancel the jobs that were not taken, and submit no more."""
+        self._forget_source()
         for job in self._under_way:
             job.cancel()
 

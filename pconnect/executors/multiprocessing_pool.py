@@ -10,7 +10,7 @@ import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from types import TracebackType
 from typing import Any, Self
 
@@ -146,8 +146,9 @@ class Pool:
     def __init__(self, executor: Executor, processes: int | None = None) -> None:
         processes = check_limit("processes", processes)
         self._executor = executor
-        self._throttle = Throttle(executor.start, processes)
-        self._processes = processes
+        limits = [limit for limit in (processes, executor.max_workers) if limit is not None]
+        self._processes = min(limits, default=None)
+        self._throttle = Throttle(executor.start, self._processes, executor.throttles)
         self._is_closed = False
 
     def __repr__(self) -> str:
@@ -308,7 +309,11 @@ class Pool:
     ) -> ResultIterator:
         self._check_open()
         jobs = (self._submit(job) for job in self._chunks(func, _singly(iterable), chunksize))
-        return ResultIterator(LazyMap(jobs, ordered=ordered, least_ahead=_AHEAD * self.size))
+        total = -(-len(iterable) // max(1, chunksize)) if isinstance(iterable, Sized) else None
+        unread = self._executor.unread_maps
+        return ResultIterator(
+            LazyMap(jobs, ordered=ordered, least_ahead=_AHEAD * self.size, total=total, unread_maps=unread)
+        )
 
     def _submit(self, job: Job) -> Job:
         self._throttle.submit(job)

@@ -1,4 +1,8 @@
-"""A limit on the number of jobs in flight, for interfaces that promise one."""
+"""A limit on the number of jobs in flight, for interfaces that promise one.
+
+A throttle holds jobs back on the client. While it does, it is in the set of its network's throttles, so that
+`pconnect.detach` can hand over these jobs and the limit.
+"""
 
 import os
 import threading
@@ -14,15 +18,20 @@ from srp_tools.rules.numbers import positive_integer
 class Throttle:
     """Starts jobs, in order, with a limit on how many are in flight.
 
-    `start`: starts a job. `limit`: maximum number in flight; ``None`` sets no maximum.
+    `start`: starts a job. `limit`: maximum number in flight; ``None`` sets no maximum. `throttles`: contains this
+    throttle while it holds jobs back.
     """
 
-    def __init__(self, start: Callable[[Job], None], limit: int | None) -> None:
+    def __init__(
+        self, start: Callable[[Job], None], limit: int | None, throttles: "set[Throttle] | None" = None
+    ) -> None:
         self._start_now = start
-        self._limit = limit
+        self.limit = limit
+        self._throttles = set() if throttles is None else throttles
         self._jobs: dict[Job, None] = {}  # in flight
         self._waiting: deque[Job] = deque()
         self._is_cancelled = False
+        self._is_starting = False  # whether a thread is starting jobs that were held back
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._has_ended = threading.Condition(self._lock)
@@ -32,8 +41,10 @@ class Throttle:
         with self._lock:
             is_cancelled = self._is_cancelled
             if not is_cancelled:
-                if self._limit is not None and len(self._jobs) >= self._limit:
-                    job.held = f"its executor or pool has reached its limit (jobs in progress: {self._limit})"
+                if self.limit is not None and len(self._jobs) >= self.limit:
+                    job.held = f"its executor or pool has reached its limit (jobs in progress: {self.limit})"
+                    if not self._waiting:
+                        self._throttles.add(self)
                     self._waiting.append(job)
                     return
                 self._jobs[job] = None
@@ -48,8 +59,14 @@ class Throttle:
             self._is_cancelled = True
             jobs = [*self._waiting, *self._jobs]
             self._waiting.clear()
+            self._throttles.discard(self)
         for job in jobs:
             job.cancel()
+
+    def unfinished(self) -> list[Job]:
+        """Return the jobs that have not ended: in flight first, then the jobs held back, in order."""
+        with self._lock:
+            return [job for job in (*self._jobs, *self._waiting) if not job.done()]
 
     def join(self) -> None:
         """Wait until all jobs have ended."""
@@ -66,15 +83,34 @@ class Throttle:
     def _end(self, job: Job) -> None:
         with self._lock:
             self._jobs.pop(job, None)
-            following = None
+            following = None if self._is_starting else self._take_next()
+            self._is_starting = self._is_starting or following is not None
+            self._has_ended.notify_all()
+        # A job may end while it is started, for example in a closed network. Its call of this method then leaves the
+        # next job to this loop, because a call for each of thousands of jobs would exceed the recursion limit.
+        while following is not None:
+            try:
+                self._start(following)
+            except BaseException:
+                self._is_starting = False
+                raise
+            with self._lock:
+                following = self._take_next()
+                self._is_starting = following is not None
+
+    def _take_next(self) -> Job | None:
+        """Remove and return the next job to start; ``None`` if there is none, or the limit is reached."""
+        following = None
+        if self.limit is not None and len(self._jobs) < self.limit:
             while self._waiting and following is None:
                 waiting = self._waiting.popleft()
                 if not waiting.done():
                     following = waiting
                     self._jobs[following] = None
-            self._has_ended.notify_all()
-        if following is not None:
-            self._start(following)
+                if not self._waiting:
+                    self._throttles.discard(self)
+                    self._has_ended.notify_all()
+        return following
 
 
 def check_limit(name: str, limit: int | None) -> int | None:

@@ -134,7 +134,7 @@ class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
 
     def start_call(self) -> None:
         """Begin a call of the `Parallel`."""
-        self._throttle = Throttle(self._open().start, self._limit)
+        self._throttle = Throttle(self._open().start, self._limit, self._open().throttles)
         # All batches call the same function, whatever their tasks are, so each call of `Parallel` has its own estimate.
         self._run_batch = self._open().pack(run_batch).with_estimate(DurationEstimate())
         self._sharing = self._open().share(self._min_bytes)

@@ -9,7 +9,7 @@ from pconnect.commands.function_pickling import describe
 from pconnect.errors import ConfigurationError
 from pconnect.executors.executor import Executor
 from pconnect.executors.job_map import check_chunksize, spread, submit_chunks, submit_items
-from pconnect.executors.throttle import check_limit
+from pconnect.executors.throttle import Throttle, check_limit
 from pconnect.jobs import random_streams
 from pconnect.jobs.broadcast_value import Broadcast
 from pconnect.jobs.job import Job, JobOptions
@@ -77,6 +77,16 @@ class SerialExecutor(Executor):
         self._lock = threading.Lock()
         self._is_shut_down, self._held = False, frozenset()
         self.max_workers = self._throttle = None  # one job runs at a time anyway
+
+    @property
+    def throttles(self) -> set[Throttle]:
+        """An empty set: jobs end in their submission, so none is held back."""
+        return set()
+
+    @property
+    def unread_maps(self) -> set[Any]:
+        """An empty set: this network cannot be detached."""
+        return set()
 
     def pack(self, fn: Callable[..., Any]) -> Any:
         """Return the function itself, which needs no packing."""

@@ -235,6 +235,7 @@ _FORMS: Mapping[Kind, Check] = {
     Kind.STREAM: _is_stream,
     Kind.CREDIT: _is_credit,
     Kind.KEEP: _is_text_or_none,
+    Kind.LIMIT: _is_text_or_none,
     Kind.DETACH: _is_text_or_none,
     Kind.LEAVE: _is_text_or_none,
     Kind.RECOVER: _is_recovery,

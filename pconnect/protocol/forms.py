@@ -254,6 +254,13 @@ def _is_kept(value: Any) -> bool:
     return False
 
 
+def _is_limit(value: Any) -> bool:
+    match value:
+        case [most, jobs]:
+            return is_int(most, 1) and list_of(jobs, is_int)
+    return False
+
+
 _JOB_FACTS: Mapping[str, Check] = {
     "name": is_text,
     "retries": is_int,
@@ -298,6 +305,7 @@ _FORMS: Mapping[Kind, Check] = {
     Kind.CREDIT: _is_credit,
     Kind.SIGNAL: _is_signal,
     Kind.KEEP: _is_kept,
+    Kind.LIMIT: _is_limit,
     Kind.LEAVE: lambda jobs: list_of(jobs, is_int),
     Kind.RECOVER: _is_recovery,
 }

@@ -164,6 +164,10 @@ class Kind(enum.IntEnum):
     #: Tag 0 ends the list; value: number of the engine's values that are lost
     KNOWN = 54, Role.CLIENT_DATA
 
+    #: client → supervisor, between its KEEP; tag: number of a limit; value: [most, jobs]: the number of these jobs that
+    #: may run at the same time; and the answer, ``None`` or why not
+    LIMIT = 55, Role.SCHEDULER, Role.WORKERS
+
     # For pools, see `pconnect.pool`.
     #: client → supervisor; tag: number of the query; and the answer: {"id": of the server, "members": [...]}
     NEIGHBOURS = 60, Role.SUPERVISOR, Role.CLIENT

@@ -261,7 +261,7 @@ class WorkerManager:
                 node.disable(printable_text(message.value["never"]))
             case Kind.WORKER:
                 self._on_worker_start(node, message.tag, message.value)
-            case Kind.KEEP | Kind.DETACH | Kind.LEAVE | Kind.RECOVER | Kind.TAKE | Kind.RESULT:
+            case Kind.KEEP | Kind.LIMIT | Kind.DETACH | Kind.LEAVE | Kind.RECOVER | Kind.TAKE | Kind.RESULT:
                 node.on_kept(node, message)
             case Kind.PRINTED if worker is not None:
                 self._show(worker, *message.value)

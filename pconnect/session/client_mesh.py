@@ -42,6 +42,11 @@ class NetworkJobs:
     placement: Any = None
     #: The jobs of a detached network, by number; each is a `pconnect.jobs.job.Job`.
     recovered: dict[int, Any] = dataclasses.field(default_factory=dict)
+    #: The limits of executors and pools that hold jobs back; each is a `pconnect.executors.throttle.Throttle`.
+    throttles: set[Any] = dataclasses.field(default_factory=set)
+    #: Weak references to maps that have not read all of their inputs; each map is a
+    #: `pconnect.executors.lazy_map.LazyMap`.
+    unread_maps: set[Any] = dataclasses.field(default_factory=set)
     #: By key, the values that engines keep for jobs, with their nodes; ``None``: all nodes, including later ones.
     broadcasts: dict[str, tuple[Any, frozenset[int] | None]] = dataclasses.field(default_factory=dict)
 

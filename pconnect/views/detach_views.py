@@ -67,8 +67,10 @@ class DetachView:
             raise ConfigurationError("only a whole network can be detached, not a part of it")
         if mesh.scheduler is None:
             raise ConfigurationError("there is nothing to detach: no job was submitted")
-        token, interrupt = _detach(mesh, None if path is None else Path(path), deadline_after(timeout))
-        mesh.scheduler.close("the network was detached; recover it with the token")
+        deadline = deadline_after(timeout)
+        _read_inputs(mesh, deadline)
+        token, interrupt = _detach(mesh, None if path is None else Path(path), deadline)
+        mesh.scheduler.close("the network was detached, and the servers do not have this job")
         mesh.close(_CLOSE_TIMEOUT)
         if interrupt is not None:
             interrupt.add_note(f"The servers already have the jobs. This token recovers them: {token}")
@@ -76,9 +78,23 @@ class DetachView:
         return token
 
 
+def _read_inputs(mesh: ClientMesh, deadline: float) -> None:
+    """Submit all jobs of the maps in progress. Raises `ConfigurationError` if a map's inputs may have no end."""
+    unread = [found for reference in list(mesh.jobs.unread_maps) if (found := reference()) is not None]
+    for lazy_map in unread:
+        if lazy_map.total is None:
+            raise ConfigurationError(
+                "the network cannot be detached: a map has not read all of its inputs, and their number is unknown "
+                f"(jobs submitted: {lazy_map.submitted}): take its other results, delete its iterator, which cancels "
+                "its jobs, or give it inputs that have a length, such as lists"
+            )
+    for lazy_map in unread:
+        lazy_map.read_all(deadline)
+
+
 def _detach(mesh: ClientMesh, path: Path | None, deadline: float) -> tuple[str, KeyboardInterrupt | None]:
     scheduler = mesh.scheduler
-    detaching = Detaching()
+    detaching = Detaching(mesh.jobs.throttles)
     scheduler.extend(detaching)
     try:
         uploaded = _result(detaching.uploaded, deadline)

@@ -2,10 +2,11 @@
 
 The client hands over its jobs in three steps, see doc/states/hand_over.md. Between the steps it may still change its
 mind, or die; then all jobs end with it. First, it sends a copy of each unfinished job (KEEP), which goes into the job
-store. Then (DETACH), the supervisor has the workers write results to the store, too. A worker may just be sending a
-result to the client. It marks this in its shared status before it checks in the status where to send results. The
-supervisor looks at the mark afterwards, so it knows when the workers have sent their last result. The client reads the
-results that are under way, and reports which jobs have ended (LEAVE). All other jobs now belong to the session.
+store, and how many jobs of some executors may run at the same time (LIMIT). Then (DETACH), the supervisor has the
+workers write results to the store, too. A worker may just be sending a result to the client. It marks this in its
+shared status before it checks in the status where to send results. The supervisor looks at the mark afterwards, so it
+knows when the workers have sent their last result. The client reads the results that are under way, and reports which
+jobs have ended (LEAVE). All other jobs now belong to the session.
 
 A worker that writes to the store drops the jobs that it has not started and finishes the running job. Then it asks the
 supervisor for jobs, one at a time. Until it does, no other worker gets the jobs that the client had sent to it.
@@ -16,7 +17,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from pconnect.jobs.job import LOST
 from pconnect.protocol.frames import NO_LIMIT
 from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message, encode_message
+from pserver.jobs.job_limits import JobLimits
 from pserver.jobs.job_store import JobStore, split_results
 from pserver.jobs.shared_status import Status
 from pserver.jobs.unwritten_results import UnwrittenResults
@@ -84,6 +86,7 @@ class DetachedJobs:
         self._queue: deque[int] = deque()
         self._sent: dict[int, int] = {}  # the worker to which the client has sent a job
         self._running: dict[int, int] = {}  # the job by worker
+        self._limits = JobLimits()
         self._idle: set[int] = set()  # workers that wait for a job from us
         self._told: set[int] = set()  # workers that have orders to use the job store
         self._hand_over = HandOverLifecycle()
@@ -101,13 +104,16 @@ class DetachedJobs:
     # --- messages from the client ---
 
     def hear(self, message: Message) -> None:
-        """Handle KEEP, DETACH and LEAVE."""
+        """Handle KEEP, LIMIT, DETACH and LEAVE."""
         try:
             match message.kind:
                 case Kind.KEEP if message.tag == 0:
                     self._begin(message.value)
                 case Kind.KEEP:
                     self._add(message.tag, *message.value)
+                case Kind.LIMIT:
+                    self._advance(HandOverEvent.COPY)
+                    self._limits.add(message.tag, *message.value)
                 case Kind.DETACH:
                     self._quiesce()
                     return
@@ -141,6 +147,7 @@ class DetachedJobs:
     def _forget(self) -> None:
         self._jobs.clear()
         self._sent.clear()
+        self._limits.clear()
         for number in self._told:  # workers that left the client for the store cannot go back
             self._say(self._control.workers[number], "end")
         self._idle.clear()
@@ -245,12 +252,19 @@ class DetachedJobs:
         if self._unwritten:  # do not produce more results while results cannot be written
             return None
         is_fresh = not worker.page.read().jobs
+        room = self._limits.room(self._holders())
         for number in self._queue:
             job = self._jobs[number]
-            if worker.command >= job.after and (is_fresh or not job.isolate) and not worker.is_spent:
+            is_able = worker.command >= job.after and (is_fresh or not job.isolate) and not worker.is_spent
+            if is_able and self._limits.admits(number, room):
                 worker.is_spent = job.isolate
                 return number
         return None
+
+    def _holders(self) -> Iterator[tuple[int, int]]:
+        """Yield pairs of a worker and an unfinished job that it runs, or has from the client."""
+        yield from self._running.items()
+        yield from ((worker, number) for number, worker in self._sent.items() if number in self._jobs)
 
     def worker_ended(self, worker: WorkerProcess, status: Status, told: dict[str, Any]) -> None:
         """Take over the jobs of a worker that has ended; `told`: the report of its end for the client."""
@@ -318,7 +332,8 @@ class DetachedJobs:
             return float("inf")
         self._heed_stops()
         workers = self._control.workers
-        self._control.want(len(workers) + (0 if self._unwritten else len(self._queue)))
+        startable = self._limits.count(self._queue, self._limits.room(self._holders()))
+        self._control.want(len(workers) + (0 if self._unwritten else startable))
         if self._control.slot_client.is_gone and not workers:
             self.lose_all("the server is gone")
         return _TEND

@@ -181,7 +181,7 @@ class HandOverEvent(enum.Enum):
 
     BEGIN = "KEEP with the digest of the client's secret"
     FORGET = "KEEP without a digest: the client has changed its mind"
-    COPY = "KEEP with a job"
+    COPY = "KEEP with a job, or LIMIT"
     QUIESCE = "DETACH"
     SILENT = "no worker is sending to the client"
     LEAVE = "LEAVE"

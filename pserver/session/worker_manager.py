@@ -388,7 +388,7 @@ class Workers:
             case Kind.STATISTICS:
                 tell = functools.partial(self._channel.tell, Kind.STATISTICS, message.tag)
                 self._slot_client.ask_statistics(message.value, tell)
-            case Kind.KEEP | Kind.DETACH | Kind.LEAVE:
+            case Kind.KEEP | Kind.LIMIT | Kind.DETACH | Kind.LEAVE:
                 self.detached_jobs.hear(message)
             case Kind.RECOVER | Kind.TAKE | Kind.STOP:
                 self._recovery.hear(message)

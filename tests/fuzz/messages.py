@@ -32,6 +32,7 @@ _NEARLY: dict[Kind, list[Any]] = {
     Kind.RUNNING: [[1, 0.5]],
     Kind.STOP: [[1, 0.5], [2**63, -1.0]],
     Kind.KEEP: [[{"name": "x"}, [], [1, 2]], [{}, 0, None]],
+    Kind.LIMIT: [[2, [1, 2]], [0, [-1]]],
     Kind.RECOVER: [[b"n" * 16, 1, b"s" * 16]],
     Kind.RECALL: [1, [1, True]],
     Kind.RESULT: [[0, 1, {}], {"value": 1}],

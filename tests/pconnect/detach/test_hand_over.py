@@ -1,12 +1,14 @@
 """How jobs are assigned to nodes when they are handed over."""
 
 import types
+from collections.abc import Collection
 from typing import Any
 
 import pytest
 
 from pconnect.detach.hand_over import Detaching
 from pconnect.errors import ConfigurationError
+from pconnect.executors.throttle import Throttle
 from pconnect.jobs.duration_estimate import DurationEstimate
 from pconnect.jobs.function_cache import Function
 from pconnect.jobs.job import Job, JobOptions
@@ -46,8 +48,8 @@ def make_job(number: int, function: Function, **options: Any) -> Job:
     return job
 
 
-def make(nodes: list[NodeWorkers], jobs: list[Job]) -> Detaching:
-    detaching = Detaching()
+def make(nodes: list[NodeWorkers], jobs: list[Job], throttles: Collection[Throttle] = ()) -> Detaching:
+    detaching = Detaching(throttles)
 
     def allowed(job: Job) -> set[int]:
         able = {node.number for node in nodes if node.is_ready and node.slots}
@@ -141,3 +143,55 @@ def test_it_begins_after_all_answers_to_an_undone_attempt() -> None:
         node.on_kept(node, Message(Kind.KEEP, 0, None))
     detaching.step()
     assert detaching.uploaded.result(0) == {1: {1: jobs[0]}}
+
+
+def test_jobs_held_back_are_handed_over_with_their_limit() -> None:
+    function = Function("f", ["f", {}], DurationEstimate())
+    nodes = [make_node(1, 1), make_node(2, 3)]
+    throttles: set[Throttle] = set()
+    started: list[Job] = []
+    throttle = Throttle(started.append, 2, throttles)
+    jobs = [make_job(number, function) for number in range(1, 9)]
+    for job in jobs:
+        throttle.submit(job)
+    assert (started, throttles) == (jobs[:2], {throttle})
+    detaching = make(nodes, started, throttles)
+    detaching.step()
+    first, second = (posted(node) for node in nodes)
+    assert [(m.kind, m.tag) for m in second] == [(Kind.KEEP, 0), (Kind.LIMIT, 1)]
+    assert (first, second[1].value) == ([], [2, list(range(1, 9))])  # the larger node gets the whole limit
+    for _ in range(2 + 8):
+        nodes[1].on_kept(nodes[1], Message(Kind.KEEP, 1, None))
+    detaching.step()
+    assert list(detaching.uploaded.result(0)[2]) == list(range(1, 9))
+
+
+def test_a_limit_leaves_busy_workers_where_they_are() -> None:
+    function = Function("f", ["f", {}], DurationEstimate())
+    nodes = [make_node(1, 4), make_node(2, 4)]
+    throttles: set[Throttle] = set()
+    started: list[Job] = []
+    throttle = Throttle(started.append, 2, throttles)
+    jobs = [make_job(number, function) for number in range(1, 7)]
+    for job in jobs:
+        throttle.submit(job)
+    for number in (1, 2):
+        worker: Any = types.SimpleNamespace(node=2, number=number, jobs={number: None})
+        nodes[1].workers[number] = worker
+    detaching = make(nodes, started, throttles)
+    detaching.step()
+    assert posted(nodes[0]) == []
+    assert [m.value for m in posted(nodes[1]) if m.kind is Kind.LIMIT] == [[2, list(range(1, 7))]]
+
+
+def test_a_long_list_of_jobs_with_a_limit_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pconnect.detach.hand_over._LIMIT_JOBS", 3)
+    function = Function("f", ["f", {}], DurationEstimate())
+    node = make_node(1, 4)
+    throttles: set[Throttle] = set()
+    throttle = Throttle(lambda _: None, 1, throttles)
+    for number in range(1, 6):
+        throttle.submit(make_job(number, function))
+    detaching = make([node], [], throttles)
+    detaching.step()
+    assert [m.value for m in posted(node) if m.kind is Kind.LIMIT] == [[1, [1, 2, 3]], [1, [4, 5]]]

@@ -1,7 +1,10 @@
 """Lazy maps: jobs submitted ahead of the results taken; without workers, the test ends the jobs."""
 
 import itertools
+import math
 import threading
+import time
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -159,3 +162,53 @@ def test_slots_are_not_counted_for_each_item() -> None:
         source.end(number)
         jobs.take(LIMIT)
     assert 1 <= next(counted) < 10
+
+
+def test_a_map_can_read_all_of_its_inputs() -> None:
+    source = Source(100)
+    unread: set[weakref.ref[LazyMap]] = set()
+    jobs = LazyMap(source.jobs, ordered=True, total=100, unread_maps=unread)
+    assert not unread
+    jobs.fill()
+    assert ({reference() for reference in unread}, jobs.submitted, jobs.total) == ({jobs}, 32, 100)
+    with pytest.raises(TimeoutError, match="timed out reading the inputs of a map"):
+        jobs.read_all(time.monotonic())
+    assert jobs.submitted == 33
+    jobs.read_all(math.inf)
+    assert (unread, len(source.submitted)) == (set(), 100)
+    source.end(0)
+    assert jobs.take(LIMIT).number == 0
+    jobs.fill()
+    assert len(source.submitted) == 100
+
+
+@pytest.mark.parametrize("end", ["all read", "cancelled", "deleted"])
+def test_a_map_that_ends_is_no_longer_unread(end: str) -> None:
+    source, slots = Source(33), Slots()
+    kept = weakref.ref(slots)
+    unread: set[weakref.ref[LazyMap]] = set()
+    jobs = LazyMap(source.jobs, ordered=True, slots=slots.count, unread_maps=unread)
+    jobs.fill()
+    assert len(unread) == 1
+    match end:
+        case "all read":
+            for number in (0, 1):
+                source.end(number)
+                jobs.take(LIMIT)
+                jobs.fill()
+        case "cancelled":
+            jobs.cancel()
+            jobs.fill()
+            assert len(source.submitted) == 32
+        case "deleted":
+            del jobs
+    assert not unread
+    del slots
+    assert kept() is None
+
+
+class Slots:
+    """An object with a method, like an executor."""
+
+    def count(self) -> int:
+        return 1

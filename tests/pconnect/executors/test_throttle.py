@@ -1,3 +1,4 @@
+import concurrent.futures
 import threading
 import time
 from typing import Any
@@ -5,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pconnect import ConfigurationError, Network
+from pconnect import ConfigurationError, JobLostError, Network, local_network
 from pconnect.executors.throttle import Throttle, check_limit
+from pconnect.jobs.job import Job
 from tests.support.waiting import DEADLINE
 
 
@@ -85,3 +87,32 @@ def test_a_limit_is_a_positive_integer(limit: int) -> None:
     assert [check_limit("max_workers", each) for each in right] == [1, 2, None]
     with pytest.raises(ConfigurationError, match=f"max_workers={limit!r} is not allowed: give 1 or more"):
         check_limit("max_workers", limit)
+
+
+def test_a_network_knows_the_throttles_that_hold_jobs_back(network: Network) -> None:
+    executor = network.executor()  # type: ignore[attr-defined]
+    throttles: set[Throttle] = set()
+    throttle = Throttle(executor.start, 2, throttles)
+    jobs = [executor.prepare(pow, (2, k)) for k in range(3)]
+    started: list[Job] = []
+    throttle._start_now = started.append
+    for job, others in zip(jobs, (set(), set(), {throttle}), strict=True):
+        throttle.submit(job)
+        assert throttles == others
+    assert (throttle.unfinished(), started) == (jobs, jobs[:2])
+    jobs[0].begin()
+    jobs[0].finish(1)
+    assert (throttles, started, throttle.unfinished()) == (set(), jobs, jobs[1:])
+    throttle.submit(jobs[0])  # it has ended, and waits for its turn all the same
+    assert throttles == {throttle}
+    throttle.cancel()
+    assert (throttles, throttle.unfinished()) == (set(), [])
+
+
+def test_thousands_of_jobs_held_back_fail_with_their_network() -> None:
+    with local_network(1) as net:
+        executor = net.executor(max_workers=1)
+        jobs = [executor.submit(time.sleep, 60) for _ in range(3000)]
+    _, pending = concurrent.futures.wait(jobs, DEADLINE)
+    assert not pending
+    assert {type(job.exception(0)) for job in jobs} == {JobLostError}

@@ -49,6 +49,7 @@ RIGHT: dict[Kind, list[Any]] = {
     Kind.STREAM: [[1, b"x"], [2, b""]],
     Kind.CREDIT: [[0, 7], [0, 0]],
     Kind.KEEP: [None, "no room"],
+    Kind.LIMIT: [None, "no room"],
     Kind.DETACH: [None, "no room"],
     Kind.LEAVE: [None, "no room"],
     Kind.RECOVER: ["nothing is kept", [[1, "a job", None, 5.0]]],

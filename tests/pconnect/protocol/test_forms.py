@@ -71,6 +71,7 @@ RIGHT: dict[Kind, list[Any]] = {
     Kind.SIGNAL: [[15], [28, 24, 80]],
     Kind.RECALL: [None, 7],
     Kind.KEEP: [None, bytes(32), [FACTS, {"f1": b"function"}, b"job"]],
+    Kind.LIMIT: [[1, []], [2**63 - 1, [5, 6]]],
     Kind.LEAVE: [[], [1, 2]],
     Kind.RECOVER: [[bytes(16), 1, bytes(24)]],
 }
@@ -159,6 +160,9 @@ def test_what_is_spoiled_raises_nothing_but_the_protocol_error(kind: Kind) -> No
         (Kind.KEEP, [FACTS | {"after": "x"}, {}, b""]),
         (Kind.KEEP, [FACTS | {"more": [[]]}, {}, b""]),
         (Kind.KEEP, bytes(31)),
+        (Kind.LIMIT, [0, [1]]),
+        (Kind.LIMIT, [1, ["x"]]),
+        (Kind.LIMIT, [1, [1], 1]),
         (Kind.LEAVE, [{}]),
         (Kind.RECOVER, [10**10, 1, b"secret"]),  # `bytes` of an int would allocate this many
         (Kind.RECOVER, [bytes(10**4), 1, b"secret"]),

@@ -12,7 +12,7 @@ def test_numbers_on_the_wire_do_not_change() -> None:
     numbers = dict(
         enumerate(
             f"{names} {later} SHARED KEEP DETACH LEAVE RECOVER TAKE RECALL CALL TIMED REFUSED RENEW PRINTED STREAM "
-            "CREDIT SIGNAL BACK RECEIVED KNOWN".split(),
+            "CREDIT SIGNAL BACK RECEIVED KNOWN LIMIT".split(),
             1,
         )
     ) | {60: "NEIGHBOURS", 64: "MEMBERS", 68: "UNREACHED", 69: "ROUTE", 70: "RELAY", 72: "STATISTICS"}

@@ -26,7 +26,8 @@ def test_a_token_says_where_and_which(one_slot: Server) -> None:
         token = unpack_token(net.detach())
         left = [job.number for job in jobs if job.exception(0) is not None]
         assert net.closed
-        assert "the network was detached; recover it with the token" in str(
+        assert "the network was detached; recover it with the token" in str(jobs[left[-1] - 1].exception(0))
+        assert "the network was detached, and the servers do not have this job" in str(
             net.submit(pow, 1, 1).exception(20)
         )
     assert (token.network_id.hex(), list(token.hosts)) == (network_id, hosts)
@@ -91,8 +92,8 @@ def test_an_interrupt_leaves_all_as_it_was_or_all_to_the_servers(
 ) -> None:
     begin = Detaching.__init__
 
-    def begin_interrupted(self: Detaching) -> None:
-        begin(self)
+    def begin_interrupted(self: Detaching, *throttles: Any) -> None:
+        begin(self, *throttles)
         setattr(self, step, Interrupted())
 
     monkeypatch.setattr(Detaching, "__init__", begin_interrupted)

@@ -394,3 +394,57 @@ def test_what_is_said_out_of_turn(office: Office, before: list[Any], refused: li
     for message in refused:
         [(_, _, answer)] = office.say(*message)
         assert "out of order" in answer
+
+
+def test_a_limit_holds_among_workers_and_jobs_without_it_overtake(office: Office) -> None:
+    for number in (1, 2, 3, 4):
+        office.keep(number)
+    assert office.say(Kind.LIMIT, 1, [1, [1, 2, 3]]) == [(Kind.LIMIT, 1, None)]
+    office.hire(5)
+    office.hire(6)
+    office.leave()
+    assert office.wanted == 4  # two workers, and those for one job with the limit and one without
+    for worker in (5, 6):
+        office.hear(worker)
+        office.speak(worker, "spooling")
+    assert (office.hear(5), office.hear(6)) == ("run 1", "run 4")
+    keep_result(office, 4)
+    office.speak(6, "done 4")
+    assert office.hear(6) == "end"
+    office.end(6)
+    office.detached_jobs.tend()
+    assert office.wanted == 1  # a worker more would find no job
+    keep_result(office, 1)
+    office.speak(5, "done 1")
+    assert office.hear(5) == "run 2"
+    office.end(5)  # this loses job 2, so the next worker gets job 3
+    assert office.wanted == 1
+    office.hire(7)
+    office.speak(7, "spooling")
+    assert [office.hear(7) for _ in range(2)][1] == "run 3"
+
+
+def test_jobs_that_workers_have_from_the_client_count_for_their_limit(office: Office) -> None:
+    office.hire(5)
+    office.hire(6)
+    office.keep(1, worker=5)
+    office.keep(2, worker=5)
+    office.keep(3)
+    office.say(Kind.LIMIT, 7, [1, [1, 2, 3]])
+    office.leave()
+    office.speak(6, "spooling")
+    assert [office.hear(6) for _ in range(2)][1] == "end"  # worker 5 may be running job 1 or 2
+    keep_result(office, 1)
+    office.speak(5, "spooling")
+    assert [office.hear(5) for _ in range(2)][1] == "run 3"
+
+
+def test_limits_are_forgotten_with_the_jobs(office: Office) -> None:
+    office.say(Kind.LIMIT, 1, [1, [1, 2]])
+    assert office.say(Kind.KEEP, 0, None) == [(Kind.KEEP, 0, None)]
+    assert "out of order" in office.say(Kind.LIMIT, 1, [1, [1, 2]])[0][2]
+    assert office.say(Kind.KEEP, 0, digest_of(b"secret")) == [(Kind.KEEP, 0, None)]
+    office.keep(1)
+    office.keep(2)
+    office.leave()
+    assert office.wanted == 2
