@@ -18,7 +18,7 @@ INTERNAL = {
     "Dashboard": {"abandon"},
     "Executor": {
         "foreign", "known_slots", "pack", "pack_for_map", "prepare", "seeds", "share", "start", "submit_chunk",
-        "usable_slots",
+        "throttles", "unread_maps", "usable_slots",
     },
     "ProgramTemplate": {"make_job"},
     "pconnect.Network": {"mesh"},  # provisional

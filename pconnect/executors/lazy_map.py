@@ -56,10 +56,7 @@ class LazyMap:
         total: int | None = None,
         unread_maps: "set[weakref.ref[LazyMap]] | None" = None,
     ) -> None:
-        self._source: tuple[Iterator[Job], Callable[[], int]] | None = (
-            jobs,
-            slots,
-        )  # ``None`` when all are submitted
+        self._source: tuple[Iterator[Job], Callable[[], int]] | None = jobs, slots
         self.total = total
         self.submitted = 0  #: the number of jobs submitted so far
         self._unread_maps: set[Any] = set() if unread_maps is None else unread_maps
@@ -95,7 +92,7 @@ class LazyMap:
         with self._filling:
             while (source := self._source) is not None and self._submit(source[0]):
                 if time.monotonic() >= deadline:
-                    raise TimeoutError("timed out reading the inputs of a map")
+                    raise TimeoutError("timed out handing the jobs over to the servers")
 
     def _submit(self, jobs: Iterator[Job]) -> bool:
         """Submit the next job; return whether there was one."""

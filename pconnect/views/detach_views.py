@@ -33,6 +33,10 @@ class DetachView:
         results until a process that knows the user's password recovers them with ``pconnect(recover=token)``. Futures
         that have not ended by then fail with a `JobLostError` that says so.
 
+        Jobs that executors or pools hold back on the client are handed over as well. The servers divide the limit
+        (`max_workers`) among the nodes, so these jobs never exceed it. Maps in progress first submit the jobs of all
+        remaining items.
+
         Parameters
         ----------
         path
@@ -50,11 +54,13 @@ class DetachView:
         Raises
         ------
         ConfigurationError
-            There is nothing to detach, or a server cannot keep it. The network is unchanged.
+            There is nothing to detach, a server cannot keep it, or a map has not read iterables without a length to
+            their end. The network is unchanged.
         ConnectionLostError
             A node was lost before the jobs were handed over. The other nodes, and all jobs, are unchanged.
         TimeoutError
-            The limit passed before the jobs were handed over. The network is unchanged.
+            The limit passed before the jobs were handed over. The network is unchanged, except that maps may have
+            submitted more jobs.
         CredentialError
             The file for the token cannot be written. The network is unchanged.
         KeyboardInterrupt

@@ -59,8 +59,8 @@ class JobView(MapView):
             submitted job draws the same numbers in every run of the program, wherever it runs.
         max_workers
             Maximum number of jobs of this executor in progress at the same time; ``None``: all slots that the servers
-            grant. The client keeps the other jobs and sends each when one has ended, so `detach` does not hand them
-            over.
+            grant. The client keeps the other jobs and sends each when one has ended. `detach` hands them over together
+            with the limit.
 
         Examples
         --------
@@ -88,7 +88,7 @@ class JobView(MapView):
         Parameters
         ----------
         processes
-            Maximum number of jobs in progress; by default one for each slot.
+            Maximum number of jobs in progress, as `max_workers` of `executor`; by default one for each slot.
         **options
             See `executor`.
 

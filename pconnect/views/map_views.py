@@ -34,7 +34,8 @@ class MapView:
         """Call a function for each item, in worker processes; yield the results as they arrive.
 
         The iterables may be endless: only as many items are taken in advance as keep the workers busy. If you stop
-        taking results, the jobs in progress are cancelled.
+        taking results, the jobs in progress are cancelled. `detach` submits the jobs of all remaining items, or raises
+        an error if the iterables have no length, such as generators.
 
         Parameters
         ----------

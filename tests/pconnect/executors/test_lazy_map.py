@@ -171,7 +171,7 @@ def test_a_map_can_read_all_of_its_inputs() -> None:
     assert not unread
     jobs.fill()
     assert ({reference() for reference in unread}, jobs.submitted, jobs.total) == ({jobs}, 32, 100)
-    with pytest.raises(TimeoutError, match="timed out reading the inputs of a map"):
+    with pytest.raises(TimeoutError, match="timed out handing the jobs over"):
         jobs.read_all(time.monotonic())
     assert jobs.submitted == 33
     jobs.read_all(math.inf)
