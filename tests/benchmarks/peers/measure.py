@@ -21,6 +21,7 @@ HOMES = {
     "RPyC": "rpyc_",
     "ipyparallel": "ipyparallel_",
     "MPI": "mpi",
+    "Octave": "octave_",
 }
 JOB_HOMES = {
     "raw TLS socket": "raw",
@@ -30,6 +31,7 @@ JOB_HOMES = {
     "ipyparallel": "job_ipyparallel",
     "mpi4py.futures": "job_mpi",
     "dispy": "job_dispy",
+    "Octave": "job_octave",
 }
 RAW = "raw TLS socket"
 
