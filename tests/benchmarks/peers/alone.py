@@ -122,7 +122,7 @@ def _accept(listener: socket.socket, process: subprocess.Popen[bytes]) -> socket
     raise TimeoutError(f"timed out after {_START_SECONDS:.0f} s waiting for its program")
 
 
-def end(process: subprocess.Popen[bytes], grace: float = 10.0) -> None:
+def end(process: subprocess.Popen[bytes] | subprocess.Popen[str], grace: float = 10.0) -> None:
     """Wait for a program to end by itself; then terminate it, and finally kill it."""
     for force in (process.terminate, process.kill):
         with contextlib.suppress(subprocess.TimeoutExpired):

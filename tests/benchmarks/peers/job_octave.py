@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from tests.benchmarks.peers.alone import Elsewhere
 from tests.benchmarks.peers.octave_ import running_client
-from tests.benchmarks.peers.peer import PIECE, WORKERS, Floats, Peer
+from tests.benchmarks.peers.peer import PIECE, WORKERS, CannotError, Floats, Peer
 
 
 class Octave(Elsewhere):
@@ -13,12 +13,15 @@ class Octave(Elsewhere):
 
     encryption = "TLS 1.2"
     note = (
-        f"a job is rfeval, jobs are elements of netarrayfun with nlocaljobs {WORKERS}, which is cut to the number of "
-        f"processors; map has ChunkSize {PIECE}."
+        f"a job is rfeval; map and the jobs of 0.2 s are netarrayfun with nlocaljobs {WORKERS}, which the package cuts "
+        f"to the number of processors; map has ChunkSize {PIECE}."
     )
 
     def call(self) -> float:
         return self._ask("job")
+
+    def many(self) -> float:
+        raise CannotError("no such call")
 
     def put(self) -> float:
         return self._ask("argument")

@@ -2,7 +2,8 @@
 
 It needs ``octave-cli`` on ``PATH`` and a parallel package that was built with TLS. Its ports are fixed and open on all
 addresses, so client and server run in a network namespace that contains only the loopback device, and there can be one
-server only.
+server only. If no other server is running, but ``/tmp/.octave-HOST.pid`` exists, a killed run has left it: remove it,
+because the server does not start beside it.
 """
 
 import contextlib
@@ -81,10 +82,12 @@ def running_client(array: Floats) -> Iterator[tuple[Callable[[str], float], str]
             raise ConnectionResetError("its program has ended")
 
         def ask(work: str) -> float:
-            requests.write(f"{work}\n")
+            # fgetl() returns a line only when it has seen the first character after it.
+            requests.write(f"{work}\n\n")
             return float(answer("seconds"))
 
-        requests.write("\n")  # an empty password is a random one
+        # A random password, which the package makes of an empty line, sometimes has a character that it rejects.
+        requests.write("of-no-importance\n")
         yield ask, answer("ready")
 
 

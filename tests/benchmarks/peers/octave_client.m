@@ -8,7 +8,7 @@ function folder = make_login ()
   folder = tempname ();
   mkdir (folder);
   pkg ("prefix", folder, folder);  % the login goes there, and not among the user's packages
-  parallel_generate_srp_data ("bench");  % takes the first line of standard input, which is empty, for the password
+  parallel_generate_srp_data ("bench");  % reads the password from standard input
   folder = fullfile (folder, "parallel-srp-data");
 end
 
@@ -59,9 +59,6 @@ function seconds = measure (work, c, answering, folder, x)
     case "job"
       begin = tic ();
       rfeval (@(k) k, 0, 1, [], server);
-    case "many"
-      begin = tic ();
-      netarrayfun (c, @(k) k, 1:1000);
     case "map"
       begin = tic ();
       netarrayfun (c, @(k) k, 1:1000, "ChunkSize", 50);
@@ -93,6 +90,9 @@ try
   printf ("\nready %s, parallel %s\n", OCTAVE_VERSION (), package.version);
   fflush (stdout);
   while (ischar (work = fgetl (stdin)))
+    if (isempty (work))
+      continue
+    end
     printf ("seconds %.9f\n", measure (work, c, answering, folder, x));
     fflush (stdout);
   end
