@@ -3,12 +3,11 @@
 ``python -m tests.test_code_blocks`` prints the number of each.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from pconnect.profiles import check_configuration
 from pconnect.prun.rules import read_rules
 from pserver.accounts.account import read_map
 from pserver.admin.settings import resolve
+from tests.support.pages import Block, fenced
 
 ROOT = Path(__file__).parents[1]
 _DOCUMENTS = "tests/test_documents.py::test_an_example_prints_what_it_says"
@@ -51,52 +51,28 @@ RUN_BY = (
     ),
     ("doc/howto/pool.md", "*", "tests/integration/test_howto_pool.py::*"),
 )
-_FENCE = re.compile(r"^( *)(```+|~~~+|:::+)([^\n`]*)\n(.*?)^\1\2 *$", re.MULTILINE | re.DOTALL)
-_REASON = re.compile(r"<!-- not run: ([^>]+) -->\s*\Z")
 _NO_CODE = {"text", ""}  # output and drawings
 
 
-class Block(NamedTuple):
-    """A block of code: its place, kind and text, and the reason why it is not run, if a comment gives one."""
-
-    page: str
-    line: int
-    kind: str
-    text: str
-    reason: str
-
-    @property
-    def run_by(self) -> str:
-        """The test that runs it, or an empty text."""
-        fits = (test for page, kind, test in RUN_BY if fnmatch(self.page, page) and fnmatch(self.kind, kind))
-        return next(fits, "")
+def run_by(block: Block) -> str:
+    """Return the test that runs a block, or an empty text."""
+    fits = (test for page, kind, test in RUN_BY if fnmatch(block.page, page) and fnmatch(block.kind, kind))
+    return next(fits, "")
 
 
 def blocks() -> Iterator[Block]:
     """Return the blocks of code of all pages, including blocks in directives of the site."""
     pages = [*ROOT.glob("*.md"), *(ROOT / "doc").rglob("*.md")]
     for path in sorted(path for path in pages if "auto_gallery" not in path.parts):
-        yield from _blocks_of(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"), 1)
-
-
-def _blocks_of(page: str, text: str, first: int) -> Iterator[Block]:
-    for found in _FENCE.finditer(text):
-        line = first + text.count("\n", 0, found.start())
-        kind = found[3].strip()
-        if kind.startswith("{code-block}"):
-            kind = kind.partition(" ")[2]
-        elif kind.startswith("{"):
-            yield from _blocks_of(page, found[4], line + 1)
-            continue
-        if kind not in _NO_CODE:
-            reason = _REASON.search(text, 0, found.start())
-            yield Block(page, line, kind, found[4], reason[1] if reason else "")
+        for block in fenced(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")):
+            if block.kind not in _NO_CODE:
+                yield block
 
 
 def test_each_block_is_run_or_has_a_reason() -> None:
-    bare = [f"{each.page}:{each.line}: {each.kind}" for each in blocks() if not (each.run_by or each.reason)]
+    bare = [f"{each.page}:{each.line}: {each.kind}" for each in blocks() if not (run_by(each) or each.reason)]
     assert not bare, "\n".join(["not run, and no comment `<!-- not run: why -->` above:", *bare])
-    both = [f"{each.page}:{each.line}" for each in blocks() if each.run_by and each.reason]
+    both = [f"{each.page}:{each.line}" for each in blocks() if run_by(each) and each.reason]
     assert not both, f"run by a test, so the comment is wrong: {both}"
 
 
@@ -114,7 +90,7 @@ def test_the_files_on_pages_can_be_read(tmp_path: Path, monkeypatch: pytest.Monk
         "doc/reference/prun.md": read_rules,
         "doc/reference/server.md": lambda path: resolve({}, {}, path),
     }
-    found = [each for each in blocks() if each.run_by == _SETTINGS]
+    found = [each for each in blocks() if run_by(each) == _SETTINGS]
     assert {each.page for each in found} == set(read)
     path = tmp_path / "pserver" / "client" / "pconnect.toml"
     path.parent.mkdir(parents=True, mode=0o700)
@@ -127,15 +103,6 @@ def test_the_files_on_pages_can_be_read(tmp_path: Path, monkeypatch: pytest.Monk
             read[each.page](path)
 
 
-def test_the_reader_of_blocks() -> None:
-    text = "a\n<!-- not run: it waits for you -->\n```sh\nb\n```\n"
-    text += ":::{tab-item} X\n```python\nc\n```\n:::\n```text\nd\n```\n"
-    assert list(_blocks_of("p.md", text, 1)) == [
-        Block("p.md", 3, "sh", "b\n", "it waits for you"),
-        Block("p.md", 7, "python", "c\n", ""),
-    ]
-
-
 if __name__ == "__main__":
-    counts = Counter("run by a test" if each.run_by else "not run, with a reason" for each in blocks())
+    counts = Counter("run by a test" if run_by(each) else "not run, with a reason" for each in blocks())
     print(dict(counts))

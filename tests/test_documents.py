@@ -9,6 +9,7 @@ import pytest
 
 import pconnect
 from pconnect.values import registry
+from tests.support.pages import fenced
 from tests.support.servers import Server
 
 DOCUMENTS = Path(__file__).parent.parent / "doc"
@@ -29,11 +30,9 @@ EXAMPLES = [
     pytest.param(source, id=f"{name} {number}", marks=[pytest.mark.slow] if name in SLOW else [])
     for name in PAGES
     for number, source in enumerate(
-        re.findall(
-            r"^```python\n(.*?)^```$",
-            (DOCUMENTS / name).read_text(encoding="utf-8"),
-            re.MULTILINE | re.DOTALL,
-        )
+        block.text
+        for block in fenced(name, (DOCUMENTS / name).read_text(encoding="utf-8"))
+        if block.kind == "python"
     )
 ]
 

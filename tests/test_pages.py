@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pages import check, read_blocks, typed_lines
+from tests.support.pages import Block, check, fenced, read_blocks, typed_lines
 
 PAGE = """# Title
 
@@ -35,6 +35,16 @@ def test_blocks_have_their_output(tmp_path: Path) -> None:
     assert list(typed_lines(console)) == [("alpha", "make it", "made ...\n"), ("beta", "look", "")]
     assert (script.text, script.said, script.place) == ("print(1)\n", "1\n", "page.md, line 9")
     assert (last.text, last.said) == ("x = 2\n", "")
+
+
+def test_blocks_in_directives_and_the_reasons_above_them() -> None:
+    text = "a\n<!-- not run: it waits for you -->\n```sh\nb\n```\n"
+    text += ":::{tab-item} X\n```python\nc\n```\n:::\n```{code-block} toml\nd = 1\n```\n"
+    assert list(fenced("p.md", text)) == [
+        Block("p.md", 3, "sh", "b\n", "it waits for you"),
+        Block("p.md", 7, "python", "c\n"),
+        Block("p.md", 11, "toml", "d = 1\n"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_from_nothing_to_numbers_of_three_machines(laptop: Machine) -> None:
         first = run_cell(notebook, compute)
         assert time.monotonic() - began < MOST_SECONDS
         assert run_cell(notebook, compute) == first  # the seed determines the numbers
-        run_cell(notebook, Block("python", "net.close()", "the end", "[]\n"))
+        run_cell(notebook, Block("the end", 1, "python", "net.close()", said="[]\n"))
     laptop.run("pserver deploy --remove alpha beta gamma")
 
 

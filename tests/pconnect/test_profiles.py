@@ -11,6 +11,7 @@ import pytest
 
 from pconnect import ConfigurationError, pconnect
 from pconnect.profiles import config_file, configured, configured_options
+from tests.support.pages import fenced
 from tests.support.servers import Server
 from tests.support.waiting import DEADLINE
 
@@ -263,9 +264,7 @@ def test_the_page_has_every_option_and_an_example_that_works(write: Callable[[st
         "password",
     }
     assert set(re.findall(r"`(\w+)`", listed[1])) == parameters
-    example = re.search(r"```toml\n(.*?)```", page, re.DOTALL)
-    assert example
-    write(example[1])
+    write(next(block.text for block in fenced("configuration.md", page) if block.kind == "toml"))
     assert options(profile="lab")["hosts"] == {"gamma": 8, "delta:12600": 2}
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^( *)(```+|~~~+|:::+)([^\n`]*)\n(.*?)^\1\2 *$", re.MULTILINE | re.DOTALL)
+_REASON = re.compile(r"<!-- not run: ([^>]+) -->\s*\Z")
 _PROMPT = re.compile(r"^(\w*)\$ (.*)\n", re.MULTILINE)
 _NODE = re.compile(r"\[(\d+) \S+\] ")
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # colours, and hiding the terminal's cursor
@@ -14,30 +15,49 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # colours, and hiding the term
 
 @dataclass
 class Block:
-    """A block of a page, from its first to its last line.
+    """A block of a page; its first line is `line`.
 
-    `kind` is the word after the fence; `said` is the text block that follows, if any.
+    `kind` is the word after the fence. `said` is the text block that follows, if any. `reason` is why no test runs it,
+    if a comment above it gives one.
     """
 
+    page: str
+    line: int
     kind: str
     text: str
-    place: str
+    reason: str = ""
     said: str = ""
+
+    @property
+    def place(self) -> str:
+        """The page and the line, for messages."""
+        return f"{self.page}, line {self.line}"
+
+
+def fenced(page: str, text: str, first: int = 1) -> Iterator[Block]:
+    """Return all blocks of a page's text, including blocks in directives of the site; `first`: its first line."""
+    for found in _FENCE.finditer(text):
+        line = first + text.count("\n", 0, found.start())
+        word, _, rest = found[3].strip().partition(" ")
+        if word == "{code-block}":
+            word = rest.strip()
+        elif word.startswith("{"):
+            yield from fenced(page, found[4], line + 1)
+            continue
+        reason = _REASON.search(text, 0, found.start())
+        yield Block(page, line, word, found[4], reason[1] if reason else "")
 
 
 def read_blocks(path: Path) -> list[Block]:
     """Return the blocks of a page in order; a ``text`` block is the output of the block before it."""
-    page = path.read_text(encoding="utf-8")
     blocks: list[Block] = []
-    for found in _FENCE.finditer(page):
-        kind, text = found.groups()
-        place = f"{path.name}, line {page.count(chr(10), 0, found.start()) + 1}"
-        if kind == "text":
-            assert blocks, f"{place}: this text has no block before it"
-            assert blocks[-1].kind == "python", f"{place}: this text does not belong to any code"
-            blocks[-1].said = text
+    for block in fenced(path.name, path.read_text(encoding="utf-8")):
+        if block.kind == "text":
+            assert blocks, f"{block.place}: this text has no block before it"
+            assert blocks[-1].kind == "python", f"{block.place}: this text does not belong to any code"
+            blocks[-1].said = block.text
         else:
-            blocks.append(Block(kind, text, place))
+            blocks.append(block)
     return blocks
 
 
