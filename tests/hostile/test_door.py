@@ -97,7 +97,7 @@ def test_who_was_not_here_before_waits_for_the_first_of_a_crowd_only(tmp_path: P
     with run_server(tmp_path / "server") as server:
         words = hello_of(server.credentials.user)
         with Crowd(server.cmd_port, 60, words, OTHERS[:1], rate=500):
-            wait_until(lambda: "failed-login" in server.log, "the first login to time out")
+            server.wait_for_log("failed-login")
             assert connect_and_leave(server) < 4
 
 
@@ -279,7 +279,7 @@ def test_a_server_with_one_place_serves_all_in_the_end(tmp_path: Path) -> None:
         with pconnect(names, user=user, password=password, timeout=DEADLINE) as net:
             assert len(server.sessions(net)) == 3
         turned_away = r"refused from 127\.0\.0\.1 port \d+ .*too many clients want to log in"
-        wait_until(lambda: re.search(turned_away, server.log) is not None, "the line in the log")
+        server.wait_for_log(re.compile(turned_away))
 
 
 @pytest.mark.slow

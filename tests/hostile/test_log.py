@@ -22,7 +22,7 @@ def test_a_flood_of_stray_connections_is_a_few_lines_and_a_count(tmp_path: Path)
         for number in range(STRAY):
             visit(server.data_port if number % 2 else server.cmd_port).close()
         server.connect().close()
-        wait_until(lambda: "audit session-end" in server.log, "the line of the session")
+        server.wait_for_log("audit session-end")
         lines = server.log.splitlines()
     ended = server.log.splitlines()
     assert len(lines) < STRAY

@@ -92,7 +92,7 @@ def test_what_a_session_would_pass_on_ends_the_session_and_not_the_engine(
         assert not isinstance(caught.value, EngineDiedError)
         wait_gone(pid)
     line = f"session {session}, node 1: its client is gone: {kind.name} makes no sense"
-    wait_until(lambda: line in server.log, "a line in the log")
+    server.wait_for_log(line)
     assert TRACEBACK not in server.log
     assert TRACEBACK not in "".join(capfd.readouterr())
 

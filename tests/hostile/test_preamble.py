@@ -20,7 +20,7 @@ from srp_tools.tls import TlsContexts
 from tests.support.networks import assert_neighbours_talk
 from tests.support.proxies import BACK, FORTH, Meddling, change, cut, delay, leave, proxy_to
 from tests.support.servers import Server, run_server
-from tests.support.waiting import DEADLINE, wait_until
+from tests.support.waiting import DEADLINE
 
 STRANGERS = 300
 PATIENCE = 3.0  # seconds for attempts that cannot succeed
@@ -78,7 +78,7 @@ def test_a_stolen_number_keeps_nobody_from_an_engine_that_computes(attacked: Ser
         restart(net[2], timeout=DEADLINE)
         assert_works(net)
     computing.result(DEADLINE)
-    wait_until(lambda: "it does not have the key of the network" in attacked.log, "the line in the log")
+    attacked.wait_for_log("it does not have the key of the network")
 
 
 @contextlib.contextmanager
@@ -106,7 +106,7 @@ def test_a_preamble_that_was_seen_opens_nothing(attacked: Server, net: Network) 
             assert_closed(sock)
     restart(net[2], timeout=DEADLINE)
     computing.result(DEADLINE)
-    wait_until(lambda: attacked.log.count("its preamble was used before") > before, "the line in the log")
+    attacked.wait_for_log("its preamble was used before", before + 1)
 
 
 @pytest.mark.parametrize("who", ["another network", "another node"])
@@ -121,7 +121,7 @@ def test_the_key_alone_does_not_make_a_node(attacked: Server, net: Network, who:
     steps = dial([("127.0.0.1", attacked.data_port)], preamble_of(net, 2, 1, with_key=True), tls, 30.0)
     with pytest.raises(ConnectionLostError):
         run(steps, deadline_after(DEADLINE))
-    wait_until(lambda: attacked.log.count(told) > before, "the line in the log")
+    attacked.wait_for_log(told, before + 1)
 
 
 @pytest.mark.parametrize("with_key", [False, True])

@@ -7,7 +7,6 @@ import pytest
 from pconnect.errors import AuthenticationError, ConnectError
 from srp_tools.private_files import write_private
 from tests.support.servers import make_users, run_server
-from tests.support.waiting import wait_until
 
 BAD = b"\xef\xbb\xbf# users\r\nbob\r\nm\xfcller:1:2:3\ncarol:1:2:3\ncarol:1:2:3\ndave:1:2:99\n \na\0b:1:2:3\n"
 
@@ -43,8 +42,6 @@ def test_a_file_that_is_gone_is_told(tmp_path: Path) -> None:
         users[1].rename(tmp_path / "elsewhere")
         with pytest.raises(ConnectError):
             server.connect()
-        wait_until(
-            lambda: f"no user can log in: there is no file {users[1]}" in server.log, "the line in the log"
-        )
+        server.wait_for_log(f"no user can log in: there is no file {users[1]}")
         (tmp_path / "elsewhere").rename(users[1])
         server.connect().close()

@@ -70,7 +70,8 @@ def test_folders_and_results_of_an_earlier_run_are_removed(
             wait_until(
                 lambda: len(left - folders()) == 1 and not results("one"), "the leftovers to be removed"
             )
-            wait_until(lambda: server.log.count("removed ") == 2, "the lines in the log")
+            server.wait_for_log("removed ", 2)
+            assert server.log.count("removed ") == 2
         else:
             with server.connect() as net:
                 assert_works(net)

@@ -41,7 +41,7 @@ def assert_ends(server: Server, net: ClientNetwork, why: str) -> None:
     what = r"(the session of node 1 .* was ended|node 1 \(.*\) is lost)"
     assert re.search(rf"{what}: {why}; to continue: net\.reconnect\(1\), or connect again", str(caught.value))
     wait_gone(*pids)
-    wait_until(lambda: bool(re.search(f'audit session-end .* how="{why}"', server.log)), "the end in the log")
+    server.wait_for_log(re.compile(f'audit session-end .* how="{why}"'))
 
 
 def test_memory_ends_in_an_error_that_names_its_limit(tmp_path: Path, users: Users) -> None:
@@ -86,7 +86,7 @@ def test_an_idle_session_ends_and_a_busy_one_does_not(tmp_path: Path, users: Use
         time.sleep(3)
         evaluate(net, "1")
         why = "nothing has run here and the client has sent nothing for 1.5 s"
-        wait_until(lambda: why in server.log, "the end of the session")
+        server.wait_for_log(why)
         with pytest.raises(EngineDiedError, match=f"{why}; {BY_THE_SERVER} --idle-timeout 1.5"):
             evaluate(net, "__import__('time').sleep(1000)")
 
@@ -195,7 +195,7 @@ def test_detached_jobs_end_with_the_time_of_their_session(tmp_path: Path, users:
         with server.connect() as net:
             net.submit("lambda: __import__('time').sleep(1000)")
             token = net.detach()
-        wait_until(lambda: "ending it: the session has lasted 4 s" in server.log, "the end of the session")
+        server.wait_for_log("ending it: the session has lasted 4 s")
         who = server.credentials
         with pconnect(recover=token, user=who.user, password=who.password, timeout=DEADLINE) as back:
             (job,) = back.jobs.values()
@@ -241,7 +241,4 @@ def test_a_session_whose_cgroup_cannot_be_made_does_not_begin(tmp_path: Path, us
         why = r"the server cannot set the limits of the session: .*No such file or directory: .*gone/pserver-session-"
         with pytest.raises(ConnectError, match=why):
             server.connect()
-        wait_until(
-            lambda: re.search(f"cannot start node 1 from .*: {why}", server.log) is not None,
-            "the line in the log",
-        )
+        server.wait_for_log(re.compile(f"cannot start node 1 from .*: {why}"))

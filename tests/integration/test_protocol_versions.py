@@ -20,7 +20,7 @@ from srp_tools.certificates import NetworkAuthority
 from srp_tools.steps import deadline_after, run
 from srp_tools.tls import TlsContexts
 from tests.support.servers import Server, connect
-from tests.support.waiting import DEADLINE, wait_until
+from tests.support.waiting import DEADLINE
 
 # Runs a program in which this package speaks another version, for all modules and from the start.
 ANOTHER = """
@@ -80,7 +80,8 @@ def test_at_the_command_port(
     assert either.host in client.stdout
     assert words("the server", VERSION, version, older_here) in client.stdout
     told = words("the client", version, VERSION, older_there)
-    wait_until(lambda: either.log.count(told) == before + 1, "the line in the log")
+    either.wait_for_log(told, before + 1)
+    assert either.log.count(told) == before + 1
 
 
 @both
@@ -97,7 +98,7 @@ def test_at_the_data_port(
     dialling = dial([("127.0.0.1", either.data_port)], Preamble(Purpose.DATA, network, 0, 1), tls, 30.0)
     with pytest.raises(ConnectionLostError, match=words("the server", VERSION, version, older_here)):
         run(dialling, deadline_after(DEADLINE))
-    wait_until(lambda: either.log.count(told) > before, "the line in the log")
+    either.wait_for_log(told, before + 1)
 
 
 @both
@@ -116,7 +117,7 @@ def test_the_error_names_each_host(
     for server in two_servers:
         assert f"{server.host}: {told}" in str(error.value)
         line = words("the client", version, VERSION, older_there)
-        wait_until(lambda: line in server.log, "the line in the log")  # noqa: B023 - called at once
+        server.wait_for_log(line)
 
 
 def test_a_pool_of_mixed_versions_goes_on_without_the_others(

@@ -21,7 +21,7 @@ from srp_tools.private_files import server_file, server_folder
 from srp_tools.verifier import make_verifier
 from srp_tools.verifier_file import VerifierFile
 from tests.support.places import OPTIONS, use_private_places
-from tests.support.waiting import DEADLINE, wait_gone, wait_until
+from tests.support.waiting import DEADLINE, wait_for_line, wait_gone, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +67,7 @@ def started(*options: str) -> RunningServer:
 
 
 def wait_for_log(part: str) -> None:
-    wait_until(lambda: part in default_log("default").read_text(), f"{part!r} in the log")
+    wait_for_line(default_log("default"), part)
 
 
 def connect(server: RunningServer, who: Credentials) -> ClientNetwork:

@@ -12,7 +12,7 @@ from pconnect import Network, precv, reval
 from pconnect.protocol.frames import Preamble, Purpose
 from srp_tools.credentials import Credentials
 from tests.support.servers import Server, run_server
-from tests.support.waiting import DEADLINE, wait_until
+from tests.support.waiting import DEADLINE
 
 SILENCE = 4.0  # seconds; shorter than DEADLINE, longer than honest clients need on a busy machine
 
@@ -85,7 +85,7 @@ def test_port_scan(impatient: Server, working: Network) -> None:
                 if number % 2:  # reset instead of an orderly end
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     # The log does not have a line for each connection.
-    wait_until(lambda: impatient.log.count("closed: the peer sent nothing") > before, "a line in the log")
+    impatient.wait_for_log("closed: the peer sent nothing", before + 1)
 
 
 @pytest.mark.slow
@@ -96,7 +96,7 @@ def test_silence_is_closed_after_its_time(impatient: Server, working: Network) -
         silent = [stack.enter_context(dial(port)) for port in ports(impatient) * 20]
         for sock in silent:
             assert_closed(sock)
-    wait_until(lambda: impatient.log.count("silent for") > before, "a line in the log")
+    impatient.wait_for_log("silent for", before + 1)
 
 
 def test_silence_does_not_keep_others_from_logging_in(impatient: Server) -> None:
@@ -113,7 +113,7 @@ def test_data_connection_for_an_unknown_network(impatient: Server, working: Netw
     with dial(impatient.data_port) as sock:
         sock.sendall(Preamble(Purpose.DATA, b"x" * 16, 0, 1).pack())
         assert_closed(sock)
-    wait_until(lambda: "no such network and node on this server" in impatient.log, "the line in the log")
+    impatient.wait_for_log("no such network and node on this server")
 
 
 def test_data_connection_to_a_node_by_a_stranger(impatient: Server, working: Network) -> None:
@@ -122,4 +122,4 @@ def test_data_connection_to_a_node_by_a_stranger(impatient: Server, working: Net
         sock.sendall(Preamble(Purpose.DATA, bytes.fromhex(working.network_id), 0, 1).pack())
         sock.sendall(b"\x16\x03\x01\x00\x05hello")
         assert_closed(sock)
-    wait_until(lambda: "it does not have the key of the network" in impatient.log, "the line in the log")
+    impatient.wait_for_log("it does not have the key of the network")

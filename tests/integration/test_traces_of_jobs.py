@@ -12,7 +12,6 @@ import pytest
 
 from pconnect.views.network_views import ClientNetwork
 from tests.support.servers import Server, run_server
-from tests.support.waiting import wait_until
 
 # Kind -> a job's code, and an expression for the state that the next job finds.
 TRACES = {
@@ -171,12 +170,7 @@ def test_a_worker_that_cannot_be_restored_is_replaced_and_the_log_says_why(
         jobs = [net.submit("os.getpid") for _ in range(3)]
         assert before not in {job.result(20) for job in jobs}
         assert sum(job.losses for job in jobs) == 0
-        wait_until(
-            lambda: (
-                f"replacing worker {before} after a job: cannot restore the current folder: " in server.log
-            ),
-            "a line in the log",
-        )
+        server.wait_for_log(f"replacing worker {before} after a job: cannot restore the current folder: ")
 
 
 _MODULE = """

@@ -24,7 +24,7 @@ from pserver.system.runtime_dir import run_time_folder
 from srp_tools.private_files import server_file
 from srp_tools.verifier_file import VerifierFile
 from tests.support.places import OPTIONS, listens
-from tests.support.waiting import wait_until
+from tests.support.waiting import wait_for_line, wait_until
 
 pytestmark = pytest.mark.usefixtures("places")
 
@@ -136,7 +136,7 @@ def test_the_number_of_slots(option: str, capsys: pytest.CaptureFixture[str]) ->
     assert server.status["slots"] == {"total": count, "used": 0}
     warning = f"WARNING --slots {count}: jobs will share the {count - 1} processors of this machine\n"
     log = default_log("default")
-    wait_until(lambda: warning in log.read_text(), "the warning, which the server logs after it is ready")
+    wait_for_line(log, warning)
 
 
 def test_no_more_slots_can_be_spared_than_there_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ from srp_tools.credentials import Credentials
 from srp_tools.private_files import server_file
 from srp_tools.verifier import make_verifier
 from srp_tools.verifier_file import VerifierFile
-from tests.support.waiting import DEADLINE, wait_until
+from tests.support.waiting import DEADLINE, wait_for_line
 
 
 @dataclass
@@ -65,9 +65,9 @@ class Server:
     def log(self) -> str:
         return (self.folder / "log").read_text()
 
-    def wait_for_log(self, part: str, count: int = 1) -> None:
+    def wait_for_log(self, part: str | re.Pattern[str], count: int = 1) -> None:
         """Wait until a part of a line was logged `count` times: clients may learn of an event before it is logged."""
-        wait_until(lambda: self.log.count(part) >= count, f"{part!r} in {self.folder / 'log'}")
+        wait_for_line(self.folder / "log", part, count)
 
     def connect(self, n: int = 1, **options: Any) -> ClientNetwork:
         return connect([self] * n, **options)

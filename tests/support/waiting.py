@@ -1,9 +1,11 @@
 """Waits for conditions, all with one deadline; for events in a network's loop, use its `run_until`."""
 
 import os
+import re
 import select
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 
@@ -17,6 +19,12 @@ def wait_until(condition: Callable[[], bool], what: str, timeout: float = DEADLI
     while not condition():
         assert time.monotonic() < deadline, f"timed out after {timeout:g} s waiting for {what}"
         time.sleep(0.005)
+
+
+def wait_for_line(log: Path, part: str | re.Pattern[str], count: int = 1) -> None:
+    """Wait until a part of a line was logged at least `count` times."""
+    pattern = re.compile(re.escape(part)) if isinstance(part, str) else part
+    wait_until(lambda: len(pattern.findall(log.read_text())) >= count, f"{pattern.pattern!r} in {log}")
 
 
 def wait_asleep(*pids: int) -> None:

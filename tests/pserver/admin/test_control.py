@@ -23,7 +23,7 @@ from srp_tools.private_files import server_file
 from srp_tools.verifier import make_verifier
 from srp_tools.verifier_file import VerifierFile
 from tests.support.places import OPTIONS, as_number, config, listens
-from tests.support.waiting import wait_until
+from tests.support.waiting import wait_for_line
 
 pytestmark = pytest.mark.usefixtures("places")
 
@@ -176,7 +176,7 @@ def test_allowed_users_who_do_not_exist_are_a_warning() -> None:
     with pytest.warns(RuntimeWarning, match=r"--allow-users: 'bob' cannot log in: not in the users' file"):
         pserver(**options, allow_users=["alice", "bob"])
     log = default_log("default")
-    wait_until(lambda: "WARNING --allow-users: 'bob' cannot log in" in log.read_text(), "the line in the log")
+    wait_for_line(log, "WARNING --allow-users: 'bob' cannot log in")
 
 
 @pytest.mark.parametrize("which", ["cmd_port", "data_port"])

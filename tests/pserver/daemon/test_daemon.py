@@ -72,7 +72,8 @@ def test_sessions_come_and_go_in_the_status(tmp_path: Path) -> None:
             assert (session["user"], session["network"]) == ("alice", net.network_id)
             assert session["nodes"] == [1, 2]
         wait_until(lambda: status_of(server)["sessions"] == [], "the end of the session")
-        wait_until(lambda: server.log.count("ended (exit status 0)") == 1, "the line in the log")
+        server.wait_for_log("ended (exit status 0)")
+        assert server.log.count("ended (exit status 0)") == 1
 
 
 @pytest.mark.slow

@@ -15,7 +15,6 @@ from pconnect.errors import JobLostError, RemoteError
 from pconnect.jobs.job import DROPPED, FAILED, PLAIN
 from pserver.jobs.job_trace import JobLog, JobTrace
 from tests.support.servers import run_server
-from tests.support.waiting import wait_until
 
 
 class Strange:
@@ -160,7 +159,7 @@ def test_a_server_writes_each_job_with_user_command_status_and_seconds(
             assert net[1].run(["sh", "-c", "exit 3"]).returncode == 3
             with pytest.raises(JobLostError):
                 net[1].submit(os._exit, 7).result()
-        wait_until(lambda: "session-end" in server.log, "the end of the session")
+        server.wait_for_log("session-end")
         entries = [json.loads(line) for line in server.log.splitlines()]
     jobs = [entry for entry in entries if entry.get("event") == "job"]
     ends = [(job["level"], job["user"], job.get("what"), job["status"]) for job in jobs]

@@ -77,7 +77,7 @@ def test_one_that_dies_is_replaced_and_all_end_with_the_server(server: Server) -
     child = child_of(server)
     child.kill()
     wait_gone(child.pid)
-    wait_until(lambda: "the process of the page has ended: SIGKILL" in server.log, "the line in the log")
+    server.wait_for_log("the process of the page has ended: SIGKILL")
     assert address(server) != before
     child = child_of(server)
     server.process.kill()
@@ -88,10 +88,7 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
     with listen(Address(port=0)) as taken:
         port = taken.getsockname()[1]
         with run_server(tmp_path / "second", f"--status-page={port}") as second:
-            wait_until(
-                lambda: f"there is no page: the page cannot listen on port {port} (127.0.0.1)" in second.log,
-                "it",
-            )
+            second.wait_for_log(f"there is no page: the page cannot listen on port {port} (127.0.0.1)")
             assert second.status_now()["name"]  # the server keeps running
 
 

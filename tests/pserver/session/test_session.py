@@ -101,7 +101,7 @@ def test_nobody_else_gets_a_further_node(server: Server, net: Network) -> None:
         wrong = dataclasses.replace(impostor(net), link_key=other.link_key)
         with pytest.raises((ConnectionLostError, AuthenticationError)):
             run(add_node(first_server(net), 9, wrong), deadline_after(LIMIT))
-    wait_until(lambda: f"refused a further node of network {net.network_id}" in server.log, "the refusal")
+    server.wait_for_log(f"refused a further node of network {net.network_id}")
     assert net.eval("sockets.node").result(LIMIT) == [1, 2, 3]  # type: ignore[attr-defined]
 
 
@@ -143,7 +143,7 @@ def test_a_node_whose_channel_is_lost_ends_alone(server: Server, net: Network) -
     [session] = server.sessions(net)
     net.mesh.servers[2].command.close()  # type: ignore[attr-defined]
     wait_gone(pids[2])
-    wait_until(lambda: f"session {session}, node 2: its client is gone" in server.log, "a line in the log")
+    server.wait_for_log(f"session {session}, node 2: its client is gone")
     assert reval("x = 1", net[3]).result(LIMIT) is None
     assert reval("x = 1", net[1]).result(LIMIT) is None
     assert psutil.pid_exists(session)
@@ -191,7 +191,7 @@ def test_a_session_ends_with_its_last_node(server: Server) -> None:
         begin = time.monotonic()
         wait_gone(session)
         seconds.append(time.monotonic() - begin)
-        assert f"session {session}, node 3: the network was closed" in server.log
+        server.wait_for_log(f"session {session}, node 3: the network was closed")
     assert min(seconds) < 0.4
 
 

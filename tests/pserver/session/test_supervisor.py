@@ -10,7 +10,6 @@ from pconnect import ConnectionLostError, EngineDiedError, RemoteError, network_
 from pconnect.protocol.kinds import Kind
 from srp_tools.credentials import Credentials
 from tests.support.servers import Server, run_server
-from tests.support.waiting import wait_until
 
 LIMIT = 20.0
 WAIT = "psend('here', sockets[0])\nwhile True: pass"
@@ -90,8 +89,7 @@ def test_a_session_whose_engine_has_to_be_killed_ends_in_order(server: Server) -
         (pid,) = server.sessions(net)
         net.mesh.event_loop.close()  # the client is gone
         net.mesh.closed = True
-    wait_until(lambda: f"session {pid} of " in server.log, "the end of the session")
-    assert re.search(rf"session {pid} of .* ended \(exit status 0\)", server.log)
+    server.wait_for_log(re.compile(rf"session {pid} of .* ended \(exit status 0\)"))
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +117,7 @@ def test_a_client_that_says_what_makes_no_sense_loses_its_session_and_the_log_sa
         command.flush()
         with pytest.raises(ConnectionLostError):
             reval("psend(precv(sockets[0]), sockets[0])", net).result(LIMIT)
-    wait_until(
-        lambda: f"its client is gone: {kind.name} makes no sense" in own_server.log, "a line in the log"
-    )
+    own_server.wait_for_log(f"its client is gone: {kind.name} makes no sense")
     assert "Traceback" not in own_server.log
 
 

@@ -22,7 +22,7 @@ from pserver.starter.starter import StarterProcess
 from pserver.system.process_marks import make_mark
 from pserver.system.session_folder import make_folder
 from tests.support.servers import open_files
-from tests.support.waiting import DEADLINE, wait_gone, wait_until
+from tests.support.waiting import DEADLINE, wait_for_line, wait_gone, wait_until
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_folders_that_earlier_servers_left_are_removed(starter: StarterProcess, 
     form = {"file": str(log), "format": "text", "level": "info"}
     ask(starter, {"clean": name, "before": time.time() + 1, "log": form})
     wait_until(lambda: not Path(left).exists(), "the folder to be removed")
-    wait_until(lambda: f"removed {left}: left behind by" in log.read_text(), "the line in the log")
+    wait_for_line(log, f"removed {left}: left behind by")
 
 
 def test_old_results_are_removed_by_a_process_of_their_own(starter: StarterProcess, tmp_path: Path) -> None:
@@ -196,9 +196,9 @@ def test_old_results_are_removed_by_a_process_of_their_own(starter: StarterProce
     ask(starter, request)
     wait_until(lambda: not old.exists(), "the old results to be removed")
     assert new.exists()
-    wait_until(lambda: "never recovered" in log.read_text(), "the line in the log")
+    wait_for_line(log, "never recovered")
     wait_until(lambda: psutil.Process(starter.pid).children() == [], "the process to be reaped")
     kept.rename(tmp_path / "other")
     kept.write_text("no folder")
     ask(starter, request)
-    wait_until(lambda: "cannot remove old results" in log.read_text(), "the line in the log")
+    wait_for_line(log, "cannot remove old results")
