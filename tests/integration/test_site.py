@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 DOC = Path(__file__).parent.parent.parent / "doc"
+EXAMPLE = "plot_heat_equation"  # takes the least time
 OFFLINE = "--disable-background-networking"
 PAGES = (
     "index.html", "tutorial.html", "notebook.html", "reference/jobs.html", "reference/api/jobs.html",
@@ -35,9 +36,10 @@ SEARCHES = {
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the site as `make docs` does."""
+    """Build the site as `make docs` does, but run only one example of the gallery; `test_gallery` runs them all."""
     folder = tmp_path_factory.mktemp("site")
     options = ["--builder", "html", "--fail-on-warning", "--keep-going", "--nitpicky", "--quiet", "--jobs=2"]
+    options += ["--define", f"sphinx_gallery_conf.filename_pattern={EXAMPLE}"]
     done = subprocess.run(
         [
             sys.executable,
@@ -105,14 +107,16 @@ def test_search_has_excerpts_over_http(served: str) -> None:
 def test_pages_fit_the_screen_and_load_nothing_from_elsewhere(site: Path) -> None:
     with chromium(OFFLINE) as browser:
         for size, (width, _) in SIZES.items():
-            for scheme in ("light", "dark"):
-                with opened(browser, f"{site.as_uri()}/index.html", size, color_scheme=scheme) as page:
-                    asked: list[str] = []
-                    page.on("request", lambda request, asked=asked: asked.append(request.url))
-                    for name in PAGES:
-                        page.goto(f"{site.as_uri()}/{name}")
+            with opened(browser, f"{site.as_uri()}/index.html", size) as page:
+                asked: list[str] = []
+                page.on("request", lambda request, asked=asked: asked.append(request.url))
+                for name in PAGES:
+                    page.goto(f"{site.as_uri()}/{name}")
+                    for scheme in ("light", "dark"):
+                        page.emulate_media(color_scheme=scheme)
+                        page.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
                         assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, size)
-                    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+                assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
 
 
 # Text that ends to the right of the screen. Tables and blocks of code scroll by themselves.
@@ -135,6 +139,12 @@ def test_the_notebook_has_its_outputs(site: Path) -> None:
     page = (site / "notebook.html").read_text(encoding="utf-8")
     for shown in ("this node", "3.14", "LinAlgError", "still here", '<img alt="_images/'):
         assert shown in page, shown
+
+
+def test_an_example_of_the_gallery_has_its_figure(site: Path) -> None:
+    page = (site / "auto_gallery" / f"{EXAMPLE}.html").read_text(encoding="utf-8")
+    assert f"_images/sphx_glr_{EXAMPLE}_001.png" in page
+    assert (site / "_images" / f"sphx_glr_{EXAMPLE}_001.png").exists()
 
 
 def test_the_pages_have_the_charts(site: Path) -> None:
