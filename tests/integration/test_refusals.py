@@ -1,12 +1,11 @@
 """A server that accepts no new session gives the reason within the login."""
 
-import contextlib
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 
@@ -80,19 +79,28 @@ def test_each_host_is_named_with_its_reason_and_may_be_missing(
             assert list(net.missing) == [full.host]
 
 
-# It reports that it is about to log in, then the outcome, and stays until its standard input ends.
-_CLIENT = """
-import sys
-import pconnect.connect
+# Six clients, forked from a process that has loaded the library. Each one reports that it is ready, logs in when it can
+# read a byte, reports the outcome, and stays until its standard input ends.
+_CLIENTS = """
+import os, sys
 from pconnect import ParallelError, pconnect
-print("ready", flush=True)
-sys.stdin.readline()
+children = []
+while len(children) < 6 and (not children or children[-1]):
+    children.append(os.fork())
+if children[-1]:
+    os.close(0)
+    for child in children:
+        os.waitpid(child, 0)
+    sys.exit()
+os.write(1, b"ready\\n")  # with one call, unlike `print`
+os.read(0, 1)
 try:
     net = pconnect(sys.argv[1], user=sys.argv[2], password=sys.argv[3], profile="", timeout=40)
-    print("in", flush=True)
+    said = "in"
 except ParallelError as error:
-    print(type(error).__name__, error, flush=True)
-sys.stdin.read()
+    said = f"{type(error).__name__} {error}"
+os.write(1, f"{said}\\n".encode())
+os.read(0, 1)
 """
 
 
@@ -101,33 +109,28 @@ sys.stdin.read()
 def test_no_more_are_let_in_when_many_log_in_at_once(
     tmp_path: Path, users: tuple[Credentials, Path], option: str
 ) -> None:
-    with run_server(tmp_path, option, users=users) as server, contextlib.ExitStack() as stack:
+    with run_server(tmp_path, option, users=users) as server:
         words = [server.host, server.credentials.user, server.credentials.password]
-        clients = [
-            stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-c", _CLIENT, *words],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-            )
-            for _ in range(6)
-        ]
-        pipes: list[tuple[IO[str], IO[str]]] = [(each.stdin, each.stdout) for each in clients]  # type: ignore[misc]
-        assert [out.readline() for _, out in pipes] == ["ready\n"] * 6
-        for into, _ in pipes:
-            into.write("go\n")
-            into.flush()
-        said = [out.readline().strip() for _, out in pipes]
-        assert said.count("in") == 2
-        assert all(each.startswith("ServerRefusedError ") for each in said if each != "in"), said
-        assert all(option.partition("=")[0] in each for each in said if each != "in"), said
-        server.wait_for_log("audit refused ", 4)
-        server.wait_for_log("audit login ", 2)
-        assert server.log.count("audit login ") + server.log.count("audit refused ") == 6
-        for into, _ in pipes:
-            into.close()
+        clients = subprocess.Popen(
+            [sys.executable, "-c", _CLIENTS, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        with clients:
+            check_six_clients(clients, server, option)
+
+
+def check_six_clients(clients: "subprocess.Popen[str]", server: Server, option: str) -> None:
+    assert clients.stdin is not None and clients.stdout is not None
+    assert [clients.stdout.readline() for _ in range(6)] == ["ready\n"] * 6
+    clients.stdin.write("123456")
+    clients.stdin.flush()
+    said = [clients.stdout.readline().strip() for _ in range(6)]
+    assert said.count("in") == 2
+    assert all(each.startswith("ServerRefusedError ") for each in said if each != "in"), said
+    assert all(option.partition("=")[0] in each for each in said if each != "in"), said
+    server.wait_for_log("audit refused ", 4)
+    server.wait_for_log("audit login ", 2)
+    assert server.log.count("audit login ") + server.log.count("audit refused ") == 6
+    clients.stdin.close()
 
 
 def test_strangers_do_not_count_as_sessions(tmp_path: Path, users: tuple[Credentials, Path]) -> None:
