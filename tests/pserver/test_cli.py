@@ -21,7 +21,7 @@ from pserver.ctl.live_status import live_server
 from pserver.system.log_file import default_log
 from pserver.system.pidfile import PidFile, find_server, list_servers
 from pserver.system.runtime_dir import run_time_folder
-from srp_tools.private_files import server_file
+from srp_tools.private_files import server_file, server_folder
 from srp_tools.verifier_file import VerifierFile
 from tests.support.places import OPTIONS, listens
 from tests.support.waiting import wait_for_line, wait_until
@@ -386,6 +386,9 @@ def test_a_size_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_doctor_checks_this_machine_and_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        free = first.getsockname()[1], second.getsockname()[1]  # another program may have the default ports
+    (server_folder() / "pserver.toml").write_text("cmd_port = {}\ndata_port = {}\n".format(*free))
     assert main(["doctor"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
