@@ -1,7 +1,7 @@
 """`pshadow on` and `off`, in place, killed at each of their steps: the original programs come back.
 
 strace(1) kills the command before its n-th call of a kind that changes a file, for each kind and each n. This covers
-each state in which a folder can be left.
+each state in which a folder can be left. The commands before and after the kill run in the test's own process.
 """
 
 import os
@@ -15,7 +15,15 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs import program
-from tests.support.shadowing import LIMIT, Recorder, clean_environment, make_program, output_of, pshadow, tree
+from tests.support.shadowing import (
+    LIMIT,
+    Recorder,
+    clean_environment,
+    make_program,
+    output_of,
+    pshadow_here,
+    tree,
+)
 
 CHANGES = (
     "rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "unlink", "unlinkat", "mkdir",
@@ -71,8 +79,8 @@ class Place:
         for name in NAMES:
             assert output_of([self.folder / name, "a"], {"PSERVER_SHADOW": "test"}) == [b"real", b"a"]
         for words in (next_words, self.off):
-            done = pshadow(*words)
-            assert (done.returncode, done.stderr) == (0, "")
+            status, _, errors = pshadow_here(*words)
+            assert (status, errors) == (0, "")
         assert tree(self.folder) == self.before
 
 
@@ -83,17 +91,17 @@ def test_after_a_kill_at_any_step_all_comes_back(tmp_path: Path, killed: str) ->
     place = Place(tmp_path)
     words, log = getattr(place, killed), tmp_path / "log"
     if killed == "off":
-        assert pshadow(*place.on).returncode == 0
+        assert pshadow_here(*place.on)[0] == 0
     assert traced(log, words, []) == 0
     found = steps(log)
     assert found.total() > (30 if killed == "on" else 10)
-    assert pshadow(*place.off).returncode == 0
+    assert pshadow_here(*place.off)[0] == 0
     assert tree(place.folder) == place.before
     states = set()
     for kind, count in found.items():
         for number in range(1, count + 1):
             if killed == "off":
-                assert pshadow(*place.on).returncode == 0
+                assert pshadow_here(*place.on)[0] == 0
             status = traced(log, words, [f"--inject={kind}:signal=KILL:when={number}"])
             assert status == -9, f"{kind} {number}"
             states.add(frozenset(shape(place.folder).items()))
@@ -121,7 +129,7 @@ def test_after_a_kill_at_any_step_a_folder_of_stand_ins_is_whole(tmp_path: Path,
     words = {"on": on, "off": ["off", "--dir", str(folder)]}
 
     def prepare() -> None:
-        assert pshadow(*words["on" if killed == "off" else "off"], environment=environment).returncode == 0
+        assert pshadow_here(*words["on" if killed == "off" else "off"], environment=environment)[0] == 0
 
     prepare()
     assert traced(log, words[killed], [], environment) == 0
@@ -136,6 +144,6 @@ def test_after_a_kill_at_any_step_a_folder_of_stand_ins_is_whole(tmp_path: Path,
                     [b"real", b"/dev/null"],
                     [],
                 )
-            assert pshadow(*words["off"], environment=environment).returncode == 0
+            assert pshadow_here(*words["off"], environment=environment)[0] == 0
             assert not folder.exists() or list(folder.iterdir()) == []
     assert found.total() >= (10 if killed == "on" else 2)

@@ -1,11 +1,16 @@
 """Shared by tests of stand-ins: a `prun` that only records, folders of programs, and a folder's full state."""
 
+import contextlib
+import io
 import os
 import stat
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from unittest.mock import patch
+
+from pconnect.shadow.cli import main
 
 LIMIT = 60.0  # seconds
 SAYS = "real"
@@ -71,6 +76,18 @@ def pshadow(
         timeout=LIMIT,
         env=clean_environment(environment),
     )
+
+
+def pshadow_here(*words: str | Path, environment: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Run the command in this process, without the time of its start; return its status and its output."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        patch.dict(os.environ, clean_environment(environment), clear=True),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        status = main([str(word) for word in words])
+    return status, out.getvalue(), err.getvalue()
 
 
 def tree(folder: Path) -> dict[bytes, tuple[object, ...]]:
