@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import psutil
 import pytest
 from jupyter_client.manager import AsyncKernelManager
-from nbclient import NotebookClient
 
 from tests.support.kernels import DEADLINE, Kernel, Run, kernel_files, run_kernel
 from tests.support.servers import Server
@@ -275,6 +273,9 @@ def test_tables(notebook: Kernel, server: Server) -> None:
 
 @pytest.mark.slow
 def test_the_notebook_of_the_documentation_runs(server: Server, tmp_path: Path) -> None:
+    import nbformat  # takes two seconds, so not when all tests are collected
+    from nbclient import NotebookClient
+
     notebook = nbformat.read(DOCUMENTS / "notebook.ipynb", 4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "it is kept without outputs"
     with kernel_files(tmp_path, server) as (environment, settings):

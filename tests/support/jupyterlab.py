@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nbformat
-
 from tests.support.kernels import DEADLINE, kernel_files
 from tests.support.programs import module, program
 from tests.support.servers import Server
@@ -82,6 +80,8 @@ class Lab:
         """Save the notebook; return the code cells of its file."""
         with self.running("docmanager:save"):
             pass
+        import nbformat  # takes two seconds, so not when all tests are collected
+
         return [cell for cell in nbformat.read(self._file, 4).cells if cell.cell_type == "code"]
 
     def outputs(self, cell: int) -> list[str]:
@@ -101,6 +101,8 @@ def open_notebook(folder: Path, server: Server, *cells: str) -> Iterator[Lab]:
     """Open a notebook with some cells in JupyterLab; its user may log in to a server."""
     chromium = program("chromium", "chromium")
     playwright, _ = module("playwright.sync_api"), module("jupyterlab")
+    import nbformat
+
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
         metadata={"kernelspec": {"name": "ours", "display_name": "ours", "language": "python"}},
