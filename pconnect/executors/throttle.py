@@ -14,6 +14,40 @@ from pconnect.jobs.job import Job
 from pconnect.loop.forked_copies import check_process
 from srp_tools.rules.numbers import positive_integer
 
+# A nested call may end the last job between the check and the wait of `join`, so it checks again after this time.
+_LOOK_SECONDS = 0.5
+
+
+class _Guard:
+    """A lock for code that calls of the same thread may interrupt.
+
+    A signal handler or the garbage collector may end jobs at any point: an abandoned ``map`` cancels its jobs when it
+    is collected. Such a nested call cannot wait for the lock, so it is deferred until the interrupted block ends.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._holder = 0  # the thread inside
+        self._deferred: list[Callable[[], None]] = []
+
+    def defers(self, call: Callable[[], None]) -> bool:
+        """Whether this thread is inside, so that `call` is deferred."""
+        is_inside = self._holder == threading.get_ident()
+        if is_inside:
+            self._deferred.append(call)
+        return is_inside
+
+    def __enter__(self) -> None:
+        self.lock.acquire()
+        self._holder = threading.get_ident()
+
+    def __exit__(self, *_: object) -> None:
+        self._holder = 0
+        deferred, self._deferred = self._deferred, []
+        self.lock.release()
+        for call in deferred:
+            call()
+
 
 class Throttle:
     """Starts jobs, in order, with a limit on how many are in flight.
@@ -33,12 +67,14 @@ class Throttle:
         self._is_cancelled = False
         self._is_starting = False  # whether a thread is starting jobs that were held back
         self._process = os.getpid()
-        self._lock = threading.Lock()
-        self._has_ended = threading.Condition(self._lock)
+        self._guard = _Guard()
+        self._has_ended = threading.Condition(self._guard.lock)
 
     def submit(self, job: Job) -> None:
         """Start a job now or later. A failed job is left unchanged; after `cancel` the job is cancelled."""
-        with self._lock:
+        if self._guard.defers(lambda: self.submit(job)):
+            return
+        with self._guard:
             is_cancelled = self._is_cancelled
             if not is_cancelled:
                 if self.limit is not None and len(self._jobs) >= self.limit:
@@ -55,7 +91,7 @@ class Throttle:
 
     def cancel(self) -> None:
         """Cancel all jobs that have not ended, and all submitted later."""
-        with self._lock:
+        with self._guard:
             self._is_cancelled = True
             jobs = [*self._waiting, *self._jobs]
             self._waiting.clear()
@@ -65,14 +101,15 @@ class Throttle:
 
     def unfinished(self) -> list[Job]:
         """Return the jobs that have not ended: in flight first, then the jobs held back, in order."""
-        with self._lock:
+        with self._guard:
             return [job for job in (*self._jobs, *self._waiting) if not job.done()]
 
     def join(self) -> None:
         """Wait until all jobs have ended."""
         check_process(self._process)
         with self._has_ended:
-            self._has_ended.wait_for(lambda: not self._jobs and not self._waiting)
+            while self._jobs or self._waiting:
+                self._has_ended.wait(_LOOK_SECONDS)
 
     def _start(self, job: Job) -> None:
         job.held = ""
@@ -81,7 +118,9 @@ class Throttle:
         job.add_done_callback(self._end)  # type: ignore[arg-type]
 
     def _end(self, job: Job) -> None:
-        with self._lock:
+        if self._guard.defers(lambda: self._end(job)):
+            return
+        with self._guard:
             self._jobs.pop(job, None)
             following = None if self._is_starting else self._take_next()
             self._is_starting = self._is_starting or following is not None
@@ -94,7 +133,7 @@ class Throttle:
             except BaseException:
                 self._is_starting = False
                 raise
-            with self._lock:
+            with self._guard:
                 following = self._take_next()
                 self._is_starting = following is not None
 

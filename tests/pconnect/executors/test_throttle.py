@@ -1,6 +1,7 @@
 import concurrent.futures
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,48 @@ def test_a_job_that_is_held_back_tells_why(network: Network) -> None:
     throttle.cancel()
     throttle.join()
     assert jobs[1].why == ""
+
+
+class Interrupting:
+    """A job that, while the throttle holds it back, ends another job as a signal handler or the collector may do."""
+
+    def __init__(self, other: "Interrupting | None" = None) -> None:
+        self._other = other
+        self._callbacks: list[Callable[[Any], object]] = []
+
+    @property
+    def held(self) -> str:
+        return ""
+
+    @held.setter
+    def held(self, why: str) -> None:
+        if why and self._other is not None:
+            self._other.end()
+
+    def done(self) -> bool:
+        return False
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        self._callbacks.append(callback)
+
+    def end(self) -> None:
+        for callback in self._callbacks:
+            callback(self)
+
+
+def test_a_job_may_end_while_the_same_thread_submits_another() -> None:
+    started: list[Any] = []
+    throttle = Throttle(started.append, 1)
+    first: Any = Interrupting()
+    second: Any = Interrupting(first)
+    throttle.submit(first)
+    thread = threading.Thread(target=throttle.submit, args=(second,), daemon=True)
+    thread.start()
+    thread.join(DEADLINE)
+    assert not thread.is_alive(), "a deadlock"
+    assert started == [first, second]
+    second.end()
+    throttle.join()
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, "2", True])
