@@ -83,32 +83,32 @@ class LazyMap:
             if now - self._counted_at >= _SLOTS_SECONDS:
                 self._counted_at = now
                 self._slots_ahead = _AHEAD_PER_SLOT * source[1]()
-            limit = max(self._lookahead.count, self._slots_ahead)
-            while len(self._under_way) < limit and self._submit(source[0]):
-                pass
+            self._submit(source[0], max(self._lookahead.count, self._slots_ahead))
 
     def read_all(self, deadline: float) -> None:
         """Submit all remaining jobs. Raises `TimeoutError` at the deadline; the jobs submitted by then remain."""
         with self._filling:
-            while (source := self._source) is not None and self._submit(source[0]):
+            while (source := self._source) is not None:
+                self._submit(source[0], len(self._under_way) + 1)
                 if time.monotonic() >= deadline:
                     raise TimeoutError("timed out handing the jobs over to the servers")
 
-    def _submit(self, jobs: Iterator[Job]) -> bool:
-        """Submit the next job; return whether there was one."""
-        job = next(jobs, None)
-        if job is None:
-            self._forget_source()
-            return False
-        if not self.submitted:
-            self._unread_maps.add(weakref.ref(self, self._unread_maps.discard))
-        self.submitted += 1
-        self._under_way[job] = None
-        if self._waiting is not None:
-            self._waiting.append(job)
-        else:
-            job.add_done_callback(self._ended.put)  # type: ignore[arg-type]
-        return True
+    def _submit(self, jobs: Iterator[Job], limit: int) -> None:
+        """Submit jobs until `limit` jobs are in flight or no inputs are left."""
+        under_way, waiting = self._under_way, self._waiting
+        while len(under_way) < limit:
+            job = next(jobs, None)
+            if job is None:
+                self._forget_source()
+                return
+            if not self.submitted:
+                self._unread_maps.add(weakref.ref(self, self._unread_maps.discard))
+            self.submitted += 1
+            under_way[job] = None
+            if waiting is not None:
+                waiting.append(job)
+            else:
+                job.add_done_callback(self._ended.put)  # type: ignore[arg-type]
 
     def _forget_source(self) -> None:
         self._source = None
