@@ -30,6 +30,12 @@ function c = join (folder)
   c = pconnect ({"localhost"}, struct ("password_file", fullfile (folder, "client", "user_passwd")));
 end
 
+function check (result, expected)
+  if (! isequal (result, expected))
+    error ("another result than expected");
+  end
+end
+
 function seconds = measure (work, c, answering, folder, x)
   server = c(2);
   switch (work)
@@ -55,19 +61,23 @@ function seconds = measure (work, c, answering, folder, x)
     case "get"
       begin = tic ();
       reval ("psend (a, sockets(1))", server);
-      precv (server);
+      check (size (precv (server)), size (x));
     case "job"
       begin = tic ();
-      rfeval (@(k) k, 0, 1, [], server);
+      r = rfeval (@(k) k, 1, 1, [], server);  % without an output it does not wait
+      r{1};
     case "map"
       begin = tic ();
-      netarrayfun (c, @(k) k, 1:1000, "ChunkSize", 50);
+      r = netarrayfun (c, @(k) k, 1:1000, "ChunkSize", 50);
+      check (r, 1:1000);
     case "argument"
       begin = tic ();
-      rfeval (@(a) numel (a), x, 1, [], server);
+      r = rfeval (@(a) numel (a), x, 1, [], server);
+      check (r, {numel(x)});
     case "share"
       begin = tic ();
-      netarrayfun (c, @(k) system ("sleep 0.2"), 1:20);
+      r = netarrayfun (c, @(k) system ("sleep 0.2"), 1:20);
+      check (r, zeros (1, 20));
   end
   seconds = toc (begin);
 end
