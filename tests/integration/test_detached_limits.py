@@ -143,17 +143,10 @@ def test_a_map_of_unknown_length_prevents_detaching(servers: list[Server]) -> No
             net.detach()
         found += results
         assert found == list(range(500, 0, -1))
-        slow = net.map(time.sleep, iter([60] * 500))
-        net.submit(time.sleep, 1)
-        with pytest.raises(TimeoutError):
-            net.submit(abs, -1).result(0)
-        del slow  # it had not begun
-        for number in (1, 2):
-            unordered = net.pool(2).imap_unordered(abs, iter(range(500)))
-            with pytest.raises(ConfigurationError, match="their number is unknown"):
-                net.detach()
-            del unordered
-            assert number
+        unordered = net.pool(2).imap_unordered(abs, iter(range(500)))
+        with pytest.raises(ConfigurationError, match="their number is unknown"):
+            net.detach()
+        del unordered
         job = net.submit(time.sleep, 1)
         net.detach()
         assert isinstance(job.exception(0), JobLostError)
