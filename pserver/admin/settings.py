@@ -7,6 +7,7 @@ environment variables have the same names in capitals, with the prefix ``PSERVER
 import json
 import os
 import re
+import reprlib
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -97,7 +98,7 @@ def resolve(
         if variable.startswith(_PREFIX) and variable not in _OTHER_VARIABLES:
             name = variable.removeprefix(_PREFIX).lower()
             values[name], sources[name] = _of_variable(variable, name, text), variable
-    values |= given
+    values |= {name: _of_given(name, value) for name, value in given.items()}
     sources |= dict.fromkeys(given, _GIVEN)
     try:
         return Settings(ServerConfig(**values), sources, None if file is None else file.path)
@@ -173,6 +174,44 @@ def _of_toml(name: str, value: Any) -> object:
             raise ConfigurationError(f"{name} {value}: give an absolute path, which begins with / or ~")
         return expanded
     return value
+
+
+def _of_given(name: str, value: Any) -> object:
+    """Return the setting for a value from the command line, which is parsed, or for a keyword's value of any type."""
+    field = server_options()[name]
+    parse = field.metadata["option"].parse
+    types = typing.get_args(field.type) or (field.type,)
+    if isinstance(field.default, bool):
+        what, is_right = "True or False", isinstance(value, bool)
+    elif isinstance(field.default, tuple):
+        what, is_right = _KINDS[parse][0], _is_strings(value)
+    elif int in types or float in types:
+        what = _KINDS[parse][0] if parse in _KINDS else "a whole number, or a string"
+        if isinstance(value, str) and str not in types and str in _KINDS.get(parse, ("", ()))[1]:
+            try:
+                return parse(value)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{flags_of(field)[0]}: {error}") from None
+        # numpy's numbers are numbers, too.
+        is_number = hasattr(value, "__index__" if int in types else "__float__") and not isinstance(
+            value, bool
+        )
+        is_right = is_number or (isinstance(value, str) and str in types)
+    else:
+        is_path = os.PathLike[str] in types
+        what = "a path" if is_path else _KINDS[parse][0] if parse in _KINDS else "a string"
+        is_right = isinstance(value, (str, os.PathLike) if is_path else str)
+    if not is_right and not (value is None and type(None) in types):
+        raise ConfigurationError(f"{name}={reprlib.repr(value)}: it must be {what}")
+    return value
+
+
+def _is_strings(value: Any) -> bool:
+    """Whether a value is a string, or a collection of strings, such as an array."""
+    if isinstance(value, str):
+        return True
+    is_collection = hasattr(value, "__iter__") and hasattr(value, "__len__")
+    return is_collection and not isinstance(value, Mapping) and all(isinstance(each, str) for each in value)
 
 
 def _of_variable(variable: str, name: str, text: str) -> object:

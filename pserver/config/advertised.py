@@ -20,13 +20,17 @@ def parse_advertised(text: str) -> tuple[str, ...]:
     ('gate.example.org:22502:22501', '[2001:db8::1]')
     """
     found = tuple(part.strip() for part in text.split(","))
-    check_advertised(found)
+    for place in found:
+        _place(place, 1, 1)
     return found
 
 
 def check_advertised(advertised: Sequence[str]) -> None:
-    """Raise `ConfigurationError` if an address is not valid."""
-    places_of(advertised, 1, 1)
+    """Raise `ConfigurationError`, which names the option, if an address is not valid or there are too many."""
+    try:
+        places_of(advertised, 1, 1)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--advertise {error}") from None
     if len(advertised) > _MOST:
         raise ConfigurationError(f"--advertise: {len(advertised)} addresses; give at most {_MOST}")
 
@@ -48,14 +52,15 @@ def places_of(advertised: Sequence[str], cmd_port: int, data_port: int) -> list[
 def _place(text: str, cmd_port: int, data_port: int) -> tuple[str, int, int]:
     bracket = text.rfind("]") + 1
     if not bracket and text.count(":") > 2:
-        raise ConfigurationError(f"--advertise {text!r}: {_FORM}")
+        raise ConfigurationError(f"{text!r}: {_FORM}")
     name, *ports = text[bracket:].split(":")
     if "/" in text or "*" in text or len(ports) > 2 or (bracket and name):
-        raise ConfigurationError(f"--advertise {text!r}: {_FORM}")
+        raise ConfigurationError(f"{text!r}: {_FORM}")
     try:
         [host] = parse_hosts([":".join([text[:bracket] + name, *ports[:1]])])
         if len(ports) > 1:
             data_port = parse_hosts([f"{text[:bracket] + name}:{ports[1]}"])[0].port
     except ConfigurationError as error:
-        raise ConfigurationError(f"--advertise {text!r}: {error}; {_FORM}") from None
+        named = str(error) if repr(text) in str(error) else f"{text!r}: {error}"
+        raise ConfigurationError(f"{named}; {_FORM}") from None
     return host.name, host.port if ports else cmd_port, data_port

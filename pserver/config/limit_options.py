@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from pserver.config.listen_options import ListenOptions
-from pserver.config.option import check_size, parse_duration, parse_size, setting
+from pserver.config.option import check_size, parse_duration, parse_size, setting, size_text
 from srp_tools.errors import ConfigurationError
 
 _LEAST_MEMORY = 2**28  # an idle engine uses about 120 MiB
@@ -182,10 +182,9 @@ class LimitOptions(ListenOptions):
             ("--session-cpu", self.session_cpu, 1),
         ):
             if number < 0 or 0 < number < least:
-                what = "256m" if least == _LEAST_MEMORY else least
-                raise ConfigurationError(
-                    f"{option} {number:g}: a session needs {what} or more; 0 sets no limit"
-                )
+                is_size = least == _LEAST_MEMORY
+                given, what = (size_text(int(number)), "256m") if is_size else (f"{number:g}", least)
+                raise ConfigurationError(f"{option} {given}: a session needs {what} or more; 0 sets no limit")
         if self.session_processors and not 0.01 <= self.session_processors < math.inf:
             raise ConfigurationError(
                 f"--session-processors {self.session_processors:g}: give 0.01 or more; 0 sets no limit"

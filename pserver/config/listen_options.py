@@ -103,6 +103,8 @@ class ListenOptions(OptionGroup):
 
 def check_server_name(name: str) -> None:
     """Raise `ConfigurationError`, with the reason, if a server cannot have this name."""
+    if not isinstance(name, str):
+        raise ConfigurationError(f"--name {name!r}: it must be a string")
     # Files are named after the server: no path separators, no hidden files, and no name that looks like an option.
     if not 0 < len(name) <= 64 or not all(c.isalnum() or c in "-_." for c in name):
         raise ConfigurationError(

@@ -53,12 +53,22 @@ def open_own(path: Path, flags: int) -> int:
 
     Raises `OSError` if it belongs to another account, is a link, or is not a regular file, which could block.
     """
-    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, 0o600)
+    try:
+        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, 0o600)
+    except OSError as error:
+        # A link, a socket, or a folder that was to be written.
+        if error.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}:
+            raise _unfit(path) from None
+        raise
     facts = os.fstat(descriptor)
     if stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid():
         return descriptor
     os.close(descriptor)
-    raise PermissionError(errno.EPERM, "not a regular file of this account; remove it", str(path))
+    raise _unfit(path)
+
+
+def _unfit(path: Path) -> PermissionError:
+    return PermissionError(errno.EPERM, "not a regular file of this account; remove it", str(path))
 
 
 def is_apart() -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,6 +101,29 @@ def test_a_wrong_value_in_the_file_has_its_line(name: str, file: Path) -> None:
     text = str(caught.value)
     assert text.startswith(f"{file}, line 3: ") and name in text.removeprefix(f"{file}, line 3: ")
     assert "--" not in text
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_keyword_of_a_wrong_type_is_named(name: str) -> None:
+    field = server_options()[name]
+    wrong = [object(), b"1", {"a": 1}, [1], *([] if field.default is None else [None])]
+    for value in wrong:
+        with pytest.raises(ConfigurationError, match=f"^{name}=.*: it must be "):
+            resolve({name: value}, {})
+
+
+def test_keywords_may_have_other_types_of_numbers_and_lists() -> None:
+    config = resolve(
+        {
+            "slots": np.int64(3), "keep_results": np.float32(2), "session_memory": "1g", "idle_timeout": "90m",
+            "allow_users": np.array(["a", "b"]), "log_file": Path("/x"), "max_startups": 8, "spool_dir": None,
+        },
+        {},
+    ).config  # fmt: skip
+    assert (config.slots, config.session_memory, config.idle_timeout) == (3, 2**30, 5400.0)
+    assert (config.allow_users, config.keep_results) == (("a", "b"), 2.0)
+    with pytest.raises(ConfigurationError, match=r"^--session-memory: '1q' is not a size"):
+        resolve({"session_memory": "1q"}, {})
 
 
 @pytest.mark.parametrize("name", WRONG)

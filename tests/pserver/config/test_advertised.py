@@ -16,8 +16,10 @@ def test_what_is_left_out_is_as_at_the_server() -> None:
      "[::1", "[::1]x:7", "a b", "12502", "u@gate"],
 )  # fmt: skip
 def test_what_it_may_not_be(text: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"--advertise .*write HOST, HOST:COMMAND-PORT or"):
+    with pytest.raises(ConfigurationError, match=r"^'.*write HOST, HOST:COMMAND-PORT or"):
         parse_advertised(text)
+    with pytest.raises(ConfigurationError, match=r"^--advertise (?!.*--advertise)"):
+        check_advertised([text])
 
 
 def test_there_is_an_end() -> None:
