@@ -7,6 +7,7 @@ All servers are handled in parallel, in two steps that share the deadline of the
    reports that its own connections to the others are up.
 """
 
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +42,7 @@ from pconnect.session.remote_calls import client_mesh
 from pconnect.session.server import Server
 from pconnect.views.network_views import ClientConnection, ClientNetwork, ResumableConnection
 from srp_tools.channel import Channel
-from srp_tools.steps import deadline_after, run_all
+from srp_tools.steps import deadline_after, describe_seconds, run_all
 
 
 @configured
@@ -370,7 +371,7 @@ def _open_data_connections(
 
 
 def _await_meshed(servers: list[Server], event_loop: EventLoop, deadline: float) -> None:
-    joining = list(servers)
+    joining, began = list(servers), time.monotonic()
 
     def have_joined() -> bool:
         while joining and not _is_joining(joining[-1]):  # do not check all of them after each message
@@ -381,7 +382,8 @@ def _await_meshed(servers: list[Server], event_loop: EventLoop, deadline: float)
         event_loop.run_until(have_joined, deadline, "the network")
     except TimeoutError:
         silent = [server for server in servers if _is_joining(server)]
-        reason = "timed out waiting for its connections to the other servers"
+        waited = describe_seconds(deadline - began)
+        reason = f"timed out after {waited} waiting for its connections to the other servers"
         raise ConnectError({server.host: TimeoutError(reason) for server in silent}) from None
     await_reasons([server for server in servers if mesh_error(server)], event_loop, deadline)
     errors = {server: error for server in servers if (error := mesh_error(server))}

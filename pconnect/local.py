@@ -26,6 +26,7 @@ from pconnect.session.remote_calls import client_mesh
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
 from srp_tools.private_files import server_file
+from srp_tools.steps import describe_seconds
 from srp_tools.verifier import make_verifier
 from srp_tools.verifier_file import VerifierFile
 
@@ -141,7 +142,7 @@ class _Server(NamedTuple):
 
 
 def _connect(n: int, server: _Server, deadline: float, options: Mapping[str, Any]) -> ClientNetwork:
-    return pconnect(
+    network = pconnect(
         [server.host] * n,
         profile="",
         user=server.credentials.user,
@@ -149,6 +150,8 @@ def _connect(n: int, server: _Server, deadline: float, options: Mapping[str, Any
         timeout=deadline - time.monotonic(),
         **options,
     )
+    client_mesh(network.mesh).growth.is_private = True
+    return network
 
 
 @contextlib.contextmanager
@@ -221,8 +224,7 @@ def _daemon(folder: Path, places: Sequence[str], slots: int | None, deadline: fl
     theirs.close()
     try:
         with ours:
-            ours.settimeout(max(0.1, deadline - time.monotonic()))
-            yield _read_host(ours, folder / "log")
+            yield _read_host(ours, folder / "log", max(0.1, deadline - time.monotonic()))
         if os.getpid() == owner:  # else the server belongs to the parent process
             child.wait(10)
     finally:
@@ -253,12 +255,15 @@ def _socketpair() -> tuple[socket.socket, socket.socket]:
             held.enter_context(theirs)
 
 
-def _read_host(sock: socket.socket, log: Path) -> Host:
+def _read_host(sock: socket.socket, log: Path, timeout: float) -> Host:
+    sock.settimeout(timeout)
     try:
         with sock.makefile("rb") as stream:
             line = stream.readline(2**16)
     except TimeoutError:
-        raise ConfigurationError("timed out waiting for the private server to start") from None
+        raise ConfigurationError(
+            f"timed out after {describe_seconds(timeout)} waiting for the private server to start"
+        ) from None
     if not line:
         reason = log.read_text() if log.exists() else "it left no log"
         raise ConfigurationError(f"the private server could not be started: {reason}")

@@ -19,7 +19,7 @@ from pconnect.protocol.kinds import Kind
 from pconnect.protocol.messages import Message
 from pconnect.scheduler.node_workers import NodeWorkers
 from pconnect.session.client_mesh import ClientMesh
-from srp_tools.steps import remaining
+from srp_tools.steps import describe_seconds, remaining
 
 
 class Recovering:
@@ -212,12 +212,14 @@ def recover(mesh: ClientMesh, token: Token, deadline: float, places: Mapping[int
     scheduler = scheduler_of(mesh)
     recovering = Recovering(token, scheduler.call, places)
     scheduler.extend(recovering)
+    patience = remaining(deadline)
     try:
-        recovering.ready.result(remaining(deadline))
+        recovering.ready.result(patience)
     except concurrent.futures.TimeoutError:
         if not recovering.ready.cancel():
             raise
         raise TimeoutError(
-            f"timed out waiting for the list of kept jobs from {recovering.unanswered()}"
+            f"timed out after {describe_seconds(patience or 0.0)} waiting for the list of kept jobs from "
+            f"{recovering.unanswered()}"
         ) from None
     return recovering.jobs

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pconnect.loop.progress import ProgressBar
 from pconnect.loop.progress_bars import Meter
-from srp_tools.steps import deadline_after
+from srp_tools.steps import deadline_after, describe_seconds
 
 F = TypeVar("F", bound="Future[object]")
 
@@ -40,10 +40,11 @@ def as_completed(jobs: Iterable[F], timeout: float | None = None) -> Iterator[F]
     ...     sorted(job.result() for job in as_completed(jobs))
     [1, 2, 4, 8, 16]
     """
-    return _as_they_end(dict.fromkeys(jobs), deadline_after(timeout))
+    return _as_they_end(dict.fromkeys(jobs), timeout)
 
 
-def _as_they_end(jobs: dict[F, None], deadline: float) -> Iterator[F]:
+def _as_they_end(jobs: dict[F, None], timeout: float | None) -> Iterator[F]:
+    deadline = deadline_after(timeout)
     ended: queue.SimpleQueue[F] = queue.SimpleQueue()
     for job in jobs:
         job.add_done_callback(ended.put)  # type: ignore[arg-type] # the callback receives the job
@@ -56,7 +57,9 @@ def _as_they_end(jobs: dict[F, None], deadline: float) -> Iterator[F]:
         try:
             return ended.get(timeout=seconds)
         except queue.Empty:
-            raise TimeoutError(f"timed out waiting for jobs: {left} of {total} have not ended") from None
+            waited = describe_seconds(timeout or 0.0)  # with a limit, as a wait without one does not end
+            text = f"timed out after {waited} waiting for jobs: {left} of {total} have not ended"
+            raise TimeoutError(text) from None
 
     with Meter(progress_bar) as meter:
         while left:

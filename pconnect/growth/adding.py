@@ -31,6 +31,12 @@ def add_nodes(mesh: ClientMesh, hosts: object, make: MakeConnection, timeout: fl
     found = [known.get(host.label, host) for host in parse_hosts(hosts)]
     if not found:
         raise ConfigurationError("hosts is empty: name at least one server to add")
+    own = {(host.name, host.port) for host in mesh.growth.hosts.values()}
+    if mesh.growth.is_private and (others := [h.label for h in found if (h.name, h.port) not in own]):
+        raise ConfigurationError(
+            f"a network of local_network cannot log in to other servers ({', '.join(others)}); connect to them with "
+            "pconnect(hosts)"
+        )
     deadline = deadline_after(timeout)
     mesh.event_loop.catch_up()
     with changing(mesh, "nodes are being added") as mesh_setup:

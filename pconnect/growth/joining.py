@@ -10,6 +10,7 @@ As in a restart, everything runs in the loop of the network, and interrupts no o
 """
 
 import functools
+import time
 from collections.abc import Callable, Sequence
 
 from pconnect.errors import ConnectionLostError
@@ -19,7 +20,7 @@ from pconnect.session.mesh_setup import MeshSetup, circumstances, describe, mesh
 from pconnect.session.node_state import NodeState
 from pconnect.session.server import Server
 from srp_tools.channel import Channel
-from srp_tools.steps import Task, deadline_after, remaining
+from srp_tools.steps import Task, deadline_after, describe_seconds, remaining
 
 # As in a restart: a server that does not answer within this part of the time has most likely vanished.
 _PATIENCE = 1 / 2
@@ -46,7 +47,7 @@ class Joining:
         self._servers = servers
         self._found = found or servers
         self._others = [server for server in mesh.servers.values() if server not in servers]
-        self._deadline = deadline
+        self._deadline, self._began = deadline, time.monotonic()
         self._number = mesh.next_number()
         self._tasks: list[Task] = []
 
@@ -85,7 +86,10 @@ class Joining:
             error = _errors(server) if server.life.is_restarting else mesh_error(server)
             server.facts.pop("errors", None)
             if error is None and not _is_complete(server):
-                error = TimeoutError("timed out waiting for its connections to the other nodes")
+                waited = describe_seconds(self._deadline - self._began)
+                error = TimeoutError(
+                    f"timed out after {waited} waiting for its connections to the other nodes"
+                )
             if error is not None:
                 self.failures.setdefault(server, error)
 

@@ -7,6 +7,7 @@ engine is not waited for: its connection is opened later, and then it reports it
 
 import contextlib
 import functools
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -30,7 +31,7 @@ from pconnect.views.network_views import ClientConnection, ClientNetwork
 from srp_tools.certificates import NetworkAuthority
 from srp_tools.channel import Channel
 from srp_tools.credentials import Credentials
-from srp_tools.steps import Steps, deadline_after, run_all
+from srp_tools.steps import Steps, deadline_after, describe_seconds, run_all
 from srp_tools.tls import TlsContexts
 
 # The previous client may have sent this many commands that no engine had begun.
@@ -102,6 +103,7 @@ def log_in_again(
     hosts: Mapping[int, Host], terms: LoginTerms, event_loop: EventLoop, deadline: float, outcomes: Outcomes
 ) -> None:
     """Resume one node of each session, then its other nodes; `outcomes` gets an error for each failure."""
+    began = time.monotonic()
 
     def run(steps: Mapping[int, Steps[Server]]) -> None:
         run_all(steps, deadline, outcomes)
@@ -113,17 +115,20 @@ def log_in_again(
                 lambda: all(server.is_settled for server in made), deadline, "the sessions of this network"
             )
         for server in made:
-            if (error := _why_not(server)) is not None:
+            if (error := _why_not(server, deadline - began)) is not None:
                 event_loop.discard(server.command)
                 outcomes[server.node] = error
 
     log_in_by_place(hosts, terms, deadline, run, outcomes)
 
 
-def _why_not(server: ReturnedServer) -> Exception | None:
-    """Return why the client cannot resume the session of a node; ``None`` if it can."""
+def _why_not(server: ReturnedServer, waited: float) -> Exception | None:
+    """Return why the client cannot resume the session of a node after some seconds; ``None`` if it can."""
     if not server.is_settled:
-        return TimeoutError("timed out waiting for the server to report whether its session is still there")
+        return TimeoutError(
+            f"timed out after {describe_seconds(waited)} waiting for the server to report whether its session is still "
+            "there"
+        )
     if server.refusal == "":
         return NothingThereError(_NOTHING)
     if server.refusal is None and server.command.error is None and not server.life.session_is_over:

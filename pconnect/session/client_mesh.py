@@ -58,6 +58,8 @@ class Growth:
     probing: Probing
     #: Where the client logs in for each node, by number.
     hosts: dict[int, Host] = dataclasses.field(default_factory=dict)
+    #: Whether its user exists only on its own server, as in `pconnect.local_network`.
+    is_private: bool = False
     #: The restart in progress; see `pconnect.session.restart`.
     restart: Any = None
     #: By number, what was done for jobs on lost nodes, as text. The thread of the jobs writes it.

@@ -31,7 +31,7 @@ from pconnect.session.node_state import NodeState
 from pconnect.session.remote_calls import client_mesh
 from pconnect.session.server import Server
 from srp_tools.channel import Channel
-from srp_tools.steps import Task, deadline_after, remaining
+from srp_tools.steps import Task, deadline_after, describe_seconds, remaining
 
 # A server that does not answer within this part of the time has most likely vanished with its machine, and must not
 # delay the restart of others. An answer takes milliseconds, except from an engine that has a lot of memory to release.
@@ -288,6 +288,7 @@ class _Restart:
         )
 
     def _wait(self, servers: Sequence[Server], condition: Any, deadline: float) -> None:
+        began = time.monotonic()
         try:
             self._event_loop.run_until(
                 lambda: self._is_taken_over or all(condition(server) for server in servers),
@@ -298,7 +299,8 @@ class _Restart:
             for server in servers:
                 if server in self._servers and not condition(server):
                     self._failures[server] = TimeoutError(
-                        f"timed out waiting for the restart of node {server.node} ({server.host})"
+                        f"timed out after {describe_seconds(deadline - began)} waiting for the restart of node "
+                        f"{server.node} ({server.host})"
                     )
 
     def _take_outcome(self, server: Server, outcome: Channel | Exception) -> None:

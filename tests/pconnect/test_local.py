@@ -76,10 +76,21 @@ def test_servers_run_on_linux_only(monkeypatch: pytest.MonkeyPatch, platform: st
 
 def test_a_server_that_has_no_time_to_start() -> None:
     with (
-        pytest.raises(ConfigurationError, match="timed out waiting for the private server to start"),
+        pytest.raises(
+            ConfigurationError, match=r"timed out after 0\.1 s waiting for the private server to start"
+        ),
         local_network(1, timeout=0),
     ):
         pass
+
+
+def test_other_servers_cannot_be_added() -> None:
+    with local_network(1) as net:
+        with pytest.raises(
+            ConfigurationError, match=r"other servers \(127\.0\.0\.1:1\); connect to them with pconnect"
+        ):
+            net.add("127.0.0.1:1")
+        assert net.add(net[1].host) == [2]
 
 
 @pytest.mark.parametrize("closed", ["<&- >&-", "<&- >&- 2>&-"])
