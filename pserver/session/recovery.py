@@ -45,6 +45,7 @@ class Recovery:
         self._flush = flush
         self._store: JobStore | None = None
         self._missing: list[int] = []  # the jobs whose results have not been sent to the client, in order
+        self._unclaimed: set[int] = set()  # the jobs that no client is known to have claimed
         self._seen = 0.0, 0.0  # the folder's time, and ours, at the last complete check
 
     def hear(self, message: Message) -> None:
@@ -55,8 +56,7 @@ class Recovery:
         if message.kind is Kind.TAKE:
             is_first = self._store is not None and self._store.take(message.tag)
             self._tell(Kind.TAKE, message.tag, is_first)
-            if is_first and self._store is not None:
-                self._store.remove_if_done()
+            self._forget(message.tag)
             return
         try:
             answer: object = self._begin(*message.value)
@@ -82,6 +82,7 @@ class Recovery:
                 continue
             self._missing.append(number)
             jobs.append([number, facts["name"], facts["limit"], facts["grace"]])
+        self._unclaimed = set(self._missing)
         self._seen = 0.0, 0.0
         return jobs
 
@@ -90,6 +91,12 @@ class Recovery:
         if self._store is not None:
             self._store.close()
             self._store = None
+
+    def _forget(self, number: int) -> None:
+        """Record that a client has claimed a job. Remove the folder after the last one: listing it is slow."""
+        self._unclaimed.discard(number)
+        if not self._unclaimed and self._store is not None:
+            self._store.remove_if_done()
 
     def _stop(self, number: int, grace: float) -> None:
         """Ask the session that runs a job to end it; do nothing for a job that has ended."""
@@ -137,7 +144,7 @@ class Recovery:
                 missing.append(number)
                 changed = -2.0  # check again
             elif number not in open_jobs:
-                channel.post(Kind.TAKE, number, False)
+                self._tell_claimed(channel, number)
             elif number in results:
                 self._send(store, channel, number)
             elif is_held:
@@ -151,9 +158,14 @@ class Recovery:
         try:
             result = store.result(number)
         except FileNotFoundError:  # another client was faster
-            channel.post(Kind.TAKE, number, False)
+            self._tell_claimed(channel, number)
         else:
             channel.post_encoded([result])
+
+    def _tell_claimed(self, channel: Connection, number: int) -> None:
+        """Tell the client that another client has claimed a job."""
+        channel.post(Kind.TAKE, number, False)
+        self._forget(number)
 
     def _tell(self, kind: Kind, tag: int, value: object) -> None:
         channel = self._channel()

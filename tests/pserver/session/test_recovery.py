@@ -80,6 +80,38 @@ def test_results_are_sent_as_they_appear(recovering: Recovery, store: JobStore, 
     assert not store.folder.exists()
 
 
+def test_the_folder_is_listed_once_for_all_claims(
+    recovering: Recovery, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a list for each claim, the results of 4000 jobs took 23 s instead of 0.3 s."""
+    listed: list[Path] = []
+
+    def numbers(self: JobStore) -> list[int]:
+        listed.append(self.folder)
+        return []
+
+    monkeypatch.setattr(JobStore, "numbers", numbers)
+    for number in (1, 2, 3):
+        recovering.hear(Message(Kind.TAKE, number, None))
+    assert listed == [store.folder]
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_the_folder_is_removed_after_the_claims_of_several_clients(
+    recovering: Recovery, store: JobStore, is_read: bool
+) -> None:
+    for number in (1, 2, 3):
+        store.keep(number, result(number))
+    store.close()  # its supervisor has ended
+    if is_read:
+        recovering.tend()
+    assert store.take(1) and store.take(3)
+    recovering.hear(Message(Kind.TAKE, 2, None))
+    for number in (1, 3):
+        recovering.hear(Message(Kind.TAKE, number, None)) if is_read else recovering.tend()
+    assert not store.folder.exists()
+
+
 def test_no_more_is_read_than_the_client_takes(
     recovering: Recovery, store: JobStore, channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
