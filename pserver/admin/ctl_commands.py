@@ -201,11 +201,17 @@ def _shown(value: object) -> str:
     return "-" if value is None else json.dumps(value, ensure_ascii=False)
 
 
+def _slots(facts: Facts) -> list[str]:
+    total, before = facts["total"], facts["before"]
+    instead = ", as before" if total == before else f" instead of {before}"
+    return [f"{total} slot{'s' * (total != 1)}{instead}; {facts['used']} in use."]
+
+
 _LINES: Mapping[str, Callable[[Facts], list[str]]] = {
     "sessions": _sessions,
     "statistics": in_lines,
     "kill": _killed,
-    "slots": lambda facts: [f"{facts['total']} slots instead of {facts['before']}; {facts['used']} in use."],
+    "slots": _slots,
     "drain": _drained,
     "resume": lambda _: ["The server accepts new sessions."],
     "release": _released,

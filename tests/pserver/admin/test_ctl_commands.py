@@ -37,6 +37,11 @@ def test_what_was_forgotten_is_named() -> None:
     assert _LINES["forget"]({"forgotten": members}) == ["Forgot the member x\\x1b at 10.0.0.66."]
 
 
+def test_slots_before_and_after() -> None:
+    assert _LINES["slots"]({"total": 4, "before": 2, "used": 2}) == ["4 slots instead of 2; 2 in use."]
+    assert _LINES["slots"]({"total": 1, "before": 1, "used": 0}) == ["1 slot, as before; 0 in use."]
+
+
 def test_sessions_are_a_table() -> None:
     row = {
         "session": 17, "user": "alice", "from": "192.0.2.1 port 5", "since": 0.0, "nodes": [1, 2], "commands": 3,
