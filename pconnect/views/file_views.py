@@ -125,6 +125,8 @@ class FileView(Generic[RemotePaths, LocalPaths]):
         """
         nodes, name = targets(self._connections()), _remote(remote, "")
         own_name = PurePosixPath(name).name
+        if own_name == "..":  # as a local name, it would lead out of the folder of the node
+            own_name = ""
         if not own_name and (local is None or not isinstance(self, Connection)):
             raise ConfigurationError(f"get({name!r}): name the local file, and call it on a single node")
         if isinstance(self, Connection):

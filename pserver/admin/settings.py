@@ -4,6 +4,7 @@ Settings from earlier in this list override later ones. The keys of the file are
 environment variables have the same names in capitals, with the prefix ``PSERVER_``.
 """
 
+import dataclasses
 import json
 import os
 import re
@@ -185,13 +186,12 @@ def _of_given(name: str, value: Any) -> object:
         what, is_right = "True or False", isinstance(value, bool)
     elif isinstance(field.default, tuple):
         what, is_right = _KINDS[parse][0], _is_strings(value)
+        if isinstance(value, str):
+            return _parsed(field, value)
     elif int in types or float in types:
-        what = _KINDS[parse][0] if parse in _KINDS else "a whole number, or a string"
-        if isinstance(value, str) and str not in types and str in _KINDS.get(parse, ("", ()))[1]:
-            try:
-                return parse(value)
-            except ConfigurationError as error:
-                raise ConfigurationError(f"{flags_of(field)[0]}: {error}") from None
+        what = "a whole number, or a string" if str in types else _KINDS[parse][0]
+        if isinstance(value, str) and str not in types and str in _KINDS[parse][1]:
+            return _parsed(field, value)
         # numpy's numbers are numbers, too.
         is_number = hasattr(value, "__index__" if int in types else "__float__") and not isinstance(
             value, bool
@@ -204,6 +204,13 @@ def _of_given(name: str, value: Any) -> object:
     if not is_right and not (value is None and type(None) in types):
         raise ConfigurationError(f"{name}={reprlib.repr(value)}: it must be {what}")
     return value
+
+
+def _parsed(field: "dataclasses.Field[Any]", text: str) -> object:
+    try:
+        return field.metadata["option"].parse(text)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{flags_of(field)[0]}: {error}") from None
 
 
 def _is_strings(value: Any) -> bool:

@@ -68,7 +68,7 @@ def open_own(path: Path, flags: int) -> int:
 
 
 def _unfit(path: Path) -> PermissionError:
-    return PermissionError(errno.EPERM, "not a regular file of this account; remove it", str(path))
+    return PermissionError(f"{path} is not a regular file of this account; remove it")
 
 
 def is_apart() -> bool:

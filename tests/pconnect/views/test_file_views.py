@@ -85,8 +85,11 @@ def test_paths_that_are_refused(network: ClientNetwork, tree: Path, tmp_path: Pa
             network[1].get("x", local)
     with pytest.raises(FileNotFoundError, match="none"):
         network.put(tmp_path / "none")
-    with pytest.raises(ConfigurationError, match="name the local file"):
-        network[1].get(".")
+    for remote in (".", "/", "/usr/.."):
+        with pytest.raises(ConfigurationError, match="name the local file"):
+            network[1].get(remote)
+        with pytest.raises(ConfigurationError, match="name the local file"):
+            network.get(remote, tmp_path)  # would write to the folder itself
     assert not (tmp_path / "x").exists()
 
 

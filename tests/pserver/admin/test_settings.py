@@ -124,6 +124,12 @@ def test_keywords_may_have_other_types_of_numbers_and_lists() -> None:
     assert (config.allow_users, config.keep_results) == (("a", "b"), 2.0)
     with pytest.raises(ConfigurationError, match=r"^--session-memory: '1q' is not a size"):
         resolve({"session_memory": "1q"}, {})
+    with pytest.raises(ConfigurationError, match=r"^--advertise: 'gate:x': the port must be"):
+        resolve({"advertise": "gate:x"}, {})
+    with pytest.raises(
+        ConfigurationError, match=r"^max_startups=1.5: it must be a whole number, or a string$"
+    ):
+        resolve({"max_startups": 1.5}, {})
 
 
 @pytest.mark.parametrize("name", WRONG)
