@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import json
+import operator
 import os
 import secrets
 import shutil
@@ -23,6 +24,7 @@ from pconnect.link.local_link import own_place
 from pconnect.loop.forked_copies import leave_in_copies
 from pconnect.session.client_mesh import ClientMesh
 from pconnect.session.remote_calls import client_mesh
+from pconnect.toml_file import fault
 from pconnect.views.network_views import ClientNetwork
 from srp_tools.credentials import Credentials
 from srp_tools.private_files import server_file
@@ -74,7 +76,7 @@ def local_network(
     ...     [precv(connection) for connection in net[1:]]
     [1, 2]
     """
-    deadline = time.monotonic() + timeout
+    deadline = _deadline(timeout)
     with (
         _private_server(n, slots, deadline, options) as server,
         _connect(n, server, deadline, options) as network,
@@ -113,7 +115,7 @@ def start_local_network(
     >>> net.close()
     []
     """
-    deadline = time.monotonic() + timeout
+    deadline = _deadline(timeout)
     with contextlib.ExitStack() as stack:
         network = _connect(
             n, stack.enter_context(_private_server(n, slots, deadline, options)), deadline, options
@@ -125,6 +127,12 @@ def start_local_network(
         close_server.atexit = False  # `_close_left_open` does that
     atexit.register(_close_left_open, weakref.ref(mesh))
     return network
+
+
+def _deadline(timeout: float) -> float:
+    if problem := fault("timeout", timeout, float):
+        raise ConfigurationError(f"local_network: {problem}")
+    return time.monotonic() + timeout
 
 
 def _close_left_open(reference: weakref.ref[ClientMesh]) -> None:
@@ -165,6 +173,8 @@ def _private_server(
         )
     if not hasattr(n, "__index__") or n < 1:
         raise ConfigurationError(f"local_network({n!r}): n must be an integer, and at least 1")
+    if slots is not None and not hasattr(slots, "__index__"):
+        raise ConfigurationError(f"local_network: slots={slots!r}: it must be a whole number")
     with _Folder() as folder:
         credentials = Credentials("local", secrets.token_urlsafe(24))
         # The smallest group suffices: 192 random bits cannot be guessed, and only this process knows the server.
@@ -211,7 +221,7 @@ def _daemon(folder: Path, places: Sequence[str], slots: int | None, deadline: fl
         "--lifeline", "--parent-fd", str(theirs.fileno()),
     ]  # fmt: skip
     if slots is not None:
-        arguments.append(f"--slots={slots}")
+        arguments.append(f"--slots={operator.index(slots)}")
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "pserver", *arguments],  # -P: do not import a pserver.py of the user
         stdin=subprocess.DEVNULL,

@@ -67,6 +67,21 @@ def test_at_least_one_engine(n: Any) -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"timeout": "5"}, "^local_network: timeout must be a non-negative number, not '5'$"),
+        ({"timeout": None}, "^local_network: timeout must be a non-negative number, not None$"),
+        ({"slots": "x"}, "^local_network: slots='x': it must be a whole number$"),
+    ],
+)
+def test_options_of_a_wrong_type_are_named(options: Any, error: str) -> None:
+    with pytest.raises(ConfigurationError, match=error), local_network(1, **options):
+        pass
+    with pytest.raises(ConfigurationError, match=error):
+        start_local_network(1, **options)
+
+
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
 def test_servers_run_on_linux_only(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
     with monkeypatch.context() as patch, pytest.raises(ConfigurationError, match="servers run on Linux only"):
