@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from pconnect.commands.table import Table
 from pserver.admin.member_table import await_answer, joined_words, member_table
 from pserver.admin.options import CommandParser
 from pserver.admin.settings import server_name
-from pserver.admin.status_command import report_none, session_count, status_table
+from pserver.admin.status_command import name_option, report_none, session_count, status_table
 from pserver.admin.stop_command import stop
 from pserver.ctl.asking import ask
 from pserver.statistics.in_words import in_lines
@@ -115,7 +116,18 @@ def _show(options: argparse.Namespace, word: str, facts: Facts) -> int:
     else:
         for line in _LINES[word](facts):
             print(line)
+        if word == "drain":
+            print(f"To accept sessions again: pserver ctl{_chosen(options)} resume")
     return 0
+
+
+def _chosen(options: argparse.Namespace) -> str:
+    """Return the options that chose the server, for another command line."""
+    if host := getattr(options, "host", None):
+        user = getattr(options, "user", None)
+        return f" --host {shlex.quote(host)}" + (f" --user {shlex.quote(user)}" if user else "")
+    name = getattr(options, "name", None)
+    return name_option(name) if name else ""
 
 
 def request_for(word: str, argument: str) -> dict[str, object]:
@@ -166,7 +178,7 @@ def _forgotten(facts: Facts) -> list[str]:
 def _drained(facts: Facts) -> list[str]:
     return [
         f"The server accepts no new sessions and starts no jobs. Running work in "
-        f"{session_count(facts['sessions'])} continues. To accept sessions again: pserver ctl resume"
+        f"{session_count(facts['sessions'])} continues."
     ]
 
 

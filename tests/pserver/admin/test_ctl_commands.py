@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pserver.admin.ctl_commands import _LINES, request_for
+from pserver.admin.ctl_commands import _LINES, _show, add_ctl, request_for
+from pserver.admin.options import CommandParser
 from pserver.cli import main
 from pserver.config.log_options import LEVELS
 from tests.support.places import use_private_places
@@ -78,6 +79,25 @@ def test_a_reload_says_what_has_changed_and_what_needs_a_restart() -> None:
         "Ended session 17 of user bob: he is gone.",
     ]
     assert "No setting changed" in _LINES["reload"]({"changed": {}, "restart": {}, "ended": []})[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        ([], "pserver ctl resume"),
+        (["--name", "default"], "pserver ctl resume"),
+        (["--name", "one"], "pserver ctl --name one resume"),
+        (["--host", "alpha:12600", "--user", "al"], "pserver ctl --host alpha:12600 --user al resume"),
+    ],
+)
+def test_the_command_that_undoes_a_drain_is_for_the_same_server(
+    words: list[str], command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = CommandParser()
+    add_ctl(parser.add_subparsers())
+    _show(parser.parse_args(["ctl", *words, "drain"]), "drain", {"sessions": 2})
+    assert capsys.readouterr().out.splitlines()[-1] == f"To accept sessions again: {command}"
+    parser.parse_args(command.split()[1:])
 
 
 def test_without_a_server_each_word_says_so(capsys: pytest.CaptureFixture[str]) -> None:
