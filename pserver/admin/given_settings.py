@@ -4,6 +4,7 @@ The parent passes them in an anonymous file (memfd_create(2)), which preserves l
 option can express. All paths in it are absolute, because the daemon runs in another folder.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -72,10 +73,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     for method, kind in (
+        ("__iter__", list),
         ("__index__", int),
         ("__float__", float),
-        ("__iter__", list),
     ):  # for example numpy's scalars and arrays
         if hasattr(value, method):
-            return kind(value)
+            with contextlib.suppress(TypeError):  # arrays have all three, whatever their shape
+                return kind(value)
     raise ConfigurationError(f"{value!r:.100} is not a valid value for a setting")

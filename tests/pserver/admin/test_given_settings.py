@@ -1,6 +1,7 @@
 """The given settings of a server, passed to its daemon and read again there."""
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pserver.admin.given_settings import hand_over, settings_reader, take_over, whole_variables
+from pserver.admin.given_settings import _plain, hand_over, settings_reader, take_over, whole_variables
 from pserver.config.server_config import ServerConfig
 from srp_tools.errors import ConfigurationError
 from srp_tools.private_files import server_folder
@@ -70,3 +71,18 @@ def test_paths_in_variables_are_whole_for_another_folder(tmp_path: Path) -> None
     found = whole_variables({"PSERVER_LOG_FILE": "log", "PSERVER_SLOTS": "1", "PSERVER_AUTH_FILE": ""})
     assert found == {"PSERVER_LOG_FILE": f"{tmp_path}/log", "PSERVER_SLOTS": "1", "PSERVER_AUTH_FILE": ""}
     assert os.getcwd() == str(tmp_path)  # noqa: PTH109 - the fixture's
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (np.array(["a", "b"]), ["a", "b"]),
+        (np.array([5]), [5]),
+        (np.array(5), 5),
+        (np.int64(5), 5),
+        (np.float32(0.5), 0.5),
+    ],
+)
+def test_numbers_and_arrays_of_numpy_are_handed_over(value: object, plain: object) -> None:
+    found = json.loads(json.dumps(value, default=_plain))
+    assert (found, type(found)) == (plain, type(plain))
