@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +18,10 @@ from tests.support.servers import Server, make_users, run_server
 # The environment may have a user's own hosts and password, and variables of make.
 for variable in [name for name in os.environ if name.startswith(("PCONNECT_", "MAKE", "MFLAGS"))]:
     del os.environ[variable]
+
+# A script that runs the tests in the background has the shell ignore these signals, also in all child processes.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 # No deadlines: a busy machine must not make a test fail. `make test` uses the profile "quick".
 settings.register_profile("thorough", deadline=None)
