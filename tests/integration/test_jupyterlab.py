@@ -50,12 +50,17 @@ def lab(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[La
         yield lab
 
 
-def test_a_bar_is_seen_while_a_cell_runs_and_then_nothing_of_it(lab: Lab) -> None:
+@pytest.fixture(scope="module")
+def line(lab: Lab) -> str:
+    """Run all cells; return the line with the progress bar that was seen meanwhile."""
     with lab.running_all():
         bar = lab.page.wait_for_selector(".jp-CodeCell progress")
         assert bar is not None
-        line = bar.evaluate("bar => bar.parentElement.innerText")
-        assert "of 2 nodes done" in line
+        return str(bar.evaluate("bar => bar.parentElement.innerText"))
+
+
+def test_a_bar_is_seen_while_a_cell_runs_and_then_nothing_of_it(line: str, lab: Lab) -> None:
+    assert "of 2 nodes done" in line
     shown = {cell: lab.outputs(cell) for cell in range(6)}
     assert shown[0] == []
     steps, figure = shown[1]  # all printed text is one output
@@ -73,6 +78,7 @@ def test_a_bar_is_seen_while_a_cell_runs_and_then_nothing_of_it(lab: Lab) -> Non
             assert output.get("name") != "stderr" and "nodes done" not in str(output)
 
 
+@pytest.mark.usefixtures("line")
 def test_the_page_of_a_network_is_shown_below_the_path_of_jupyter(lab: Lab) -> None:
     """Through jupyter-server-proxy: the notebook's browser and kernel may be on different machines."""
     element = lab.page.wait_for_selector(".jp-OutputArea-output iframe")
@@ -84,6 +90,7 @@ def test_the_page_of_a_network_is_shown_below_the_path_of_jupyter(lab: Lab) -> N
     assert frame.locator("#sessions-table tbody button").count() == 0
 
 
+@pytest.mark.usefixtures("line")
 def test_public_names_complete(lab: Lab) -> None:
     for name, expected in {"net": {"map", "info"}, "job": {"result", "why"}}.items():
         names = lab.completions(f"{name}.")

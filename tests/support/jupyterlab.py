@@ -67,14 +67,17 @@ class Lab:
         # Until then, the key indents the line.
         self.page.wait_for_selector(".jp-CodeCell.jp-mod-active .jp-mod-completer-enabled")
         offered = self.page.locator(".jp-Completer:visible .jp-Completer-item")
+        values: list[str] = []
         for turn in range(int(10 * DEADLINE)):
-            if offered.count():
+            # JupyterLab draws a long list in several steps.
+            before, values = values, offered.evaluate_all("items => items.map(item => item.dataset.value)")
+            if values and values == before:
                 break
             # JupyterLab drops late answers of the kernel; a user would press the key again.
-            if turn % 50 == 0:
+            if turn % 50 == 0 and not values:
                 self.page.keyboard.press("Tab")
             self.page.wait_for_timeout(100)
-        return set(offered.evaluate_all("items => items.map(item => item.dataset.value)"))
+        return set(values)
 
     def saved(self) -> list[dict[str, Any]]:
         """Save the notebook; return the code cells of its file."""
