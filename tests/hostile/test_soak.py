@@ -16,6 +16,6 @@ def test_clients_deaths_and_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TMPDIR", folder)
         monkeypatch.setattr(tempfile, "tempdir", folder)
         seed = int(os.environ.get("SOAK_SEED", "1"))
-        figures = soak(Path(folder), 25.0, seed)
+        figures = soak(Path(folder), 15.0, seed)
     assert figures.wrong == []
     assert figures.ended["killed"] and figures.ended["closed"] and figures.steps["crash"]

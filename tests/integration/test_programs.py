@@ -49,7 +49,7 @@ def test_programs_get_nothing_that_was_set_for_python(net: ClientNetwork) -> Non
 def test_nothing_is_lost_in_any_of_many_runs(net: ClientNetwork, tmp_path: Path) -> None:
     for _, words, data in quick():
         expected = here(words, data, tmp_path)
-        for _ in range(100):
+        for _ in range(50):
             done = net[1].run(words, input=data, cwd=tmp_path, env=GIVEN)
             assert (done.returncode, done.stdout, done.stderr) == (
                 expected.returncode,
