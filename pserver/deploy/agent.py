@@ -227,10 +227,7 @@ def _install(environment: Path, received: Path, packages: list[str]) -> None:
 def _check_users(place: Path, record: dict[str, Any], received: Path) -> None:
     """Refuse users whom the running server would not let in; a start checks them itself."""
     if (received / "server").exists():
-        options = [
-            option.replace("{place}/server", str(received / "server")).replace("{place}", str(place))
-            for option in record["options"]
-        ]
+        options = _options(place, record, received / "server")
         python = place / record["environment"] / "bin/python"
         _run("cannot copy the users", [str(python), "-P", "-c", _CHECK, *options])
 
@@ -259,8 +256,15 @@ def _restart(place: Path, before: dict[str, Any] | None, wanted: dict[str, Any],
 
 
 def _start(place: Path, record: dict[str, Any]) -> None:
-    options = [option.replace("{place}", str(place)) for option in record["options"]]
-    _pserver(place, record, "start", *options)
+    _pserver(place, record, "start", *_options(place, record, place / "server"))
+
+
+def _options(place: Path, record: dict[str, Any], login_files: Path) -> list[str]:
+    """Return the options of the server, with the folder of its login files."""
+    return [
+        option.replace("{place}/server", str(login_files)).replace("{place}", str(place))
+        for option in record["options"]
+    ]
 
 
 def _pserver(place: Path, record: dict[str, Any], *arguments: str, also: tuple[int, ...] = ()) -> None:

@@ -145,16 +145,23 @@ def test_it_begins_after_all_answers_to_an_undone_attempt() -> None:
     assert detaching.uploaded.result(0) == {1: {1: jobs[0]}}
 
 
-def test_jobs_held_back_are_handed_over_with_their_limit() -> None:
-    function = Function("f", ["f", {}], DurationEstimate())
-    nodes = [make_node(1, 1), make_node(2, 3)]
+def hold_back(count: int, function: Function) -> tuple[list[Job], list[Job], set[Throttle]]:
+    """Submit jobs with a limit of two; return the jobs, those started, and the throttles that hold jobs back."""
     throttles: set[Throttle] = set()
     started: list[Job] = []
     throttle = Throttle(started.append, 2, throttles)
-    jobs = [make_job(number, function) for number in range(1, 9)]
+    jobs = [make_job(number, function) for number in range(1, count + 1)]
     for job in jobs:
         throttle.submit(job)
-    assert (started, throttles) == (jobs[:2], {throttle})
+    return jobs, started, throttles
+
+
+def test_jobs_held_back_are_handed_over_with_their_limit() -> None:
+    function = Function("f", ["f", {}], DurationEstimate())
+    nodes = [make_node(1, 1), make_node(2, 3)]
+    jobs, started, throttles = hold_back(8, function)
+    assert started == jobs[:2]
+    assert len(throttles) == 1
     detaching = make(nodes, started, throttles)
     detaching.step()
     first, second = (posted(node) for node in nodes)
@@ -169,12 +176,7 @@ def test_jobs_held_back_are_handed_over_with_their_limit() -> None:
 def test_a_limit_leaves_busy_workers_where_they_are() -> None:
     function = Function("f", ["f", {}], DurationEstimate())
     nodes = [make_node(1, 4), make_node(2, 4)]
-    throttles: set[Throttle] = set()
-    started: list[Job] = []
-    throttle = Throttle(started.append, 2, throttles)
-    jobs = [make_job(number, function) for number in range(1, 7)]
-    for job in jobs:
-        throttle.submit(job)
+    _, started, throttles = hold_back(6, function)
     for number in (1, 2):
         worker: Any = types.SimpleNamespace(node=2, number=number, jobs={number: None})
         nodes[1].workers[number] = worker
